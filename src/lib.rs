@@ -14,6 +14,7 @@ pub mod access;
 pub mod trace;
 
 pub mod log;
+pub mod objects;
 pub mod snapshot;
 pub mod store;
 

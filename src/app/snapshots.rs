@@ -3,8 +3,9 @@
 use super::owner::OwnerContext;
 use super::{StartError, spawn};
 use crate::config::{self, Config, SnapshotRule};
+use crate::objects::{Bucket, Objects};
 use crate::replica::Replica;
-use crate::snapshot::{Bucket, Objects, Reader, Writer};
+use crate::snapshot::{Reader, Writer};
 use crate::store;
 use crate::time::pause_unless;
 use std::sync::Arc;

@@ -1,9 +1,8 @@
 //! The settings of snapshots.
 
+use super::place::{ObjectPlace, place};
 use super::setting::{SNAPSHOT_EVENTS_MAX, SNAPSHOT_INTERVAL_MAX_MS, SNAPSHOT_INTERVAL_MIN_MS};
 use super::{Checking, Setting, number};
-use std::fmt;
-use std::path::PathBuf;
 
 /// Longest of these ages.
 const KEEP_MAX_MS: u64 = 3_660 * DAY_MS;
@@ -17,7 +16,7 @@ pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshots {
     /// Where they are written.
-    pub place: SnapshotPlace,
+    pub place: ObjectPlace,
     /// When, and which of them are kept.
     pub rule: SnapshotRule,
 }
@@ -33,20 +32,6 @@ pub struct SnapshotRule {
     pub keep: Keep,
 }
 
-/// A place for snapshots.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SnapshotPlace {
-    /// A folder, which is there already.
-    Folder(PathBuf),
-    /// A bucket that speaks S3. How it is reached is in the environment, as for every client of AWS.
-    S3 {
-        /// The name that the bucket has in its store.
-        bucket: String,
-        /// What the names of its objects begin with, without a slash at its end.
-        prefix: String,
-    },
-}
-
 /// The ages up to which snapshots are kept, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keep {
@@ -58,15 +43,6 @@ pub struct Keep {
     pub daily_ms: u64,
 }
 
-impl fmt::Display for SnapshotPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SnapshotPlace::Folder(dir) => write!(f, "file://{}", dir.display()),
-            SnapshotPlace::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
-        }
-    }
-}
-
 /// The settings; `None` when no place is named, or when a problem was noted.
 pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
     let place = checking.optional(Setting::Snapshots, place);
@@ -75,21 +51,6 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
         .setting(Setting::SnapshotIntervalMs, |text| number(text, SNAPSHOT_INTERVAL_MIN_MS..=SNAPSHOT_INTERVAL_MAX_MS));
     let keep = checking.setting(Setting::SnapshotKeep, keep);
     Some(Snapshots { place: place?, rule: SnapshotRule { events: events?, interval_ms: interval_ms?, keep: keep? } })
-}
-
-fn place(text: &str) -> Result<SnapshotPlace, String> {
-    if let Some(dir) = text.strip_prefix("file://").filter(|dir| dir.starts_with('/')) {
-        return Ok(SnapshotPlace::Folder(PathBuf::from(dir)));
-    }
-    let bucket = text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_name = |text: &str| !text.is_empty() && text.chars().all(is_plain);
-    match bucket.map(|(bucket, prefix)| (bucket, prefix.trim_end_matches('/'))) {
-        Some((bucket, prefix)) if is_name(bucket) && (prefix.is_empty() || prefix.split('/').all(is_name)) => {
-            Ok(SnapshotPlace::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
-        }
-        _ => Err("is neither file:///FOLDER nor s3://BUCKET/PREFIX of letters, digits, -, _ and .".to_owned()),
-    }
 }
 
 fn keep(text: &str) -> Result<Keep, String> {
@@ -112,6 +73,7 @@ fn keep(text: &str) -> Result<Keep, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::place;
     use super::*;
     use crate::config::setting::{SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS};
     use crate::config::tests::check;

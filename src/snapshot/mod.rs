@@ -6,7 +6,6 @@
 //! Nothing here decides anything (L10), and nothing here is waited for by an owner: [`Writer`] copies what the checkpoints
 //! have, on a thread of its own. A store that is slow, gone or full costs snapshots and nothing else.
 
-mod bucket;
 mod manifest;
 mod name;
 mod object;
@@ -14,61 +13,12 @@ mod reader;
 mod thinning;
 mod writer;
 
-pub use bucket::Bucket;
 pub use reader::Reader;
 pub use writer::Writer;
 
 use crate::domain::Micros;
-use crate::store::StoreError;
 use name::Name;
 use thinning::Found;
-
-/// An object as a store lists it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listed {
-    /// The last part of its name.
-    pub name: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// When it was written, by the clock of the store.
-    pub written: Micros,
-}
-
-/// What an object turned out to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Got {
-    /// All of its bytes, as they were written.
-    Whole(Vec<u8>),
-    /// It has so many bytes, which are more than were asked for.
-    Longer(u64),
-}
-
-/// A place for objects. Every call ends within a bounded time. It may be called from any thread.
-pub trait Objects: Send + Sync {
-    /// Writes an object. Nobody sees half of it.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then it is not known whether the object is there.
-    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
-
-    /// Reads an object; `None` when there is none of this name. One of more than `bytes_max` bytes is not read.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError>;
-
-    /// The objects of this folder and not of those in it, in any order. Of very many, only some.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
-
-    /// Deletes an object, if it is there.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn delete(&self, path: &str) -> Result<(), StoreError>;
-}
 
 /// Receives what the writer of snapshots does, for metrics and log lines.
 pub trait Heard: Send + Sync {

@@ -4,8 +4,9 @@
 use super::manifest::Manifest;
 use super::name::{Name, Part};
 use super::object::unpack;
-use super::{Found, Got, Objects, folder};
+use super::{Found, folder};
 use crate::domain::Digest;
+use crate::objects::{Got, Objects};
 use crate::store::{Mark, Snapshots, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

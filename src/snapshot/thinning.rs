@@ -2,9 +2,9 @@
 //! each hour, then the last one of each day.
 
 use super::name::{Name, Part};
-use super::{Listed, Objects};
 use crate::config::{DAY_MS, HOUR_MS, Keep};
 use crate::domain::Micros;
+use crate::objects::{Listed, Objects};
 use crate::store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,10 +4,11 @@
 use super::manifest::Manifest;
 use super::name::Part;
 use super::object::{Packing, unpack};
-use super::{Found, Heard, Name, Objects, folder};
+use super::{Found, Heard, Name, folder};
 use crate::config::SnapshotRule;
 use crate::crash;
 use crate::domain::Micros;
+use crate::objects::Objects;
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
 use crate::store::Store;

@@ -6,12 +6,13 @@ mod served;
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};
 use crate::world::{World, becomes, commit_turn};
-use headroom::config::{Keep, SnapshotPlace, SnapshotRule};
+use headroom::config::{Keep, ObjectPlace, SnapshotRule};
 use headroom::domain::Micros;
 use headroom::log::embedded::Owned;
+use headroom::objects::{Bucket, Got, Listed, Objects};
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
-use headroom::snapshot::{Bucket, Got, Heard, Listed, Objects, Reader, Writer};
+use headroom::snapshot::{Heard, Reader, Writer};
 use headroom::store::{Store, StoreError};
 use headroom::time::Clock as _;
 use parking_lot::Mutex;
@@ -148,7 +149,7 @@ impl Bed {
 }
 
 fn bucket(folder: &Path) -> Bucket {
-    Bucket::open(&SnapshotPlace::Folder(folder.to_owned())).unwrap()
+    Bucket::open(&ObjectPlace::Folder(folder.to_owned())).unwrap()
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

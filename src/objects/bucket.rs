@@ -3,7 +3,7 @@
 
 use super::{Got, Listed, Objects};
 use crate::causes::causes;
-use crate::config::SnapshotPlace;
+use crate::config::ObjectPlace;
 use crate::domain::Micros;
 use crate::store::StoreError;
 use futures_util::StreamExt;
@@ -32,7 +32,7 @@ const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_
 
 /// A place that the settings name.
 pub struct Bucket {
-    place: SnapshotPlace,
+    place: ObjectPlace,
     reached: Reached,
     /// Drives the calls, and is taken when the place is closed.
     runtime: Option<Runtime>,
@@ -52,15 +52,15 @@ impl Bucket {
     ///
     /// # Errors
     /// [`StoreError`] when the settings of the client are impossible, or the system gives no means to drive it.
-    pub fn open(place: &SnapshotPlace) -> Result<Bucket, StoreError> {
+    pub fn open(place: &ObjectPlace) -> Result<Bucket, StoreError> {
         let wrong = |error: &dyn std::error::Error| StoreError { detail: format!("{place}: {}", causes(error)) };
         let has_secret = |name: &&str| std::env::var(name).is_ok_and(|url| url.contains('@'));
         if let Some(name) = ENDPOINTS.iter().find(|name| has_secret(name)) {
             return Err(StoreError { detail: format!("{name} has a user in it, which log lines would tell") });
         }
         let reached = match place {
-            SnapshotPlace::Folder(dir) => Reached::Folder(dir.clone()),
-            SnapshotPlace::S3 { bucket, prefix } => {
+            ObjectPlace::Folder(dir) => Reached::Folder(dir.clone()),
+            ObjectPlace::S3 { bucket, prefix } => {
                 // A call is tried again by who made it, with pauses that grow.
                 let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
                 let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CALL_LIMIT);

@@ -1,0 +1,56 @@
+//! A place for objects: a folder, or a bucket that speaks S3. Whoever writes objects uses [`Objects`] or [`Bucket`], and none
+//! has a client of its own.
+
+mod bucket;
+
+pub use bucket::Bucket;
+
+use crate::domain::Micros;
+use crate::store::StoreError;
+
+/// An object as a store lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The last part of its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was written, by the clock of the store.
+    pub written: Micros,
+}
+
+/// What an object turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Got {
+    /// All of its bytes, as they were written.
+    Whole(Vec<u8>),
+    /// It has so many bytes, which are more than were asked for.
+    Longer(u64),
+}
+
+/// A place for objects. Every call ends within a bounded time. It may be called from any thread.
+pub trait Objects: Send + Sync {
+    /// Writes an object. Nobody sees half of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not known whether the object is there.
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Reads an object; `None` when there is none of this name. One of more than `bytes_max` bytes is not read.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError>;
+
+    /// The objects of this folder and not of those in it, in any order. Of very many, only some.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// Deletes an object, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn delete(&self, path: &str) -> Result<(), StoreError>;
+}
