@@ -21,7 +21,7 @@ pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use place::ObjectPlace;
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
-pub use sink::Sink;
+pub use sink::{Sink, SinkDatabase, SinkTo};
 pub(crate) use snapshots::{DAY_MS, HOUR_MS};
 pub use snapshots::{Keep, SnapshotRule, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +65,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The number of partitions that the log must have; `None` accepts the number of an existing log.
     pub partitions: Option<u32>,
-    /// Where `headroom sink` writes the events; `None` when no database is named.
+    /// Where `headroom sink` writes the events; `None` when no database and no place for files is named.
     pub sink: Option<Sink>,
     /// The Kafka cluster that carries the log; `None` for the embedded log.
     pub kafka: Option<Kafka>,

@@ -194,15 +194,17 @@ settings! {
         "file that holds the password of the user in sink_database";
     SinkDatabaseCa = "sink_database_ca", "--sink-database-ca", None, Kind::Text("FILE"),
         "PEM file of the authorities that sign the certificate of that database; without it the database is on this machine";
+    SinkFiles = "sink_files", "--sink-files", None, Kind::Text("PLACE"),
+        "folder or bucket to which headroom sink writes the events as Avro files instead, file:///FOLDER or s3://BUCKET/PREFIX";
     SinkSchema = "sink_schema", "--sink-schema", Some(&"headroom"), Kind::Text("NAME"),
         "schema of the tables in that database";
     SinkBatchMs = "sink_batch_ms", "--sink-batch-ms", Some(&SINK_BATCH_DEFAULT_MS), Kind::Number("MS"),
         format_args!(
-            "longest time that an event waits to be written to that database, in milliseconds, {SINK_BATCH_MIN_MS} to \
+            "longest time that an event waits to be written there, in milliseconds, {SINK_BATCH_MIN_MS} to \
              {SINK_BATCH_MAX_MS}; {SINK_BATCH_ROWS_MAX} events of a partition are written at once"
         );
     SinkUndecodable = "sink_undecodable", "--sink-undecodable", Some(&"stop"), Kind::Text("stop|aside"),
-        "what becomes of an event that headroom sink cannot read: it stops its partition, or is set aside in a table";
+        "what becomes of an event that headroom sink cannot read: it stops its partition, or is set aside";
     SinkListen = "sink_listen", "--sink-listen", None, Kind::Text("ADDR:PORT"),
         "address and port on which headroom sink shows its metrics, under /metrics (default: nowhere)";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),

@@ -1,6 +1,7 @@
-//! The settings of the tables to which events are written.
+//! The settings of what `headroom sink` writes: tables or files.
 
 use super::auth::file;
+use super::place::{ObjectPlace, place};
 use super::{Checking, Open, Secret, Setting, address, either, number};
 use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
 use std::net::SocketAddr;
@@ -12,14 +13,8 @@ const SCHEMA_BYTES_MAX: usize = 63;
 /// Where events are written, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sink {
-    /// The URL of the database, without a password.
-    pub database: String,
-    /// The password of the user in the URL.
-    pub password: Option<Secret>,
-    /// PEM file of the authorities that sign the certificate of the database; `None`: it is on this machine.
-    pub authorities: Option<PathBuf>,
-    /// The schema of the tables.
-    pub schema: String,
+    /// Where.
+    pub to: SinkTo,
     /// The longest time that an event waits, in milliseconds.
     pub batch_ms: u64,
     /// Whether an event that cannot be read is set aside. Otherwise it stops its partition.
@@ -28,9 +23,32 @@ pub struct Sink {
     pub listen: Option<SocketAddr>,
 }
 
-/// The settings; `None` when no database is named, or when a problem was noted.
+/// Where events are written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SinkTo {
+    /// Tables of a database.
+    Tables(SinkDatabase),
+    /// Files in a folder or a bucket.
+    Files(ObjectPlace),
+}
+
+/// A database for events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SinkDatabase {
+    /// Its URL, without a password.
+    pub url: String,
+    /// The password of the user in the URL.
+    pub password: Option<Secret>,
+    /// PEM file of the authorities that sign the certificate of the database; `None`: it is on this machine.
+    pub authorities: Option<PathBuf>,
+    /// The schema of the tables.
+    pub schema: String,
+}
+
+/// The settings; `None` when no database and no place is named, or when a problem was noted.
 pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<Sink> {
-    let database = checking.optional(Setting::SinkDatabase, database);
+    let url = checking.optional(Setting::SinkDatabase, database);
+    let files = checking.optional(Setting::SinkFiles, place);
     let password = checking.optional(Setting::SinkDatabasePassword, |text| Ok(Secret::of(text)));
     let authorities = checking.optional(Setting::SinkDatabaseCa, file);
     let schema = checking.setting(Setting::SinkSchema, schema);
@@ -43,19 +61,20 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
             .clash(Setting::SinkListen, "is beyond this machine: open = \"metrics\" shows metrics to everybody there");
     }
     if !checking.is_given(Setting::SinkDatabase) {
-        for setting in [Setting::SinkDatabasePassword, Setting::SinkDatabaseCa, Setting::SinkListen] {
+        for setting in [Setting::SinkDatabasePassword, Setting::SinkDatabaseCa] {
             checking.clash(setting, "is set, and sink_database is not");
         }
+        if !checking.is_given(Setting::SinkFiles) {
+            checking.clash(Setting::SinkListen, "is set, and neither sink_database nor sink_files is");
+        }
+    } else {
+        checking.clash(Setting::SinkFiles, "is set, and sink_database is too: a sink writes either");
     }
-    Some(Sink {
-        database: database?,
-        password,
-        authorities,
-        schema: schema?,
-        batch_ms: batch_ms?,
-        is_aside: is_aside?,
-        listen,
-    })
+    let to = match (url, files) {
+        (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema? }),
+        (None, files) => SinkTo::Files(files?),
+    };
+    Some(Sink { to, batch_ms: batch_ms?, is_aside: is_aside?, listen })
 }
 
 /// Checks the beginning, and that there is no password: the setting is printed.
@@ -86,8 +105,15 @@ fn schema(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Setting;
     use crate::config::tests::check;
+    use crate::config::{Setting, SinkTo};
+
+    #[test]
+    fn a_sink_may_write_files() {
+        let files = check(&[(Setting::SinkFiles, "s3://lake/headroom"), (Setting::SinkListen, "127.0.0.1:1")]);
+        let SinkTo::Files(place) = files.unwrap().sink.unwrap().to else { panic!("a place was given") };
+        assert_eq!(place.to_string(), "s3://lake/headroom");
+    }
 
     #[test]
     fn a_sink_has_a_database_without_a_password_in_its_url() {
@@ -97,14 +123,18 @@ mod tests {
         let sink = check(&[database, (SinkDatabasePassword, "hidden")]).unwrap();
         assert!(!format!("{sink:?}").contains("hidden") && !sink.dump().contains("hidden"));
         let sink = sink.sink.unwrap();
-        assert_eq!((&*sink.schema, sink.batch_ms, sink.is_aside), ("headroom", 60_000, false));
-        assert_eq!(sink.password.map(|password| password.expose().to_owned()), Some("hidden".to_owned()));
+        let SinkTo::Tables(tables) = sink.to else { panic!("{:?}", sink.to) };
+        assert_eq!((&*tables.schema, sink.batch_ms, sink.is_aside), ("headroom", 60_000, false));
+        assert_eq!(tables.password.map(|password| password.expose().to_owned()), Some("hidden".to_owned()));
         for (settings, problem) in [
             (&[(SinkDatabase, "db:5432")][..], "is not a URL like postgresql://user@host:5432/name"),
             (&[(SinkDatabase, "postgresql://u:hidden@db/x")], "has a password in it"),
             (&[(SinkDatabase, "postgresql://db/x?user=u&password=hidden")], "has a password in it"),
             (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
+            (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is too: a sink writes either"),
+            (&[(Setting::SinkFiles, "/lake")], "is neither file:///FOLDER nor s3://"),
+            (&[(Setting::SinkListen, "127.0.0.1:1")], "is set, and neither sink_database nor sink_files is"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
             (&[database, (SinkSchema, "pg_lake")], "is a schema of PostgreSQL's own"),
             (&[database, (SinkSchema, "information_schema")], "is a schema of PostgreSQL's own"),

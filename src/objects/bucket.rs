@@ -1,7 +1,7 @@
 //! A folder or a bucket that speaks S3, as a place for objects. Each call ends after a time that grows with its bytes, and
 //! at once when the process ends.
 
-use super::{Got, Listed, Objects};
+use super::{Got, Listed, Objects, Tag};
 use crate::causes::causes;
 use crate::config::ObjectPlace;
 use crate::domain::Micros;
@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, UpdateVersion};
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,19 @@ const TOLD_MAX: usize = 400;
 
 /// Where the client of a bucket looks for its endpoint.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"];
+
+/// Longest limit of a call that waits for a folder: no limit that anybody sees.
+const NO_LIMIT: Duration = Duration::from_secs(1 << 30);
+
+/// Who may replace an object.
+pub enum Lock {
+    /// Whoever has this file open, which is locked. The system unlocks it when the process ends.
+    Held(File),
+    /// Another process has it.
+    Elsewhere,
+    /// Nobody is kept away: [`Bucket::replace`] tells who was overtaken.
+    Unknown,
+}
 
 /// A place that the settings name.
 pub struct Bucket {
@@ -93,14 +107,115 @@ impl Bucket {
         }
     }
 
+    /// Keeps other processes from replacing an object, as far as a lock can: in a folder.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder is not there, or takes no lock.
+    pub fn lock(&self, path: &str) -> Result<Lock, StoreError> {
+        let Reached::Folder(dir) = &self.reached else { return Ok(Lock::Unknown) };
+        let fail =
+            |error: std::io::Error| StoreError { detail: format!("{}: cannot lock {path}: {error}", self.place) };
+        let file = dir.join(path);
+        // Only what is in the folder is made, and not the folder: it may be a disk that is not mounted now.
+        if let Some(within) = file.parent().filter(|within| dir.is_dir() && !within.is_dir()) {
+            std::fs::create_dir(within).map_err(fail)?;
+        }
+        let file = File::options().create(true).append(true).open(file).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock::Held(file)),
+            Err(TryLockError::WouldBlock) => Ok(Lock::Elsewhere),
+            Err(TryLockError::Error(error)) => Err(fail(error)),
+        }
+    }
+
+    /// Whether [`Bucket::replace`] notices that somebody else was there. Of a bucket it finds out with an object of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn heeds_conditions(&self, path: &str) -> Result<bool, StoreError> {
+        if matches!(self.reached, Reached::Folder(_)) {
+            return Ok(true);
+        }
+        self.replace(path, b"first".to_vec(), None)?;
+        let stranger = Tag { e_tag: Some("\"00000000000000000000000000000000\"".to_owned()), version: None };
+        let is_taken_for_new = self.replace(path, b"second".to_vec(), None)?.is_some();
+        Ok(!is_taken_for_new && self.replace(path, b"third".to_vec(), Some(&stranger))?.is_none())
+    }
+
+    /// Reads an object of at most so many bytes, with what [`Bucket::replace`] needs; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the object has more bytes.
+    pub fn read(&self, path: &str, bytes_max: u64) -> Result<Option<(Vec<u8>, Tag)>, StoreError> {
+        let at = self.path(path);
+        let get = |client: Arc<dyn ObjectStore>| async move {
+            match client.get(&at).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+                Ok(found) if found.meta.size > bytes_max => Ok(Some(Err(found.meta.size))),
+                Ok(found) => {
+                    let tag = Tag { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                    Ok(Some(Ok((found.bytes().await?.to_vec(), tag))))
+                }
+            }
+        };
+        match self.call(&format!("cannot read {path}"), bytes_max, get)? {
+            None => Ok(None),
+            Some(Ok(found)) => Ok(Some(found)),
+            Some(Err(bytes)) => Err(StoreError {
+                detail: format!("{}: {path} has {bytes} bytes, and at most {bytes_max} are read", self.place),
+            }),
+        }
+    }
+
+    /// Writes an object that was last seen so, or was not there. `None` when somebody else has written it since. In a
+    /// folder nobody looks for that: there the writer has the lock.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not known whether the object was written.
+    pub fn replace(&self, path: &str, bytes: Vec<u8>, seen: Option<&Tag>) -> Result<Option<Tag>, StoreError> {
+        let is_folder = matches!(self.reached, Reached::Folder(_));
+        let mode = match seen {
+            _ if is_folder => PutMode::Overwrite,
+            None => PutMode::Create,
+            Some(Tag { e_tag, version }) => {
+                PutMode::Update(UpdateVersion { e_tag: e_tag.clone(), version: version.clone() })
+            }
+        };
+        // Who gave up a write into a folder that hangs would lose its lock, and the write might still come, after those of
+        // the next writer.
+        let limit = if is_folder { NO_LIMIT } else { CALL_LIMIT };
+        let at = self.path(path);
+        let put = |client: Arc<dyn ObjectStore>| async move {
+            match client.put_opts(&at, PutPayload::from(bytes), mode.into()).await {
+                Ok(put) => Ok(Some(Tag { e_tag: put.e_tag, version: put.version })),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.call_within(&format!("cannot replace {path}"), limit, put)
+    }
+
     /// Makes a call that moves so many bytes.
     fn call<T, F>(&self, what: &str, bytes: u64, call: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
+        let limit = CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN));
+        self.call_within(what, limit, call)
+    }
+
+    fn call_within<T, F>(
+        &self,
+        what: &str,
+        limit: Duration,
+        call: impl FnOnce(Arc<dyn ObjectStore>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
         let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
-        let limit = CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN));
         let client = self.client().map_err(|error| fail(told(&error)))?;
         let mut closing = self.closing.subscribe();
         runtime.block_on(async {

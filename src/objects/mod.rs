@@ -3,7 +3,7 @@
 
 mod bucket;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, Lock};
 
 use crate::domain::Micros;
 use crate::store::StoreError;
@@ -17,6 +17,13 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was written, by the clock of the store.
     pub written: Micros,
+}
+
+/// What tells an object from those that had its name before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tag {
+    e_tag: Option<String>,
+    version: Option<String>,
 }
 
 /// What an object turned out to be.

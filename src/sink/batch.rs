@@ -130,11 +130,11 @@ impl Batch {
 }
 
 fn too_short(has: u64, end: u64) -> String {
-    format!("the tables hold {has} events, and the log has only {end}")
+    format!("{has} events are written, and the log has only {end}")
 }
 
 fn not_continued(seq: u64) -> String {
-    format!("the event at seq {seq} does not continue what the tables hold: the log was replaced or has lost events")
+    format!("the event at seq {seq} does not continue what is written: the log was replaced or has lost events")
 }
 
 fn read(partition: u32, stored: &StoredEvent) -> Result<ChainedEvent, String> {
@@ -154,21 +154,32 @@ pub(super) enum Halt {
     Stop(String),
 }
 
-/// Reads the next batch of a partition from this place on, before `end`. `put` appends a row in the form of the target.
+/// Where a batch ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cut {
+    /// Before the end of the log, when it is not full earlier.
+    pub(super) end: u64,
+    /// Exactly there, full or not, where the target says so.
+    pub(super) begun: Option<u64>,
+}
+
+/// Reads the next batch of a partition from this place on, up to the cut. `put` appends a row in the form of the target.
 /// Returns with the batch why it does not go further.
 pub(super) fn gather(
     tail: &dyn CommittedTail,
     partition: u32,
     place: Place,
-    end: u64,
+    cut: Cut,
     is_aside: bool,
     put: impl Fn(&Row, &mut Vec<u8>),
 ) -> (Batch, Option<Halt>) {
     let mut batch = Batch::at(partition, place);
-    if end < place.next_seq {
-        return (batch, Some(Halt::Stop(too_short(place.next_seq, end))));
+    let written = cut.begun.unwrap_or(place.next_seq);
+    if cut.end < written {
+        return (batch, Some(Halt::Stop(too_short(written, cut.end))));
     }
-    while batch.until < end && !batch.is_full() {
+    let end = cut.begun.unwrap_or(cut.end);
+    while batch.until < end && (cut.begun.is_some() || !batch.is_full()) {
         let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {
             Ok(events) => events,
             Err(error) => return (batch, Some(halt_of(error))),
@@ -177,7 +188,7 @@ pub(super) fn gather(
             break;
         }
         for stored in events {
-            if batch.is_full() {
+            if batch.until >= end || cut.begun.is_none() && batch.is_full() {
                 break;
             }
             if let Err(why) = batch.take(stored, is_aside, &put) {
@@ -191,8 +202,8 @@ pub(super) fn gather(
 fn halt_of(error: LogError) -> Halt {
     match error.kind {
         LogErrorKind::OutOfRange => Halt::Stop(format!(
-            "{error}; events that the log no longer has cannot be written: begin anew in another sink_schema, with \
-             headroom sink backfill --from SEQ"
+            "{error}; events that the log no longer has cannot be written: begin anew in another sink_schema or under \
+             another sink_files, with headroom sink backfill --from SEQ"
         )),
         LogErrorKind::Breach(_) => Halt::Stop(error.to_string()),
         _ => Halt::Later(error),

@@ -1,14 +1,15 @@
 //! The committed events as rows for analysts, outside of the log: each event once, in the order of its partition. A target
-//! takes rows and the position after them in one transaction, so that a crash at any point repeats nothing and loses
+//! takes rows and the position after them together or not at all, so that a crash at any point repeats nothing and loses
 //! nothing. Several processes may write into the same tables: each partition has one writer at a time.
 
 mod batch;
 mod column;
+pub mod files;
 pub mod postgres;
 mod target;
 mod worker;
 
 pub use batch::{Batch, Place};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
-pub use target::{Target, TargetError};
+pub use target::{Progress, Target, TargetError};
 pub use worker::{Looked, Pace, Report, Rules, Seen, Worker};

@@ -25,6 +25,25 @@ impl fmt::Display for TargetError {
     }
 }
 
+/// How far a partition is written, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The partition of the log.
+    pub partition: u32,
+    /// How far it is written.
+    pub place: Place,
+    /// Rows of events that are written.
+    pub row_count: i64,
+    /// Events that were set aside.
+    pub set_aside: i64,
+    /// Seconds since the last batch, by the target's clock; `None` before the first.
+    pub written_s_ago: Option<i64>,
+    /// Seconds since the last written event was decided, by the target's clock; `None` before the first.
+    pub decided_s_ago: Option<i64>,
+    /// Why nothing more is written; `None` while all is well.
+    pub stopped: Option<String>,
+}
+
 /// A place that takes the rows of partitions. Used by one thread.
 pub trait Target {
     /// Makes this the only writer of a partition. Returns how far the partition is written; `None` while another writer
@@ -36,6 +55,12 @@ pub trait Target {
 
     /// Appends a row to those of a batch, in the form in which this target takes them.
     fn put(&self, row: &Row, rows: &mut Vec<u8>);
+
+    /// The sequence number at which the next batch has to end, because another one like it may have been written in part.
+    /// `None`: wherever it ends.
+    fn begun(&self, _partition: u32) -> Option<u64> {
+        None
+    }
 
     /// Makes the rows of a batch durable, and the position after it. Either both or none.
     ///
@@ -49,4 +74,26 @@ pub trait Target {
     /// # Errors
     /// [`TargetError`] when it could not be noted.
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
+}
+
+impl Target for Box<dyn Target> {
+    fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        (**self).claim(partition, first)
+    }
+
+    fn put(&self, row: &Row, rows: &mut Vec<u8>) {
+        (**self).put(row, rows);
+    }
+
+    fn begun(&self, partition: u32) -> Option<u64> {
+        (**self).begun(partition)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        (**self).commit(batch)
+    }
+
+    fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
+        (**self).note_stop(partition, why)
+    }
 }

@@ -1,7 +1,7 @@
 //! One writer: it goes over its partitions, claims those that nobody has, and writes what is due. It keeps no events: what
 //! is not due yet stays in the log.
 
-use super::batch::{Batch, Halt, Place, gather};
+use super::batch::{Batch, Cut, Halt, Place, gather};
 use super::column::Row;
 use super::target::{Target, TargetError};
 use crate::domain::Micros;
@@ -195,8 +195,14 @@ impl<'a, T: Target> Worker<'a, T> {
     ) -> Result<Result<Looked, LogError>, TargetError> {
         let began = clock.now();
         let put = |row: &Row, rows: &mut Vec<u8>| self.target.put(row, rows);
-        let (batch, halt) = gather(self.tail, partition, place, end, self.rules.is_aside, put);
-        if batch.events() > 0 {
+        let begun = self.target.begun(partition);
+        let cut = Cut { end, begun };
+        let (batch, halt) = gather(self.tail, partition, place, cut, self.rules.is_aside, put);
+        let is_whole = begun.is_none_or(|begun| batch.until == begun);
+        if !is_whole && halt.is_none() {
+            return Ok(Ok(Looked::Idle));
+        }
+        if batch.events() > 0 && is_whole {
             match self.target.commit(&batch) {
                 Ok(()) => {}
                 Err(TargetError::Fenced) => {
@@ -210,9 +216,10 @@ impl<'a, T: Target> Worker<'a, T> {
             let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
             self.report.written(&batch, took, clock.wall());
         }
-        let left = end.saturating_sub(batch.until);
+        let left = end.saturating_sub(if is_whole { batch.until } else { batch.from });
         self.report.looked(partition, true, left, (left > 0).then(|| clock.wall()));
-        self.standings.insert(partition, Standing::Held(batch.place(), None));
+        let place = if is_whole { batch.place() } else { place };
+        self.standings.insert(partition, Standing::Held(place, None));
         match halt {
             None => Ok(Ok(if left > 0 { Looked::More } else { Looked::Idle })),
             Some(Halt::Later(error)) => Ok(Err(error)),

@@ -2,6 +2,7 @@
 //! says.
 
 mod broken;
+pub mod files;
 mod forms;
 mod logs;
 mod lost_demand;

@@ -247,7 +247,12 @@ fn flag(setting: Setting) -> Arg {
     };
     let turns_on = matches!(
         setting,
-        Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::SinkDatabase | Setting::KafkaBrokers
+        Setting::TlsCertificate
+            | Setting::Auth
+            | Setting::TokensFile
+            | Setting::SinkDatabase
+            | Setting::SinkFiles
+            | Setting::KafkaBrokers
     );
     let arg = arg.hide_short_help(setting.group() != Group::Process && !turns_on);
     match setting.group() {

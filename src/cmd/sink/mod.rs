@@ -1,4 +1,4 @@
-//! `headroom sink`: writes the committed events into tables of a PostgreSQL database.
+//! `headroom sink`: writes the committed events into tables of a PostgreSQL database, or into files.
 
 mod served;
 mod tables;
@@ -7,7 +7,7 @@ mod writing;
 use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, SinkLog, SinkTables};
 use super::{Failure, Verdict};
-use crate::config::{Config, Sink};
+use crate::config::{Config, Sink, SinkDatabase, SinkTo};
 use crate::sink::TargetError;
 use crate::sink::postgres::Access;
 use clap::Subcommand;
@@ -90,22 +90,34 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     }
 }
 
-/// The settings of the tables, which need a database.
+/// The settings of what is written, which need a place for it.
 fn named(config: &Config) -> Result<&Sink, Failure> {
     config.sink.as_ref().ok_or_else(|| {
-        Failure::Unusable("no database is named: set sink_database, like postgresql://user@host:5432/name".to_owned())
+        Failure::Unusable(
+            "no database is named: set sink_database, like postgresql://user@host:5432/name, or write files and set \
+             sink_files, like file:///FOLDER or s3://BUCKET/PREFIX"
+                .to_owned(),
+        )
     })
 }
 
 /// How the database of the configuration is reached.
 pub(in crate::cmd) fn access(config: &Config) -> Result<Access, Failure> {
-    let sink = named(config)?;
-    Ok(Access {
-        url: sink.database.clone(),
-        password: sink.password.as_ref().map(|password| password.expose().to_owned()),
-        authorities: sink.authorities.clone(),
-        schema: sink.schema.clone(),
-    })
+    match &named(config)?.to {
+        SinkTo::Tables(database) => Ok(access_to(database)),
+        SinkTo::Files(place) => {
+            Err(Failure::Unusable(format!("the sink writes files to {place}, which have no tables: set sink_database")))
+        }
+    }
+}
+
+fn access_to(database: &SinkDatabase) -> Access {
+    Access {
+        url: database.url.clone(),
+        password: database.password.as_ref().map(|password| password.expose().to_owned()),
+        authorities: database.authorities.clone(),
+        schema: database.schema.clone(),
+    }
 }
 
 impl From<TargetError> for Failure {

@@ -1,12 +1,13 @@
-//! The form of the tables, and how far they are written.
+//! The form of the tables, and how far they or the files are written.
 
-use super::access;
+use super::{access, access_to, named};
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
-use crate::config::Config;
-use crate::sink::Place;
-use crate::sink::postgres::{Database, Fix, Progress};
+use crate::config::{Config, SinkTo};
+use crate::sink::files::Files;
+use crate::sink::postgres::{Database, Fix};
+use crate::sink::{Place, Progress};
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -52,7 +53,10 @@ pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, 
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let written = Database::with_tables(&access(config)?)?.progress()?;
+    let written = match &named(config)?.to {
+        SinkTo::Tables(database) => Database::with_tables(&access_to(database))?.progress()?,
+        SinkTo::Files(place) => Files::progress(place)?,
+    };
     let mut is_fine = true;
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;

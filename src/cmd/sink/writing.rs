@@ -1,17 +1,18 @@
 //! Writing: threads that each write some of the partitions, until a signal, or until what the log has now is written.
 
 use super::served::Served;
-use super::{access, named};
+use super::{access_to, named};
 use crate::api::http::{self, Metrics as _};
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
 use crate::cmd::{Failure, Verdict};
-use crate::config::Config;
+use crate::config::{Config, ObjectPlace, Sink, SinkTo};
 use crate::domain::Micros;
 use crate::log::CommittedTail;
+use crate::sink::files::Files;
 use crate::sink::postgres::{Access, Postgres};
-use crate::sink::{Batch, Looked, Pace, Report, Rules, Seen, TargetError, Worker};
+use crate::sink::{Batch, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Stopwatch, SystemClock, pause_unless};
@@ -35,6 +36,8 @@ const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10
 /// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
+/// A sink that writes into a bucket has ended when it has not moved its position for so long after a batch was due.
+const LEFT_AFTER: Duration = Duration::from_secs(30);
 /// Pause between two looks for a server.
 const SERVER_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,10 +59,35 @@ impl Log {
     }
 }
 
+/// How the target is opened.
+enum To {
+    Tables(Access),
+    Files { place: ObjectPlace, writer: u128, left_after: Duration },
+}
+
+impl To {
+    fn of(sink: &Sink) -> To {
+        match &sink.to {
+            SinkTo::Tables(database) => To::Tables(access_to(database)),
+            SinkTo::Files(place) => {
+                let left_after = Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER);
+                To::Files { place: place.clone(), writer: rand::random(), left_after }
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn Target>, TargetError> {
+        Ok(match self {
+            To::Tables(access) => Box::new(Postgres::open(access)?),
+            To::Files { place, writer, left_after } => Box::new(Files::open(place, *writer, *left_after)?),
+        })
+    }
+}
+
 /// Everything that the writers share.
 struct Shared {
     log: Log,
-    access: Access,
+    to: To,
     rules: Rules,
     look_every: Duration,
     /// The sequence numbers up to which a backfill goes, by partition; empty for a sink that goes on.
@@ -70,7 +98,7 @@ struct Shared {
 }
 
 pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let (access, sink) = (access(config)?, named(config)?);
+    let sink = named(config)?;
     let (log, partitions) = match &config.kafka {
         Some(_) => {
             let source = Source::open(config, own.as_ref())?;
@@ -82,7 +110,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
     let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
     let rules = Rules { pace, first: 0, is_aside: sink.is_aside };
     let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
-    let shared = Arc::new(Shared::new(log, access, rules, look_every, Vec::new()));
+    let shared = Arc::new(Shared::new(log, To::of(sink), rules, look_every, Vec::new()));
     write_all(&shared, partitions, sink.listen, out)?;
     tracing::info!("stopped");
     Ok(Verdict::Fine)
@@ -94,7 +122,7 @@ pub(super) fn backfill(
     from: u64,
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
-    let (access, sink) = (access(config)?, named(config)?);
+    let sink = named(config)?;
     let source = Source::open(config, own.as_ref())?;
     let partitions = source.tail().partitions();
     let until = (0..partitions).map(|partition| source.tail().end(partition)).collect::<Result<Vec<_>, _>>()?;
@@ -103,7 +131,7 @@ pub(super) fn backfill(
         open => Log::Open(open),
     };
     let rules = Rules { pace: Pace::AtOnce, first: from, is_aside: sink.is_aside };
-    let shared = Arc::new(Shared::new(log, access, rules, LOOK[0], until));
+    let shared = Arc::new(Shared::new(log, To::of(sink), rules, LOOK[0], until));
     write_all(&shared, Some(partitions), None, out)?;
     writeln!(
         out,
@@ -115,10 +143,10 @@ pub(super) fn backfill(
 }
 
 impl Shared {
-    fn new(log: Log, access: Access, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
+    fn new(log: Log, to: To, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
         let tally = Tally::of(until.iter().sum());
         let (clock, is_over) = (SystemClock::new(), AtomicBool::new(false));
-        Shared { log, access, rules, look_every, until, clock, tally, is_over }
+        Shared { log, to, rules, look_every, until, clock, tally, is_over }
     }
 
     fn is_over(&self) -> bool {
@@ -129,7 +157,7 @@ impl Shared {
     fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
         let mut retry = RETRY[0];
         while !self.is_over() {
-            let why = match Postgres::open(&self.access) {
+            let why = match self.to.open() {
                 Err(TargetError::Operator(why)) => return Err(why),
                 Err(error) => error.to_string(),
                 Ok(target) => match self.log.with(|tail| self.go_on(tail, target, rest, writers, &mut retry)) {
@@ -155,7 +183,7 @@ impl Shared {
     fn go_on(
         &self,
         tail: &dyn CommittedTail,
-        target: Postgres,
+        target: Box<dyn Target>,
         rest: u32,
         writers: u32,
         retry: &mut Duration,
@@ -191,7 +219,7 @@ impl Shared {
     }
 
     /// Whether a backfill has written these partitions, or cannot write more of them.
-    fn is_done(&self, worker: &Worker<'_, Postgres>, mine: &[u32]) -> bool {
+    fn is_done(&self, worker: &Worker<'_, Box<dyn Target>>, mine: &[u32]) -> bool {
         let until = |partition: u32| self.until.get(partition as usize).copied().unwrap_or_default();
         mine.iter().all(|partition| match worker.seen(*partition) {
             Seen::Unasked | Seen::Elsewhere => false,

@@ -16,4 +16,4 @@ pub use lost_demand::{LostDemand, Period};
 pub use plan::{Difference, Fix};
 pub use sql::{VIEWS, View};
 pub use tables::{Table, tables, type_of};
-pub use write::{Postgres, Progress};
+pub use write::Postgres;

@@ -4,7 +4,7 @@ use super::connection::{Access, Database, Trouble};
 use super::sql;
 use crate::crash;
 use crate::domain::Digest;
-use crate::sink::{Batch, COLUMNS, Column, ColumnKind, Place, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Column, ColumnKind, Place, Progress, Row, Target, TargetError};
 use crate::time;
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -22,25 +22,6 @@ pub struct Postgres {
     /// The number of this writer's claim, of each partition that it has claimed.
     claims: BTreeMap<u32, i64>,
     copy: String,
-}
-
-/// How far a partition is written, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// The partition of the log.
-    pub partition: u32,
-    /// How far it is written.
-    pub place: Place,
-    /// Rows written into the table of events.
-    pub row_count: i64,
-    /// Events that were set aside.
-    pub set_aside: i64,
-    /// Seconds since the last batch, by the database's clock; `None` before the first.
-    pub written_s_ago: Option<i64>,
-    /// Seconds since the last written event was decided, by the database's clock; `None` before the first.
-    pub decided_s_ago: Option<i64>,
-    /// Why nothing more is written; `None` while all is well.
-    pub stopped: Option<String>,
 }
 
 impl Postgres {

@@ -116,6 +116,7 @@ fn each_command_lists_the_settings_that_it_uses_and_no_others() {
                         | Setting::Auth
                         | Setting::TokensFile
                         | Setting::SinkDatabase
+                        | Setting::SinkFiles
                         | Setting::KafkaBrokers
                 )
         };

@@ -58,8 +58,8 @@ fn a_log_that_does_not_continue_the_tables_is_refused() {
     log(first.path(), 5, 3);
     assert_eq!(run(&mut database.sink(first.path(), &["backfill"])).code, 0);
     for (limit, accepted, why) in [
-        (9, 6, "the event at seq 5 does not continue what the tables hold"),
-        (5, 2, "the tables hold 5 events, and the log has only 4"),
+        (9, 6, "the event at seq 5 does not continue what is written"),
+        (5, 2, "5 events are written, and the log has only 4"),
     ] {
         let other = tempfile::tempdir().unwrap();
         log(other.path(), limit, accepted);

@@ -1,0 +1,161 @@
+//! The position of a partition: a small JSON object, which says how far its files are complete.
+
+use crate::domain::{Digest, Micros};
+use crate::sink::{Batch, Place, Progress, TargetError};
+use serde::{Deserialize, Serialize};
+
+/// The form of the object. Another form has another number.
+const FORM: u32 = 1;
+/// Longest reason that is kept of a partition that has stopped, in characters.
+const WHY_CHARS_MAX: usize = 1_000;
+/// Most bytes of a position that are read.
+pub(super) const INDEX_BYTES_MAX: u64 = 64 << 10;
+
+/// How far a partition is written, and by whom.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Index {
+    form: u32,
+    pub(super) partition: u32,
+    /// Everything before it is written.
+    pub(super) next_seq: u64,
+    /// The sequence number at which the files begin.
+    first_seq: u64,
+    /// Where the batch ends that is being written, and perhaps is written in part.
+    pub(super) begun_until: Option<u64>,
+    /// The digest of the event before `next_seq`.
+    chain: Option<String>,
+    row_count: u64,
+    set_aside: u64,
+    /// When the last written event was decided, in microseconds since 1970.
+    decided_until_us: Option<u64>,
+    /// When the last batch was written, by the writer's clock.
+    written_at_us: Option<u64>,
+    /// Why nothing more is written.
+    pub(super) stopped: Option<String>,
+    /// The process that writes the partition; none when it has ended in good order.
+    pub(super) writer: Option<String>,
+    /// How often the partition was taken over. So no two positions are ever the same.
+    claim: u64,
+}
+
+impl Index {
+    pub(super) fn first(partition: u32, first: u64) -> Index {
+        Index {
+            form: FORM,
+            partition,
+            next_seq: first,
+            first_seq: first,
+            begun_until: None,
+            chain: None,
+            row_count: 0,
+            set_aside: 0,
+            decided_until_us: None,
+            written_at_us: None,
+            stopped: None,
+            writer: None,
+            claim: 0,
+        }
+    }
+
+    /// Reads a position.
+    ///
+    /// # Errors
+    /// The object of this name is none, or belongs to another partition, or is of a newer version.
+    pub(super) fn parse(path: &str, partition: u32, bytes: &[u8]) -> Result<Index, TargetError> {
+        let wrong = |why: String| TargetError::Operator(format!("{path} is not a position of this version: {why}"));
+        let index: Index = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        if (index.form, index.partition) != (FORM, partition) {
+            return Err(wrong(format!("it has form {} and is of partition {}", index.form, index.partition)));
+        }
+        if index.begun_until.is_some_and(|until| until <= index.next_seq) {
+            return Err(wrong("begun_until is not after next_seq".to_owned()));
+        }
+        index.place().map(|_| index).map_err(wrong)
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        // Every field has a form in JSON.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
+    pub(super) fn place(&self) -> Result<Place, String> {
+        let digest =
+            |text: &String| Digest::parse(text).ok_or_else(|| format!("chain is {text:?}, which is no digest"));
+        Ok(Place { next_seq: self.next_seq, chain: self.chain.as_ref().map(digest).transpose()? })
+    }
+
+    pub(super) fn claimed(self, writer: &str) -> Index {
+        Index { writer: Some(writer.to_owned()), claim: self.claim.saturating_add(1), stopped: None, ..self }
+    }
+
+    pub(super) fn left(&self) -> Index {
+        Index { writer: None, ..self.clone() }
+    }
+
+    pub(super) fn begun(&self, until: u64) -> Index {
+        Index { begun_until: Some(until), ..self.clone() }
+    }
+
+    /// The position after the batch.
+    pub(super) fn after(&self, batch: &Batch, at: Micros) -> Index {
+        Index {
+            next_seq: batch.until,
+            begun_until: None,
+            chain: batch.chain.map(|digest| digest.to_string()),
+            row_count: self.row_count.saturating_add(batch.row_count),
+            set_aside: self.set_aside.saturating_add(batch.aside.len() as u64),
+            decided_until_us: batch.decided_until.map(|at| at.0).or(self.decided_until_us),
+            written_at_us: Some(at.0),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn stopped(&self, why: &str) -> Index {
+        Index { stopped: Some(why.chars().take(WHY_CHARS_MAX).collect()), ..self.clone() }
+    }
+
+    /// What is told of it at this time.
+    pub(super) fn progress(&self, now: Micros) -> Result<Progress, String> {
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let ago = |at: Option<u64>| at.map(|at| count(now.0.saturating_sub(at) / 1_000_000));
+        Ok(Progress {
+            partition: self.partition,
+            place: self.place()?,
+            row_count: count(self.row_count),
+            set_aside: count(self.set_aside),
+            written_s_ago: ago(self.written_at_us),
+            decided_s_ago: ago(self.decided_until_us),
+            stopped: self.stopped.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_back_and_another_object_is_refused_by_name() {
+        let index = Index::first(3, 7).claimed("me").begun(9);
+        assert_eq!(Index::parse("p", 3, &index.bytes()), Ok(index.clone()));
+        let refused = |index: &Index, of: u32| match Index::parse("positions/p", of, &index.bytes()) {
+            Err(TargetError::Operator(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let newer = Index { form: FORM + 1, ..index.clone() };
+        let spoilt = Index { chain: Some("00".to_owned()), ..index.clone() };
+        for (index, of, why) in [
+            (&index, 4, "is of partition 3"),
+            (&newer, 3, "it has form 2"),
+            (&spoilt, 3, "which is no digest"),
+            (&index.begun(7), 3, "begun_until is not after next_seq"),
+        ] {
+            let told = refused(index, of);
+            assert!(
+                told.starts_with("positions/p is not a position of this version: ") && told.contains(why),
+                "{told}"
+            );
+        }
+        assert!(matches!(Index::parse("p", 3, b"{"), Err(TargetError::Operator(_))));
+    }
+}

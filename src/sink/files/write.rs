@@ -1,0 +1,252 @@
+//! Writing: who has a partition, and the three steps of a batch.
+
+use super::container::{Encoder, container};
+use super::index::{INDEX_BYTES_MAX, Index};
+use crate::config::ObjectPlace;
+use crate::crash;
+use crate::domain::Micros;
+use crate::objects::{Bucket, Lock, Objects, Tag};
+use crate::sink::{Batch, COLUMNS, Column, Place, Progress, Row, Target, TargetError};
+use crate::store::StoreError;
+use crate::time::{self, Clock as _, Stopwatch, SystemClock};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
+
+/// The folder of the positions.
+const POSITIONS: &str = "positions";
+/// The object with which a store shows that it heeds conditions.
+const PROBE: &str = "positions/conditions";
+
+/// The files, for one writer.
+pub struct Files {
+    bucket: Bucket,
+    writer: String,
+    /// A position in a bucket that has not changed for so long has no living writer.
+    left_after: Duration,
+    held: BTreeMap<u32, Held>,
+    /// The positions of others, and since when they are as they are.
+    seen: BTreeMap<u32, (Tag, Stopwatch)>,
+    encoder: Encoder,
+    seq: &'static Column,
+    decided_at: &'static Column,
+}
+
+/// A partition that this writer has.
+struct Held {
+    index: Index,
+    tag: Tag,
+    /// Kept for as long as the partition is.
+    _lock: Lock,
+}
+
+impl From<StoreError> for TargetError {
+    fn from(error: StoreError) -> TargetError {
+        TargetError::Transient(error.detail)
+    }
+}
+
+impl Files {
+    /// Opens the place. `writer` names this process, however often it opens it.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] when the client cannot be made, or the store ignores conditions.
+    pub fn open(place: &ObjectPlace, writer: u128, left_after: Duration) -> Result<Files, TargetError> {
+        let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
+        if !bucket.heeds_conditions(PROBE)? {
+            let why = format!(
+                "{place}: the store ignores If-Match and If-None-Match, so two sinks could write an event twice"
+            );
+            return Err(TargetError::Operator(why));
+        }
+        let column = |name: &str| {
+            let found = COLUMNS.iter().find(|column| column.name == name);
+            found.ok_or_else(|| TargetError::Operator(format!("the schema of events has no field {name}")))
+        };
+        Ok(Files {
+            bucket,
+            writer: format!("{writer:032x}"),
+            left_after,
+            held: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            encoder: Encoder::new(),
+            seq: column("seq")?,
+            decided_at: column("decided_at")?,
+        })
+    }
+
+    /// How far each partition is written that was ever begun.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the place cannot be read.
+    pub fn progress(place: &ObjectPlace) -> Result<Vec<Progress>, TargetError> {
+        let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
+        let now = SystemClock::new().wall();
+        let listed = bucket.list(POSITIONS)?;
+        let partitions = listed.iter().filter_map(|object| partition_of(&object.name));
+        let read = partitions.filter_map(|partition| read(&bucket, partition).transpose());
+        read.map(|found| found?.0.progress(now).map_err(TargetError::Operator)).collect()
+    }
+
+    /// Whether the position of another writer has not changed for so long that it has ended.
+    fn is_left(&mut self, partition: u32, tag: &Tag) -> bool {
+        match self.seen.get(&partition) {
+            Some((seen, since)) if seen == tag => since.elapsed() > self.left_after,
+            _ => {
+                self.seen.insert(partition, (tag.clone(), Stopwatch::start()));
+                false
+            }
+        }
+    }
+
+    /// Replaces the position of a partition that this writer has.
+    fn set(&mut self, partition: u32, change: impl FnOnce(&Index) -> Index) -> Result<(), TargetError> {
+        let held = self.held.get_mut(&partition).ok_or(TargetError::Fenced)?;
+        let index = change(&held.index);
+        match self.bucket.replace(&position(partition), index.bytes(), Some(&held.tag))? {
+            Some(tag) => (held.index, held.tag) = (index, tag),
+            None => {
+                self.held.remove(&partition);
+                return Err(TargetError::Fenced);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files of a batch, one for each day, and what is set aside of it.
+    fn write(&self, batch: &Batch) -> Result<(), TargetError> {
+        let mut days: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
+        let mut rest = &*batch.rows;
+        while let Some(Packed { seq, day, datum, after }) = unpack(rest) {
+            days.entry(day).or_default().push((seq, datum));
+            rest = after;
+        }
+        let wrong = |error: apache_avro::Error| TargetError::Operator(format!("rows cannot be packed: {error}"));
+        for (day, rows) in days {
+            let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { continue };
+            let date = time::text(Micros(day.saturating_mul(DAY_US)));
+            let date = date.split('T').next().unwrap_or_default();
+            let path = format!("events/day={date}/p{:05}-{first:020}-{last:020}.avro", batch.partition);
+            let file = container(&path, rows.iter().map(|(_, datum)| *datum)).map_err(wrong)?;
+            self.bucket.put(&path, file)?;
+            crash::point("sink-file");
+        }
+        for event in &batch.aside {
+            let path = format!("set_aside/p{:05}-{:020}.json", batch.partition, event.seq);
+            let record: String = event.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = serde_json::json!({
+                "partition": batch.partition, "seq": event.seq, "why": event.why, "record": record,
+            });
+            self.bucket.put(&path, text.to_string().into_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Target for Files {
+    fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        let lock = match self.bucket.lock(&format!("{POSITIONS}/p{partition:05}.lock"))? {
+            Lock::Elsewhere => return Ok(None),
+            lock => lock,
+        };
+        let found = read(&self.bucket, partition)?;
+        if let (Lock::Unknown, Some((index, tag))) = (&lock, &found) {
+            let is_elsewhere = index.writer.as_ref().is_some_and(|writer| *writer != self.writer);
+            if is_elsewhere && !self.is_left(partition, tag) {
+                return Ok(None);
+            }
+        }
+        let (index, tag) = match found {
+            Some((index, tag)) => (index, Some(tag)),
+            None => (Index::first(partition, first), None),
+        };
+        let index = index.claimed(&self.writer);
+        let place = index.place().map_err(TargetError::Operator)?;
+        let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
+            return Ok(None);
+        };
+        self.held.insert(partition, Held { index, tag, _lock: lock });
+        Ok(Some(place))
+    }
+
+    fn put(&self, row: &Row, rows: &mut Vec<u8>) {
+        let number = |column| row.value(column).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let datum = self.encoder.datum(row);
+        let day = number(self.decided_at) / DAY_US;
+        for number in [number(self.seq), day, datum.len() as u64] {
+            rows.extend_from_slice(&number.to_le_bytes());
+        }
+        rows.extend_from_slice(&datum);
+    }
+
+    fn begun(&self, partition: u32) -> Option<u64> {
+        self.held.get(&partition)?.index.begun_until
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        crash::point("sink-read");
+        let index = &self.held.get(&batch.partition).ok_or(TargetError::Fenced)?.index;
+        if index.next_seq != batch.from || index.begun_until.is_some_and(|until| until != batch.until) {
+            self.held.remove(&batch.partition);
+            return Err(TargetError::Fenced);
+        }
+        if index.begun_until.is_none() {
+            self.set(batch.partition, |index| index.begun(batch.until))?;
+        }
+        crash::point("sink-begun");
+        self.write(batch)?;
+        crash::point("sink-written");
+        let now = SystemClock::new().wall();
+        self.set(batch.partition, |index| index.after(batch, now))?;
+        crash::point("sink-committed");
+        Ok(())
+    }
+
+    fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
+        self.set(partition, |index| index.stopped(why))
+    }
+}
+
+impl Drop for Files {
+    /// Gives the partitions back, so that others need not wait. A store that does not answer is asked once.
+    fn drop(&mut self) {
+        for (partition, held) in std::mem::take(&mut self.held) {
+            let is_locked = matches!(held._lock, Lock::Held(_));
+            let left = || self.bucket.replace(&position(partition), held.index.left().bytes(), Some(&held.tag));
+            if !is_locked && left().is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A row of a batch: its seq, its day and its datum, and what comes after it.
+struct Packed<'a> {
+    seq: u64,
+    day: u64,
+    datum: &'a [u8],
+    after: &'a [u8],
+}
+
+fn unpack(rows: &[u8]) -> Option<Packed<'_>> {
+    let (seq, rows) = rows.split_first_chunk()?;
+    let (day, rows) = rows.split_first_chunk()?;
+    let (length, rows) = rows.split_first_chunk()?;
+    let (datum, after) = rows.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    Some(Packed { seq: u64::from_le_bytes(*seq), day: u64::from_le_bytes(*day), datum, after })
+}
+
+fn position(partition: u32) -> String {
+    format!("{POSITIONS}/p{partition:05}.json")
+}
+
+fn partition_of(name: &str) -> Option<u32> {
+    name.strip_prefix('p')?.strip_suffix(".json")?.parse().ok()
+}
+
+fn read(bucket: &Bucket, partition: u32) -> Result<Option<(Index, Tag)>, TargetError> {
+    let path = position(partition);
+    let Some((bytes, tag)) = bucket.read(&path, INDEX_BYTES_MAX)? else { return Ok(None) };
+    Ok(Some((Index::parse(&path, partition, &bytes)?, tag)))
+}

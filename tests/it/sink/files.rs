@@ -1,0 +1,372 @@
+//! Files for a lake: every event is in one file once, whatever is killed, full or gone, and readers count whole batches.
+
+use super::traffic::Traffic;
+use super::{events, on_path, serve};
+use crate::cli::handwritten_logs::Writing;
+use crate::process::{Running, headroom, run};
+use crate::wait::until;
+use apache_avro::Reader;
+use apache_avro::types::Value as Avro;
+use headroom::sink::{COLUMNS, ColumnKind};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The points at which the process may die, from before a batch is announced to after it is complete.
+const POINTS: &[&str] = &["sink-read", "sink-begun", "sink-file", "sink-written", "sink-committed"];
+
+/// A folder with files, as a reader has it.
+pub struct Lake {
+    dir: TempDir,
+}
+
+/// A file: its day, its name, and its rows.
+struct Found {
+    day: String,
+    name: String,
+    rows: Vec<Map<String, Value>>,
+}
+
+impl Lake {
+    pub fn new() -> Lake {
+        Lake { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `headroom sink` with these arguments, over the log of this directory.
+    fn sink(&self, log: &Path, args: &[&str]) -> Command {
+        let mut command = headroom(["sink"]);
+        command.args(args).env("HEADROOM_SINK_FILES", format!("file://{}", self.path().display()));
+        on_path(&mut command, log, args);
+        command
+    }
+
+    fn files(&self) -> Vec<Found> {
+        let names = |dir: PathBuf| -> Vec<String> {
+            let entries = fs::read_dir(dir).map(|found| found.map(|entry| entry.unwrap().file_name())).ok();
+            entries.into_iter().flatten().map(|name| name.into_string().unwrap()).collect()
+        };
+        let events = self.path().join("events");
+        let mut files = Vec::new();
+        for folder in names(events.clone()) {
+            let day = folder.strip_prefix("day=").unwrap().to_owned();
+            // While an object is written it has another name.
+            for name in names(events.join(&folder)).into_iter().filter(|name| name.ends_with(".avro")) {
+                let bytes = fs::read(events.join(&folder).join(&name)).unwrap();
+                files.push(Found { day: day.clone(), name, rows: rows(&bytes) });
+            }
+        }
+        files
+    }
+
+    /// The position of each partition.
+    fn positions(&self) -> BTreeMap<u64, Value> {
+        let read = fs::read_dir(self.path().join("positions")).ok().into_iter().flatten();
+        let paths = read.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().ends_with(".json"));
+        let parsed = paths.map(|path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap());
+        parsed.map(|position| (position["partition"].as_u64().unwrap(), position)).collect()
+    }
+
+    /// How many events of all partitions are complete.
+    fn written(&self) -> u64 {
+        self.positions().values().map(|position| position["next_seq"].as_u64().unwrap()).sum()
+    }
+
+    /// What a reader counts: the rows before the position of their partition. Each is there once, also among all rows.
+    #[track_caller]
+    fn complete(&self) -> BTreeMap<(u64, u64), Map<String, Value>> {
+        // First the positions: what is complete stays so.
+        let positions = self.positions();
+        let (mut complete, mut all) = (BTreeMap::new(), BTreeSet::new());
+        for row in self.files().into_iter().flat_map(|file| file.rows) {
+            let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
+            assert!(all.insert(key), "{key:?} is in two files");
+            if positions.get(&key.0).is_some_and(|position| key.1 < position["next_seq"].as_u64().unwrap()) {
+                complete.insert(key, row);
+            }
+        }
+        complete
+    }
+}
+
+/// The rows of an Avro file as the crate reads them.
+pub fn rows(bytes: &[u8]) -> Vec<Map<String, Value>> {
+    let plain = |value: Avro| match value {
+        Avro::Union(_, value) => *value,
+        value => value,
+    };
+    let field = |(name, value)| {
+        let value = match plain(value) {
+            Avro::Null => Value::Null,
+            Avro::Int(number) => json!(number),
+            Avro::Long(number) | Avro::TimestampMicros(number) => json!(number),
+            Avro::Boolean(truth) => json!(truth),
+            Avro::String(text) => json!(text),
+            other => panic!("{name} is {other:?}"),
+        };
+        (name, value)
+    };
+    let row = |record| match record {
+        Avro::Record(fields) => fields.into_iter().map(field).collect(),
+        other => panic!("{other:?}"),
+    };
+    Reader::new(bytes).unwrap().map(|record| row(record.unwrap())).collect()
+}
+
+/// Rows by partition and seq.
+pub type Rows = BTreeMap<(u64, u64), Map<String, Value>>;
+
+/// Whether the rows are the events of a stopped server's log, each once, with what it says in every column.
+#[track_caller]
+pub fn assert_events(rows: &Rows, log: &Path) {
+    let events = events(headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+    let key =
+        |event: &Value| (event["partition"].as_u64().unwrap(), event["seq"].as_str().unwrap().parse::<u64>().unwrap());
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), {
+        let mut keys: Vec<_> = events.iter().map(key).collect();
+        keys.sort_unstable();
+        keys
+    });
+    for event in &events {
+        let row = &rows[&key(event)];
+        assert_eq!(row.len(), COLUMNS.len());
+        for column in COLUMNS.iter() {
+            let (told, found) = (&event[&column.name], &row[&column.name]);
+            let is_same = match column.kind {
+                _ if told.is_null() => found.is_null(),
+                // `cat` prints numbers of 64 bits and times as texts.
+                ColumnKind::Int | ColumnKind::Truth => told == found,
+                ColumnKind::Long => told.as_str() == Some(&found.to_string()) || told == found,
+                ColumnKind::Time => found.as_u64().is_some(),
+                ColumnKind::Text => told == found,
+                ColumnKind::Object | ColumnKind::Texts => {
+                    serde_json::from_str::<Value>(found.as_str().unwrap()).unwrap() == *told
+                }
+            };
+            assert!(is_same, "{}: {told} is {found} in {row:?}", column.name);
+        }
+    }
+}
+
+/// Writes what is left of a stopped server's log; then the files hold all of it.
+#[track_caller]
+fn assert_rest(lake: &Lake, log: &Path) {
+    let ended = run(&mut lake.sink(log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_events(&lake.complete(), log);
+}
+
+/// The story: an analyst counts the orders of yesterday in a folder of files, without a database, and has what the log has.
+#[test]
+fn every_event_is_in_one_file_of_its_day_whose_name_says_what_it_holds() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    Traffic::new(&served.url, 21).calls(200);
+    let backfill = run(&mut lake.sink(log.path(), &["backfill"]));
+    assert_eq!(backfill.code, 0, "{}{}", backfill.out, backfill.err);
+    served.running.terminate();
+    assert_rest(&lake, log.path());
+    let nothing = run(&mut lake.sink(log.path(), &["backfill"]));
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    for Found { day, name, rows } in lake.files() {
+        let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
+        let seq = |row: &Map<String, Value>| row["seq"].as_u64().unwrap();
+        assert_eq!(name, format!("p{:05}-{:020}-{:020}.avro", first["partition"], seq(first), seq(last)));
+        for row in &rows {
+            let at = headroom::domain::Micros(row["decided_at"].as_u64().unwrap());
+            assert_eq!(headroom::time::text(at)[..10], day);
+        }
+    }
+    let positions = lake.positions();
+    let count: u64 = positions.values().map(|position| position["row_count"].as_u64().unwrap()).sum();
+    assert_eq!((positions.len(), count), (3, lake.complete().len() as u64));
+    let status = run(&mut lake.sink(log.path(), &["status"]));
+    assert_eq!(status.code, 0, "{}", status.err);
+    assert_eq!(status.out.matches(", 0 events behind, last batch ").count(), 3, "{}", status.out);
+}
+
+/// The story: the machine of the sink is taken away while it writes. The log has grown when another one goes on, so it would
+/// cut its batch elsewhere, and what the first one left would be in two files. It dies at each point in each of the first
+/// batches, and after each death a reader has whole batches and no event twice.
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_the_files_repeat_nothing_and_lose_nothing() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 23);
+    let (mut died, mut announced) = (0, 0);
+    for nth in 1..=2 {
+        for point in POINTS {
+            traffic.calls(15);
+            let mut backfill = lake.sink(log.path(), &["backfill"]);
+            let ended = run(backfill.env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
+            died += u32::from(ended.code != 0);
+            announced += lake.positions().values().filter(|position| !position["begun_until"].is_null()).count();
+            let before = lake.complete().len();
+            assert!(before as u64 <= lake.written(), "{point}");
+        }
+    }
+    // Another process writes all partitions: each time at least two batches were to be written.
+    assert_eq!(died, 10);
+    assert!(announced >= 6, "{announced} batches were announced and not complete when it died");
+    served.running.terminate();
+    assert_rest(&lake, log.path());
+}
+
+/// Three processes share the partitions, one after the other is killed, and the others go on with what it wrote.
+#[test]
+fn sinks_share_the_partitions_and_take_over_those_of_one_that_dies() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 24);
+    let start = || Running::start(&mut lake.sink(log.path(), &["--sink-batch-ms", "100"]));
+    let mut sinks = vec![start(), start(), start()];
+    until("something is written", || lake.written() > 0);
+    let refused = run(&mut lake.sink(log.path(), &["backfill"]));
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains("another sink writes partition"), "{}", refused.err);
+    while let Some(mut sink) = sinks.pop() {
+        traffic.calls(30);
+        sink.kill();
+    }
+    let last = start();
+    let before = lake.written();
+    traffic.calls(10);
+    until("the last one has taken the partitions over", || lake.written() > before);
+    served.running.terminate();
+    assert_eq!(last.terminate().code, 0);
+    assert_rest(&lake, log.path());
+}
+
+/// The story: the disk of the lake is not mounted, and an empty folder in its place must not be filled. Then it is there.
+#[test]
+fn a_folder_that_is_gone_is_waited_for() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let away = lake.path().with_extension("away");
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 25);
+    let mut sink = Running::start(&mut lake.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("something is written", || lake.written() > 0);
+    fs::rename(lake.path(), &away).unwrap();
+    traffic.calls(30);
+    assert!(!sink.is_over() && !lake.path().exists());
+    fs::rename(&away, lake.path()).unwrap();
+    let before = lake.written();
+    traffic.calls(10);
+    until("it goes on", || lake.written() > before);
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&lake, log.path());
+}
+
+/// A disk without room, for which a limit on the size of files stands: nothing is complete that is not whole.
+#[test]
+fn a_disk_without_room_is_waited_for() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 26);
+    let plain = lake.sink(log.path(), &["--sink-batch-ms", "100"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let mut sink = Running::start(&mut limited);
+    until("something is written", || lake.written() > 0);
+    let ours = getrlimit(Resource::Fsize);
+    let room = |limit| prlimit(Some(Pid::from_child(sink.child())), Resource::Fsize, limit).unwrap();
+    room(Rlimit { current: Some(64), ..ours });
+    traffic.calls(30);
+    let stuck = lake.written();
+    assert!(lake.complete().len() as u64 <= stuck);
+    room(ours);
+    until("it goes on", || lake.written() > stuck);
+    assert!(!sink.is_over());
+    served.running.terminate();
+    let ended = sink.terminate();
+    assert!(ended.err.contains("the sink waits"), "{}", ended.err);
+    assert_rest(&lake, log.path());
+}
+
+#[test]
+fn an_event_that_cannot_be_read_stops_its_partition_or_is_set_aside() {
+    let (dir, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.add_garbage();
+    writing.accept(5);
+    writing.write(dir.path());
+    let seqs = || lake.complete().keys().map(|(_, seq)| *seq).collect::<Vec<_>>();
+    for _ in 0..2 {
+        let stopped = run(&mut lake.sink(dir.path(), &["backfill"]));
+        assert_eq!(stopped.code, 1, "{}", stopped.out);
+        assert_eq!(seqs(), [0, 1, 2], "what is before it is written");
+        let status = run(&mut lake.sink(dir.path(), &["status"]));
+        assert_eq!(status.code, 1);
+        assert!(status.out.contains("partition 0: stopped: seq 3 cannot be read: "), "{}", status.out);
+    }
+    let aside = run(&mut lake.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
+    assert_eq!(aside.code, 0, "{}", aside.err);
+    assert_eq!(seqs(), [0, 1, 2, 4]);
+    let record = fs::read(lake.path().join("set_aside/p00000-00000000000000000003.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!((&record["seq"], &record["record"]), (&json!(3), &json!("6e6f206576656e74")));
+    let status = run(&mut lake.sink(dir.path(), &["status"]));
+    assert_eq!(status.code, 0, "{}", status.out);
+    assert!(status.out.contains("0 events behind") && status.out.contains("1 set aside"), "{}", status.out);
+}
+
+#[test]
+fn a_log_that_does_not_continue_the_files_is_refused_and_a_later_begin_is_not() {
+    let (first, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let write = |dir: &Path, limit, accepted| {
+        let mut writing = Writing::new(limit);
+        (0..accepted).for_each(|_| writing.accept(limit));
+        writing.write(dir);
+    };
+    write(first.path(), 5, 3);
+    assert_eq!(run(&mut lake.sink(first.path(), &["backfill"])).code, 0);
+    for (limit, accepted, why) in [
+        (9, 6, "the event at seq 5 does not continue what is written"),
+        (5, 2, "5 events are written, and the log has only 4"),
+    ] {
+        let other = tempfile::tempdir().unwrap();
+        write(other.path(), limit, accepted);
+        let refused = run(&mut lake.sink(other.path(), &["backfill"]));
+        assert_eq!(refused.code, 1, "{}", refused.out);
+        assert!(refused.err.contains(why), "{}", refused.err);
+        assert_eq!(lake.complete().len(), 5);
+    }
+    let later = Lake::new();
+    let ended = run(&mut later.sink(first.path(), &["backfill", "--from", "4"]));
+    assert_eq!((ended.code, &*ended.out), (0, "1 rows of 1 events were written\n"), "{}", ended.err);
+    assert_eq!(later.complete().keys().collect::<Vec<_>>(), [&(0, 4)]);
+}
+
+#[test]
+fn what_is_no_position_and_what_has_no_tables_is_refused_by_name() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.write(log.path());
+    fs::create_dir(lake.path().join("positions")).unwrap();
+    fs::write(lake.path().join("positions/p00000.json"), "{}").unwrap();
+    let refused = run(&mut lake.sink(log.path(), &["backfill"]));
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains("positions/p00000.json is not a position of this version"), "{}", refused.err);
+    for command in ["plan", "apply", "rebuild"] {
+        let refused = run(&mut lake.sink(log.path(), &[command]));
+        assert_eq!(refused.code, 2, "{}", refused.out);
+        assert!(refused.err.contains("which have no tables: set sink_database"), "{}", refused.err);
+    }
+}
