@@ -46,6 +46,7 @@ mod pool_search;
 mod process;
 mod rig;
 mod roles;
+mod s3;
 mod scenario;
 mod schemas;
 mod server;

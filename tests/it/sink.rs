@@ -2,6 +2,7 @@
 //! says.
 
 mod broken;
+mod bucket;
 pub mod files;
 mod forms;
 mod logs;

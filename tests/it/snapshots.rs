@@ -1,7 +1,8 @@
 //! What snapshots owe a start, and what they must not do to a server: a start without a checkpoint begins with the newest
 //! one that is whole and that the log continues, and a store that is gone, slow or lying costs snapshots and nothing else.
 
-mod served;
+mod bucket;
+pub mod served;
 
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};

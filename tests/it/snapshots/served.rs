@@ -9,19 +9,19 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-fn command(dir: &Path, place: &str) -> Command {
+pub fn command(dir: &Path, place: &str) -> Command {
     let mut command =
         headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "1", "--snapshot-interval-ms", "1000"]);
     command.arg("--data-dir").arg(dir).arg("--snapshots").arg(place);
     command
 }
 
-fn define(served: &Served) {
+pub fn define(served: &Served) {
     let put = agent().put(format!("{}/v1/pools/van-1", served.url)).content_type("application/json");
     assert!(matches!(put.send(r#"{"limits":{"orders":100000}}"#).unwrap().status().as_u16(), 200 | 201));
 }
 
-fn reserve(served: &Served, n: u64) -> bool {
+pub fn reserve(served: &Served, n: u64) -> bool {
     let post = agent().post(format!("{}/v1/reservations", served.url)).header("idempotency-key", format!("K{n}"));
     let sent =
         post.content_type("application/json").send(json!({ "pool": "van-1", "demand": { "orders": 1 } }).to_string());
@@ -29,13 +29,13 @@ fn reserve(served: &Served, n: u64) -> bool {
 }
 
 /// A figure of partition 0; none when it is not exported.
-fn figure(served: &Served, name: &str) -> Option<f64> {
+pub fn figure(served: &Served, name: &str) -> Option<f64> {
     let text = foreign_agent().get(format!("{}/metrics", served.url)).call().ok()?.body_mut().read_to_string().ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{partition=\"0\"}} ")))?;
     line.parse().ok()
 }
 
-fn is_sound(dir: &Path) {
+pub fn is_sound(dir: &Path) {
     let verified = run(headroom(["verify", "--data-dir"]).arg(dir));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }

@@ -1,0 +1,81 @@
+//! A store that speaks S3 over HTTP, as a process of its own (Moto), with one bucket.
+
+use crate::process::{Running, foreign_agent};
+use crate::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let mut fetch = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/fetch"));
+        let output = fetch.stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "tests/s3/fetch failed");
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join("bin/python")
+    })
+}
+
+/// Names the store at this URL to a command.
+pub fn at(command: &mut Command, url: &str) {
+    command.env("AWS_ENDPOINT_URL", url).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+}
+
+pub struct Bucket {
+    store: Running,
+    url: String,
+}
+
+impl Bucket {
+    pub fn start() -> Bucket {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut serve = Command::new(python());
+        serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]).stdin(Stdio::null());
+        let bucket = Bucket { store: Running::start(&mut serve), url: format!("http://127.0.0.1:{port}") };
+        let make = || foreign_agent().put(format!("{}/lake", bucket.url)).send_empty();
+        until("the store answers", || make().is_ok_and(|made| made.status() == 200));
+        bucket
+    }
+
+    /// The bucket with a prefix, as a setting names it.
+    pub fn place(&self) -> &'static str {
+        "s3://lake/some/place"
+    }
+
+    /// Names the store to a command.
+    pub fn named(&self, command: &mut Command) {
+        at(command, &self.url);
+    }
+
+    /// The store answers nobody until it is to go on.
+    pub fn stands_still(&self) {
+        signal(&self.store, Signal::STOP);
+    }
+
+    pub fn goes_on(&self) {
+        signal(&self.store, Signal::CONT);
+    }
+
+    fn get(&self, path: &str) -> Vec<u8> {
+        let mut answer = foreign_agent().get(format!("{}/lake{path}", self.url)).call().unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.body_mut().read_to_vec().unwrap()
+    }
+
+    /// Every object under a folder of the place, with its name there.
+    pub fn objects(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        let prefix = "some/place/";
+        let page = String::from_utf8(self.get(&format!("?list-type=2&prefix={prefix}{folder}/"))).unwrap();
+        assert!(page.contains("<IsTruncated>false</IsTruncated>"), "{page}");
+        let keys = page.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap());
+        keys.map(|key| (key.strip_prefix(prefix).unwrap().to_owned(), self.get(&format!("/{key}")))).collect()
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(to: &Running, signal: Signal) {
+    kill_process(Pid::from_child(to.child()), signal).unwrap();
+}

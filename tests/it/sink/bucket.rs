@@ -1,0 +1,165 @@
+//! Files in a bucket of a real store: no lock keeps two sinks apart there, and whoever was overtaken notices it.
+
+use super::files::{Rows, assert_events, rows};
+use super::traffic::Traffic;
+use super::{on_path, serve};
+use crate::process::{Running, foreign_agent, headroom, run};
+use crate::s3::{self, Bucket, signal};
+use crate::wait::until;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+fn sink(bucket: &Bucket, log: &Path, args: &[&str]) -> Command {
+    let mut command = headroom(["sink"]);
+    command.args(args).env("HEADROOM_SINK_FILES", bucket.place());
+    bucket.named(&mut command);
+    on_path(&mut command, log, args);
+    command
+}
+
+fn positions(bucket: &Bucket) -> Vec<Value> {
+    let objects = bucket.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json"));
+    objects.map(|(_, bytes)| serde_json::from_slice(&bytes).unwrap()).collect()
+}
+
+fn written(bucket: &Bucket) -> u64 {
+    positions(bucket).iter().map(|position| position["next_seq"].as_u64().unwrap()).sum()
+}
+
+/// Every row of every file, each once.
+#[track_caller]
+fn all(bucket: &Bucket) -> Rows {
+    let mut all = Rows::new();
+    for (name, bytes) in bucket.objects("events") {
+        for row in rows(&bytes) {
+            let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
+            assert!(all.insert(key, row).is_none(), "{key:?} is in {name} and in another file");
+        }
+    }
+    all
+}
+
+/// Whether the status says that everything is written.
+fn is_all_written(bucket: &Bucket, log: &Path) -> bool {
+    let status = run(&mut sink(bucket, log, &["status"]));
+    status.code == 0 && status.out.matches(", 0 events behind").count() == 3
+}
+
+/// Writes what is left of a stopped server's log; then the bucket holds all of it.
+#[track_caller]
+fn assert_rest(bucket: &Bucket, log: &Path) {
+    let ended = run(&mut sink(bucket, log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_events(&all(bucket), log);
+}
+
+/// The story: a network stands still for so long that the sink gives its calls up, and the store carries them out later all
+/// the same. None of them is in the files twice.
+#[test]
+fn calls_that_a_slow_store_carries_out_later_write_nothing_twice() {
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 31);
+    let args = ["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
+    let mut sink = Running::start(&mut sink(&bucket, log.path(), &args));
+    let line = sink.line();
+    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
+    let failures = || {
+        let text = foreign_agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    until("something is written", || written(&bucket) > 0);
+    for _ in 0..2 {
+        let before = failures();
+        bucket.stands_still();
+        traffic.calls(30);
+        until("calls are given up", || failures() > before);
+        bucket.goes_on();
+        traffic.calls(10);
+        until("all of it is written", || is_all_written(&bucket, log.path()));
+    }
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&bucket, log.path());
+}
+
+/// The story: a machine hangs for a minute, another sink takes its partitions over, and then the first one goes on as if
+/// nothing had been.
+#[test]
+fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 32);
+    let start = || Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
+    let first = start();
+    until("the first one has all partitions", || positions(&bucket).len() == 3 && written(&bucket) > 0);
+    let second = start();
+    traffic.calls(20);
+    until("all of it is written", || is_all_written(&bucket, log.path()));
+    signal(&first, Signal::STOP);
+    traffic.calls(20);
+    until("the second one has taken over", || is_all_written(&bucket, log.path()));
+    signal(&first, Signal::CONT);
+    traffic.calls(20);
+    until("all of it is written", || is_all_written(&bucket, log.path()));
+    let ended = first.terminate();
+    assert!(ended.err.contains("another sink has taken the partition"), "{}", ended.err);
+    // Who ends in good order is not waited for.
+    assert_eq!(second.terminate().code, 0);
+    served.running.terminate();
+    assert_rest(&bucket, log.path());
+}
+
+/// Killed with a batch that is announced and written in part, and taken over when its time is over.
+#[cfg(feature = "crash-points")]
+#[test]
+fn what_a_sink_that_died_has_begun_is_finished_by_another() {
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 33);
+    traffic.calls(30);
+    let mut dies = sink(&bucket, log.path(), &["backfill", "--sink-batch-ms", "100"]);
+    assert_ne!(run(dies.env("HEADROOM_CRASH_AT", "sink-file:1")).code, 0);
+    assert!(positions(&bucket).iter().any(|position| !position["begun_until"].is_null()));
+    traffic.calls(30);
+    let last = Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
+    until("another one has finished it", || is_all_written(&bucket, log.path()));
+    served.running.terminate();
+    assert_eq!(last.terminate().code, 0);
+    assert_rest(&bucket, log.path());
+}
+
+/// A store that says yes to everything.
+#[test]
+fn a_store_that_ignores_conditions_is_refused() {
+    let (log, store) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    drop(serve(log.path()).running.terminate());
+    let url = format!("http://{}", store.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in store.incoming() {
+            let mut connection = connection.unwrap();
+            let (mut reader, mut length) = (BufReader::new(connection.try_clone().unwrap()), 0);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap();
+            let yes = "HTTP/1.1 200 OK\r\nETag: \"yes\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            // Whoever has left needs no answer.
+            let _ = connection.write_all(yes.as_bytes());
+        }
+    });
+    let mut backfill = headroom(["sink", "backfill", "--sink-files", "s3://lake/place"]);
+    s3::at(&mut backfill, &url);
+    let refused = run(backfill.env("HEADROOM_DATA_DIR", log.path()));
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains("the store ignores If-Match and If-None-Match"), "{}", refused.err);
+}
