@@ -29,6 +29,7 @@ real database, so it says what the tables say.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
 - Times are in UTC. `window_start` and `areas` of an event are those of its pool: join `pools`, or read the view `decisions`.
 - Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`).
+- Files in a folder or a bucket have the columns of `events` as well ([Files for a lake](../OPERATING.md#files-for-a-lake)).
 "#;
 const SAMPLES: &str = include_str!("samples.sql");
 
