@@ -71,7 +71,7 @@ impl To {
             SinkTo::Tables(database) => To::Tables(access_to(database)),
             SinkTo::Files(place) => {
                 let left_after = Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER);
-                To::Files { place: place.clone(), writer: rand::random(), left_after }
+                To::Files { place: place.clone(), writer: process_id(), left_after }
             }
         }
     }
@@ -82,6 +82,11 @@ impl To {
             To::Files { place, writer, left_after } => Box::new(Files::open(place, *writer, *left_after)?),
         })
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a random number tells this process from all others")]
+fn process_id() -> u128 {
+    rand::random()
 }
 
 /// Everything that the writers share.

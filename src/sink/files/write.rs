@@ -38,7 +38,7 @@ struct Held {
     index: Index,
     tag: Tag,
     /// Kept for as long as the partition is.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl From<StoreError> for TargetError {
@@ -166,12 +166,12 @@ impl Target for Files {
         let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
             return Ok(None);
         };
-        self.held.insert(partition, Held { index, tag, _lock: lock });
+        self.held.insert(partition, Held { index, tag, lock });
         Ok(Some(place))
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {
-        let number = |column| row.value(column).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let number = |column: &Column| row.value(column).and_then(serde_json::Value::as_u64).unwrap_or_default();
         let datum = self.encoder.datum(row);
         let day = number(self.decided_at) / DAY_US;
         for number in [number(self.seq), day, datum.len() as u64] {
@@ -212,9 +212,9 @@ impl Drop for Files {
     /// Gives the partitions back, so that others need not wait. A store that does not answer is asked once.
     fn drop(&mut self) {
         for (partition, held) in std::mem::take(&mut self.held) {
-            let is_locked = matches!(held._lock, Lock::Held(_));
+            let islocked = matches!(held.lock, Lock::Held(_));
             let left = || self.bucket.replace(&position(partition), held.index.left().bytes(), Some(&held.tag));
-            if !is_locked && left().is_err() {
+            if !islocked && left().is_err() {
                 return;
             }
         }
