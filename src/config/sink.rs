@@ -13,7 +13,7 @@ const SCHEMA_BYTES_MAX: usize = 63;
 /// Where events are written, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sink {
-    /// Where.
+    /// The tables or the files that the events become.
     pub to: SinkTo,
     /// The longest time that an event waits, in milliseconds.
     pub batch_ms: u64,

@@ -60,7 +60,12 @@ impl Bucket {
     }
 
     fn get(&self, path: &str) -> Vec<u8> {
-        let mut answer = foreign_agent().get(format!("{}/lake{path}", self.url)).call().unwrap();
+        let mut answer = foreign_agent()
+            .get(format!("{}/lake{path}", self.url))
+            // Whoever says who he is may read; nobody looks whether it is true.
+            .header("authorization", "AWS key:secret")
+            .call()
+            .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.body_mut().read_to_vec().unwrap()
     }

@@ -180,7 +180,10 @@ fn every_event_is_in_one_file_of_its_day_whose_name_says_what_it_holds() {
     for Found { day, name, rows } in lake.files() {
         let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
         let seq = |row: &Map<String, Value>| row["seq"].as_u64().unwrap();
-        assert_eq!(name, format!("p{:05}-{:020}-{:020}.avro", first["partition"], seq(first), seq(last)));
+        assert_eq!(
+            name,
+            format!("p{:05}-{:020}-{:020}.avro", first["partition"].as_u64().unwrap(), seq(first), seq(last))
+        );
         for row in &rows {
             assert_eq!(text(Micros(row["decided_at"].as_u64().unwrap()))[..10], day);
         }
