@@ -8,8 +8,9 @@ use apache_avro::{Codec, Error, Schema};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// Bytes of rows in a block, before they are compressed: a reader has one block in its memory.
-const BLOCK_BYTES: usize = 256 << 10;
+/// Bytes of rows in a block, before they are compressed: a reader has one block in its memory. It is well below what the
+/// decoders of this program allocate at most.
+const BLOCK_BYTES: usize = 64 << 10;
 /// What an Avro container file begins with.
 const MAGIC: &[u8] = b"Obj\x01";
 

@@ -32,7 +32,8 @@ pub(super) struct Index {
     written_at_us: Option<u64>,
     /// Why nothing more is written.
     pub(super) stopped: Option<String>,
-    /// The process that writes the partition; none when it has ended in good order.
+    /// The process that writes the partition, or did so last. None in a bucket when that has ended in good order; in a folder
+    /// the lock tells.
     pub(super) writer: Option<String>,
     /// How often the partition was taken over. So no two positions are ever the same.
     claim: u64,
