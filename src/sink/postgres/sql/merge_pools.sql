@@ -2,16 +2,13 @@
 -- was not refused and repeats nothing has its limits and counters.
 MERGE INTO pools p
 USING (
-    SELECT g.pool, last, defined
-    FROM (
-        SELECT e.pool, max(e.seq) AS last_seq, max(e.seq) FILTER (WHERE e.version IS NOT NULL) AS defined_seq
-        FROM events e
-        WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.used IS NOT NULL
-          AND e.kind NOT IN ('Rejected', 'Repeated')
-        GROUP BY e.pool
-    ) g
-    JOIN events last ON last.partition = $1 AND last.seq = g.last_seq
-    LEFT JOIN events defined ON defined.partition = $1 AND defined.seq = g.defined_seq
+    SELECT e.pool,
+           (array_agg(e ORDER BY e.seq DESC))[1] AS last,
+           (array_agg(e ORDER BY e.seq DESC) FILTER (WHERE e.version IS NOT NULL))[1] AS defined
+    FROM events e
+    WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.used IS NOT NULL
+      AND e.kind NOT IN ('Rejected', 'Repeated')
+    GROUP BY e.pool
 ) n
 ON p.pool = n.pool
 WHEN MATCHED AND (n.defined).seq IS NULL THEN UPDATE SET

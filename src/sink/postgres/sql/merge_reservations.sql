@@ -1,38 +1,29 @@
 -- The reservations of new events, as the last of these events left each. An event shows a reservation as it is afterwards,
--- if it has a status and repeats nothing. Ids are compared byte by byte, and only the columns that are needed are sorted:
--- this statement is what takes longest of a batch.
+-- if it has a status and repeats nothing.
 MERGE INTO reservations r
 USING (
-    SELECT n.*, a.seq AS accepted_seq, a.decided_at AS accepted_at, a.status AS accepted_status, a.key, a.actor
-    FROM (
-        SELECT DISTINCT ON (e.reservation COLLATE "C")
-               e.reservation, e.pool, e.partition, e.seq, e.status, e.demand, e.hold_until, e.order_ref, e.decided_at, e.cause
-        FROM events e
-        WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.status IS NOT NULL AND e.kind <> 'Repeated'
-        ORDER BY e.reservation COLLATE "C", e.seq DESC
-    ) n
-    LEFT JOIN (
-        SELECT DISTINCT ON (e.reservation COLLATE "C") e.reservation, e.seq, e.decided_at, e.status, e.key, e.actor
-        FROM events e
-        WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.kind = 'Accepted'
-        ORDER BY e.reservation COLLATE "C", e.seq DESC
-    ) a ON a.reservation = n.reservation
+    SELECT e.reservation,
+           (array_agg(e ORDER BY e.seq DESC))[1] AS last,
+           (array_agg(e ORDER BY e.seq DESC) FILTER (WHERE e.kind = 'Accepted'))[1] AS accepted
+    FROM events e
+    WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.status IS NOT NULL AND e.kind <> 'Repeated'
+    GROUP BY e.reservation
 ) n
 ON r.reservation = n.reservation
 WHEN MATCHED THEN UPDATE SET
-    seq = n.seq, status = n.status, demand = n.demand, hold_until = n.hold_until,
-    order_ref = n.order_ref, changed_at = n.decided_at,
-    accepted_at = COALESCE(n.accepted_at, r.accepted_at),
-    was_held = COALESCE(n.accepted_status = 'held', r.was_held),
-    key = CASE WHEN n.accepted_seq IS NULL THEN r.key ELSE n.key END,
-    actor = CASE WHEN n.accepted_seq IS NULL THEN r.actor ELSE n.actor END,
-    ended_at = CASE WHEN n.status IN ('released', 'expired') THEN n.decided_at END,
-    end_cause = CASE n.status WHEN 'released' THEN n.cause WHEN 'expired' THEN 'expired' END
+    seq = (n.last).seq, status = (n.last).status, demand = (n.last).demand, hold_until = (n.last).hold_until,
+    order_ref = (n.last).order_ref, changed_at = (n.last).decided_at,
+    accepted_at = COALESCE((n.accepted).decided_at, r.accepted_at),
+    was_held = COALESCE((n.accepted).status = 'held', r.was_held),
+    key = CASE WHEN (n.accepted).seq IS NULL THEN r.key ELSE (n.accepted).key END,
+    actor = CASE WHEN (n.accepted).seq IS NULL THEN r.actor ELSE (n.accepted).actor END,
+    ended_at = CASE WHEN (n.last).status IN ('released', 'expired') THEN (n.last).decided_at END,
+    end_cause = CASE (n.last).status WHEN 'released' THEN (n.last).cause WHEN 'expired' THEN 'expired' END
 WHEN NOT MATCHED THEN INSERT
     (reservation, pool, partition, seq, status, demand, hold_until, order_ref, key, actor, accepted_at, was_held, changed_at,
      ended_at, end_cause)
-    VALUES (n.reservation, n.pool, n.partition, n.seq, n.status, n.demand,
-            n.hold_until, n.order_ref, n.key, n.actor, n.accepted_at,
-            n.accepted_status = 'held', n.decided_at,
-            CASE WHEN n.status IN ('released', 'expired') THEN n.decided_at END,
-            CASE n.status WHEN 'released' THEN n.cause WHEN 'expired' THEN 'expired' END)
+    VALUES (n.reservation, (n.last).pool, (n.last).partition, (n.last).seq, (n.last).status, (n.last).demand,
+            (n.last).hold_until, (n.last).order_ref, (n.accepted).key, (n.accepted).actor, (n.accepted).decided_at,
+            (n.accepted).status = 'held', (n.last).decided_at,
+            CASE WHEN (n.last).status IN ('released', 'expired') THEN (n.last).decided_at END,
+            CASE (n.last).status WHEN 'released' THEN (n.last).cause WHEN 'expired' THEN 'expired' END)
