@@ -299,8 +299,10 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings(None)?,
     };
-    // The log holds who ordered what: files are readable by this user only.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    // The log holds who ordered what: files are readable by this user only. Those for analysts follow the user's own mask.
+    if !matches!(command, Command::Sink(_)) {
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Buffered, because cat prints millions of lines. Commands whose output is to be seen at once flush it.
     let out = &mut BufWriter::new(io::stdout().lock());

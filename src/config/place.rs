@@ -32,7 +32,7 @@ pub(super) fn place(text: &str) -> Result<ObjectPlace, String> {
     }
     let bucket = text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_name = |text: &str| !text.is_empty() && text.chars().all(is_plain);
+    let is_name = |text: &str| text.chars().all(is_plain) && text.chars().any(|c| c.is_ascii_alphanumeric());
     match bucket.map(|(bucket, prefix)| (bucket, prefix.trim_end_matches('/'))) {
         Some((bucket, prefix)) if is_name(bucket) && (prefix.is_empty() || prefix.split('/').all(is_name)) => {
             Ok(ObjectPlace::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })

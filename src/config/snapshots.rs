@@ -84,9 +84,19 @@ mod tests {
             assert_eq!(place(good).unwrap().to_string(), good);
         }
         assert_eq!(place("s3://shop").unwrap(), place("s3://shop/").unwrap());
-        for bad in
-            ["", "/var", "file://var", "s3://", "s3:///x", "s3://a/b//c", "s3://k:s@a/b", "gs://a", "https://a/b"]
-        {
+        for bad in [
+            "",
+            "/var",
+            "file://var",
+            "s3://",
+            "s3:///x",
+            "s3://a/b//c",
+            "s3://k:s@a/b",
+            "s3://..",
+            "s3://a/../b",
+            "gs://a",
+            "https://a/b",
+        ] {
             assert!(place(bad).unwrap_err().contains("neither file:///FOLDER nor s3://"), "{bad}");
         }
     }

@@ -1,18 +1,19 @@
 //! A folder or a bucket that speaks S3, as a place for objects. Each call ends after a time that grows with its bytes, and
 //! at once when the process ends.
 
-use super::{Got, Listed, Objects, Tag};
+use super::{Got, Listed, Objects, Tag, environment};
 use crate::causes::causes;
 use crate::config::ObjectPlace;
 use crate::domain::Micros;
 use crate::store::StoreError;
-use futures_util::StreamExt;
-use object_store::aws::AmazonS3Builder;
+use futures_util::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, UpdateVersion};
 use std::fs::{File, TryLockError};
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +26,10 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// Most objects of a folder that are listed.
 const LISTED_MAX: usize = 100_000;
+/// Bytes that a store sends about each object that it lists, about.
+const LISTED_BYTES: u64 = 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
-
-/// Where the client of a bucket looks for its endpoint.
-const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"];
 
 /// Longest limit of a call that waits for a folder: no limit that anybody sees.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 30);
@@ -68,17 +68,14 @@ impl Bucket {
     /// [`StoreError`] when the settings of the client are impossible, or the system gives no means to drive it.
     pub fn open(place: &ObjectPlace) -> Result<Bucket, StoreError> {
         let wrong = |error: &dyn std::error::Error| StoreError { detail: format!("{place}: {}", causes(error)) };
-        let has_secret = |name: &&str| std::env::var(name).is_ok_and(|url| url.contains('@'));
-        if let Some(name) = ENDPOINTS.iter().find(|name| has_secret(name)) {
-            return Err(StoreError { detail: format!("{name} has a user in it, which log lines would tell") });
-        }
         let reached = match place {
             ObjectPlace::Folder(dir) => Reached::Folder(dir.clone()),
             ObjectPlace::S3 { bucket, prefix } => {
                 // A call is tried again by who made it, with pauses that grow.
                 let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
                 let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CALL_LIMIT);
-                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(no_retry);
+                let builder = environment::builder(std::env::vars_os()).map_err(|detail| StoreError { detail })?;
+                let builder = builder.with_bucket_name(bucket).with_retry(no_retry);
                 let is_plain = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true");
                 let client = builder.with_client_options(options.with_allow_http(is_plain)).build();
                 Reached::S3 { client: Arc::new(client.map_err(|error| wrong(&error))?), prefix: prefix.clone() }
@@ -142,42 +139,56 @@ impl Bucket {
         Ok(!is_taken_for_new && self.replace(path, b"third".to_vec(), Some(&stranger))?.is_none())
     }
 
+    /// Whether this is still the file that other processes find locked. Who deleted it, or the folder, has let others in.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder cannot be asked.
+    pub fn holds(&self, path: &str, lock: &Lock) -> Result<bool, StoreError> {
+        let (Reached::Folder(dir), Lock::Held(file)) = (&self.reached, lock) else { return Ok(true) };
+        let fail =
+            |error: std::io::Error| StoreError { detail: format!("{}: cannot find {path}: {error}", self.place) };
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        match std::fs::metadata(dir.join(path)) {
+            Ok(found) => Ok(identity(found) == identity(file.metadata().map_err(fail)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(false),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
     /// Reads an object of at most so many bytes, with what [`Bucket::replace`] needs; `None` when there is none.
     ///
     /// # Errors
-    /// [`StoreError`], also when the object has more bytes.
-    pub fn read(&self, path: &str, bytes_max: u64) -> Result<Option<(Vec<u8>, Tag)>, StoreError> {
+    /// [`StoreError`]
+    pub fn read(&self, path: &str, bytes_max: u64) -> Result<Option<(Got, Tag)>, StoreError> {
         let at = self.path(path);
         let get = |client: Arc<dyn ObjectStore>| async move {
             match client.get(&at).await {
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
-                Ok(found) if found.meta.size > bytes_max => Ok(Some(Err(found.meta.size))),
                 Ok(found) => {
                     let tag = Tag { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-                    Ok(Some(Ok((found.bytes().await?.to_vec(), tag))))
+                    let is_longer = found.meta.size > bytes_max;
+                    let got = match is_longer {
+                        true => Got::Longer(found.meta.size),
+                        false => Got::Whole(found.bytes().await?.to_vec()),
+                    };
+                    Ok(Some((got, tag)))
                 }
             }
         };
-        match self.call(&format!("cannot read {path}"), bytes_max, get)? {
-            None => Ok(None),
-            Some(Ok(found)) => Ok(Some(found)),
-            Some(Err(bytes)) => Err(StoreError {
-                detail: format!("{}: {path} has {bytes} bytes, and at most {bytes_max} are read", self.place),
-            }),
-        }
+        self.call(&format!("cannot read {path}"), bytes_max, get)
     }
 
-    /// Writes an object that was last seen so, or was not there. `None` when somebody else has written it since. In a
-    /// folder nobody looks for that: there the writer has the lock.
+    /// Writes an object that was last seen so, or was not there. `None` when somebody else has written or deleted it since. A
+    /// store does both at once. In a folder it is looked for before, and the lock keeps others away in the meantime.
     ///
     /// # Errors
     /// [`StoreError`]; then it is not known whether the object was written.
     pub fn replace(&self, path: &str, bytes: Vec<u8>, seen: Option<&Tag>) -> Result<Option<Tag>, StoreError> {
         let is_folder = matches!(self.reached, Reached::Folder(_));
         let mode = match seen {
-            _ if is_folder => PutMode::Overwrite,
             None => PutMode::Create,
+            Some(_) if is_folder => PutMode::Overwrite,
             Some(Tag { e_tag, version }) => {
                 PutMode::Update(UpdateVersion { e_tag: e_tag.clone(), version: version.clone() })
             }
@@ -186,7 +197,15 @@ impl Bucket {
         // the next writer.
         let limit = if is_folder { NO_LIMIT } else { CALL_LIMIT };
         let at = self.path(path);
+        let expected = seen.filter(|_| is_folder).map(|tag| tag.e_tag.clone());
         let put = |client: Arc<dyn ObjectStore>| async move {
+            if let Some(expected) = expected {
+                match client.head(&at).await {
+                    Ok(found) if found.e_tag == expected => {}
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
             match client.put_opts(&at, PutPayload::from(bytes), mode.into()).await {
                 Ok(put) => Ok(Some(Tag { e_tag: put.e_tag, version: put.version })),
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(None),
@@ -194,6 +213,25 @@ impl Bucket {
             }
         };
         self.call_within(&format!("cannot replace {path}"), limit, put)
+    }
+
+    /// Whether an object of this folder, or of those in it, has such a name. Among very many, the answer is yes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn has(&self, folder: &str, is_one: impl Fn(&str) -> bool) -> Result<bool, StoreError> {
+        let at = self.path(folder);
+        let look = |client: Arc<dyn ObjectStore>| async move {
+            let (mut objects, mut seen) = (client.list(Some(&at)), 0_usize);
+            while let Some(object) = objects.next().await.transpose()? {
+                seen = seen.saturating_add(1);
+                if object.location.filename().is_some_and(&is_one) || seen == LISTED_MAX {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        self.call(&format!("cannot list {folder}"), LISTED_BYTES.saturating_mul(LISTED_MAX as u64), look)
     }
 
     /// Makes a call that moves so many bytes.
@@ -222,8 +260,9 @@ impl Bucket {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends".to_owned())),
-                done = tokio::time::timeout(limit, call(client)) => match done {
-                    Ok(done) => done.map_err(|error| fail(told(&error))),
+                done = tokio::time::timeout(limit, AssertUnwindSafe(call(client)).catch_unwind()) => match done {
+                    Ok(Ok(done)) => done.map_err(|error| fail(told(&error))),
+                    Ok(Err(_)) => Err(fail("the client panicked: a line above this one says where".to_owned())),
                     Err(_) => Err(fail(format!("no answer within {} s", limit.as_secs()))),
                 },
             }
@@ -257,16 +296,7 @@ impl Objects for Bucket {
     }
 
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
-        let at = self.path(path);
-        let get = |client: Arc<dyn ObjectStore>| async move {
-            match client.get(&at).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-                Ok(found) if found.meta.size > bytes_max => Ok(Some(Got::Longer(found.meta.size))),
-                Ok(found) => Ok(Some(Got::Whole(found.bytes().await?.to_vec()))),
-            }
-        };
-        self.call(&format!("cannot read {path}"), bytes_max, get)
+        Ok(self.read(path, bytes_max)?.map(|(got, _)| got))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
@@ -287,7 +317,7 @@ impl Objects for Bucket {
             }
             Ok(found)
         };
-        self.call(&format!("cannot list {folder}"), 0, list)
+        self.call(&format!("cannot list {folder}"), LISTED_BYTES.saturating_mul(LISTED_MAX as u64), list)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
@@ -299,5 +329,49 @@ impl Objects for Bucket {
             }
         };
         self.call(&format!("cannot delete {path}"), 0, delete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those credentials that a server gives cannot be checked before the client has them.
+    #[test]
+    fn a_client_that_panics_has_failed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+        let failed = bucket.call("cannot read it", 0, |_| async {
+            std::panic::resume_unwind(Box::new("no header"));
+            #[expect(unreachable_code, reason = "it gives the call its type")]
+            Ok(())
+        });
+        assert!(
+            failed
+                .unwrap_err()
+                .detail
+                .ends_with("cannot read it: the client panicked: a line above this one says where")
+        );
+        bucket.put("it", b"more".to_vec()).unwrap();
+        assert_eq!(bucket.get("it", 9).unwrap(), Some(Got::Whole(b"more".to_vec())));
+    }
+
+    /// Somebody cleans up in a folder while it is written.
+    #[test]
+    fn in_a_folder_an_object_that_was_deleted_or_changed_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+        let first = bucket.replace("it", b"1".to_vec(), None).unwrap().unwrap();
+        assert_eq!(bucket.replace("it", b"2".to_vec(), None).unwrap(), None, "it is there");
+        let second = bucket.replace("it", b"22".to_vec(), Some(&first)).unwrap().unwrap();
+        assert_eq!(bucket.replace("it", b"3".to_vec(), Some(&first)).unwrap(), None, "it has changed");
+        bucket.delete("it").unwrap();
+        assert_eq!(bucket.replace("it", b"3".to_vec(), Some(&second)).unwrap(), None, "it is gone");
+        let lock = bucket.lock("lock").unwrap();
+        assert!(bucket.holds("lock", &lock).unwrap());
+        bucket.delete("lock").unwrap();
+        assert!(!bucket.holds("lock", &lock).unwrap());
+        let other = bucket.lock("lock").unwrap();
+        assert!(bucket.holds("lock", &other).unwrap() && !bucket.holds("lock", &lock).unwrap());
     }
 }

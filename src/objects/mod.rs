@@ -2,6 +2,7 @@
 //! has a client of its own.
 
 mod bucket;
+mod environment;
 
 pub use bucket::{Bucket, Lock};
 

@@ -92,7 +92,8 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        self.row_count >= SINK_BATCH_ROWS_MAX || self.rows.len() >= BATCH_BYTES_MAX
+        let aside: usize = self.aside.iter().map(|event| event.bytes.len()).sum();
+        self.events() >= SINK_BATCH_ROWS_MAX || self.rows.len().saturating_add(aside) >= BATCH_BYTES_MAX
     }
 
     /// Takes the next event; the error says why nothing after it may be written.

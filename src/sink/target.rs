@@ -12,6 +12,8 @@ pub enum TargetError {
     Transient(String),
     /// Another writer has the partition by now. Nothing was written.
     Fenced,
+    /// Somebody has to act before anything more of this one partition is written.
+    Partition(String),
     /// Somebody has to change something first: a table, a permission, a setting.
     Operator(String),
 }
@@ -19,7 +21,7 @@ pub enum TargetError {
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TargetError::Transient(why) | TargetError::Operator(why) => f.write_str(why),
+            TargetError::Transient(why) | TargetError::Partition(why) | TargetError::Operator(why) => f.write_str(why),
             TargetError::Fenced => f.write_str("another sink has taken the partition"),
         }
     }
@@ -50,7 +52,7 @@ pub trait Target {
     /// has it. A partition that was never written begins at `first`.
     ///
     /// # Errors
-    /// [`TargetError`] when the target cannot tell.
+    /// [`TargetError`] when the target cannot tell, or what it has of the partition cannot be gone on with.
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError>;
 
     /// Appends a row to those of a batch, in the form in which this target takes them.
@@ -65,8 +67,9 @@ pub trait Target {
     /// Makes the rows of a batch durable, and the position after it. Either both or none.
     ///
     /// # Errors
-    /// [`TargetError::Fenced`] when the partition is not at the begin of the batch, or has another writer. After
-    /// [`TargetError::Transient`] the batch may have been taken: the partition has to be claimed again.
+    /// [`TargetError::Fenced`] when the partition is not at the begin of the batch, or has another writer;
+    /// [`TargetError::Partition`] when this is not the batch that was begun. After [`TargetError::Transient`] the batch may
+    /// have been taken: the partition has to be claimed again.
     fn commit(&mut self, batch: &Batch) -> Result<(), TargetError>;
 
     /// Notes why nothing more of a partition is written, for who asks for the status.

@@ -28,7 +28,7 @@ pub enum Pace {
 pub struct Rules {
     /// When rows are written.
     pub pace: Pace,
-    /// The sequence number at which a partition begins that was never written.
+    /// The sequence number at which a partition begins that was never written, or at its end where it has fewer events.
     pub first: u64,
     /// Whether events that cannot be read are set aside. Otherwise they stop their partition.
     pub is_aside: bool,
@@ -118,13 +118,19 @@ impl<'a, T: Target> Worker<'a, T> {
             let now = clock.now();
             // One at a time, so that processes that start together share the partitions.
             let is_due = |at: Micros| !has_claimed && now >= at;
-            if matches!(self.standings.get(&partition), Some(Standing::Open(at)) if is_due(*at)) {
-                has_claimed = self.claim(partition, now)?;
-            }
+            let claimed = match self.standings.get(&partition) {
+                Some(Standing::Open(at)) if is_due(*at) => self.claim(partition, now)?,
+                _ => Ok(false),
+            };
+            has_claimed |= matches!(claimed, Ok(true));
             if has_claimed {
                 looked = looked.max(Looked::More);
             }
-            match self.step(partition, clock)? {
+            let step = match claimed {
+                Ok(_) => self.step(partition, clock)?,
+                Err(error) => Err(error),
+            };
+            match step {
                 Ok(step) => looked = looked.max(step),
                 Err(error) => {
                     if looked < Looked::Failed {
@@ -147,9 +153,19 @@ impl<'a, T: Target> Worker<'a, T> {
         }
     }
 
-    /// Asks for a partition; returns whether this writer has it now.
-    fn claim(&mut self, partition: u32, now: Micros) -> Result<bool, TargetError> {
-        let place = self.target.claim(partition, self.rules.first)?;
+    /// Asks for a partition; returns whether this writer has it now. The inner error is that of the log.
+    fn claim(&mut self, partition: u32, now: Micros) -> Result<Result<bool, LogError>, TargetError> {
+        let end = match self.tail.end(partition) {
+            Ok(end) => end,
+            Err(error) => return Ok(Err(error)),
+        };
+        let place = match self.target.claim(partition, self.rules.first.min(end)) {
+            Err(TargetError::Partition(why)) => {
+                self.stop(partition, &why);
+                return Ok(Ok(false));
+            }
+            claimed => claimed?,
+        };
         let standing = match place {
             Some(place) => {
                 tracing::info!(partition, next_seq = place.next_seq, "this sink writes the partition");
@@ -161,7 +177,12 @@ impl<'a, T: Target> Worker<'a, T> {
             }
         };
         self.standings.insert(partition, standing);
-        Ok(place.is_some())
+        Ok(Ok(place.is_some()))
+    }
+
+    fn stop(&mut self, partition: u32, why: &str) {
+        self.report.stopped(partition, why);
+        self.standings.insert(partition, Standing::Stopped);
     }
 
     /// Writes what is due of a partition; the inner error is that of the log.
@@ -211,6 +232,10 @@ impl<'a, T: Target> Worker<'a, T> {
                     self.standings.insert(partition, Standing::Open(later(began)));
                     return Ok(Ok(Looked::Idle));
                 }
+                Err(TargetError::Partition(why)) => {
+                    self.stop(partition, &why);
+                    return Ok(Ok(Looked::Idle));
+                }
                 Err(error) => return Err(error),
             }
             let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
@@ -225,8 +250,7 @@ impl<'a, T: Target> Worker<'a, T> {
             Some(Halt::Later(error)) => Ok(Err(error)),
             Some(Halt::Stop(why)) => {
                 self.target.note_stop(partition, &why)?;
-                self.report.stopped(partition, &why);
-                self.standings.insert(partition, Standing::Stopped);
+                self.stop(partition, &why);
                 Ok(Ok(Looked::Idle))
             }
         }

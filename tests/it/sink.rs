@@ -7,6 +7,7 @@ pub mod files;
 mod forms;
 mod logs;
 mod lost_demand;
+mod meddled;
 pub mod postgres;
 mod samples;
 mod secured;

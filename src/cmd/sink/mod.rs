@@ -124,7 +124,9 @@ impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Failure {
         match error {
             TargetError::Transient(why) => Failure::Unusable(format!("{why}: try again")),
-            TargetError::Fenced | TargetError::Operator(_) => Failure::Wrong(error.to_string()),
+            TargetError::Fenced | TargetError::Partition(_) | TargetError::Operator(_) => {
+                Failure::Wrong(error.to_string())
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The position of a partition: a small JSON object, which says how far its files are complete.
 
 use crate::domain::{Digest, Micros};
+use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::{Batch, Place, Progress, TargetError};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,11 @@ pub(super) struct Index {
     first_seq: u64,
     /// Where the batch ends that is being written, and perhaps is written in part.
     pub(super) begun_until: Option<u64>,
+    /// The digest of the last event of that batch, and its rows: only the same batch may be written again.
+    #[serde(default)]
+    begun_chain: Option<String>,
+    #[serde(default)]
+    begun_rows: Option<u64>,
     /// The digest of the event before `next_seq`.
     chain: Option<String>,
     row_count: u64,
@@ -47,6 +53,8 @@ impl Index {
             next_seq: first,
             first_seq: first,
             begun_until: None,
+            begun_chain: None,
+            begun_rows: None,
             chain: None,
             row_count: 0,
             set_aside: 0,
@@ -63,13 +71,14 @@ impl Index {
     /// # Errors
     /// The object of this name is none, or belongs to another partition, or is of a newer version.
     pub(super) fn parse(path: &str, partition: u32, bytes: &[u8]) -> Result<Index, TargetError> {
-        let wrong = |why: String| TargetError::Operator(format!("{path} is not a position of this version: {why}"));
+        let wrong = |why: String| TargetError::Partition(format!("{path} is not a position of this version: {why}"));
         let index: Index = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         if (index.form, index.partition) != (FORM, partition) {
             return Err(wrong(format!("it has form {} and is of partition {}", index.form, index.partition)));
         }
-        if index.begun_until.is_some_and(|until| until <= index.next_seq) {
-            return Err(wrong("begun_until is not after next_seq".to_owned()));
+        let begun = index.begun_until.map(|until| until.saturating_sub(index.next_seq));
+        if begun.is_some_and(|events| events == 0 || events > SINK_BATCH_ROWS_MAX) {
+            return Err(wrong(format!("begun_until is not 1 to {SINK_BATCH_ROWS_MAX} after next_seq")));
         }
         index.place().map(|_| index).map_err(wrong)
     }
@@ -93,8 +102,19 @@ impl Index {
         Index { writer: None, ..self.clone() }
     }
 
-    pub(super) fn begun(&self, until: u64) -> Index {
-        Index { begun_until: Some(until), ..self.clone() }
+    pub(super) fn begun(&self, batch: &Batch) -> Index {
+        Index {
+            begun_until: Some(batch.until),
+            begun_chain: batch.chain.map(|digest| digest.to_string()),
+            begun_rows: Some(batch.row_count),
+            ..self.clone()
+        }
+    }
+
+    /// Whether this batch is the one that was begun. Only its end is known of one that an earlier version began.
+    pub(super) fn is_begun(&self, batch: &Batch) -> bool {
+        let is_same = || self.begun_chain == batch.chain.map(|digest| digest.to_string());
+        self.begun_rows.is_none_or(|rows| rows == batch.row_count && is_same())
     }
 
     /// The position after the batch.
@@ -102,6 +122,8 @@ impl Index {
         Index {
             next_seq: batch.until,
             begun_until: None,
+            begun_chain: None,
+            begun_rows: None,
             chain: batch.chain.map(|digest| digest.to_string()),
             row_count: self.row_count.saturating_add(batch.row_count),
             set_aside: self.set_aside.saturating_add(batch.aside.len() as u64),
@@ -137,10 +159,11 @@ mod tests {
 
     #[test]
     fn a_position_is_read_back_and_another_object_is_refused_by_name() {
-        let index = Index::first(3, 7).claimed("me").begun(9);
+        let begun = |until| Index { begun_until: Some(until), ..Index::first(3, 7).claimed("me") };
+        let index = begun(9);
         assert_eq!(Index::parse("p", 3, &index.bytes()), Ok(index.clone()));
         let refused = |index: &Index, of: u32| match Index::parse("positions/p", of, &index.bytes()) {
-            Err(TargetError::Operator(why)) => why,
+            Err(TargetError::Partition(why)) => why,
             other => panic!("{other:?}"),
         };
         let newer = Index { form: FORM + 1, ..index.clone() };
@@ -149,7 +172,8 @@ mod tests {
             (&index, 4, "is of partition 3"),
             (&newer, 3, "it has form 2"),
             (&spoilt, 3, "which is no digest"),
-            (&index.begun(7), 3, "begun_until is not after next_seq"),
+            (&begun(7), 3, "begun_until is not 1 to"),
+            (&begun(8 + SINK_BATCH_ROWS_MAX), 3, "begun_until is not 1 to"),
         ] {
             let told = refused(index, of);
             assert!(
@@ -157,6 +181,6 @@ mod tests {
                 "{told}"
             );
         }
-        assert!(matches!(Index::parse("p", 3, b"{"), Err(TargetError::Operator(_))));
+        assert!(matches!(Index::parse("p", 3, b"{"), Err(TargetError::Partition(_))));
     }
 }

@@ -9,15 +9,16 @@
 //! A store has no transaction over several objects, and readers take whatever files there are. So no event may ever be in two
 //! files, whoever died and whoever was slow. Three rules give that:
 //!
-//! 1. **A batch is announced before it is written.** The position says first where the batch ends (`begun_until`), then the
-//!    files are written, then the position moves to that end. Whoever finds an announced batch writes exactly that one again.
-//!    The log does not change, so it is the same rows under the same names, and byte for byte the same files. Without the
-//!    announcement the next writer would cut elsewhere, because the log has grown, and the file of the one that died would
-//!    hold rows that are in another file as well.
+//! 1. **A batch is announced before it is written.** The position says first where the batch ends (`begun_until`, with the
+//!    digest of its last event and its rows), then the files are written, then the position moves to that end. Whoever finds an
+//!    announced batch writes exactly that one again, and stops when it has other rows. The log does not change, so it is the
+//!    same rows under the same names, and byte for byte the same files. Without the announcement the next writer would cut
+//!    elsewhere, because the log has grown, and the file of the one that died would hold rows that are in another file as well.
 //! 2. **Only who saw the newest position changes it.** In a bucket the position is replaced on condition that it is still the
-//!    one that was read (`If-Match`); a store that ignores the condition is refused. In a folder, which has no such condition,
-//!    a lock on a file beside the position has the same effect. So a writer that was overtaken can announce nothing, and a
-//!    file that it still had under way is one that was announced: it replaces itself.
+//!    one that was read (`If-Match`); a store that ignores the condition is refused. A folder has no such condition: there a
+//!    lock on a file beside the position keeps others away, and the writer looks whether both are still those that it had. So
+//!    a writer that was overtaken can announce nothing, and a file that it still had under way is one that was announced: it
+//!    replaces itself.
 //! 3. **Readers count what lies before the position.** A file whose last seq is below `next_seq` of its partition is
 //!    complete, and so are all others of its batch.
 //!

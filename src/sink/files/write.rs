@@ -5,7 +5,7 @@ use super::index::{INDEX_BYTES_MAX, Index};
 use crate::config::ObjectPlace;
 use crate::crash;
 use crate::domain::Micros;
-use crate::objects::{Bucket, Lock, Objects, Tag};
+use crate::objects::{Bucket, Got, Lock, Objects, Tag};
 use crate::sink::{Batch, COLUMNS, Column, Place, Progress, Row, Target, TargetError};
 use crate::store::StoreError;
 use crate::time::{self, Clock as _, Stopwatch, SystemClock};
@@ -16,6 +16,8 @@ const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// The folder of the positions.
 const POSITIONS: &str = "positions";
+/// The folder of the events.
+const EVENTS: &str = "events";
 /// The object with which a store shows that it heeds conditions.
 const PROBE: &str = "positions/conditions";
 
@@ -85,8 +87,11 @@ impl Files {
         let now = SystemClock::new().wall();
         let listed = bucket.list(POSITIONS)?;
         let partitions = listed.iter().filter_map(|object| partition_of(&object.name));
-        let read = partitions.filter_map(|partition| read(&bucket, partition).transpose());
-        read.map(|found| found?.0.progress(now).map_err(TargetError::Operator)).collect()
+        let told = |partition| match read(&bucket, partition).transpose()? {
+            Err(TargetError::Partition(why)) => Some(Ok(Index::first(partition, 0).stopped(&why))),
+            found => Some(found.map(|(index, _)| index)),
+        };
+        partitions.filter_map(told).map(|index| index?.progress(now).map_err(TargetError::Operator)).collect()
     }
 
     /// Whether the position of another writer has not changed for so long that it has ended.
@@ -104,7 +109,11 @@ impl Files {
     fn set(&mut self, partition: u32, change: impl FnOnce(&Index) -> Index) -> Result<(), TargetError> {
         let held = self.held.get_mut(&partition).ok_or(TargetError::Fenced)?;
         let index = change(&held.index);
-        match self.bucket.replace(&position(partition), index.bytes(), Some(&held.tag))? {
+        let replaced = match self.bucket.holds(&lock(partition), &held.lock)? {
+            true => self.bucket.replace(&position(partition), index.bytes(), Some(&held.tag))?,
+            false => None,
+        };
+        match replaced {
             Some(tag) => (held.index, held.tag) = (index, tag),
             None => {
                 self.held.remove(&partition);
@@ -127,7 +136,7 @@ impl Files {
             let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { continue };
             let date = time::text(Micros(day.saturating_mul(DAY_US)));
             let date = date.split('T').next().unwrap_or_default();
-            let path = format!("events/day={date}/p{:05}-{first:020}-{last:020}.avro", batch.partition);
+            let path = format!("{EVENTS}/day={date}/p{:05}-{first:020}-{last:020}.avro", batch.partition);
             let file = container(&path, rows.iter().map(|(_, datum)| *datum)).map_err(wrong)?;
             self.bucket.put(&path, file)?;
             crash::point("sink-file");
@@ -146,7 +155,7 @@ impl Files {
 
 impl Target for Files {
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
-        let lock = match self.bucket.lock(&format!("{POSITIONS}/p{partition:05}.lock"))? {
+        let lock = match self.bucket.lock(&lock(partition))? {
             Lock::Elsewhere => return Ok(None),
             lock => lock,
         };
@@ -159,10 +168,16 @@ impl Target for Files {
         }
         let (index, tag) = match found {
             Some((index, tag)) => (index, Some(tag)),
+            None if self.bucket.has(EVENTS, |name| name.starts_with(&format!("p{partition:05}-")))? => {
+                return Err(TargetError::Partition(format!(
+                    "{} is not there, and files of its partition are: put it back, or write to another place",
+                    position(partition)
+                )));
+            }
             None => (Index::first(partition, first), None),
         };
         let index = index.claimed(&self.writer);
-        let place = index.place().map_err(TargetError::Operator)?;
+        let place = index.place().map_err(TargetError::Partition)?;
         let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
             return Ok(None);
         };
@@ -191,8 +206,15 @@ impl Target for Files {
             self.held.remove(&batch.partition);
             return Err(TargetError::Fenced);
         }
-        if index.begun_until.is_none() {
-            self.set(batch.partition, |index| index.begun(batch.until))?;
+        match index.begun_until {
+            None => self.set(batch.partition, |index| index.begun(batch))?,
+            Some(_) if index.is_begun(batch) => {}
+            Some(until) => {
+                return Err(TargetError::Partition(format!(
+                    "seq {} to {until} were begun with other rows, of another log or with another sink_undecodable, and                      perhaps lie in files: go on with those, or write to another place",
+                    batch.from
+                )));
+            }
         }
         crash::point("sink-begun");
         self.write(batch)?;
@@ -241,12 +263,21 @@ fn position(partition: u32) -> String {
     format!("{POSITIONS}/p{partition:05}.json")
 }
 
+fn lock(partition: u32) -> String {
+    format!("{POSITIONS}/p{partition:05}.lock")
+}
+
 fn partition_of(name: &str) -> Option<u32> {
     name.strip_prefix('p')?.strip_suffix(".json")?.parse().ok()
 }
 
 fn read(bucket: &Bucket, partition: u32) -> Result<Option<(Index, Tag)>, TargetError> {
     let path = position(partition);
-    let Some((bytes, tag)) = bucket.read(&path, INDEX_BYTES_MAX)? else { return Ok(None) };
-    Ok(Some((Index::parse(&path, partition, &bytes)?, tag)))
+    match bucket.read(&path, INDEX_BYTES_MAX)? {
+        None => Ok(None),
+        Some((Got::Whole(bytes), tag)) => Ok(Some((Index::parse(&path, partition, &bytes)?, tag))),
+        Some((Got::Longer(bytes), _)) => {
+            Err(TargetError::Partition(format!("{path} is no position: it has {bytes} bytes")))
+        }
+    }
 }

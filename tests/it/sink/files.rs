@@ -43,7 +43,7 @@ impl Lake {
     }
 
     /// `headroom sink` with these arguments, over the log of this directory.
-    fn sink(&self, log: &Path, args: &[&str]) -> Command {
+    pub fn sink(&self, log: &Path, args: &[&str]) -> Command {
         let mut command = headroom(["sink"]);
         command.args(args).env("HEADROOM_SINK_FILES", format!("file://{}", self.path().display()));
         on_path(&mut command, log, args);
@@ -69,7 +69,7 @@ impl Lake {
     }
 
     /// The position of each partition.
-    fn positions(&self) -> BTreeMap<u64, Value> {
+    pub fn positions(&self) -> BTreeMap<u64, Value> {
         let read = fs::read_dir(self.path().join("positions")).ok().into_iter().flatten();
         let paths = read.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().ends_with(".json"));
         let parsed = paths.map(|path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap());
@@ -77,13 +77,13 @@ impl Lake {
     }
 
     /// How many events of all partitions are complete.
-    fn written(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.positions().values().map(|position| position["next_seq"].as_u64().unwrap()).sum()
     }
 
     /// What a reader counts: the rows before the position of their partition. Each is there once, also among all rows.
     #[track_caller]
-    fn complete(&self) -> BTreeMap<(u64, u64), Map<String, Value>> {
+    pub fn complete(&self) -> BTreeMap<(u64, u64), Map<String, Value>> {
         // First the positions: what is complete stays so.
         let positions = self.positions();
         let (mut complete, mut all) = (BTreeMap::new(), BTreeSet::new());
@@ -161,7 +161,7 @@ pub fn assert_events(rows: &Rows, log: &Path) {
 
 /// Writes what is left of a stopped server's log; then the files hold all of it.
 #[track_caller]
-fn assert_rest(lake: &Lake, log: &Path) {
+pub fn assert_rest(lake: &Lake, log: &Path) {
     let ended = run(&mut lake.sink(log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_events(&lake.complete(), log);
