@@ -28,6 +28,14 @@ pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest whole life that a pool may allow a hold, extensions included, in milliseconds.
 pub const HOLD_LIFE_MAX_MS: u64 = 30 * HOLD_TTL_MAX_MS;
 
+/// How long after the end of its window a pool retires by itself when its rules do not say, in milliseconds.
+pub const RETIRE_AFTER_DEFAULT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Shortest such time that a pool may have, in milliseconds, and the shortest notice: no change lets a pool retire by
+/// itself sooner. Until then everything of it that could be asked for is over. These times are part of the fold.
+pub const RETIRE_AFTER_MIN_MS: u64 = 2 * 24 * 60 * 60 * 1_000;
+/// Longest such time, in milliseconds: ten years.
+pub const RETIRE_AFTER_MAX_MS: u64 = 3_652 * 24 * 60 * 60 * 1_000;
+
 /// Time between two rounds of the canary on a partition when nobody sets it, in milliseconds.
 pub const CANARY_INTERVAL_DEFAULT_MS: u64 = 5_000;
 /// Shortest such time. Each round adds two events, which the log keeps for good.
@@ -50,8 +58,9 @@ pub const SINK_BATCH_MAX_MS: u64 = 60 * 60 * 1_000;
 /// Longest reason that an operator may give for a change of the log, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
-/// How long a decided key, an ended reservation and a cancelled attempt are remembered, in milliseconds of log time.
-/// It is part of the fold: another value gives other states, so the manifest of a log pins it.
+/// How long a decided key, an ended reservation and a cancelled attempt are remembered, in milliseconds of log time, and
+/// for how long the id of a pool that has retired cannot be defined anew: so nothing of a former life is known in the next
+/// one. It is part of the fold: another value gives other states, so the manifest of a log pins it.
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How long the id of a decided command is kept at least, in milliseconds of log time. A copy of the command decides
 /// nothing in that time. No command may have its deadline further ahead, so that a later copy comes too late. The
@@ -100,7 +109,7 @@ pub const FORGET_SPAN_MS: u64 = 1_000;
 /// Most entries whose time is over that are dropped while one event is folded. It is more than one event adds, so
 /// that the backlog shrinks. Entries that wait to be dropped are not known and do not count.
 pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
-/// Most pools of one partition.
+/// Most pools of one partition, with the ids that cannot be defined anew yet.
 pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
 
 /// First wait before an embedded log that failed is opened again, in milliseconds. It doubles with every failure.
@@ -163,8 +172,6 @@ pub const LETTERS_MAX: usize = 100_000;
 /// How long a partition waits for dead letters that cannot be written, in milliseconds. After that its turns go on
 /// without them: a stranger's record must not stop a partition for ever.
 pub const LETTERS_HOLD_MS: u64 = 30_000;
-/// Most different demands of one partition that its reservations share in memory.
-pub const SHARED_DEMANDS_MAX: usize = 4_096;
 /// Most bytes that a decoder allocates because of one length field.
 pub const DECODE_ALLOCATION_BYTES_MAX: usize = 128 << 10;
 /// Most commands that wait for the owner of one partition; further ones are shed.
@@ -276,8 +283,6 @@ pub const SLOW_REST_MAX_MS: u64 = 480_000;
 pub const SLOW_FORGOTTEN_MS: u64 = 600_000;
 /// Events that a follower folds before it looks again at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
-/// Events that a follower far behind folds before it looks again. A process that is to end waits for them.
-pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations in one page of memory, which is what a checkpoint copies; they fill 8 KiB.
 pub const PAGE_SLOTS: usize = 78;
 
@@ -291,9 +296,6 @@ pub const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
 pub const CERTIFICATES_MAX: usize = 10_000;
 /// Most bytes of a file of tokens, certificates or keys.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
-/// Interval at which the disk of the data directory is looked at for metrics, in milliseconds: shorter than the time
-/// between two scrapes, which is 15 s or more as a rule.
-pub const DISK_LOOK_MS: u64 = 5_000;
 /// Interval at which these files are checked for changes, in milliseconds. A revoked token may be used so long.
 pub const ACCESS_LOOK_MS: u64 = 500;
 /// Most that the clock of an issuer of JWTs may differ from ours, in seconds.
@@ -374,10 +376,6 @@ pub const HTTP_NEWCOMERS_MS: u64 = 50;
 /// Time a client has for the handshake of TLS, in milliseconds. A connection takes a slot meanwhile, as one that waits for
 /// a request, and makes room for others like one.
 pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-/// Interval at which the files of TLS are looked at for changes, in milliseconds.
-pub const TLS_LOOK_MS: u64 = 1_000;
-/// A log line warns of a certificate that expires within so many days.
-pub const TLS_EXPIRY_WARN_DAYS: u64 = 14;
 /// Most requests of one HTTP/2 connection that are open at the same time.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
 /// How many more requests of one HTTP/2 connection may be cancelled by their caller than are answered. Then the
@@ -486,8 +484,9 @@ const _: () = {
     assert!(CLOCK_LOOK_MS + CLOCK_STEP_MS < 1_000 && CLOCK_LOOK_MS < CLOCK_STEP_MS);
     // A clock that was set back twice keeps the ids of all those commands, and there is room for more.
     assert!(CLOCK_SET_COMMANDS_MAX + TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
-    // An attempt that is refused for another reason stays cancelled for longer than that.
-    assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS);
+    // An attempt that is refused for another reason stays cancelled for longer than that. When the id of a retired pool is
+    // free, a command that was given to the former life is too late, and its copies are recognised until then.
+    assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS + FORGET_SPAN_MS);
     assert!(DECIDED_LEAF_IDS * 16 <= DECODE_ALLOCATION_BYTES_MAX && TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
     // Every call in flight can queue its command, and every one of them its Abandon besides.
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
@@ -524,6 +523,12 @@ const _: () = {
     assert!(FORGOTTEN_PER_EVENT_MAX > 1);
     // Ten million ended reservations of two dimensions each, with an order of 32 bytes, have room.
     assert!(10_000_000 * (RESERVATION_BYTES + (48 + 2 * 24) + (48 + 32)) <= MEMORY_BYTES_MAX);
+    // When a pool retires by itself, everything is over that was possible until the end of its window: the last
+    // acceptance, the longest hold that an older version may have allowed beyond the end, and the time for which its key,
+    // its end and its attempts are remembered.
+    assert!(RETIRE_AFTER_MIN_MS >= HOLD_TTL_MAX_MS + DEDUP_WINDOW_MS);
+    assert!(RETIRE_AFTER_MIN_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS + FORGET_SPAN_MS + CLOCK_TOLD_MAX_MS);
+    assert!(RETIRE_AFTER_MIN_MS <= RETIRE_AFTER_DEFAULT_MS && RETIRE_AFTER_DEFAULT_MS <= RETIRE_AFTER_MAX_MS);
     // Slots have 32-bit numbers.
     assert!((MEMORY_BYTES_MAX + MEMORY_RESERVE_BYTES + REFUSALS_BYTES_MAX) / RESERVATION_BYTES < 1 << 32);
     // An answer about the largest pool: its areas, its labels, its limits and what is used of them.

@@ -9,7 +9,7 @@ mod units;
 pub use ids::{key, pool_id, reservation_id};
 
 use super::problem::{Problem, RequestFault};
-use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, UNIQUE_ORDER_REF};
+use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, RETIRE_AFTER, UNIQUE_ORDER_REF};
 use super::value::{Value, quoted, shown};
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
@@ -21,8 +21,8 @@ use crate::service::watch::WatchFilter;
 use fields::{Fields, text};
 use ids::name;
 use parts::{
-    areas, hold_life_max, hold_ttl, hold_ttl_max, is_unique, label_changes, labels, mode_of, time, window,
-    window_change,
+    areas, hold_life_max, hold_ttl, hold_ttl_max, is_unique, label_changes, labels, mode_of, retire_after, time,
+    window, window_change,
 };
 use std::collections::BTreeSet;
 use units::{amounts, deltas, demand};
@@ -71,6 +71,7 @@ pub fn pool_spec(body: Value<'_>) -> Parsed<PoolSpec> {
             hold_ttl_max_ms: fields.optional(HOLD_TTL_MAX).map(hold_ttl_max).transpose()?,
             hold_life_max_ms: fields.optional(HOLD_LIFE_MAX).map(hold_life_max).transpose()?,
             unique_order_ref: fields.optional(UNIQUE_ORDER_REF).map(is_unique).transpose()?.unwrap_or_default(),
+            retire_after_ms: fields.optional(RETIRE_AFTER).map(retire_after).transpose()?,
         },
     })
 }
@@ -103,6 +104,7 @@ pub fn pool_change(body: Value<'_>) -> Parsed<PoolChange> {
                 Edit::Clear => Some(false),
                 Edit::To(is_unique) => Some(is_unique),
             },
+            retire_after_ms: fields.edit(RETIRE_AFTER, retire_after)?,
         },
     };
     if change.is_well_formed() {

@@ -1,10 +1,11 @@
 //! The `detail` of a problem: what is wrong, with which value, and what the caller can do about it. The text of a
 //! decided refusal is made of its event alone, so that everyone who reads the event gets the same text.
 
-use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{Event, EventBody, KeyScope, Micros, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_FOLLOW_UPS_MAX,
-    INFLIGHT_TAKES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX, WATCH_STALL_MS,
+    INFLIGHT_TAKES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, RETIRE_AFTER_MIN_MS,
+    UNITS_MAX, WATCH_STALL_MS,
 };
 use crate::service::{Charge, Code, Effect, Refusal, Shed, Standing, Unread};
 use crate::time::Shown;
@@ -42,7 +43,7 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::Shed(shed) => of_shed(*shed),
         Refusal::OverQuota(standing) => over_quota(standing).into(),
         Refusal::Unread(unread) => of_unread(unread).into(),
-        Refusal::UnknownPool(pool) | Refusal::NoPoolToReplace(pool) => unknown_pool(pool).into(),
+        Refusal::UnknownPool(pool, until) | Refusal::NoPoolToReplace(pool, until) => unknown_pool(pool, *until).into(),
         Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
         Refusal::NotKnownHere(_) => NOT_KNOWN_HERE.into(),
         Refusal::EarlierAttempt(_) => EARLIER_TRY.into(),
@@ -105,12 +106,20 @@ fn of_unread(Unread { partition, code, why }: &Unread) -> String {
     format!("partition {partition} cannot be read: {why}; {then}")
 }
 
-fn unknown_pool(pool: &PoolId) -> String {
-    format!("there is no pool {pool}: define it with PUT /v1/pools/{pool}, or name one of GET /v1/pools")
+fn unknown_pool(pool: &PoolId, retired_until: Option<Micros>) -> String {
+    match retired_until {
+        None => format!("there is no pool {pool}: define it with PUT /v1/pools/{pool}, or name one of GET /v1/pools"),
+        Some(until) => format!(
+            "pool {pool} has retired: name one of GET /v1/pools; its id can be defined anew from {} on",
+            Shown(until)
+        ),
+    }
 }
 
 fn unknown_reservation(reservation: ReservationId) -> String {
-    format!("reservation {reservation} is not known: it never was, or it ended more than {WINDOW_HOURS} hours ago")
+    format!(
+        "reservation {reservation} is not known: it never was, it ended more than {WINDOW_HOURS} hours ago, or its pool has retired"
+    )
 }
 
 /// The detail of a refusal that an owner decided, now or before.
@@ -122,7 +131,7 @@ fn of_rejection(event: &Event, rejection: &Rejection) -> String {
         _ => said(event, rejection),
     };
     let has_key = event.command().is_some_and(|command| command.key.is_some());
-    if has_key && rejection.reason.is_remembered() {
+    if has_key && rejection.is_remembered() {
         format!("{said}; the key keeps this answer for {WINDOW_HOURS} hours, so ask again under a new one")
     } else {
         said
@@ -162,11 +171,28 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             DEDUP_WINDOW_MS / 3_600_000
         ),
         Reason::PartitionFull => full(event),
-        Reason::UnknownPool => rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown_pool),
+        Reason::PoolRetired => {
+            let until = Shown(rejection.retired_until.unwrap_or_default());
+            format!("{pool} has retired, and its id can be defined anew from {until} on: wait, or use another id")
+        }
+        Reason::UnknownPool => {
+            let unknown = |pool: &PoolId| unknown_pool(pool, rejection.retired_until);
+            rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown)
+        }
+        Reason::RetiresTooSoon => format!(
+            "{pool} would retire by itself before {}, which is {} days ahead: send a later end of the window, or a longer \
+             retire_after_ms; DELETE /v1/pools ends its life at once",
+            Shown(event.decided_at.plus_ms(RETIRE_AFTER_MIN_MS)),
+            RETIRE_AFTER_MIN_MS / 86_400_000
+        ),
         Reason::UnknownReservation => {
             rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
         }
         Reason::StaleVersion => stale(rejection),
+        Reason::PoolInUse => {
+            let live = rejection.live.unwrap_or_default();
+            format!("{pool} has {live} live reservations: release them first, or send with_reservations=true")
+        }
         Reason::OrderHasReservation => existing(rejection),
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
@@ -338,6 +364,8 @@ mod tests {
             version: Some(3),
             hold_until: Some(Micros(1_800_000_060_000_000)),
             existing_reservation: Some(ReservationId::new(7, [2; 11])),
+            live: Some(3),
+            retired_until: (reason == Reason::PoolRetired).then_some(Micros(1_800_000_060_000_000)),
             asked: None,
         };
         let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
@@ -379,6 +407,8 @@ mod tests {
                 Reason::TooManyAttempts => &["16 attempts", "reservation hr_", "try again"],
                 Reason::MemoryFull => &["partition 2", "3221225472 bytes", "24 hours", "try again"],
                 Reason::PartitionFull => &["partition 2", "262144 pools"],
+                Reason::PoolRetired => &["pool van-1", "2027-01-15T08:01:00Z"],
+                Reason::RetiresTooSoon => &["pool van-1", "2027-01-17T08:00:00Z", "2 days", "retire_after_ms"],
                 Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],
                 Reason::UnknownReservation => &["reservation hr_", "24 hours"],
                 Reason::StaleVersion => &["pool van-1", "version 3", "ETag"],
@@ -386,6 +416,7 @@ mod tests {
                 Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
                 Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
                 Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
+                Reason::PoolInUse => &["pool van-1", "3 live reservations", "with_reservations=true"],
                 Reason::OrderHasReservation => &["reservation hr_", "pool van-1"],
                 Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => {
                     &["pool van-1", "2027-01-15T08:01:00Z"]

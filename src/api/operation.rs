@@ -58,6 +58,7 @@ impl Operation {
             | Operation::Amend
             | Operation::DefinePool
             | Operation::ChangePool
+            | Operation::RetirePool
             | Operation::SetMode => Some(Charge::Take),
             Operation::Availability
             | Operation::ListPools
@@ -99,6 +100,7 @@ operations! {
     GetPool = "get_pool", only(READERS);
     DefinePool = "define_pool", only(&[Role::Planner]);
     ChangePool = "change_pool", only(&[Role::Planner]);
+    RetirePool = "retire_pool", only(&[Role::Planner]);
     SetMode = "set_mode", only(&[Role::Planner]);
     Reserve = "reserve", only(&[Role::Checkout]);
     GetReservation = "get_reservation", only(READERS_AND_CHECKOUT);

@@ -69,7 +69,10 @@ fn status_of(reason: Reason) -> u16 {
         | Reason::MemoryFull
         | Reason::TooManyAttempts
         | Reason::PartitionFull => 503,
-        Reason::OrderHasReservation
+        Reason::PoolRetired
+        | Reason::RetiresTooSoon
+        | Reason::PoolInUse
+        | Reason::OrderHasReservation
         | Reason::PastCutoff
         | Reason::Closed
         | Reason::Paused
@@ -287,6 +290,16 @@ impl Problem {
     /// The latest end that a hold could have, if it asked for too much time.
     pub fn hold_until(&self) -> Option<Micros> {
         self.rejection()?.hold_until
+    }
+
+    /// The number of live reservations for which a pool may not retire.
+    pub fn live_reservations(&self) -> Option<u64> {
+        self.rejection()?.live
+    }
+
+    /// Until when the id of a pool that has retired lately may not be defined anew.
+    pub fn retired_until(&self) -> Option<Micros> {
+        self.refusal.as_deref().and_then(Refusal::retired_until)
     }
 
     fn rejection(&self) -> Option<&Rejection> {

@@ -5,6 +5,7 @@
 pub const HOLD_TTL_MAX: &str = "hold_ttl_max_ms";
 pub const HOLD_LIFE_MAX: &str = "hold_life_max_ms";
 pub const UNIQUE_ORDER_REF: &str = "unique_order_ref";
+pub const RETIRE_AFTER: &str = "retire_after_ms";
 
 /// One kind of object.
 pub struct Shape {
@@ -142,6 +143,13 @@ pub const POOL_SPEC: Shape = shape(
             "Whether an order may have one live reservation of the pool at most; no when absent. Those that are there when \
              it is set count: they stay, and no other is accepted.",
         ),
+        member(
+            RETIRE_AFTER,
+            Of("RetireAfter"),
+            Nullable,
+            "How long after the end of its window the pool retires by itself; 7 days when absent. A pool without a window \
+             retires only when that is asked for.",
+        ),
     ],
 );
 
@@ -189,6 +197,12 @@ pub const POOL_CHANGE: Shape = Shape {
                 Flag,
                 Nullable,
                 "Whether an order may have one live reservation of the pool at most; `null`: no.",
+            ),
+            member(
+                RETIRE_AFTER,
+                Of("RetireAfter"),
+                Nullable,
+                "How long after the end of its window the pool retires by itself; `null`: 7 days.",
             ),
         ],
     )

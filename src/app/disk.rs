@@ -2,11 +2,14 @@
 //! that hangs keeps one thread, and nobody who asks.
 
 use super::{files, looks};
-use crate::limits::DISK_LOOK_MS;
 use crate::telemetry::Metrics;
 use crate::threads;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Interval at which the disk of the data directory is looked at for metrics, in milliseconds: shorter than the time
+/// between two scrapes, which is 15 s or more as a rule.
+const DISK_LOOK_MS: u64 = 5_000;
 
 /// Looks until the runtime ends.
 pub(super) async fn watch(data_dir: PathBuf, metrics: Arc<Metrics>) {

@@ -2,12 +2,17 @@
 
 use super::looks;
 use crate::gateway::Gateway;
-use crate::limits::{TLS_EXPIRY_WARN_DAYS, TLS_LOOK_MS};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
 use crate::tls::Server;
 use std::sync::Arc;
+
+/// Interval at which the files of TLS are looked at for changes, in milliseconds.
+const TLS_LOOK_MS: u64 = 1_000;
+
+/// A log line warns of a certificate that expires within so many days.
+const TLS_EXPIRY_WARN_DAYS: u64 = 14;
 
 const DAY_S: u64 = 24 * 60 * 60;
 /// Looks of one day, after which a certificate that expires soon is named again.

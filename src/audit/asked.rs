@@ -5,7 +5,7 @@
 
 use crate::domain::{
     Amounts, Command, CommandBody, CommandKey, CommandKind, CommandStamp, Edit, Entry, Event, EventBody, LimitChange,
-    Micros, Pool, PoolChange, PoolSpec, Reason, Rejection, ReleaseCause, Target, WindowChange,
+    Micros, Pool, PoolChange, PoolSpec, Reason, Rejection, ReleaseCause, RetireCause, Retirement, Target, WindowChange,
 };
 
 /// Whether an event of this body can answer a command of this kind.
@@ -15,6 +15,7 @@ pub(super) fn answers(body: &EventBody, ask: CommandKind) -> bool {
         EventBody::LimitsAdjusted(_) => ask == CommandKind::AdjustLimits,
         EventBody::ModeSet(_) => ask == CommandKind::SetMode,
         EventBody::PoolChanged(_) => ask == CommandKind::ChangePool,
+        EventBody::PoolRetired(Retirement { cause: RetireCause::Caller, .. }) => ask == CommandKind::RetirePool,
         EventBody::Accepted(_) => ask == CommandKind::Reserve,
         EventBody::Confirmed(_) => ask == CommandKind::Confirm,
         EventBody::Extended(_) => ask == CommandKind::Extend,
@@ -29,6 +30,7 @@ pub(super) fn answers(body: &EventBody, ask: CommandKind) -> bool {
             original => answers(original, ask),
         },
         EventBody::Expired(_)
+        | EventBody::PoolRetired(_)
         | EventBody::Malformed { .. }
         | EventBody::CommandsLost { .. }
         | EventBody::EventsLost { .. }
@@ -41,9 +43,11 @@ pub(super) fn answers(body: &EventBody, ask: CommandKind) -> bool {
 /// What the key of this command belongs to, as the event shows it. This is the auditor's own rule.
 pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<CommandKey> {
     let target = match command.kind {
-        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
-            Target::Pool(body.pool_id()?.clone())
-        }
+        CommandKind::DefinePool
+        | CommandKind::AdjustLimits
+        | CommandKind::SetMode
+        | CommandKind::ChangePool
+        | CommandKind::RetirePool => Target::Pool(body.pool_id()?.clone()),
         CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
             Target::Reservation(body.reservation_id()?)
         }
@@ -89,6 +93,7 @@ pub(super) fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandB
                 |expected_version| CommandBody::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };
             vec![at(None), at(version.checked_sub(1))]
         }
+        (CommandKind::RetirePool, body) => retire_asked(body)?,
         (CommandKind::AdjustLimits | CommandKind::SetMode, EventBody::Rejected(rejection)) => {
             vec![refused(asked, rejection)?]
         }
@@ -98,6 +103,30 @@ pub(super) fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandB
         }
         _ => return None,
     })
+}
+
+/// The commands that can have retired the pool, or can have been refused. A pool with live reservations retires only when
+/// that is asked for, and is refused only when it is not.
+fn retire_asked(body: &EventBody) -> Option<Vec<CommandBody>> {
+    let (pool, versions, flags) = match body {
+        EventBody::PoolRetired(Retirement { pool, live, .. }) => {
+            let flags: &[bool] = if *live > 0 { &[true] } else { &[true, false] };
+            (&pool.id, vec![None, Some(pool.version)], flags)
+        }
+        EventBody::Rejected(Rejection { reason, pool, asked, .. }) => {
+            let flags: &[bool] = if *reason == Reason::PoolInUse { &[false] } else { &[true, false] };
+            (pool.as_ref()?, vec![asked.as_ref().and_then(|asked| asked.version)], flags)
+        }
+        _ => return None,
+    };
+    let of = |expected_version| {
+        flags.iter().map(move |with_reservations| CommandBody::RetirePool {
+            pool: pool.clone(),
+            with_reservations: *with_reservations,
+            expected_version,
+        })
+    };
+    Some(versions.into_iter().flat_map(of).collect())
 }
 
 /// The refused change of limits or of the mode; `None` where the event is of an older version, which does not tell.
@@ -159,6 +188,13 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
                 (!is_so).then(|| {
                     format!("it sets {:?} at version {}, the command was {body:?}", pool.spec.mode, pool.version)
                 })
+            }
+            (
+                EventBody::PoolRetired(Retirement { pool, live, .. }),
+                CommandBody::RetirePool { with_reservations, expected_version, .. },
+            ) => {
+                let is_so = (*live == 0 || *with_reservations) && expected_version.is_none_or(|v| v == pool.version);
+                (!is_so).then(|| format!("it retires {pool:?} with {live} live, the command was {body:?}"))
             }
             (EventBody::LimitsAdjusted(pool), CommandBody::AdjustLimits { change, expected_version, .. }) => {
                 let is_so = before.is_none_or(|before| is_changed(&before.limits, Some(change), &pool.spec.limits));
@@ -229,6 +265,7 @@ fn is_said_anew(before: &PoolSpec, change: &PoolChange, after: &PoolSpec) -> boo
         && after.mode == change.mode.unwrap_or(before.mode)
         && is_most(before.rules.hold_ttl_max_ms, change.rules.hold_ttl_max_ms, after.rules.hold_ttl_max_ms)
         && is_most(before.rules.hold_life_max_ms, change.rules.hold_life_max_ms, after.rules.hold_life_max_ms)
+        && is_most(before.rules.retire_after_ms, change.rules.retire_after_ms, after.rules.retire_after_ms)
         && after.rules.unique_order_ref == change.rules.unique_order_ref.unwrap_or(before.rules.unique_order_ref)
         && window_parts(after) == changed_parts(window_parts(before), change.window)
 }

@@ -69,6 +69,11 @@ impl Books {
         self.0.entry(pool.id.clone()).or_insert_with(new).say(&pool.spec, pool.version);
     }
 
+    /// The pool has retired.
+    pub(super) fn remove(&mut self, pool: &PoolId) {
+        self.0.remove(pool);
+    }
+
     /// Adds a demand to the sums of its pool.
     pub(super) fn take(&mut self, pool: &PoolId, demand: &Amounts) {
         let Some(book) = self.0.get_mut(pool) else { return };

@@ -8,7 +8,7 @@ use super::{EventFindings, State};
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
     Amounts, Attempt, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason,
-    ReleaseCause, ReservationId, Status,
+    ReleaseCause, ReservationId, RetireCause, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -47,6 +47,7 @@ impl Judge<'_> {
             | EventBody::PoolChanged(pool) => {
                 self.pool_said(pool);
             }
+            EventBody::PoolRetired(retirement) => self.pool_retired(retirement),
             EventBody::Accepted(entry) => self.accepted(entry),
             EventBody::Confirmed(entry) => self.confirmed(entry),
             EventBody::Extended(entry) => self.extended(entry),
@@ -76,6 +77,7 @@ impl Judge<'_> {
         let body = &self.event.body;
         let ask = self.event.command().map(|command| command.kind);
         let holds = match (&self.event.cause, body) {
+            (None, EventBody::PoolRetired(retirement)) => retirement.cause == RetireCause::Window,
             (None, body) => {
                 matches!(
                     body.kind(),
@@ -130,6 +132,7 @@ impl Judge<'_> {
     }
 
     fn pool_said(&mut self, pool: &Pool) {
+        self.pool_is_free(pool);
         let before = self.state.books.get(&pool.id);
         let version = before.map_or(0, |book| book.version);
         self.found.expect(pool.version == version.saturating_add(1), Law::OneState, || {

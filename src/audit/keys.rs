@@ -7,18 +7,21 @@ use super::judge::Judge;
 use super::lives::{Life, LifeStatus};
 use crate::domain::room;
 use crate::domain::{
-    CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, Reason, Rejection, ReleaseCause,
+    CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, PoolId, Reason, Rejection, ReleaseCause,
 };
 
 /// From this version on, owners remember their decisions as long as they promise. Owners of versions before forgot
 /// some early, when there were too many.
 const MEMORY_VERSION: u32 = 4;
 
-/// Whether a refusal is an outcome that a key keeps. The other refusals only concern this try.
-pub(super) fn is_business(reason: Reason) -> bool {
-    let of_this_try =
-        matches!(reason, Reason::KeyReused | Reason::TooManyAttempts | Reason::MemoryFull | Reason::PartitionFull);
-    !is_earlier(reason) && !of_this_try
+/// Whether a refusal is an outcome that a key keeps. The other refusals only concern this try, or are about
+/// a pool that has retired.
+pub(super) fn is_business(Rejection { reason, retired_until, .. }: &Rejection) -> bool {
+    let of_this_try = matches!(
+        reason,
+        Reason::KeyReused | Reason::TooManyAttempts | Reason::MemoryFull | Reason::PartitionFull | Reason::PoolRetired
+    );
+    !is_earlier(*reason) && !of_this_try && retired_until.is_none()
 }
 
 /// Whether a refusal is decided before the key is looked at.
@@ -89,7 +92,7 @@ impl Judge<'_> {
         let Some(key) = key_of(command, &self.event.body) else { return };
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
-        let over = known.filter(|_| !self.is_older()).and_then(|answer| self.over_since(answer));
+        let over = known.filter(|_| !self.is_older()).and_then(|answer| self.over_since(command.kind, answer));
         let answered = match &self.event.body {
             body if over.is_some() && body.rejection().map(|r| r.reason) == over => Answered::Again,
             body if over.is_some() => answered(body),
@@ -138,10 +141,18 @@ impl Judge<'_> {
         }
     }
 
-    /// Why the live reservation that an answer showed has ended by now, if it has.
-    fn over_since(&self, answer: &Answer) -> Option<Reason> {
-        let entry = answer.body.entry().filter(|entry| entry.status.is_live())?;
-        self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
+    /// Why the live reservation or the pool that an answer showed has ended by now, if it has.
+    fn over_since(&self, ask: CommandKind, answer: &Answer) -> Option<Reason> {
+        let is_gone = |pool: &PoolId| self.state.books.get(pool).is_none();
+        if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
+            if is_gone(&entry.pool) {
+                return Some(Reason::UnknownReservation);
+            }
+            return self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life));
+        }
+        let pool = answer.body.pool().filter(|_| answer.body.retirement().is_none())?;
+        let reason = if ask == CommandKind::DefinePool { Reason::PoolRetired } else { Reason::UnknownPool };
+        is_gone(&pool.id).then_some(reason)
     }
 
     fn key_verdict(&mut self, is_known: bool, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
@@ -230,7 +241,9 @@ impl Judge<'_> {
     fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
         let has_room = match &self.event.body {
             _ if self.forgot_early() => true,
-            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::Rejected(_) => true,
+            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::PoolRetired(_) | EventBody::Rejected(_) => {
+                true
+            }
             EventBody::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
             EventBody::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
                 self.state.has_reserve(room::of_answer(key, body))
@@ -250,7 +263,7 @@ impl Judge<'_> {
             EventBody::Repeated(original, _) => original,
             body => body,
         };
-        if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
+        if body.rejection().is_some_and(|rejection| !is_business(rejection)) {
             return;
         }
         let Some(key) = key_of(command, body) else { return };

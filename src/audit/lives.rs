@@ -5,6 +5,7 @@ use super::memory::{Memory, Ring};
 use crate::domain::reservation::AttemptSets;
 use crate::domain::retention::Standing;
 use crate::domain::room;
+use crate::domain::route::pool_hash;
 use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
     Status,
@@ -129,6 +130,11 @@ impl Life {
         }
     }
 
+    /// Whether it is not known which attempts were given up, and nothing lives.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_cancelled_full() || self.is_settled && self.stand == LifeStatus::Void
+    }
+
     /// Whether as many attempts are cancelled as are kept.
     pub(super) fn is_cancelled_full(&self) -> bool {
         self.cancelled.len() >= CANCELLED_ATTEMPTS_MAX
@@ -232,6 +238,22 @@ impl Lives {
         lost
     }
 
+    /// The number of live reservations of a pool, and of those that are holds.
+    pub(super) fn in_pool(&self, pool: &PoolId) -> (u64, u64) {
+        let of_pool = self.live.range(first_of(pool)..).take_while(|(id, _)| is_of_hash(id, pool));
+        of_pool.filter(|(_, life)| life.pool == *pool).fold((0, 0), |(live, held), (_, life)| {
+            let is_held = matches!(life.stand, LifeStatus::Held(_));
+            (u64::saturating_add(live, 1), u64::saturating_add(held, u64::from(is_held)))
+        })
+    }
+
+    /// The pool has retired, and its live reservations with it.
+    pub(super) fn retire(&mut self, pool: &PoolId) {
+        let live = self.live.range(first_of(pool)..).take_while(|(id, _)| is_of_hash(id, pool));
+        let ids: Vec<_> = live.filter(|(_, life)| life.pool == *pool).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| drop(self.end(id)));
+    }
+
     /// The live reservation of this order in the pool; the one with the smallest id if there are several.
     pub(super) fn of_order(&self, pool: &PoolId, order_ref: &Name) -> Option<ReservationId> {
         let least = (pool.clone(), order_ref.clone(), ReservationId::new(0, [0; 11]));
@@ -313,6 +335,14 @@ impl Lives {
         known.sort_unstable_by_key(|(id, _)| *id);
         known
     }
+}
+
+fn first_of(pool: &PoolId) -> ReservationId {
+    ReservationId::new(pool_hash(pool), [0; 11])
+}
+
+fn is_of_hash(id: &ReservationId, pool: &PoolId) -> bool {
+    id.pool_hash() == pool_hash(pool)
 }
 
 impl Life {

@@ -29,7 +29,7 @@ impl Judge<'_> {
             }
             // The reservation has ended, and its end is its answer: the refusal is none of its own.
             CommandKind::Reserve if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) => {}
-            CommandKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
+            CommandKind::Reserve if is_business(rejection) && command.key.is_some() => {
                 self.remember_refused(rejection, command.fingerprint);
             }
             CommandKind::Abandon => {
@@ -70,6 +70,7 @@ impl Judge<'_> {
     /// The counters that a refusal shows must be those that it was judged against.
     pub(super) fn told_counters(&mut self, rejection: &Rejection) {
         let Some(id) = &rejection.pool else { return };
+        self.told_retired(id, rejection);
         match (self.state.books.get(id), &rejection.limits, &rejection.used) {
             (Some(book), Some(limits), Some(used)) => {
                 self.found.expect(*limits == book.spec.limits, Law::Capacity, || {
@@ -117,6 +118,8 @@ impl Judge<'_> {
             Reason::Abandoned => self.was_abandoned(rejection),
             Reason::StaleVersion => is_stale(book, rejection),
             Reason::OrderHasReservation => self.has_reservation(rejection),
+            Reason::PoolInUse => self.was_in_use(rejection),
+            Reason::PoolRetired => self.is_for(CommandKind::DefinePool) && rejection.retired_until.is_some(),
             Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => self.is_held_too_long(rejection),
             Reason::LimitOutOfRange => is_out_of_range(book, rejection),
             Reason::MemoryFull => self.was_full(rejection),
@@ -208,16 +211,16 @@ impl Judge<'_> {
         let stand = self.state.lives.decided(id).map(|life| life.stand);
         match rejection.reason {
             Reason::UnknownReservation if self.may_have_forgotten_lives() => true,
-            Reason::UnknownReservation => matches!(stand, None | Some(LifeStatus::Refused(..))),
+            Reason::UnknownReservation => {
+                matches!(stand, None | Some(LifeStatus::Refused(..))) || rejection.retired_until.is_some()
+            }
             Reason::AlreadyReleased => stand == Some(LifeStatus::Released),
             Reason::HoldExpired => match stand {
                 Some(LifeStatus::Held(until)) => until <= self.now,
                 stand => stand == Some(LifeStatus::Expired),
             },
             Reason::NotAHold => stand == Some(LifeStatus::Confirmed) && !self.is_for(CommandKind::Amend),
-            Reason::TooManyAttempts => {
-                self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_cancelled_full)
-            }
+            Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_closed),
             _ => true,
         }
     }

@@ -60,6 +60,8 @@ pub struct RuleChange {
     pub hold_life_max_ms: Edit<u64>,
     /// Whether an order may have at most one live reservation in the pool.
     pub unique_order_ref: Option<bool>,
+    /// How long after the end of its window the pool retires by itself, in milliseconds.
+    pub retire_after_ms: Edit<u64>,
 }
 
 impl RuleChange {
@@ -69,6 +71,7 @@ impl RuleChange {
             hold_ttl_max_ms: self.hold_ttl_max_ms.of(before.hold_ttl_max_ms),
             hold_life_max_ms: self.hold_life_max_ms.of(before.hold_life_max_ms),
             unique_order_ref: self.unique_order_ref.unwrap_or(before.unique_order_ref),
+            retire_after_ms: self.retire_after_ms.of(before.retire_after_ms),
         }
     }
 }

@@ -141,6 +141,15 @@ pub enum CommandBody {
         /// The version that the pool must have. `None`: any version.
         expected_version: Option<u64>,
     },
+    /// Ends the life of a pool.
+    RetirePool {
+        /// The pool's id.
+        pool: PoolId,
+        /// Whether the pool may retire with live reservations, which end with it.
+        with_reservations: bool,
+        /// The version that the pool must have. `None`: any version.
+        expected_version: Option<u64>,
+    },
     /// Changes the units that a reservation takes.
     Amend {
         /// The reservation's id.
@@ -183,6 +192,7 @@ impl CommandBody {
             CommandBody::Abandon { .. } => CommandKind::Abandon,
             CommandBody::ChangePool { .. } => CommandKind::ChangePool,
             CommandBody::Amend { .. } => CommandKind::Amend,
+            CommandBody::RetirePool { .. } => CommandKind::RetirePool,
         }
     }
 
@@ -193,6 +203,7 @@ impl CommandBody {
             | CommandBody::AdjustLimits { pool, .. }
             | CommandBody::SetMode { pool, .. }
             | CommandBody::ChangePool { pool, .. }
+            | CommandBody::RetirePool { pool, .. }
             | CommandBody::Reserve { pool, .. }
             | CommandBody::Abandon { pool, .. } => Subject::Pool(pool),
             CommandBody::Confirm { reservation }
@@ -216,7 +227,8 @@ impl CommandBody {
             CommandBody::DefinePool { expected_version, .. }
             | CommandBody::AdjustLimits { expected_version, .. }
             | CommandBody::SetMode { expected_version, .. }
-            | CommandBody::ChangePool { expected_version, .. } => *expected_version,
+            | CommandBody::ChangePool { expected_version, .. }
+            | CommandBody::RetirePool { expected_version, .. } => *expected_version,
             _ => None,
         }
     }
@@ -233,7 +245,8 @@ impl CommandBody {
             CommandBody::DefinePool { .. }
             | CommandBody::AdjustLimits { .. }
             | CommandBody::SetMode { .. }
-            | CommandBody::ChangePool { .. } => None,
+            | CommandBody::ChangePool { .. }
+            | CommandBody::RetirePool { .. } => None,
         }
     }
 
@@ -245,6 +258,7 @@ impl CommandBody {
             CommandBody::AdjustLimits { change, .. } => (Some(change.clone()), None, None),
             CommandBody::SetMode { mode, .. } => (None, Some(*mode), None),
             CommandBody::ChangePool { change, .. } => (change.limits.clone(), change.mode, None),
+            CommandBody::RetirePool { .. } => (None, None, None),
             CommandBody::Reserve { hold_ttl_ms, .. } => (None, None, *hold_ttl_ms),
             CommandBody::Extend { hold_ttl_ms, .. } => (None, None, Some(*hold_ttl_ms)),
             _ => return None,
@@ -279,6 +293,10 @@ impl CommandBody {
             }
             CommandBody::SetMode { mode, expected_version, .. } => {
                 hash.number(*mode as u64);
+                hash.optional(*expected_version);
+            }
+            CommandBody::RetirePool { with_reservations, expected_version, .. } => {
+                hash.number(u64::from(*with_reservations));
                 hash.optional(*expected_version);
             }
             CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
@@ -368,10 +386,14 @@ impl Fnv {
         }
         self.optional(mode.map(|mode| mode as u64));
         // Older versions knew no rules. A change without rules keeps the fingerprint that they gave it.
-        if *rules != RuleChange::default() {
+        if (RuleChange { retire_after_ms: Edit::Keep, ..*rules }) != RuleChange::default() {
             self.edit(&rules.hold_ttl_max_ms, |hash, ms| hash.number(*ms));
             self.edit(&rules.hold_life_max_ms, |hash, ms| hash.number(*ms));
             self.optional(rules.unique_order_ref.map(u64::from));
+        }
+        if rules.retire_after_ms != Edit::Keep {
+            self.number(u64::MAX.saturating_sub(1));
+            self.edit(&rules.retire_after_ms, |hash, ms| hash.number(*ms));
         }
     }
 
@@ -389,11 +411,15 @@ impl Fnv {
         }
         self.number(spec.mode as u64);
         // Older versions knew no rules. A pool without rules keeps the fingerprint that they gave it.
-        if spec.rules != PoolRules::default() {
+        if (PoolRules { retire_after_ms: None, ..spec.rules }) != PoolRules::default() {
             self.number(u64::MAX);
             self.optional(spec.rules.hold_ttl_max_ms);
             self.optional(spec.rules.hold_life_max_ms);
             self.number(u64::from(spec.rules.unique_order_ref));
+        }
+        if let Some(ms) = spec.rules.retire_after_ms {
+            self.number(u64::MAX.saturating_sub(1));
+            self.number(ms);
         }
     }
 }

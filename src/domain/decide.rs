@@ -3,20 +3,20 @@
 
 use super::change::{LimitChange, PoolChange};
 use super::command::{Command, CommandBody};
-use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause};
+use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause, RetireCause, Retirement};
 use super::ids::{Dimension, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, has_reserve, has_room};
 use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
-use super::reservation::{Judged, Reservation, Status};
+use super::reservation::{Attempts, Judged, Reservation, Status};
 use super::retention::Standing;
 use super::room;
 use super::route::{self, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
     AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
-    POOLS_PER_PARTITION_MAX,
+    POOLS_PER_PARTITION_MAX, RETIRE_AFTER_MIN_MS,
 };
 
 /// The place and the time of a decision.
@@ -44,6 +44,14 @@ pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<Ev
     let held = ledger.reservation(&id).filter(|r| r.status == Status::Held && r.until <= now)?;
     let pool = ledger.pool(&held.pool)?;
     Some(EventBody::Expired(given_back(pool, held, id, Status::Expired)))
+}
+
+/// The body of the event that retires a pool whose window ended long ago. `None` when its time has not come, or while it
+/// has a live hold.
+pub fn retire(ledger: &impl Ledger, id: &PoolId, now: Micros) -> Option<EventBody> {
+    let pool = ledger.pool(id).filter(|pool| pool.spec.retires_at().is_some_and(|at| at <= now))?;
+    let living = ledger.living(id);
+    (living.held == 0).then(|| retired(pool, living.live, RetireCause::Window))
 }
 
 struct Case<'a, L> {
@@ -102,6 +110,9 @@ impl<L: Ledger> Case<'_, L> {
                 Ok(EventBody::ModeSet(changed(pool, spec)))
             }
             CommandBody::ChangePool { pool, change, expected_version } => self.change(pool, change, *expected_version),
+            CommandBody::RetirePool { pool, with_reservations, expected_version } => {
+                self.retire(pool, *with_reservations, *expected_version)
+            }
             CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
                 self.reserve(pool, *reservation, demand, *hold_ttl_ms, order_ref.clone())
             }
@@ -119,7 +130,7 @@ impl<L: Ledger> Case<'_, L> {
     fn has_room_for(&self, body: &EventBody) -> Result<(), Refusal> {
         let answer = self.key().map_or(0, |key| room::of_answer(&key, body));
         let (bytes, may_use_reserve) = match body {
-            EventBody::Released(..) | EventBody::Confirmed(_) => (0, true),
+            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::PoolRetired(_) => (0, true),
             EventBody::Repeated(..) => (answer, true),
             EventBody::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => (answer, true),
             EventBody::Amended(entry, before) => (answer.saturating_add(room::growth(before, &entry.demand)), false),
@@ -159,17 +170,25 @@ impl<L: Ledger> Case<'_, L> {
     }
 
     /// The answer that was given to this key before; a Reserve has none here. A reservation that has ended since is
-    /// not reported as confirmed or held again, but refused.
+    /// not reported as confirmed or held again, but refused, and so is a pool that has retired since.
     fn answered_before(&self) -> Result<Option<EventBody>, Refusal> {
         let Some(key) = self.key() else { return Ok(None) };
         let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
         if answer.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
-        if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live())
-            && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
-        {
-            self.not_ended(known)?;
+        if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
+            if self.ledger.pool(&entry.pool).is_none() {
+                return Err(Reason::UnknownReservation.into());
+            }
+            if let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now)) {
+                self.not_ended(known)?;
+            }
+        }
+        let shown = answer.body.pool().filter(|_| answer.body.retirement().is_none());
+        if shown.is_some_and(|shown| self.ledger.pool(&shown.id).is_none()) {
+            let is_definition = matches!(self.command.body, CommandBody::DefinePool { .. });
+            return Err(if is_definition { Reason::PoolRetired } else { Reason::UnknownPool }.into());
         }
         Ok(Some(EventBody::Repeated(answer.body.clone(), Some(remembered(answer.seq, answer.until)))))
     }
@@ -190,19 +209,24 @@ impl<L: Ledger> Case<'_, L> {
 
     fn define(&self, id: &PoolId, spec: &PoolSpec, expected_version: Option<u64>) -> Decision {
         let known = self.ledger.pool(id);
-        if known.is_none() && self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
+        if self.ledger.retired_until(id, self.now).is_some() {
+            return Err(Reason::PoolRetired.into());
+        }
+        if known.is_none() && self.ledger.pool_count(self.now) >= POOLS_PER_PARTITION_MAX {
             return Err(Reason::PartitionFull.into());
         }
         is_expected(known, expected_version)?;
         let Some(pool) = known else {
+            self.is_kept_a_while(None, spec)?;
             let used = spec.limits.map(|_, _| 0);
             return Ok(EventBody::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
         };
         let lost = pool.used.iter().find(|(d, used)| *used > 0 && spec.limits.get(*d).is_none());
-        match lost {
-            Some((d, _)) => Err(Refusal(Reason::DimensionInUse, Some(d))),
-            None => Ok(EventBody::PoolDefined(changed(pool, spec.clone()))),
+        if let Some((d, _)) = lost {
+            return Err(Refusal(Reason::DimensionInUse, Some(d)));
         }
+        self.is_kept_a_while(Some(&pool.spec), spec)?;
+        Ok(EventBody::PoolDefined(changed(pool, spec.clone())))
     }
 
     fn adjust(&self, id: &PoolId, change: &LimitChange, expected_version: Option<u64>) -> Decision {
@@ -213,7 +237,26 @@ impl<L: Ledger> Case<'_, L> {
 
     fn change(&self, id: &PoolId, change: &PoolChange, expected_version: Option<u64>) -> Decision {
         let pool = self.pool_at(id, expected_version)?;
-        Ok(EventBody::PoolChanged(changed(pool, change.of(&pool.spec)?)))
+        let spec = change.of(&pool.spec)?;
+        self.is_kept_a_while(Some(&pool.spec), &spec)?;
+        Ok(EventBody::PoolChanged(changed(pool, spec)))
+    }
+
+    /// Checks that the pool does not retire by itself so soon that somebody may still ask for what it has now. A change
+    /// that makes it retire later is allowed in any case.
+    fn is_kept_a_while(&self, before: Option<&PoolSpec>, spec: &PoolSpec) -> Result<(), Refusal> {
+        let at = |spec: &PoolSpec| spec.retires_at().unwrap_or(Micros::MAX);
+        let earliest = before.map_or(Micros::MAX, at).min(self.now.plus_ms(RETIRE_AFTER_MIN_MS));
+        if at(spec) < earliest { Err(Reason::RetiresTooSoon.into()) } else { Ok(()) }
+    }
+
+    fn retire(&self, id: &PoolId, with_reservations: bool, expected_version: Option<u64>) -> Decision {
+        let pool = self.pool_at(id, expected_version)?;
+        let live = self.ledger.living(id).live;
+        if live > 0 && !with_reservations {
+            return Err(Reason::PoolInUse.into());
+        }
+        Ok(retired(pool, live, RetireCause::Caller))
     }
 
     fn reserve(
@@ -237,7 +280,7 @@ impl<L: Ledger> Case<'_, L> {
             if known.status != Status::Void {
                 return self.repeated(known, id);
             }
-            if known.attempts.is_cancelled_full() {
+            if known.attempts.is_cancelled_full() || known.attempts == Attempts::Settled {
                 return Err(Reason::TooManyAttempts.into());
             }
         }
@@ -333,14 +376,15 @@ impl<L: Ledger> Case<'_, L> {
             None => {}
         }
         let told = self.rejection(&Refusal(reason, dimension));
-        Rejection { limits, used, mode: None, version: None, existing_reservation, hold_until, ..told }
+        let (mode, version, retired_until) = (None, None, None);
+        Rejection { limits, used, mode, version, existing_reservation, hold_until, retired_until, ..told }
     }
 
     fn known(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
         let known = self.ledger.reservation(&id).filter(|r| r.is_known(self.now));
         let decided = known.filter(|r| !matches!(r.status, Status::Void | Status::Refused { .. }));
-        let reservation = decided.ok_or(Refusal(Reason::UnknownReservation, None))?;
-        Ok((reservation, self.pool(&reservation.pool)?))
+        let of_pool = decided.and_then(|reservation| Some((reservation, self.ledger.pool(&reservation.pool)?)));
+        of_pool.ok_or(Reason::UnknownReservation.into())
     }
 
     /// A hold that has not ended, and its pool.
@@ -401,7 +445,8 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::KeyReused.into());
         }
         let live = known.filter(|r| r.status.is_live());
-        Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
+        let living = live.and_then(|r| self.ledger.pool(&r.pool).map(|pool| (r, pool)));
+        Ok(match living {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
                 let entry = given_back(pool, known, reservation, Status::Released);
                 EventBody::Released(entry, ReleaseCause::Abandoned)
@@ -418,8 +463,7 @@ impl<L: Ledger> Case<'_, L> {
         let body = &self.command.body;
         let reservation = body.reservation();
         let known = reservation.and_then(|id| self.ledger.reservation(&id)).filter(|r| r.is_known(self.now));
-        let of_reservation = known.map(|r| &r.pool);
-        let id = body.pool().or(of_reservation);
+        let id = body.pool().or(known.map(|r| &r.pool));
         let pool = id.and_then(|id| self.ledger.pool(id));
         let (demand, order_ref) = match body {
             CommandBody::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
@@ -444,6 +488,8 @@ impl<L: Ledger> Case<'_, L> {
             used: pool.map(|p| p.used.clone()),
             mode: pool.map(|p| p.spec.mode),
             version: pool.map(|p| p.version),
+            retired_until: id.and_then(|id| self.ledger.retired_until(id, self.now)),
+            live: pool.filter(|_| refusal.0 == Reason::PoolInUse).map(|pool| self.ledger.living(&pool.id).live),
             asked: body.asked().map(Box::new),
         }
     }
@@ -467,6 +513,10 @@ fn again(body: EventBody, seq: u64) -> EventBody {
 fn remembered(seq: u64, until: Micros) -> Origin {
     let decided_at = until.0.checked_sub(DEDUP_WINDOW_MS.saturating_mul(1_000)).map(Micros);
     Origin { seq, decided_at }
+}
+
+fn retired(pool: &Pool, live: u64, cause: RetireCause) -> EventBody {
+    EventBody::PoolRetired(Retirement { pool: pool.clone(), live, cause })
 }
 
 fn changed(pool: &Pool, spec: PoolSpec) -> Pool {
@@ -506,7 +556,10 @@ fn is_well_formed(body: &CommandBody) -> bool {
         CommandBody::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
         CommandBody::Amend { demand, .. } => demand.is_within(1),
         CommandBody::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
-        CommandBody::SetMode { .. } | CommandBody::Confirm { .. } | CommandBody::Release { .. } => true,
+        CommandBody::SetMode { .. }
+        | CommandBody::RetirePool { .. }
+        | CommandBody::Confirm { .. }
+        | CommandBody::Release { .. } => true,
     }
 }
 

@@ -90,6 +90,8 @@ pub enum EventBody {
     ModeSet(Pool),
     /// Parts of a pool were changed.
     PoolChanged(Pool),
+    /// A pool's life ended. The pool and its live reservations are unknown from now on.
+    PoolRetired(Retirement),
     /// A Reserve was accepted: capacity was taken.
     Accepted(Entry),
     /// A hold was confirmed.
@@ -151,6 +153,26 @@ pub enum EventBody {
         /// Who set it back, and why.
         detail: String,
     },
+}
+
+/// The end of a pool's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retirement {
+    /// The pool as it was last.
+    pub pool: Pool,
+    /// The number of reservations that lived, and ended with it.
+    pub live: u64,
+    /// Why it ended.
+    pub cause: RetireCause,
+}
+
+/// Why a pool retired.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RetireCause {
+    /// A caller asked for it.
+    Caller,
+    /// Its window had ended long ago.
+    Window,
 }
 
 /// The event that gave an answer first.
@@ -225,6 +247,10 @@ pub struct Rejection {
     pub hold_until: Option<Micros>,
     /// The live reservation that the order already has, where that is the reason.
     pub existing_reservation: Option<ReservationId>,
+    /// The number of live reservations of the pool, where that is the reason.
+    pub live: Option<u64>,
+    /// Until when the id of the pool may not be defined anew, if the pool has retired so lately.
+    pub retired_until: Option<Micros>,
     /// What was asked for, where a change of a pool or of a hold is refused.
     pub asked: Option<Box<AskedChange>>,
 }
@@ -249,6 +275,12 @@ pub fn is_reason(text: &str) -> bool {
 }
 
 impl Rejection {
+    /// Whether a key remembers the refusal. A refusal about a pool that has retired is not remembered, so that nothing of
+    /// it is left when the id is defined anew.
+    pub fn is_remembered(&self) -> bool {
+        self.reason.is_remembered() && self.retired_until.is_none()
+    }
+
     /// The figures that decided the refusal: the order's reservation, the latest time, or limit and use of the
     /// deciding dimension.
     pub fn judged(&self) -> Option<Judged> {
@@ -269,6 +301,7 @@ impl EventBody {
             EventBody::LimitsAdjusted(_) => EventKind::LimitsAdjusted,
             EventBody::ModeSet(_) => EventKind::ModeSet,
             EventBody::PoolChanged(_) => EventKind::PoolChanged,
+            EventBody::PoolRetired(_) => EventKind::PoolRetired,
             EventBody::Accepted(_) => EventKind::Accepted,
             EventBody::Confirmed(_) => EventKind::Confirmed,
             EventBody::Extended(_) => EventKind::Extended,
@@ -311,14 +344,25 @@ impl EventBody {
         }
     }
 
-    /// The whole pool, where the event shows one, now or as a repetition.
+    /// The whole pool, where the event shows one, now or as a repetition. A pool that has retired is shown as it was
+    /// last.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
             EventBody::PoolDefined(pool)
             | EventBody::LimitsAdjusted(pool)
             | EventBody::ModeSet(pool)
-            | EventBody::PoolChanged(pool) => Some(pool),
+            | EventBody::PoolChanged(pool)
+            | EventBody::PoolRetired(Retirement { pool, .. }) => Some(pool),
             EventBody::Repeated(original, _) => original.pool(),
+            _ => None,
+        }
+    }
+
+    /// The end of a pool's life, now or as a repetition.
+    pub fn retirement(&self) -> Option<&Retirement> {
+        match self {
+            EventBody::PoolRetired(retirement) => Some(retirement),
+            EventBody::Repeated(original, _) => original.retirement(),
             _ => None,
         }
     }
@@ -371,7 +415,7 @@ impl Event {
 }
 
 /// The version of the events that this program decides: of their schema, and of the rules that they follow.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// An event with the digest of its bytes. The log holds events like this, and a caller's proof names the digest.
 #[derive(Clone, PartialEq, Eq, Debug)]

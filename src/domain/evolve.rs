@@ -1,7 +1,7 @@
 //! The only way in which a state changes: folding an event, in an owner, in a follower and in recovery alike. It
 //! takes the values after an event from the event, after it has checked them against L1. It decides nothing.
 
-use super::event::{CommandStamp, Entry, Event, EventBody, Rejection, ReleaseCause};
+use super::event::{CommandStamp, Entry, Event, EventBody, Rejection, ReleaseCause, RetireCause, Retirement};
 use super::ids::PoolId;
 use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
@@ -44,8 +44,9 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         | EventBody::LimitsAdjusted(pool)
         | EventBody::ModeSet(pool)
         | EventBody::PoolChanged(pool) => {
-            fold_pool(ledger, pool)?;
+            fold_pool(ledger, event, pool)?;
         }
+        EventBody::PoolRetired(retirement) => fold_retired(ledger, event, retirement)?,
         EventBody::Accepted(entry) => fold_accepted(ledger, event, entry)?,
         EventBody::Confirmed(entry) => fold_hold(ledger, event, entry, Status::Confirmed, Micros(0))?,
         EventBody::Extended(entry) => {
@@ -59,7 +60,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
             if rejection.reason.is_open() {
                 fold_cancelled(ledger, event, rejection);
             }
-            if !rejection.reason.is_remembered() {
+            if !rejection.is_remembered() {
                 return Ok(());
             }
             fold_refused(ledger, event, rejection)?;
@@ -97,7 +98,11 @@ fn forget_at(event: &Event) -> Micros {
     event.decided_at.plus_ms(DEDUP_WINDOW_MS)
 }
 
-fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
+fn fold_pool(ledger: &mut impl LedgerMut, event: &Event, pool: &Pool) -> Folded {
+    if let Some(until) = ledger.retired_until(&pool.id, event.decided_at) {
+        let detail = format!("pool {} is defined anew, and its id has retired until {}", pool.id, until.0);
+        return Err((Law::OneState, detail));
+    }
     let version = ledger.pool(&pool.id).map_or(0, |p| p.version);
     if pool.version != version.saturating_add(1) {
         return Err((Law::OneState, format!("pool {} goes from version {version} to {}", pool.id, pool.version)));
@@ -110,6 +115,27 @@ fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
         return Err((Law::OneState, detail));
     }
     ledger.put_pool(pool.clone());
+    Ok(())
+}
+
+/// Folds the end of a pool's life. By itself a pool retires when its time has come, and never with a live hold.
+fn fold_retired(ledger: &mut impl LedgerMut, event: &Event, retirement: &Retirement) -> Folded {
+    let Retirement { pool, live, cause } = retirement;
+    let known = known_pool(ledger, &pool.id)?;
+    let living = ledger.living(&pool.id);
+    if known != pool || living.live != *live {
+        let detail =
+            format!("pool {} is {known:?} with {} live, the event retires {retirement:?}", pool.id, living.live);
+        return Err((Law::OneState, detail));
+    }
+    if *cause == RetireCause::Window {
+        let due = pool.spec.retires_at();
+        if due.is_none_or(|due| due > event.decided_at) || living.held > 0 {
+            let detail = format!("pool {} retires, due {due:?}, with {} live holds", pool.id, living.held);
+            return Err((Law::OneState, detail));
+        }
+    }
+    ledger.retire(&pool.id, event.seq, forget_at(event));
     Ok(())
 }
 
@@ -202,7 +228,7 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
     if status != Status::Held {
         return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
     }
-    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, Reservation::held_since);
+    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, |held| held.held_since());
     lasts_as_it_may(known_pool(ledger, &entry.pool)?, event, entry, since)?;
     ledger.update_reservation(&entry.pool, entry.reservation, |r| {
         r.until = until;

@@ -43,6 +43,7 @@ kinds! {
         Abandon = 7,
         ChangePool = 9,
         Amend = 10,
+        RetirePool = 11,
     }
 }
 
@@ -69,6 +70,7 @@ kinds! {
         EventsLost = 17,
         ClockSet = 18,
         Amended = 19,
+        PoolRetired = 20,
     }
 }
 
@@ -95,6 +97,7 @@ impl CommandKind {
             CommandKind::AdjustLimits => keyed(KeyScope::Pool),
             CommandKind::SetMode => keyed(KeyScope::Pool),
             CommandKind::ChangePool => keyed(KeyScope::Pool),
+            CommandKind::RetirePool => keyed(KeyScope::Pool),
             // The id of its reservation is made of its key, so that the reservation itself is what is remembered.
             CommandKind::Reserve => Row { key_scope: None, is_decided_once: true },
             CommandKind::Confirm => keyed(KeyScope::Reservation),

@@ -32,7 +32,7 @@ laws! {
     Capacity = "L1", "an acceptance never leaves used above the limit in force, in any dimension; nor does an amend, in any that it takes more of";
     OneDecision = "L2", "every command offset is covered by one event: it decides a command, skips a place without one, or calls it lost";
     Chain = "L3", "sequence numbers are dense, the epoch never decreases, each record holds its predecessor's digest";
-    SameAnswer = "L4", "within the window a key has one business outcome on the pool or reservation that it was used on, another body under it is refused, and a reservation that is over is not called alive; a refusal, which took nothing, is kept while there is room";
+    SameAnswer = "L4", "within the window a key has one business outcome on the pool or reservation that it was used on, another body under it is refused, and neither a reservation that is over nor a pool that has retired is called alive; a refusal, which took nothing, is kept while there is room";
     FinalNo = "L5", "a caller told no holds nothing once its partition is up";
     TrueYes = "L6", "a caller told yes has exactly one committed acceptance";
     OneState = "L7", "fold of all events = fold of snapshot and tail = live state, compared by digest";

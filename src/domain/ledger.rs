@@ -81,7 +81,16 @@ impl DedupEntry {
     }
 }
 
-/// Reading the state of a partition.
+/// The live reservations of a pool, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Living {
+    /// All of them.
+    pub live: u64,
+    /// Those that are holds.
+    pub held: u64,
+}
+
+/// Reading the state of a partition. Whatever lived in a pool that has retired is unknown.
 pub trait Ledger {
     /// The pool; `None` when it does not exist.
     fn pool(&self, id: &PoolId) -> Option<&Pool>;
@@ -101,8 +110,12 @@ pub trait Ledger {
     fn is_decided(&self, id: CommandId, now: Micros) -> bool;
     /// Number of such ids that are kept at `now`.
     fn decided_count(&self, now: Micros) -> usize;
-    /// Number of pools.
-    fn pool_count(&self) -> usize;
+    /// The number of live reservations of this pool.
+    fn living(&self, pool: &PoolId) -> Living;
+    /// Until when the id of a pool that has retired may not be defined anew; none when it may be at `now`.
+    fn retired_until(&self, pool: &PoolId, now: Micros) -> Option<Micros>;
+    /// Number of pools, and of ids that may not be defined anew at `now`.
+    fn pool_count(&self, now: Micros) -> usize;
     /// Bytes that count at `now` towards [`Bounds::memory`].
     fn memory_used(&self, now: Micros) -> u64;
     /// How much may be remembered, in bytes.
@@ -128,6 +141,9 @@ pub trait LedgerMut: Ledger {
     fn put_pool(&mut self, pool: Pool);
     /// Changes a pool. Nothing happens when it does not exist.
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool));
+    /// Ends the life of a pool, with the event at `seq`. From then on its live reservations are unknown. What has ended
+    /// before, and answers, stay for their time. The id may not be defined anew until `until`, which is not earlier.
+    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros);
     /// Changes what is known of a reservation, starting with [`Reservation::void`] when nothing is. Drops it when
     /// nothing is left to remember.
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));

@@ -26,11 +26,12 @@ pub use change::{Edit, LimitChange, PoolChange, RuleChange, WindowChange};
 pub use command::{Command, CommandBody, Reserved, Subject};
 pub use event::{
     AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Origin, Rejection, ReleaseCause,
+    RetireCause, Retirement,
 };
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why, hex128};
 pub use kind::{CommandKind, EventKind, KeyScope};
 pub use law::{Breach, Law};
-pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Target, kept_until};
+pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Living, Target, kept_until};
 pub use name::Name;
 pub use outcome::Reason;
 pub use pool::{Mode, Pool, PoolRules, PoolSpec, Window};

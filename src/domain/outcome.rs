@@ -50,6 +50,8 @@ reasons! {
     TooManyAttempts = "too_many_attempts", false;
     /// The partition remembers as much as it may. Entries are forgotten with time.
     MemoryFull = "memory_full", false;
+    /// The pool has retired a short while ago, and its id may not be defined anew yet.
+    PoolRetired = "pool_retired", false;
     /// The partition has as many pools as it may.
     PartitionFull = "partition_full", false;
     /// The pool does not exist.
@@ -58,6 +60,8 @@ reasons! {
     UnknownReservation = "unknown_reservation", true;
     /// The pool does not have the expected version.
     StaleVersion = "stale_version", true;
+    /// The pool has live reservations, and may retire only without.
+    PoolInUse = "pool_in_use", true;
     /// The order has a live reservation in the pool, and the pool allows an order only one.
     OrderHasReservation = "order_has_reservation", true;
     /// The pool's cutoff has passed.
@@ -78,6 +82,8 @@ reasons! {
     LabelsFull = "labels_full", true;
     /// The change would remove a dimension in which units are in use.
     DimensionInUse = "dimension_in_use", true;
+    /// The pool would retire by itself so soon that somebody may still ask for what it has now.
+    RetiresTooSoon = "retires_too_soon", true;
     /// The hold expired earlier.
     HoldExpired = "hold_expired", true;
     /// The reservation was released earlier.

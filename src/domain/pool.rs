@@ -4,7 +4,10 @@ use super::ids::{Dimension, PoolId};
 use super::name::Name;
 use super::outcome::Reason;
 use super::units::{Amounts, Micros};
-use crate::limits::{HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS};
+use crate::limits::{
+    HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, RETIRE_AFTER_DEFAULT_MS, RETIRE_AFTER_MAX_MS,
+    RETIRE_AFTER_MIN_MS,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether a pool admits new reservations.
@@ -82,17 +85,30 @@ pub struct PoolRules {
     pub hold_life_max_ms: Option<u64>,
     /// Whether one order may have at most one live reservation in the pool.
     pub unique_order_ref: bool,
+    /// How long after the end of its window the pool retires by itself, in milliseconds; `None`:
+    /// [`RETIRE_AFTER_DEFAULT_MS`]. Without a window it means nothing.
+    pub retire_after_ms: Option<u64>,
 }
 
 impl PoolRules {
-    /// Whether both times lie in the range that holds may have.
+    /// Whether every time lies in its range.
     pub fn is_well_formed(&self) -> bool {
         let is_within = |time: Option<u64>, most| time.is_none_or(|ms| (HOLD_TTL_MIN_MS..=most).contains(&ms));
-        is_within(self.hold_ttl_max_ms, HOLD_TTL_MAX_MS) && is_within(self.hold_life_max_ms, HOLD_LIFE_MAX_MS)
+        let is_retired_in_time =
+            self.retire_after_ms.is_none_or(|ms| (RETIRE_AFTER_MIN_MS..=RETIRE_AFTER_MAX_MS).contains(&ms));
+        is_within(self.hold_ttl_max_ms, HOLD_TTL_MAX_MS)
+            && is_within(self.hold_life_max_ms, HOLD_LIFE_MAX_MS)
+            && is_retired_in_time
     }
 }
 
 impl PoolSpec {
+    /// From when on the pool retires by itself; `None` when it has no window.
+    pub fn retires_at(&self) -> Option<Micros> {
+        let after_ms = self.rules.retire_after_ms.unwrap_or(RETIRE_AFTER_DEFAULT_MS);
+        self.window.map(|window| window.end.plus_ms(after_ms))
+    }
+
     /// The latest ends that a hold may have, each with the reason to refuse a later one: by its time from `now` on,
     /// by its whole life, which counts from `since`, and by the pool's window.
     pub fn hold_bounds(&self, since: Micros, now: Micros) -> [(Micros, Reason); 3] {

@@ -158,7 +158,8 @@ impl Reservation {
 
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
-        self.status == Status::Void && self.attempts.cancelled().is_empty()
+        let attempts = &self.attempts;
+        self.status == Status::Void && attempts.cancelled().is_empty() && *attempts != Attempts::Settled
     }
 
     /// The dimension that decided the refusal, if one did.

@@ -92,6 +92,7 @@ impl Lane {
             | CommandBody::DefinePool { .. }
             | CommandBody::AdjustLimits { .. }
             | CommandBody::ChangePool { .. }
+            | CommandBody::RetirePool { .. }
             | CommandBody::SetMode { .. } => Lane::Takes,
         }
     }

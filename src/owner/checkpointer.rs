@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// An order to the thread.
 enum Order {
-    Write(Draft, Arc<PartitionHandle>),
+    Write(Box<Draft>, Arc<PartitionHandle>),
     /// Answered when everything ordered before is done.
     Flush(Sender<()>),
 }
@@ -66,7 +66,7 @@ impl Checkpointer {
         }
         // The channel holds one order and may be full by now: then the state takes the draft back.
         let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
-        let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(handle))) else { return true };
+        let Err(refused) = self.orders.try_send(Order::Write(Box::new(draft), Arc::clone(handle))) else { return true };
         if let Order::Write(draft, _) = refused.into_inner() {
             handle.write(|state| state.take_back(&draft));
         }
@@ -76,7 +76,7 @@ impl Checkpointer {
     /// Hands the partition's changes over, waiting for the thread.
     pub fn offer_last(&self, handle: &Arc<PartitionHandle>) {
         let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
-        if self.orders.send(Order::Write(draft, Arc::clone(handle))).is_ok() {
+        if self.orders.send(Order::Write(Box::new(draft), Arc::clone(handle))).is_ok() {
             let (done, wait) = bounded(1);
             if self.orders.send(Order::Flush(done)).is_ok() {
                 // An error means that the thread is gone: there is nothing left to wait for.

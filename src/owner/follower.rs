@@ -5,7 +5,7 @@
 use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
-use crate::limits::{CAUGHT_UP_AT_ONCE, CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
 use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
 use crate::time::Clock;
@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Events that a follower far behind folds before it looks again. A process that is to end waits for them.
+const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 
 /// Time before a partition that could not be followed is tried again, in milliseconds; doubled with every further
 /// failure.

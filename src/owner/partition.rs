@@ -3,7 +3,7 @@
 
 use super::report::{DeadCommands, TurnReport};
 use super::stage::Stage;
-use crate::domain::decide::{DecisionContext, decide, expire};
+use crate::domain::decide::{DecisionContext, decide, expire, retire};
 use crate::domain::evolve::evolve;
 use crate::domain::{Breach, Cause, ChainedEvent, Event, EventBody, Ledger, Micros, PoolId, Reason, ReservationId};
 use crate::limits::{TURN_OVERDUE_MAX, TURN_TIMERS_MAX};
@@ -13,6 +13,11 @@ use crate::replica::{PartitionState, Position};
 use crate::wire;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Most pools that one turn retires because their time has come; the rest follow in the next turns. A turn that retires
+/// pools is no larger than one that expires holds.
+pub const TURN_RETIREMENTS_MAX: usize = 64;
+const _: () = assert!(TURN_RETIREMENTS_MAX < TURN_TIMERS_MAX);
 
 /// An owner of one partition, for one epoch.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +137,8 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
-    /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
+    /// Decides a batch: first the holds that are due, then the pools that retire by themselves, then each command in order,
+    /// each on top of those before it.
     /// When more holds are due than one turn expires, those of pools that would refuse a command for lack of room are
     /// expired in any case, so that no command is refused because of a hold that has ended.
     ///
@@ -141,11 +147,11 @@ impl Partition {
     pub fn decide(&self, state: &PartitionState, batch: Vec<StoredCommand>, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_TIMERS_MAX);
-        turn.take(&due, &batch);
+        turn.take(state, &due, &batch);
         let overdue = if due.len() < TURN_TIMERS_MAX { Vec::new() } else { turn.overdue_of_full_pools(state) };
         if overdue.len() > due.len() {
             turn = Drafting::begin(self, state, now);
-            turn.take(&overdue, &batch);
+            turn.take(state, &overdue, &batch);
         }
         turn.finish(batch)
     }
@@ -205,14 +211,30 @@ impl<'a> Drafting<'a> {
         Drafting { owner, stage, position, now, events, decided, dead }
     }
 
-    fn take(&mut self, due: &[ReservationId], batch: &[StoredCommand]) {
+    fn take(&mut self, state: &PartitionState, due: &[ReservationId], batch: &[StoredCommand]) {
         self.expire(due);
+        self.retire(state);
         batch.iter().for_each(|record| self.answer(record));
     }
 
     fn expire(&mut self, due: &[ReservationId]) {
         for id in due {
             if let Some(body) = expire(&self.stage, *id, self.now) {
+                self.add(None, body);
+            }
+        }
+    }
+
+    /// Retires pools whose time has come. When the time has jumped there, an event says so, and the pools wait.
+    fn retire(&mut self, state: &PartitionState) {
+        if self.events.is_empty()
+            && state.has_jumped(self.now)
+            && state.next_retirement(self.now).is_some_and(|at| at <= self.now)
+        {
+            self.add(None, EventBody::Tick);
+        }
+        for pool in state.retiring(self.now, TURN_RETIREMENTS_MAX) {
+            if let Some(body) = retire(&self.stage, &pool, self.now) {
                 self.add(None, body);
             }
         }

@@ -1,6 +1,6 @@
 //! What an owner did, as plain data: telemetry turns it into metrics.
 
-use crate::domain::{Breach, Event, EventKind, Reason};
+use crate::domain::{Breach, Event, EventBody, EventKind, Reason, Retirement};
 use crate::log::dead_letters::Undecidable;
 use crate::log::{CommitOutcome, LogError};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub struct TurnReport {
     pub events: BTreeMap<(EventKind, Option<Reason>), u64>,
     /// The commands that nobody could decide; none where all were decided.
     pub dead: Option<DeadCommands>,
+    /// By how many it changes the number of live reservations.
+    pub live_change: i64,
     /// Bytes that the partition's memory counts after it.
     pub memory_bytes: u64,
     /// The commands that it decided; set by the shell.
@@ -39,13 +41,30 @@ pub struct DeadCommands {
 impl TurnReport {
     pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
         let events = BTreeMap::new();
-        TurnReport { outcome, events, dead: None, memory_bytes: 0, commands: 0, turn_us: 0, commit_us: 0, reply_us: 0 }
+        TurnReport {
+            outcome,
+            events,
+            dead: None,
+            live_change: 0,
+            memory_bytes: 0,
+            commands: 0,
+            turn_us: 0,
+            commit_us: 0,
+            reply_us: 0,
+        }
     }
 
     pub(super) fn count(&mut self, event: &Event) {
         let reason = event.body.rejection().map(|rejection| rejection.reason);
         let count = self.events.entry((event.body.kind(), reason)).or_default();
         *count = count.saturating_add(1);
+        let ended = |live: u64| i64::try_from(live).map_or(i64::MIN, |live| live.saturating_neg());
+        self.live_change = self.live_change.saturating_add(match &event.body {
+            EventBody::Accepted(_) => 1,
+            EventBody::Released(..) | EventBody::Expired(_) => -1,
+            EventBody::PoolRetired(Retirement { live, .. }) => ended(*live),
+            _ => 0,
+        });
     }
 }
 

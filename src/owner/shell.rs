@@ -80,7 +80,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.handle.progress().set_expiring(true);
         loop {
             let (time, now) = (self.time()?, self.clock.now());
-            if !self.is_due(time) {
+            if self.handle.read(PartitionState::next_expiry).is_none_or(|due| due > time) {
                 break;
             }
             let expired = self.handle.read(|state| self.owner.expire(state, time));
@@ -171,18 +171,18 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     fn is_due(&self, time: Micros) -> bool {
-        self.handle.read(PartitionState::next_due).is_some_and(|due| due <= time)
+        self.handle.read(|state| state.next_due(time)).is_some_and(|due| due <= time)
     }
 
-    /// How long a poll may wait: until the next hold is due, and at most [`POLL_WAIT_MAX_MS`].
+    /// How long a poll may wait: until the next hold is due or the next pool retires, and at most [`POLL_WAIT_MAX_MS`].
     fn wait(&self) -> Result<Duration, End> {
         let time = self.time()?;
-        let due = self.handle.read(PartitionState::next_due);
+        let due = self.handle.read(|state| state.next_due(time));
         let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(time).saturating_add(1));
         Ok(Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS)))
     }
 
-    /// Decides and commits a batch and the holds that are due. When the commit was aborted, it decides them again.
+    /// Decides and commits a batch, and the holds and pools that are due. When the commit was aborted, it decides them again.
     fn turn(&mut self, mut batch: Vec<StoredCommand>) -> Result<(), End> {
         loop {
             let (time, now) = (self.time()?, self.clock.now());

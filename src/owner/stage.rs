@@ -4,16 +4,18 @@
 use crate::domain::retention::{self, Bounds, Keeping};
 use crate::domain::room;
 use crate::domain::{
-    CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Micros, Pool, PoolId, Reservation, ReservationId,
+    CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Living, Micros, Pool, PoolId, Reservation, ReservationId,
+    Status,
 };
 use crate::replica::state::{refusal_bytes, refused_answer_bytes};
-use crate::replica::{Orders, PartitionState};
+use crate::replica::{Ending, Orders, PartitionState, Retired};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub struct Stage<'a> {
     base: &'a PartitionState,
     now: Micros,
-    pools: BTreeMap<PoolId, Pool>,
+    /// `None`: the pool has retired.
+    pools: BTreeMap<PoolId, Option<Pool>>,
     /// `None`: nothing is left to remember of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
     /// The orders of those reservations.
@@ -21,6 +23,11 @@ pub struct Stage<'a> {
     /// `None`: the answer is forgotten.
     remembered: BTreeMap<CommandKey, Option<DedupEntry>>,
     decided: BTreeSet<CommandId>,
+    /// The live reservations of each pool of which the turn has changed some, and their bytes.
+    living: BTreeMap<PoolId, (Living, u64)>,
+    /// Pools that have retired in the turn.
+    retired: Retired,
+    /// How many more pools there are than before the turn. The id of one that retires keeps its place.
     pools_added: usize,
     used: u64,
     refusals: Refusals<ReservationId>,
@@ -59,6 +66,8 @@ impl<'a> Stage<'a> {
             orders: Orders::default(),
             remembered: BTreeMap::new(),
             decided: BTreeSet::new(),
+            living: BTreeMap::new(),
+            retired: Retired::default(),
             pools_added: 0,
             used: base.memory_used(now),
             refusals: Refusals::of(refusals),
@@ -76,8 +85,39 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn bytes_of(&self, reservation: Option<&Reservation>) -> (u64, u64) {
-        reservation.map_or((0, 0), |r| self.bytes(r.keeping(), room::of_reservation(r)))
+    /// What lies under this id, also when it has ended with its pool.
+    fn entry(&self, id: &ReservationId) -> Option<&Reservation> {
+        match self.reservations.get(id) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.entry(id),
+        }
+    }
+
+    fn ending(&self, pool: &PoolId) -> Option<Ending> {
+        self.retired.of(pool).or_else(|| self.base.retired().of(pool))
+    }
+
+    /// Whether a reservation has ended with its pool.
+    fn is_ended(&self, entry: &Reservation) -> bool {
+        entry.status.is_live() && self.ending(&entry.pool).is_some_and(|ending| ending.ends(entry))
+    }
+
+    fn bytes_of(&self, known: Option<&Reservation>) -> (u64, u64) {
+        known.map_or((0, 0), |r| self.bytes(r.keeping(), room::of_reservation(r)))
+    }
+
+    fn living_with_bytes(&self, pool: &PoolId) -> (Living, u64) {
+        self.living.get(pool).copied().unwrap_or_else(|| self.base.living_with_bytes(pool))
+    }
+
+    fn count_life(&mut self, pool: &PoolId, was: (Living, u64), is: (Living, u64)) {
+        if was == is {
+            return;
+        }
+        let (Living { live, held }, bytes) = self.living_with_bytes(pool);
+        let changed = |count: u64, was: u64, is: u64| count.saturating_sub(was).saturating_add(is);
+        let living = Living { live: changed(live, was.0.live, is.0.live), held: changed(held, was.0.held, is.0.held) };
+        self.living.insert(pool.clone(), (living, changed(bytes, was.1, is.1)));
     }
 
     fn bytes_of_answer(&self, key: &CommandKey) -> (u64, u64) {
@@ -115,14 +155,14 @@ impl<'a> Stage<'a> {
 
 impl Ledger for Stage<'_> {
     fn pool(&self, id: &PoolId) -> Option<&Pool> {
-        self.pools.get(id).or_else(|| self.base.pool(id))
+        match self.pools.get(id) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.pool(id),
+        }
     }
 
     fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
-        match self.reservations.get(id) {
-            Some(staged) => staged.as_ref(),
-            None => self.base.reservation(id),
-        }
+        self.entry(id).filter(|entry| !self.is_ended(entry))
     }
 
     fn of_order(
@@ -134,7 +174,8 @@ impl Ledger for Stage<'_> {
         let is_of_order = |id: &ReservationId| self.reservation(id).is_some_and(|r| r.is_of_order(pool, order_ref));
         let staged = self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id));
         let is_asked = |id: &ReservationId| !self.reservations.contains_key(id) && is_asked(id);
-        staged.into_iter().chain(self.base.of_order(pool, order_ref, is_asked)).min()
+        let base = if self.retired.of(pool).is_some() { None } else { self.base.of_order(pool, order_ref, is_asked) };
+        staged.into_iter().chain(base).min()
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
@@ -152,8 +193,16 @@ impl Ledger for Stage<'_> {
         self.base.decided_count(now).saturating_add(self.decided.len())
     }
 
-    fn pool_count(&self) -> usize {
-        self.base.pool_count().saturating_add(self.pools_added)
+    fn living(&self, pool: &PoolId) -> Living {
+        self.living_with_bytes(pool).0
+    }
+
+    fn retired_until(&self, pool: &PoolId, now: Micros) -> Option<Micros> {
+        self.ending(pool).map(|ending| ending.until).filter(|until| *until > now)
+    }
+
+    fn pool_count(&self, now: Micros) -> usize {
+        self.base.pool_count(now).saturating_add(self.pools_added)
     }
 
     /// The bytes are those at the turn's time.
@@ -171,22 +220,32 @@ impl LedgerMut for Stage<'_> {
         if self.pool(&pool.id).is_none() {
             self.pools_added = self.pools_added.saturating_add(1);
         }
-        self.pools.insert(pool.id.clone(), pool);
+        self.pools.insert(pool.id.clone(), Some(pool));
+    }
+
+    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
+        let (_, bytes) = self.living_with_bytes(pool);
+        self.used = self.used.saturating_sub(bytes);
+        self.living.insert(pool.clone(), Default::default());
+        self.pools.insert(pool.clone(), None);
+        self.retired.put(pool, Ending { seq, until });
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
-        if let Some(pool) = self.pools.get_mut(id) {
-            f(pool);
+        if let Some(staged) = self.pools.get_mut(id) {
+            if let Some(pool) = staged {
+                f(pool);
+            }
         } else if let Some(pool) = self.base.pool(id) {
             let mut pool = pool.clone();
             f(&mut pool);
-            self.pools.insert(id.clone(), pool);
+            self.pools.insert(id.clone(), Some(pool));
         }
     }
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
         let known = self.reservation(&id);
-        let was = self.bytes_of(known);
+        let (was, was_life) = (self.bytes_of(known), life_of(known));
         let mut reservation = known.cloned().unwrap_or_else(|| Reservation::void(pool.clone()));
         let had = reservation.live_order().cloned();
         f(&mut reservation);
@@ -199,6 +258,8 @@ impl LedgerMut for Stage<'_> {
         if let Some(seq) = kept.as_ref().filter(|r| r.keeping() == Keeping::Refusal).map(|r| r.seq) {
             self.refusals.added.push_back((seq, id));
         }
+        let is_life = life_of(kept.as_ref());
+        self.count_life(pool, was_life, is_life);
         self.reservations.insert(id, kept);
     }
 
@@ -244,4 +305,12 @@ impl LedgerMut for Stage<'_> {
             }
         }
     }
+}
+
+/// Whether a reservation is live and a hold, each as a number, and its bytes while it lives.
+fn life_of(known: Option<&Reservation>) -> (Living, u64) {
+    known.filter(|r| r.status.is_live()).map_or((Living::default(), 0), |r| {
+        let held = u64::from(r.status == Status::Held);
+        (Living { live: 1, held }, room::of_reservation(r))
+    })
 }

@@ -1,6 +1,7 @@
 //! Converts a state to the rows of its checkpoint, and back.
 
 use super::decided::{Decided, Leaf, LeafNo};
+use super::retired::Ending;
 use super::slab::{Common, Page, Slab};
 use super::state::{Dirty, PartitionState, Position};
 use crate::domain::{CommandKey, DedupEntry, Pool, PoolId};
@@ -12,10 +13,11 @@ use std::sync::Arc;
 pub struct Draft {
     mark: Mark,
     base: Option<u64>,
-    pools: Vec<Arc<Pool>>,
+    pools: Vec<(PoolId, Option<Arc<Pool>>)>,
     pages: Vec<(u32, Arc<Page>)>,
     remembered: Vec<(CommandKey, Option<DedupEntry>)>,
     decided: Vec<(LeafNo, Option<Arc<Leaf>>)>,
+    retired: Vec<(PoolId, Option<Ending>)>,
     events: u64,
 }
 
@@ -23,7 +25,11 @@ impl Draft {
     /// Encodes the changes as rows of the store.
     pub fn encode(&self) -> Checkpoint {
         let row = |(key, value)| Row { key, value: Some(value) };
-        let mut rows: Vec<Row> = self.pools.iter().map(|pool| row(snapshot::pool_row(pool))).collect();
+        let of_pool = |(id, pool): &(PoolId, Option<Arc<Pool>>)| match pool {
+            Some(pool) => row(snapshot::pool_row(pool)),
+            None => Row { key: snapshot::pool_key(id), value: None },
+        };
+        let mut rows: Vec<Row> = self.pools.iter().map(of_pool).collect();
         for (no, page) in &self.pages {
             let slots = page.iter().zip(0u8..).filter_map(|(slot, at)| slot.as_ref().map(|(id, r)| (at, id, r)));
             rows.push(row(snapshot::page_row(*no, slots)));
@@ -40,6 +46,12 @@ impl Draft {
                 None => Row { key: snapshot::decided_key(*no), value: None },
             });
         }
+        for (pool, ending) in &self.retired {
+            rows.push(match ending {
+                Some(Ending { seq, until }) => row(snapshot::retired_row(pool, *seq, *until)),
+                None => Row { key: snapshot::retired_key(pool), value: None },
+            });
+        }
         Checkpoint { mark: self.mark, base: self.base, rows }
     }
 }
@@ -49,17 +61,19 @@ impl PartitionState {
     pub fn draft_checkpoint(&mut self, log_id: u128) -> Draft {
         let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
         let next = Dirty { base: Some(next_seq), ..Dirty::default() };
-        let Dirty { base, pools, pages, remembered, decided, events } = std::mem::replace(&mut self.dirty, next);
+        let Dirty { base, pools, pages, remembered, decided, retired, events } =
+            std::mem::replace(&mut self.dirty, next);
         let partition = self.partition;
         let mark =
             Mark { log_id, partition, format_version: FORMAT_VERSION, next_seq, next_input, chain, epoch, decided_at };
         Draft {
             mark,
             base,
-            pools: pools.iter().filter_map(|id: &PoolId| self.pools.get(id).cloned()).collect(),
+            pools: pools.into_iter().map(|id| (id.clone(), self.pools.get(&id).cloned())).collect(),
             pages: pages.into_iter().filter_map(|no| Some((no, Arc::clone(self.slab.page(no)?)))).collect(),
             remembered: remembered.into_iter().map(|key| (key.clone(), self.remembered.get(&key).cloned())).collect(),
             decided: decided.into_iter().map(|no| (no, self.decided.leaf(no).cloned())).collect(),
+            retired: retired.into_iter().map(|id| (id.clone(), self.retired.of(&id))).collect(),
             events,
         }
     }
@@ -67,7 +81,8 @@ impl PartitionState {
     /// Takes a draft back that was not written: its changes go into the next one.
     pub fn take_back(&mut self, draft: &Draft) {
         self.dirty.base = draft.base;
-        self.dirty.pools.extend(draft.pools.iter().map(|pool| pool.id.clone()));
+        self.dirty.pools.extend(draft.pools.iter().map(|(id, _)| id.clone()));
+        self.dirty.retired.extend(draft.retired.iter().map(|(id, _)| id.clone()));
         self.dirty.pages.extend(draft.pages.iter().map(|(no, _)| *no));
         self.dirty.remembered.extend(draft.remembered.iter().map(|(key, _)| key.clone()));
         self.dirty.decided.extend(draft.decided.iter().map(|(no, _)| *no));
@@ -81,6 +96,7 @@ impl PartitionState {
         self.dirty.pages.extend(0..self.slab.page_count());
         self.dirty.remembered.extend(self.remembered.keys().cloned());
         self.dirty.decided.extend(self.decided.leaves());
+        self.dirty.retired.extend(self.retired.iter().map(|(id, _)| id.clone()));
         self.dirty.events = self.dirty.events.max(1);
     }
 }
@@ -94,6 +110,7 @@ pub struct Restoring {
     common: Common,
     remembered: Vec<(CommandKey, DedupEntry)>,
     decided: Vec<(LeafNo, Leaf)>,
+    retired: Vec<(PoolId, Ending)>,
     /// Why the rows make no state.
     mismatch: Option<String>,
 }
@@ -109,6 +126,7 @@ impl Restoring {
             common: Common::default(),
             remembered: Vec::new(),
             decided: Vec::new(),
+            retired: Vec::new(),
             mismatch: None,
         }
     }
@@ -119,6 +137,7 @@ impl Restoring {
             Ok(Piece::Pool(pool)) => self.pools.push(pool),
             Ok(Piece::DedupEntry(key, remembered)) => self.remembered.push((key, remembered)),
             Ok(Piece::Decided(no, ids)) => self.decided.push((no, ids)),
+            Ok(Piece::Retired(pool, seq, until)) => self.retired.push((pool, Ending { seq, until })),
             Ok(Piece::Page(no, slots)) => {
                 let mut page: Page = std::array::from_fn(|_| None);
                 for (at, id, mut reservation) in slots {
@@ -156,6 +175,8 @@ impl Restoring {
         let position = Position { next_seq, next_input, epoch, chain, decided_at };
         let slab = Slab::restore(self.pages)?;
         let decided = Decided::restore(self.decided)?;
-        PartitionState::restored(self.partition, position, self.pools, (slab, self.common), self.remembered, decided)
+        let slab = (slab, self.common);
+        let decided = (decided, self.retired);
+        PartitionState::restored(self.partition, position, self.pools, slab, self.remembered, decided)
     }
 }

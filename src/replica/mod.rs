@@ -6,12 +6,14 @@
 
 pub mod checkpoint;
 mod decided;
+mod lives;
 mod orders;
 pub mod partition;
 mod partitions;
 mod past;
 mod pools;
 pub mod query;
+mod retired;
 mod slab;
 pub mod state;
 
@@ -21,4 +23,5 @@ pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionSta
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
+pub use retired::{Ending, Retired};
 pub use state::{PartitionState, Position};

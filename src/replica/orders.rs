@@ -20,6 +20,16 @@ impl Orders {
         self.0.remove(&(hash(pool, order_ref), id));
     }
 
+    /// Number of reservations.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Removes any one reservation, and answers whether there was one.
+    pub fn pop(&mut self) -> bool {
+        self.0.pop_first().is_some()
+    }
+
     /// The reservations that may be of this order, by id.
     pub fn may_have(&self, pool: &PoolId, order_ref: &str) -> impl Iterator<Item = ReservationId> {
         let hash = hash(pool, order_ref);

@@ -110,6 +110,11 @@ impl Past {
         }
     }
 
+    /// Stops counting so many bytes of what lived.
+    pub fn end_live(&mut self, bytes: u64) {
+        self.live = self.live.saturating_sub(bytes);
+    }
+
     /// Counts this many bytes as kept until this time.
     pub fn keep_bytes(&mut self, until: Micros, bytes: u64) {
         self.keep(until, bytes);

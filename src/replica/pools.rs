@@ -41,6 +41,13 @@ impl Pools {
         self.by_id.insert(pool.id.clone(), Arc::new(pool));
     }
 
+    /// Removes the pool of this id.
+    pub fn remove(&mut self, id: &PoolId) {
+        if let Some(pool) = self.by_id.remove(id) {
+            self.unlist(&pool);
+        }
+    }
+
     /// Changes what is used of a pool, and answers whether the pool is there. The index does not change.
     pub fn update(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) -> bool {
         let found = self.by_id.get_mut(id).map(Arc::make_mut);

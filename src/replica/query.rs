@@ -159,6 +159,13 @@ impl Replica {
         self.of_pool(id)?.read(|state| state.pools().get(id).cloned())
     }
 
+    /// Until when the id of a pool that has retired may not be defined anew; none when it may be now.
+    pub fn retired_until(&self, id: &PoolId, clock: &dyn Clock) -> Option<Micros> {
+        let handle = self.of_pool(id)?;
+        let now = handle.time().now(clock);
+        handle.read(|state| state.retired_until(id, now))
+    }
+
     /// A reservation, if it is known, and its pool, both after the same event of their partition.
     pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<Known> {
         let handle = self.of_reservation(id)?;

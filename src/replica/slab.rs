@@ -3,10 +3,13 @@
 //! million reservations costs the owner a clone of some reference counts.
 
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
-use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES, SHARED_DEMANDS_MAX};
+use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Most different demands of one partition that its reservations share in memory.
+const SHARED_DEMANDS_MAX: usize = 4_096;
 
 /// One reservation with its id.
 pub type Slot = (ReservationId, Reservation);
@@ -19,6 +22,11 @@ pub struct Common {
 }
 
 impl Common {
+    /// Forgets the id of a pool.
+    pub fn forget(&mut self, pool: &PoolId) {
+        self.pools.remove(pool);
+    }
+
     pub fn share(&mut self, reservation: &mut Reservation) {
         match self.demands.get(&reservation.demand) {
             Some(demand) => reservation.demand = demand.clone(),
@@ -112,6 +120,16 @@ impl Slab {
 
     pub fn page_count(&self) -> u32 {
         u32::try_from(self.pages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Number of slots, free ones included.
+    pub fn slot_count(&self) -> u32 {
+        u32::try_from(self.pages.len().saturating_mul(PAGE_SLOTS)).unwrap_or(u32::MAX)
+    }
+
+    /// Number of slots that are in use.
+    pub fn len(&self) -> usize {
+        self.pages.len().saturating_mul(PAGE_SLOTS).saturating_sub(self.free.len())
     }
 
     /// Access to change a slot that is in use.

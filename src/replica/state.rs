@@ -1,22 +1,26 @@
 //! The state of one partition at a sequence number.
 
 mod forgetting;
+mod retiring;
 
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
+pub use retiring::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 
 use super::decided::{Decided, LeafNo};
-use super::orders::Orders;
+use super::lives::{Life, Lives, PoolLives};
 use super::past::Past;
 use super::pools::Pools;
+use super::retired::{Ending, Retired};
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::retention::{Bounds, Keeping};
 use crate::domain::{
-    Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Micros,
-    Pool, PoolId, Reservation, ReservationId, Status,
+    Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
+    Micros, Pool, PoolId, Reservation, ReservationId, Status, room,
 };
 use crate::wire::digest::Stating;
 use forgetting::charge;
+use retiring::Sweeping;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,11 +47,13 @@ pub struct PartitionState {
     pub(super) pools: Pools,
     pub(super) slab: Slab,
     common: Common,
-    /// Holds, ordered by when they expire.
-    timers: BTreeSet<(Micros, ReservationId)>,
-    /// How many reservations are live.
-    live: usize,
-    orders: Orders,
+    lives: Lives,
+    pub(super) retired: Retired,
+    /// The pools that retire by themselves and have no live hold, ordered by when they do.
+    retiring: BTreeSet<(Micros, PoolId)>,
+    sweeping: Sweeping,
+    /// Since when the time of the events has not jumped.
+    steady_since: Micros,
     pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
     /// The remembered answers that are no refusals, ordered by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
@@ -65,6 +71,7 @@ pub(super) struct Dirty {
     pub pages: BTreeSet<u32>,
     pub remembered: BTreeSet<CommandKey>,
     pub decided: BTreeSet<LeafNo>,
+    pub retired: BTreeSet<PoolId>,
     pub events: u64,
 }
 
@@ -78,9 +85,11 @@ impl PartitionState {
             pools: Pools::default(),
             slab: Slab::default(),
             common: Common::default(),
-            timers: BTreeSet::new(),
-            live: 0,
-            orders: Orders::default(),
+            lives: Lives::default(),
+            retired: Retired::default(),
+            retiring: BTreeSet::new(),
+            sweeping: Sweeping::default(),
+            steady_since: Micros(0),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
             past: Past::default(),
@@ -105,18 +114,16 @@ impl PartitionState {
         pools: Vec<Pool>,
         (slab, common): (Slab, Common),
         remembered: Vec<(CommandKey, DedupEntry)>,
-        decided: Decided,
+        (decided, retired): (Decided, Vec<(PoolId, Ending)>),
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
+        state.steady_since = position.decided_at;
         pools.into_iter().for_each(|pool| state.pools.put(pool));
+        retired.iter().for_each(|(pool, ending)| state.retired.put(pool, *ending));
         state.put_back(remembered);
         let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
-        for (id, reservation) in state.slab.iter() {
-            if let Some(order_ref) = reservation.live_order() {
-                state.orders.insert(&reservation.pool, order_ref.as_str(), *id);
-            }
-            if reservation.status.is_live() {
-                state.live = state.live.saturating_add(1);
+        for (_, reservation) in state.slab.iter() {
+            if state.counts_live(reservation) {
                 let of_pool = used.entry(&reservation.pool).or_default();
                 for (dimension, units) in reservation.demand.iter() {
                     let sum = of_pool.entry(dimension).or_default();
@@ -145,12 +152,16 @@ impl PartitionState {
             self.enter_answer(&key, &answer);
             self.remembered.insert(key, answer);
         }
-        let slots = self.slab.slots();
-        let mut charges: Vec<_> = slots.map(|(slot, (_, r))| (slot, charge(r))).collect();
+        let slots: Vec<_> = self.slab.slots().filter(|(_, (_, r))| !self.retired.ends(r)).collect();
+        for (_, (id, reservation)) in &slots {
+            let life = Life::of(reservation, room::of_reservation(reservation));
+            self.lives.change(&reservation.pool, *id, None, life.as_ref());
+        }
+        let mut charges: Vec<_> = slots.into_iter().map(|(slot, (_, r))| (slot, charge(r))).collect();
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
         charges.into_iter().for_each(|(slot, charge)| self.past.count(slot, None, Some(charge)));
-        let held = self.slab.iter().filter(|(_, r)| r.status == Status::Held);
-        self.timers.extend(held.map(|(id, r)| (r.until, *id)));
+        let due = self.pools.iter().filter_map(|pool| Some((self.retires_at(&pool.id)?, pool.id.clone())));
+        self.retiring = due.collect();
     }
 
     /// Folds the next event in.
@@ -186,6 +197,7 @@ impl PartitionState {
                 format!("input offset {input_offset} after {skipped} without a command, expected {next_input} first");
             return breach(Law::OneDecision, detail);
         }
+        self.follow_time(event.decided_at);
         evolve(self, event)?;
         self.position = Position {
             next_seq: next_seq.saturating_add(1),
@@ -210,12 +222,17 @@ impl PartitionState {
 
     /// The first `most` holds that are due at `now`, earliest first.
     pub fn due(&self, now: Micros, most: usize) -> Vec<ReservationId> {
-        self.timers.iter().take_while(|(until, _)| *until <= now).take(most).map(|(_, id)| *id).collect()
+        self.lives.due(now, most)
     }
 
     /// When the next hold expires.
-    pub fn next_due(&self) -> Option<Micros> {
-        self.timers.first().map(|(until, _)| *until)
+    pub fn next_expiry(&self) -> Option<Micros> {
+        self.lives.next_due()
+    }
+
+    /// When the next hold expires or the next pool retires, as seen at `now`.
+    pub fn next_due(&self, now: Micros) -> Option<Micros> {
+        self.next_expiry().into_iter().chain(self.next_retirement(now)).min()
     }
 
     /// Events folded in since the last checkpoint was drafted.
@@ -230,7 +247,7 @@ impl PartitionState {
 
     /// How many reservations are live. The number is kept, so that nobody has to count.
     pub fn live_count(&self) -> usize {
-        self.live
+        self.lives.len()
     }
 
     /// Bytes that count in the partition's memory at the last event.
@@ -240,36 +257,51 @@ impl PartitionState {
 
     /// Every live reservation, by id.
     pub fn live(&self) -> Vec<(ReservationId, &Reservation)> {
-        let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| r.status.is_live()).map(|(id, r)| (*id, r)).collect();
+        let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| self.counts_live(r)).map(|(id, r)| (*id, r)).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         live
     }
 
     /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are
-    /// remembered with their cancelled attempts, remembered answers, and ids of decided commands.
+    /// remembered with their cancelled attempts, remembered answers, ids of decided commands, and pools whose ids may not
+    /// be defined anew yet. What is to be swept does not count.
     pub fn digest(&self) -> Digest {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
         self.pools.iter().for_each(|pool| stating.pool(pool));
-        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now)).collect();
+        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now) && !self.retired.ends(r)).collect();
         known.sort_unstable_by_key(|(id, _)| *id);
         known.into_iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
-        let answers = self.remembered.iter().filter(|(_, remembered)| remembered.until > now);
+        let answers = self.remembered.iter().filter(|(_, answer)| answer.until > now);
         answers.for_each(|(key, remembered)| stating.answer(key, remembered));
         self.decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
+        let retired = self.retired.iter().filter(|(_, ending)| ending.until > now);
+        retired.for_each(|(pool, ending)| stating.retired(pool, ending.seq, ending.until));
         stating.end()
     }
 
-    /// Replaces a hold's timer: `was` before, `is` from now on.
-    fn time(&mut self, id: ReservationId, was: Option<Micros>, is: Option<Micros>) {
-        if was == is {
-            return;
+    /// Changes an entry that has not ended with its pool.
+    fn update_entry(&mut self, slot: u32, f: impl FnOnce(&mut Reservation)) {
+        let Some((id, entry)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
+        let id = *id;
+        let counted = |entry: &Reservation| (!entry.is_empty()).then(|| charge(entry));
+        let was = counted(entry);
+        let was_life = was.and_then(|was| Life::of(entry, was.bytes));
+        f(entry);
+        self.common.share(entry);
+        let is = counted(entry);
+        let life = is.and_then(|is| Life::of(entry, is.bytes));
+        let (pool, is_gone) = (entry.pool.clone(), entry.is_empty());
+        self.touch(slot);
+        self.past.count(slot, was, is);
+        let is_hold = |life: &Option<Life>| life.as_ref().is_some_and(Life::is_hold);
+        let retires_at = (is_hold(&was_life) != is_hold(&life)).then(|| self.retires_at(&pool));
+        self.lives.change(&pool, id, was_life.as_ref(), life.as_ref());
+        if let Some(before) = retires_at {
+            self.reschedule(&pool, before);
         }
-        if let Some(until) = was {
-            self.timers.remove(&(until, id));
-        }
-        if let Some(until) = is {
-            self.timers.insert((until, id));
+        if is_gone {
+            self.slab.remove(&id);
         }
     }
 
@@ -278,18 +310,13 @@ impl PartitionState {
     }
 }
 
-/// When a hold expires.
-fn timer(reservation: &Reservation) -> Option<Micros> {
-    (reservation.status == Status::Held).then_some(reservation.until)
-}
-
 impl Ledger for PartitionState {
     fn pool(&self, id: &PoolId) -> Option<&Pool> {
         self.pools.get(id).map(Arc::as_ref)
     }
 
     fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
-        self.slab.get(id)
+        self.slab.get(id).filter(|entry| !self.retired.ends(entry))
     }
 
     fn of_order(
@@ -299,7 +326,7 @@ impl Ledger for PartitionState {
         is_asked: impl Fn(&ReservationId) -> bool,
     ) -> Option<ReservationId> {
         let is_of_order = |id: &ReservationId| self.slab.get(id).is_some_and(|r| r.is_of_order(pool, order_ref));
-        self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
+        self.lives.of(pool)?.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
@@ -314,8 +341,16 @@ impl Ledger for PartitionState {
         self.decided.count(now)
     }
 
-    fn pool_count(&self) -> usize {
-        self.pools.count()
+    fn living(&self, pool: &PoolId) -> Living {
+        self.lives.of(pool).map(PoolLives::living).unwrap_or_default()
+    }
+
+    fn retired_until(&self, pool: &PoolId, now: Micros) -> Option<Micros> {
+        self.retired.of(pool).map(|ending| ending.until).filter(|until| *until > now)
+    }
+
+    fn pool_count(&self, now: Micros) -> usize {
+        self.pools.count().saturating_add(self.retired.count(now))
     }
 
     fn memory_used(&self, now: Micros) -> u64 {
@@ -329,8 +364,14 @@ impl Ledger for PartitionState {
 
 impl LedgerMut for PartitionState {
     fn put_pool(&mut self, pool: Pool) {
-        self.dirty.pools.insert(pool.id.clone());
+        let (id, retires_at) = (pool.id.clone(), self.retires_at(&pool.id));
+        self.dirty.pools.insert(id.clone());
         self.pools.put(pool);
+        self.reschedule(&id, retires_at);
+    }
+
+    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
+        self.end_life(pool, Ending { seq, until });
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
@@ -341,30 +382,12 @@ impl LedgerMut for PartitionState {
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
         let found = self.slab.find(&id);
-        let before = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (charge(r), timer(r)));
-        let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
-        let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
-        let (had, was_live) = (reservation.live_order().cloned(), reservation.status.is_live());
-        f(reservation);
-        let is_live = reservation.status.is_live();
-        self.live = self.live.saturating_add(usize::from(is_live)).saturating_sub(usize::from(was_live));
-        self.common.share(reservation);
-        let after = (!reservation.is_empty()).then(|| (charge(reservation), timer(reservation)));
-        let has = reservation.live_order();
-        if had.as_ref() != has {
-            if let Some(order) = had {
-                self.orders.remove(&reservation.pool, order.as_str(), id);
-            }
-            if let Some(order) = has {
-                self.orders.insert(&reservation.pool, order.as_str(), id);
-            }
-        }
-        self.touch(slot);
-        self.past.count(slot, before.map(|(was, _)| was), after.map(|(is, _)| is));
-        self.time(id, before.and_then(|(_, was)| was), after.and_then(|(_, is)| is));
-        if after.is_none() {
-            self.slab.remove(&id);
-        }
+        let ended = found.filter(|slot| self.slab.at(*slot).is_some_and(|(_, entry)| self.retired.ends(entry)));
+        // What has ended with its pool has no part in what becomes of the id.
+        ended.iter().for_each(|slot| self.take_out(*slot, id));
+        let known = found.filter(|_| ended.is_none());
+        let slot = known.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
+        self.update_entry(slot, f);
     }
 
     fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
@@ -383,12 +406,13 @@ impl LedgerMut for PartitionState {
     /// Changes each entry as an event of its own would, so that timers and memory follow. An entry that was over at
     /// `from` is dropped at once: it must not count again.
     fn set_back(&mut self, from: Micros, by_us: u64) {
-        let timed = self.slab.slots().filter(|(_, (_, r))| r.status != Status::Confirmed);
-        let timed: Vec<_> = timed.map(|(slot, (id, r))| (slot, *id, r.pool.clone(), r.keeping())).collect();
-        for (slot, id, pool, keeping) in timed {
+        let timed = self.slab.slots();
+        let timed = timed.filter(|(_, (_, r))| r.status != Status::Confirmed && !self.retired.ends(r));
+        let timed: Vec<_> = timed.map(|(slot, (_, r))| (slot, r.keeping())).collect();
+        for (slot, keeping) in timed {
             match keeping {
                 Keeping::Until(until) if until <= from => self.drop_slot(slot),
-                _ => self.update_reservation(&pool, id, |r| r.until = r.until.set_back(by_us)),
+                _ => self.update_entry(slot, |r| r.until = r.until.set_back(by_us)),
             }
         }
         for (key, answer) in self.remembered.clone() {
@@ -397,6 +421,7 @@ impl LedgerMut for PartitionState {
                 _ => self.remember(key, DedupEntry { until: answer.until.set_back(by_us), ..answer }),
             }
         }
+        self.set_endings_back(from, by_us);
     }
 
     fn carry_decided(&mut self, from: Micros, latest: Micros) {
@@ -409,5 +434,6 @@ impl LedgerMut for PartitionState {
         self.forget_over(now);
         self.forget_refusals(now);
         self.forget_refused_answers(now);
+        self.sweep(now);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CallContext, Decided, Refusal};
 use crate::access::{Act, Principal};
-use crate::domain::{ChainedEvent, Name, Pool, PoolId, PoolSpec, Window};
+use crate::domain::{ChainedEvent, EventBody, Name, Pool, PoolId, PoolSpec, Retirement, Window};
 use crate::replica::Replica;
 use crate::time::Shown;
 use std::collections::BTreeMap;
@@ -37,8 +37,13 @@ impl PlannersAct {
             // What the key did the first time has a line of its own.
             Ok(decided) if decided.is_repeated() => self.log("repeated", None, Some(&decided.0)),
             Ok(decided) => {
-                let after = decided.pool().ok();
-                self.log("ok", after.map(|after| changed(self.before.as_deref(), after)), Some(&decided.0));
+                let changed = match &decided.0.event.body {
+                    EventBody::PoolRetired(Retirement { pool, live, .. }) => {
+                        Some(format!("version: {} -> none, live_reservations: {live} -> none", pool.version))
+                    }
+                    body => body.pool().map(|after| changed(self.before.as_deref(), after)),
+                };
+                self.log("ok", changed, Some(&decided.0));
             }
             Err(refusal) => self.log(refusal.code().meaning().name, None, refusal.event()),
         }
@@ -103,6 +108,7 @@ fn parts(spec: &PoolSpec) -> BTreeMap<String, String> {
     put("mode", Some(mode.code().to_owned()));
     put("hold_ttl_max_ms", rules.hold_ttl_max_ms.map(|ms| ms.to_string()));
     put("hold_life_max_ms", rules.hold_life_max_ms.map(|ms| ms.to_string()));
+    put("retire_after_ms", rules.retire_after_ms.map(|ms| ms.to_string()));
     put("unique_order_ref", Some(rules.unique_order_ref.to_string()));
     parts.extend(labels.iter().map(|(name, value)| (format!("labels.{name}"), value.to_string())));
     parts

@@ -1,7 +1,7 @@
 //! The canary: a reservation of one unit that is made and released again and again on every partition, so that a
 //! partition which stops deciding shows although nobody calls. It calls the use cases that every edge calls, in a pool of
-//! each partition that belongs to Headroom itself. All gateways share these pools: a pool is never removed, so a pool of
-//! each process would stay behind when the process is gone.
+//! each partition that belongs to Headroom itself. All gateways share these pools: nobody retires them, so a pool
+//! of each process would stay behind when the process is gone.
 
 use super::{CallContext, ExpectedPool, Refusal, ReservationChange, Reserve, Service};
 use crate::access::{Principal, Roles};

@@ -3,7 +3,9 @@
 //! conclude from each code. Edges add their own status and their own advice.
 
 use super::quota::Standing;
-use crate::domain::{ChainedEvent, CommandId, Entry, EventBody, Micros, Pool, PoolId, Reason, ReservationId, Reserved};
+use crate::domain::{
+    ChainedEvent, CommandId, Entry, EventBody, Micros, Pool, PoolId, Reason, Rejection, ReservationId, Reserved,
+};
 use crate::gateway::admission::Shed;
 use crate::replica::PartitionHandle;
 
@@ -153,9 +155,11 @@ fn title(reason: Reason) -> &'static str {
         Reason::KeyReused => "The key was used with another body",
         Reason::TooManyAttempts => "Too many attempts under the key were abandoned a moment ago",
         Reason::PartitionFull => "The partition has no room for another pool",
+        Reason::PoolRetired => "The pool has retired, and its id may not be defined anew yet",
         Reason::UnknownPool => "There is no such pool",
         Reason::UnknownReservation => "There is no such reservation",
         Reason::StaleVersion => "The pool has another version",
+        Reason::PoolInUse => "The pool has live reservations",
         Reason::OrderHasReservation => "The order already has a reservation in the pool",
         Reason::PastCutoff => "The pool's cutoff has passed",
         Reason::Closed => "The pool is closed",
@@ -166,6 +170,7 @@ fn title(reason: Reason) -> &'static str {
         Reason::InvalidWindow => "The window would be incomplete, or its times would be out of order",
         Reason::LabelsFull => "The pool would have too many labels",
         Reason::DimensionInUse => "Reservations still use the dimension",
+        Reason::RetiresTooSoon => "The pool would retire by itself too soon",
         Reason::HoldExpired => "The hold has expired",
         Reason::AlreadyReleased => "The reservation has been released",
         Reason::NotAHold => "The reservation is not a hold",
@@ -215,10 +220,10 @@ pub enum Refusal {
     OverQuota(Standing),
     /// The partition cannot be read.
     Unread(Unread),
-    /// This pool does not exist.
-    UnknownPool(PoolId),
-    /// This pool does not exist, and the caller wants to change it only if it does.
-    NoPoolToReplace(PoolId),
+    /// This pool does not exist. If it has retired lately: until when its id may not be defined anew.
+    UnknownPool(PoolId, Option<Micros>),
+    /// The same, where the caller wants to change the pool only if it exists.
+    NoPoolToReplace(PoolId, Option<Micros>),
     /// This reservation does not exist any more, or never did.
     UnknownReservation(ReservationId),
     /// This process does not know the reservation, and could not find out in time whether the log has it.
@@ -250,8 +255,8 @@ impl Refusal {
             Refusal::Shed(_) => Code::Shed,
             Refusal::OverQuota(_) => Code::OverQuota,
             Refusal::Unread(unread) => unread.code,
-            Refusal::UnknownPool(_) => Code::Refused(Reason::UnknownPool),
-            Refusal::NoPoolToReplace(_) => Code::Refused(Reason::StaleVersion),
+            Refusal::UnknownPool(..) => Code::Refused(Reason::UnknownPool),
+            Refusal::NoPoolToReplace(..) => Code::Refused(Reason::StaleVersion),
             Refusal::UnknownReservation(_) => Code::Refused(Reason::UnknownReservation),
             Refusal::NotKnownHere(_) => Code::NotFresh,
             Refusal::SlowReader => Code::SlowReader,
@@ -269,6 +274,14 @@ impl Refusal {
         }
     }
 
+    /// Until when the id of the pool may not be defined anew, if the pool has retired lately.
+    pub fn retired_until(&self) -> Option<Micros> {
+        match self {
+            Refusal::UnknownPool(_, until) | Refusal::NoPoolToReplace(_, until) => *until,
+            _ => self.event()?.event.body.rejection()?.retired_until,
+        }
+    }
+
     /// The event of the refusal, if the owner decided it.
     pub fn event(&self) -> Option<&ChainedEvent> {
         match self {
@@ -282,7 +295,10 @@ impl Refusal {
     /// not applied.
     pub(super) fn is_of_one_attempt(&self) -> bool {
         let is_of_key = match self {
-            Refusal::Rejected { reason, .. } => reason.is_remembered() || *reason == Reason::KeyReused,
+            Refusal::Rejected { reason, event } => {
+                let is_remembered = event.event.body.rejection().is_some_and(Rejection::is_remembered);
+                is_remembered || *reason == Reason::KeyReused
+            }
             _ => false,
         };
         !is_of_key && self.code().meaning().effect == Effect::NotApplied

@@ -33,24 +33,22 @@ impl Service {
             Some(ExpectedPool::Version(version)) => Some(version),
             Some(ExpectedPool::Absent) => Some(0),
             Some(ExpectedPool::Present) => match self.require_pool(&pool).await {
-                Ok(()) => None,
+                Ok(version) => Some(version),
                 Err(refusal) => return act.end(Err(refusal)),
             },
         };
         act.end(self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await)
     }
 
-    /// Refuses a pool that does not exist. Pools are never removed, so a pool that exists still exists when the command
-    /// is decided.
-    async fn require_pool(&self, id: &PoolId) -> Result<(), Refusal> {
+    /// The version of a pool that has to exist. It may retire before the command is decided, so that the command names the
+    /// version.
+    async fn require_pool(&self, id: &PoolId) -> Result<u64, Refusal> {
         let replica = self.replica();
-        if replica.pool(id).is_some() {
-            return Ok(());
-        }
         if let Some(handle) = replica.of_pool(id) {
             self.readable(handle, true).await?;
         }
-        replica.pool(id).map(drop).ok_or_else(|| Refusal::NoPoolToReplace(id.clone()))
+        let found = replica.pool(id).map(|pool| pool.version);
+        found.ok_or_else(|| Refusal::NoPoolToReplace(id.clone(), replica.retired_until(id, self.gateway.clock())))
     }
 
     /// Changes parts of a pool and keeps the rest. A change of limits alone becomes the command that adjusts limits.
@@ -74,6 +72,21 @@ impl Service {
             change => CommandBody::ChangePool { pool, change, expected_version },
         };
         act.end(self.decide(body, context).await)
+    }
+
+    /// Ends the life of a pool. With live reservations only when `with_reservations` says so.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn retire_pool(
+        &self,
+        pool: PoolId,
+        with_reservations: bool,
+        expected_version: Option<u64>,
+        context: CallContext,
+    ) -> Result<Decided, Refusal> {
+        let act = PlannersAct::begin(self.replica(), "retire_pool", &pool, &context);
+        act.end(self.decide(CommandBody::RetirePool { pool, with_reservations, expected_version }, context).await)
     }
 
     /// Opens, pauses or closes a pool.

@@ -43,7 +43,10 @@ impl Service {
             self.readable(handle, is_fresh).await?;
             self.reads(handle);
         }
-        self.replica().pool(id).ok_or_else(|| Refusal::UnknownPool(id.clone()))
+        let replica = self.replica();
+        replica
+            .pool(id)
+            .ok_or_else(|| Refusal::UnknownPool(id.clone(), replica.retired_until(id, self.gateway.clock())))
     }
 
     /// One reservation, which may have ended already. `is_fresh` waits for everything that was committed before this

@@ -328,6 +328,7 @@ impl Watch {
             | EventBody::LimitsAdjusted(pool)
             | EventBody::ModeSet(pool)
             | EventBody::PoolChanged(pool) => (&pool.id, Some(pool)),
+            EventBody::PoolRetired(retirement) => (&retirement.pool.id, None),
             EventBody::Accepted(entry)
             | EventBody::Amended(entry, _)
             | EventBody::Released(entry, _)
@@ -337,14 +338,23 @@ impl Watch {
         if id.is_internal() {
             return None;
         }
+        let is_over = matches!(event.body, EventBody::PoolRetired(_));
         if self.filter.is_everything() {
-            return Some(true);
+            return Some(!is_over);
+        }
+        if is_over {
+            return self.is_watched_no_more(event, id);
         }
         let Some(pool) = definition else { return self.watched.contains(id).then_some(true) };
         if self.filter.matches(pool) {
             self.watched.insert(id.clone());
             return Some(true);
         }
+        self.is_watched_no_more(event, id)
+    }
+
+    /// Whether to tell that the pool is not watched after this event; `None` when it was not watched before.
+    fn is_watched_no_more(&mut self, event: &Event, id: &PoolId) -> Option<bool> {
         // What matched before `watched` was made is not known, so its end is told in any case.
         let was_before = self.begun.get(&event.partition).is_some_and(|begun| event.seq < *begun);
         let may_have_matched = was_before && (self.filter.pools.is_empty() || self.filter.pools.contains(id));

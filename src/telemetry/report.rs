@@ -3,20 +3,11 @@
 use super::clock::{BACK, FORWARD};
 use super::metrics::Metrics;
 use super::register::{as_gauge, as_seconds};
-use crate::domain::{Breach, EventKind};
+use crate::domain::Breach;
 use crate::gateway::{CallReport, Stage};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::log::{CommitOutcome, LogError};
 use crate::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
-
-/// By how many an event of this kind changes the number of live reservations.
-fn live_change(kind: EventKind) -> i64 {
-    match kind {
-        EventKind::Accepted => 1,
-        EventKind::Released | EventKind::Expired => -1,
-        _ => 0,
-    }
-}
 
 impl Report for Metrics {
     fn began(&self, partition: u32, gap_us: Option<u64>) {
@@ -44,17 +35,15 @@ impl Report for Metrics {
             self.owner.dead_letters.with_label_values(&[&label]).inc_by(*count as u64);
             tracing::warn!(partition, count, %first, reason, "these commands cannot be decided: see headroom dead-letters");
         }
-        let (mut records, mut live) = (0u64, 0i64);
+        let mut records = 0u64;
         for ((kind, reason), count) in &report.events {
             let reason = reason.map_or("", |reason| reason.code());
             self.owner.events.with_label_values(&[label.as_str(), kind.name(), reason]).inc_by(*count);
             records = records.saturating_add(*count);
-            let count = as_gauge(*count);
-            live = live.saturating_add(count.saturating_mul(live_change(*kind)));
         }
         let records = f64::from(u32::try_from(records).unwrap_or(u32::MAX));
         self.owner.turn_records.with_label_values(&[&label]).observe(records);
-        self.owner.live.with_label_values(&[&label]).add(live);
+        self.owner.live.with_label_values(&[&label]).add(report.live_change);
         self.memory.saw(partition, report.memory_bytes);
     }
 
@@ -176,6 +165,7 @@ mod tests {
         outcome: CommitOutcome::Ok,
         events: BTreeMap::new(),
         dead: None,
+        live_change: 0,
         memory_bytes: 0,
         commands: 1,
         turn_us: 1,

@@ -5,7 +5,7 @@
 //! refused by name.
 
 use super::field::Code;
-use crate::domain::{CommandKind, EventKind, Mode, Reason, ReleaseCause, Status};
+use crate::domain::{CommandKind, EventKind, Mode, Reason, ReleaseCause, RetireCause, Status};
 
 /// A table in the order of the schema's symbols.
 macro_rules! codes {
@@ -72,6 +72,11 @@ codes! { Status as "Status", "unknown":
     "expired" = Status::Expired,
 }
 
+codes! { RetireCause as "RetireCause", "unknown":
+    "caller" = RetireCause::Caller,
+    "window" = RetireCause::Window,
+}
+
 codes! { ReleaseCause as "ReleaseCause", "unknown":
     "caller" = ReleaseCause::Caller,
     "abandoned" = ReleaseCause::Abandoned,
@@ -111,4 +116,7 @@ codes! { Reason as "Reason", "unknown":
     "hold_too_old" = Reason::HoldTooOld,
     "hold_beyond_window" = Reason::HoldBeyondWindow,
     "memory_full" = Reason::MemoryFull,
+    "pool_in_use" = Reason::PoolInUse,
+    "pool_retired" = Reason::PoolRetired,
+    "retires_too_soon" = Reason::RetiresTooSoon,
 }

@@ -45,6 +45,8 @@ record! {
         hold_ttl_max_ms: i64,
         hold_life_max_ms: i64,
         unique_order_ref: bool,
+        retire_after_ms: i64,
+        with_reservations: bool,
     }
 }
 
@@ -55,6 +57,7 @@ pub(super) enum Part {
     Cutoff,
     HoldTtlMax,
     HoldLifeMax,
+    RetireAfter,
 }
 
 codes! { Part as "Part", "unknown":
@@ -62,6 +65,7 @@ codes! { Part as "Part", "unknown":
     "cutoff" = Part::Cutoff,
     "hold_ttl_max_ms" = Part::HoldTtlMax,
     "hold_life_max_ms" = Part::HoldLifeMax,
+    "retire_after_ms" = Part::RetireAfter,
 }
 
 /// Length in bytes of a long usual command; its buffer need not grow.
@@ -122,6 +126,9 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         CommandBody::AdjustLimits { change, .. } => put_limits(&mut record, change),
         CommandBody::ChangePool { change, .. } => put_change(&mut record, change),
         CommandBody::SetMode { mode, .. } => record.mode = Some(Coded(*mode)),
+        CommandBody::RetirePool { with_reservations, .. } => {
+            record.with_reservations = Some(true).filter(|_| *with_reservations);
+        }
         CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
             record.demand = Some(Units::Amounts(demand));
             record.hold_ttl_ms = hold_ttl_ms.map(saturated);
@@ -164,6 +171,7 @@ fn put_change<'a>(record: &mut CommandRecord<'a>, change: &'a PoolChange) {
     for (part, edit, field) in [
         (Part::HoldTtlMax, rules.hold_ttl_max_ms, &mut record.hold_ttl_max_ms),
         (Part::HoldLifeMax, rules.hold_life_max_ms, &mut record.hold_life_max_ms),
+        (Part::RetireAfter, rules.retire_after_ms, &mut record.retire_after_ms),
     ] {
         match edit {
             Edit::Keep => {}
@@ -193,6 +201,7 @@ fn put_spec<'a>(record: &mut CommandRecord<'a>, spec: &'a PoolSpec) {
     record.hold_ttl_max_ms = spec.rules.hold_ttl_max_ms.map(saturated);
     record.hold_life_max_ms = spec.rules.hold_life_max_ms.map(saturated);
     record.unique_order_ref = Some(true).filter(|_| spec.rules.unique_order_ref);
+    record.retire_after_ms = spec.rules.retire_after_ms.map(saturated);
 }
 
 fn command_of(mut record: CommandRecord<'static>) -> Result<Command, DecodeError> {
@@ -227,6 +236,11 @@ fn body_of(mut record: CommandRecord<'static>) -> Result<CommandBody, DecodeErro
         CommandKind::ChangePool => {
             CommandBody::ChangePool { pool: pool()?, change: pool_change_of(record)?, expected_version }
         }
+        CommandKind::RetirePool => CommandBody::RetirePool {
+            pool: pool()?,
+            with_reservations: record.with_reservations.unwrap_or_default(),
+            expected_version,
+        },
         CommandKind::SetMode => {
             CommandBody::SetMode { pool: pool()?, mode: present(record.mode, "mode")?.0, expected_version }
         }
@@ -257,7 +271,7 @@ fn spec_of(record: CommandRecord<'static>) -> Result<PoolSpec, DecodeError> {
         window: [record.window_start, record.window_end, record.cutoff],
         labels: record.labels,
         mode: present(record.mode, "mode")?.0,
-        hold_max: [record.hold_ttl_max_ms, record.hold_life_max_ms],
+        spans: [record.hold_ttl_max_ms, record.hold_life_max_ms, record.retire_after_ms],
         unique_order_ref: record.unique_order_ref,
     };
     fields.spec()
@@ -296,6 +310,7 @@ fn pool_change_of(mut record: CommandRecord<'static>) -> Result<PoolChange, Deco
             hold_ttl_max_ms: most(record.hold_ttl_max_ms, Part::HoldTtlMax, "hold_ttl_max_ms")?,
             hold_life_max_ms: most(record.hold_life_max_ms, Part::HoldLifeMax, "hold_life_max_ms")?,
             unique_order_ref: record.unique_order_ref,
+            retire_after_ms: most(record.retire_after_ms, Part::RetireAfter, "retire_after_ms")?,
         },
     })
 }

@@ -10,10 +10,10 @@ use crate::domain::{
 };
 
 /// Hashed first, so that the digest cannot equal a hash of other data.
-const CONTEXT: &[u8] = b"headroom state 3";
+const CONTEXT: &[u8] = b"headroom state 4";
 
-/// Hashes a state: pools, reservations, remembered answers and ids of decided commands, in this order, each in
-/// strictly ascending order. Only what counts at the time of the last event is hashed: entries that may be forgotten
+/// Hashes a state: pools, reservations, remembered answers, ids of decided commands and retired pools, in this order,
+/// each in strictly ascending order. Only what counts at the time of the last event is hashed: entries that may be forgotten
 /// are left out, whether or not they are forgotten already. The events that led to the state are left out too.
 pub struct Stating {
     hash: Hash,
@@ -21,6 +21,7 @@ pub struct Stating {
     reservation: Option<ReservationId>,
     answer: Option<CommandKey>,
     decided: Option<(Micros, CommandId)>,
+    retired: Option<PoolId>,
 }
 
 impl Stating {
@@ -28,7 +29,7 @@ impl Stating {
     pub fn begin() -> Stating {
         let mut hash = Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::PENDING_BYTES) };
         hash.pending.extend_from_slice(CONTEXT);
-        Stating { hash, pool: None, reservation: None, answer: None, decided: None }
+        Stating { hash, pool: None, reservation: None, answer: None, decided: None, retired: None }
     }
 
     /// Hashes a pool.
@@ -74,11 +75,26 @@ impl Stating {
     /// # Panics
     /// When it is out of order.
     pub fn decided(&mut self, until: Micros, id: CommandId) {
-        assert!(self.decided < Some((until, id)), "ids of commands are hashed in order of time");
+        let is_next = self.decided < Some((until, id)) && self.retired.is_none();
+        assert!(is_next, "ids of commands are hashed in order of time");
         self.decided = Some((until, id));
         self.hash.number(4);
         self.hash.number(until.0);
         self.hash.pending.extend_from_slice(&id.0.to_le_bytes());
+        self.hash.flush();
+    }
+
+    /// Hashes a pool that has retired: with which event, and until when it keeps its place.
+    ///
+    /// # Panics
+    /// When it is out of order.
+    pub fn retired(&mut self, pool: &PoolId, seq: u64, until: Micros) {
+        assert!(self.retired.as_ref() < Some(pool), "retired pools are hashed in order of id");
+        self.retired = Some(pool.clone());
+        self.hash.number(5);
+        self.hash.text(pool.as_str());
+        self.hash.number(seq);
+        self.hash.number(until.0);
         self.hash.flush();
     }
 
@@ -164,6 +180,7 @@ impl Hash {
         self.optional(spec.rules.hold_ttl_max_ms);
         self.optional(spec.rules.hold_life_max_ms);
         self.number(u64::from(spec.rules.unique_order_ref));
+        self.optional(spec.rules.retire_after_ms);
         self.amounts(&pool.used);
         self.number(pool.version);
     }

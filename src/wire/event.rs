@@ -7,7 +7,7 @@ use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural
 use crate::domain::{
     AskedChange, Attempt, Cause, ChainedEvent, CommandId, CommandKind, CommandStamp, Digest, Dimension, Entry, Event,
     EventBody, EventKind, IdempotencyKey, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
-    ReleaseCause, Status,
+    ReleaseCause, RetireCause, Retirement, Status,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -68,6 +68,10 @@ record! {
         hold_life_max_ms: i64,
         unique_order_ref: bool,
         demand_before: Units<'a>,
+        retire_after_ms: i64,
+        retire_cause: Coded<RetireCause>,
+        live_reservations: i64,
+        retired_until: i64,
     }
 }
 
@@ -193,6 +197,11 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a EventBody) {
         | EventBody::PoolChanged(pool) => {
             put_pool(record, pool);
         }
+        EventBody::PoolRetired(Retirement { pool, live, cause }) => {
+            put_pool(record, pool);
+            record.live_reservations = Some(saturated(*live));
+            record.retire_cause = Some(Coded(*cause));
+        }
         EventBody::Accepted(entry)
         | EventBody::Confirmed(entry)
         | EventBody::Extended(entry)
@@ -253,6 +262,7 @@ fn put_pool<'a>(record: &mut EventRecord<'a>, pool: &'a Pool) {
     record.hold_ttl_max_ms = spec.rules.hold_ttl_max_ms.map(saturated);
     record.hold_life_max_ms = spec.rules.hold_life_max_ms.map(saturated);
     record.unique_order_ref = Some(true).filter(|_| spec.rules.unique_order_ref);
+    record.retire_after_ms = spec.rules.retire_after_ms.map(saturated);
 }
 
 fn put_entry<'a>(record: &mut EventRecord<'a>, entry: &'a Entry) {
@@ -281,6 +291,8 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
     record.version = rejection.version.map(saturated);
     record.hold_until = rejection.hold_until.map(|until| saturated(until.0));
     record.existing_reservation = rejection.existing_reservation.map(Id);
+    record.live_reservations = rejection.live.map(saturated);
+    record.retired_until = rejection.retired_until.map(|until| saturated(until.0));
     if let Some(asked) = &rejection.asked {
         match &asked.limits {
             Some(LimitChange::To(limits)) => record.asked_limits = Some(Units::Amounts(limits)),
@@ -339,6 +351,11 @@ fn body_of(kind: EventKind, record: &mut EventRecord<'static>) -> Result<EventBo
         EventKind::LimitsAdjusted => EventBody::LimitsAdjusted(pool_of(record)?),
         EventKind::ModeSet => EventBody::ModeSet(pool_of(record)?),
         EventKind::PoolChanged => EventBody::PoolChanged(pool_of(record)?),
+        EventKind::PoolRetired => EventBody::PoolRetired(Retirement {
+            live: counted(record.live_reservations, "live_reservations")?,
+            cause: present(record.retire_cause.take(), "retire_cause")?.0,
+            pool: pool_of(record)?,
+        }),
         EventKind::Accepted => EventBody::Accepted(entry_of(record)?),
         EventKind::Confirmed => EventBody::Confirmed(entry_of(record)?),
         EventKind::Extended => EventBody::Extended(entry_of(record)?),
@@ -392,7 +409,7 @@ fn pool_of(record: &mut EventRecord<'static>) -> Result<Pool, DecodeError> {
         window: [record.window_start, record.window_end, record.cutoff],
         labels: record.labels.take(),
         mode: present(record.mode.take(), "mode")?.0,
-        hold_max: [record.hold_ttl_max_ms, record.hold_life_max_ms],
+        spans: [record.hold_ttl_max_ms, record.hold_life_max_ms, record.retire_after_ms],
         unique_order_ref: record.unique_order_ref,
     };
     Ok(Pool {
@@ -433,6 +450,8 @@ fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeEr
         version: record.version.map(|version| natural(version, "version")).transpose()?,
         hold_until: record.hold_until.map(|until| natural(until, "hold_until").map(Micros)).transpose()?,
         existing_reservation: record.existing_reservation.take().map(|id| id.0),
+        live: record.live_reservations.map(|live| natural(live, "live_reservations")).transpose()?,
+        retired_until: record.retired_until.map(|until| natural(until, "retired_until").map(Micros)).transpose()?,
         asked: asked_of(record)?,
     })
 }

@@ -97,14 +97,15 @@ struct SpecFields {
     window: [Option<i64>; 3],
     labels: Option<Labels<'static>>,
     mode: Mode,
-    hold_max: [Option<i64>; 2],
+    /// The longest time of a hold, its longest life, and after how long the pool retires, in milliseconds.
+    spans: [Option<i64>; 3],
     unique_order_ref: Option<bool>,
 }
 
 impl SpecFields {
     fn spec(self) -> Result<PoolSpec, DecodeError> {
         let instant = |long: i64, field| natural(long, field).map(Micros);
-        let [hold_ttl_max_ms, hold_life_max_ms] = self.hold_max;
+        let [hold_ttl_max_ms, hold_life_max_ms, retire_after_ms] = self.spans;
         let window = match self.window {
             [None, None, None] => None,
             [Some(start), Some(end), cutoff] => Some(Window {
@@ -124,6 +125,7 @@ impl SpecFields {
                 hold_ttl_max_ms: hold_ttl_max_ms.map(|ms| natural(ms, "hold_ttl_max_ms")).transpose()?,
                 hold_life_max_ms: hold_life_max_ms.map(|ms| natural(ms, "hold_life_max_ms")).transpose()?,
                 unique_order_ref: self.unique_order_ref.unwrap_or_default(),
+                retire_after_ms: retire_after_ms.map(|ms| natural(ms, "retire_after_ms")).transpose()?,
             },
         })
     }

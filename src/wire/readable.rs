@@ -17,6 +17,7 @@ pub(super) const TIMES: &[&str] = &[
     "cutoff",
     "deadline",
     "original_decided_at",
+    "retired_until",
 ];
 /// The fields of records that are numbers of 32 bits.
 pub(super) const INTS: &[&str] = &["partition"];

@@ -23,6 +23,7 @@ pub const COMMAND: &[&str] = &[
     include_str!("../../schemas/command.v1.avsc"),
     include_str!("../../schemas/command.v2.avsc"),
     include_str!("../../schemas/command.v3.avsc"),
+    include_str!("../../schemas/command.v4.avsc"),
 ];
 /// Every released version of the event schema, oldest first.
 pub const EVENT: &[&str] = &[
@@ -30,12 +31,16 @@ pub const EVENT: &[&str] = &[
     include_str!("../../schemas/event.v2.avsc"),
     include_str!("../../schemas/event.v3.avsc"),
     include_str!("../../schemas/event.v4.avsc"),
+    include_str!("../../schemas/event.v5.avsc"),
 ];
 /// Every released version of the reply schema, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
 /// Every released version of the snapshot schema, oldest first.
-pub const SNAPSHOT: &[&str] =
-    &[include_str!("../../schemas/snapshot.v1.avsc"), include_str!("../../schemas/snapshot.v2.avsc")];
+pub const SNAPSHOT: &[&str] = &[
+    include_str!("../../schemas/snapshot.v1.avsc"),
+    include_str!("../../schemas/snapshot.v2.avsc"),
+    include_str!("../../schemas/snapshot.v3.avsc"),
+];
 
 pub(super) static COMMANDS: LazyLock<Topic> = LazyLock::new(|| Topic::new(COMMAND));
 pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
@@ -315,7 +320,7 @@ mod tests {
         assert_eq!(EVENT.len(), usize::try_from(crate::domain::event::VERSION).unwrap());
         assert_eq!(
             EVENTS.version_of(&EVENTS.write(&event::EventRecord::of(Coded(crate::domain::EventKind::Tick)), 64)),
-            Ok(4)
+            Ok(5)
         );
     }
 

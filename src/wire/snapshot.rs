@@ -1,4 +1,4 @@
-//! Rows of a checkpoint: one for each pool, page of reservations, remembered answer and leaf of command ids. Pools
+//! Rows of a checkpoint: one for each pool, page of reservations, remembered answer, leaf of command ids and retired pool. Pools
 //! and answers are encoded as the events that would make them; pages are packed, see `page.rs`.
 
 use super::codes::codes;
@@ -13,13 +13,14 @@ use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
 
 /// Version of the layout of rows. A checkpoint of another version is not converted but rebuilt from the log.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// The first byte of a row's key.
 const POOL: u8 = b'p';
 const PAGE: u8 = b'r';
 const REMEMBERED: u8 = b'k';
 const DECIDED: u8 = b'd';
+const RETIRED: u8 = b't';
 /// The first byte of the target of a remembered answer.
 const OF_POOL: u8 = b'p';
 const OF_RESERVATION: u8 = b'r';
@@ -31,6 +32,7 @@ pub(super) enum SnapshotKind {
     Page,
     DedupEntry,
     Decided,
+    Retired,
 }
 
 codes! { SnapshotKind as "SnapshotKind", "Unknown":
@@ -38,6 +40,7 @@ codes! { SnapshotKind as "SnapshotKind", "Unknown":
     "Page" = SnapshotKind::Page,
     "Remembered" = SnapshotKind::DedupEntry,
     "Decided" = SnapshotKind::Decided,
+    "Retired" = SnapshotKind::Retired,
 }
 
 record! {
@@ -49,6 +52,7 @@ record! {
         fingerprint: i64,
         until: i64,
         ids: Bytes<'a>,
+        seq: i64,
     }
 }
 
@@ -66,6 +70,8 @@ pub enum Piece {
     DedupEntry(CommandKey, DedupEntry),
     /// Ids of decided commands: until when they are kept, which part of those ids it is, and the ids.
     Decided((Micros, u32), Vec<CommandId>),
+    /// A pool that has retired: with which event, and until when it keeps its place.
+    Retired(PoolId, u64, Micros),
 }
 
 /// The key of the row of a pool.
@@ -129,6 +135,21 @@ pub fn decided_row(no: (Micros, u32), ids: &[CommandId]) -> KeyValue {
     (decided_key(no), write(&record))
 }
 
+/// The key of the row of a pool that has retired.
+pub fn retired_key(id: &PoolId) -> Vec<u8> {
+    keyed(RETIRED, &[id.as_str().as_bytes()])
+}
+
+/// The row of a pool that has retired: with which event, and until when it keeps its place.
+pub fn retired_row(id: &PoolId, seq: u64, until: Micros) -> KeyValue {
+    let record = SnapshotRecord {
+        until: Some(saturated(until.0)),
+        seq: Some(saturated(seq)),
+        ..SnapshotRecord::of(Coded(SnapshotKind::Retired))
+    };
+    (retired_key(id), write(&record))
+}
+
 /// Decodes a row.
 ///
 /// # Errors
@@ -161,6 +182,11 @@ pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
                 return Err(DecodeError::new("not as many ids as a row holds"));
             }
             Piece::Decided(leaf_no_of(no)?, ids.iter().map(|id| CommandId(u128::from_be_bytes(*id))).collect())
+        }
+        (SnapshotKind::Retired, [RETIRED, id @ ..]) => {
+            let odd = || DecodeError::new("not a key of a retired pool");
+            let id = std::str::from_utf8(id).ok().and_then(|id| PoolId::new(id).ok()).ok_or_else(odd)?;
+            Piece::Retired(id, counted(record.seq, "seq")?, Micros(counted(record.until, "until")?))
         }
         _ => return Err(DecodeError::new("the key is not one of such a row")),
     };

@@ -1,6 +1,6 @@
 //! The real binary, killed while callers write: at named points around the commit and at any moment. After every
 //! restart `headroom verify` finds every law kept, every 201 ever answered is in the log, and every "no" holds nothing; so
-//! is every amend that was answered 200.
+//! is every amend that was answered 200, and every retirement of a pool.
 //! `HEADROOM_CRASH_KILLS` sets how often, `HEADROOM_CRASH_SEED` repeats a run.
 
 use crate::knob;
@@ -34,24 +34,35 @@ fn killed_at_any_moment_it_keeps_every_yes_and_every_no() {
     let seed = knob("HEADROOM_CRASH_SEED", 20_261_121);
     println!("{kills} kills, seed {seed}");
     let dir = tempfile::tempdir().unwrap();
-    let (calls, amended) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (calls, changed) = (Mutex::new(Vec::new()), Mutex::new(Changed::default()));
     let mut moments = StdRng::seed_from_u64(seed);
     for round in 0..kills {
         let point = POINTS[usize::try_from(round).unwrap() % POINTS.len()];
         // Without the feature every kill is at a moment of this test's choosing.
         let at = (cfg!(feature = "crash-points") && round % 2 == 0).then(|| (point, moments.random_range(10..400)));
-        round_of_calls(dir.path(), at, &mut moments, (&calls, &amended), seed.wrapping_mul(1_000) + round);
+        round_of_calls(dir.path(), at, &mut moments, (&calls, &changed), seed.wrapping_mul(1_000) + round);
         verify(dir.path());
         let report = judge(dir.path(), &calls.lock());
         assert!(report.is_clean(), "round {round}, seed {seed}, killed at {at:?}: {report}");
     }
     let report = judge(dir.path(), &calls.lock());
     println!("{report}");
-    let amended = amended.into_inner();
-    are_amended(dir.path(), &amended);
+    let changed = changed.into_inner();
+    are_in_the_log(dir.path(), &changed);
     // A run in which nobody was refused, or nobody left in doubt, shows nothing.
+    let Changed { amended, retired } = changed;
     assert!(amended.len() as u64 > 10 * kills, "{} amends", amended.len());
+    assert!(retired.len() as u64 > 2 * kills, "{} retirements", retired.len());
     assert!(report.yes > 50 * kills && report.no > kills && report.unknown > kills && report.released > kills);
+}
+
+/// What callers were told of changes.
+#[derive(Default)]
+struct Changed {
+    /// Of amends that were answered 200.
+    amended: Vec<Proof>,
+    /// Of retirements that were answered 200: partition and sequence number, and the pool.
+    retired: Vec<((u32, u64), PoolId)>,
 }
 
 /// Serves, lets writers call, dies among their calls.
@@ -59,7 +70,7 @@ fn round_of_calls(
     dir: &Path,
     crash_at: Option<(&str, u64)>,
     moments: &mut StdRng,
-    (calls, amended): (&Mutex<Vec<Call>>, &Mutex<Vec<Proof>>),
+    (calls, changed): (&Mutex<Vec<Call>>, &Mutex<Changed>),
     seed: u64,
 ) {
     let mut server = start(dir, crash_at);
@@ -76,7 +87,9 @@ fn round_of_calls(
                     answered.fetch_add(1, Relaxed);
                     calls.lock().extend(made);
                 }
-                amended.lock().append(&mut writer.amended);
+                let mut changed = changed.lock();
+                changed.amended.append(&mut writer.changed.amended);
+                changed.retired.append(&mut writer.changed.retired);
             });
         }
         let happened = match crash_at {
@@ -115,15 +128,14 @@ struct Writer {
     /// The server is gone.
     is_cut_off: bool,
     held: Vec<(PoolId, ReservationId)>,
-    /// Of amends that were answered 200.
-    amended: Vec<Proof>,
+    changed: Changed,
 }
 
 impl Writer {
     fn new(url: &str, seed: u64) -> Writer {
         let base = format!("{url}/v1/reservations");
         let random = StdRng::seed_from_u64(seed);
-        Writer { agent: agent(), base, random, is_cut_off: false, held: Vec::new(), amended: Vec::new() }
+        Writer { agent: agent(), base, random, is_cut_off: false, held: Vec::new(), changed: Changed::default() }
     }
 
     fn one(&mut self) -> Vec<Call> {
@@ -131,6 +143,7 @@ impl Writer {
             0..4 if !self.held.is_empty() => self.release().into_iter().collect(),
             4 if !self.held.is_empty() => self.confirm(),
             5..7 if !self.held.is_empty() => self.amend(),
+            7 => self.retire(),
             _ => self.reserve(),
         }
     }
@@ -211,9 +224,33 @@ impl Writer {
             let request = self.agent.patch(&url).header("idempotency-key", &key).content_type("application/json");
             let response = request.send(&body).ok().filter(|response| response.status() == 200);
             let text = response.and_then(|mut response| response.body_mut().read_to_string().ok());
-            self.amended.extend(text.map(|text| proof(&serde_json::from_str(&text).unwrap())));
+            self.changed.amended.extend(text.map(|text| proof(&serde_json::from_str(&text).unwrap())));
         }
         Vec::new()
+    }
+
+    /// A pool of its own, with a reservation. It retires with it, sometimes twice under one key.
+    fn retire(&mut self) -> Vec<Call> {
+        let (pool, key) =
+            (format!("short-{:016x}", self.random.next_u64()), format!("{:016x}", self.random.next_u64()));
+        let url = format!("{}/{pool}", self.base.replace("reservations", "pools"));
+        let limits = json!({ "limits": { "orders": 1 } }).to_string();
+        let _ = self.agent.put(&url).content_type("application/json").send(limits);
+        let (pool, key) = (PoolId::new(&pool).unwrap(), IdempotencyKey::new(&key).unwrap());
+        let told = self.told(&json!({ "pool": pool.as_str(), "demand": { "orders": 1 } }), &key, 250);
+        let reservation = if let Told::Yes(proof) = &told { Some(proof.reservation) } else { None };
+        let call = Call { pool: pool.clone(), key: Some(key.clone()), reservation, told };
+        for _ in 0..self.random.random_range(1..=2) {
+            let request = self.agent.delete(format!("{url}?with_reservations=true"));
+            let response = request.header("idempotency-key", key.as_str()).call().ok();
+            let text = response.filter(|r| r.status() == 200).and_then(|mut r| r.body_mut().read_to_string().ok());
+            self.changed.retired.extend(text.map(|text| {
+                let proof = &serde_json::from_str::<Value>(&text).unwrap()["proof"];
+                let number = |name: &str| proof[name].as_u64().unwrap();
+                ((number("partition").try_into().unwrap(), number("seq")), pool.clone())
+            }));
+        }
+        vec![call]
     }
 }
 
@@ -246,10 +283,13 @@ fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport 
     history.finish()
 }
 
-/// Whoever was told that a reservation takes other units finds the event that says so.
-fn are_amended(dir: &Path, told: &[Proof]) {
-    let mut events = BTreeMap::new();
+/// Whoever was told that a reservation takes other units, or that a pool has retired, finds the event that says so.
+fn are_in_the_log(dir: &Path, told: &Changed) {
+    let (mut events, mut retired) = (BTreeMap::new(), BTreeMap::new());
     each_event(dir, |ChainedEvent { event, digest, .. }| {
+        if let Some(retirement) = event.body.retirement() {
+            retired.insert((event.partition, event.seq), retirement.pool.id.clone());
+        }
         let original = if let EventBody::Repeated(original, _) = &event.body { original } else { &event.body };
         if let EventBody::Amended(entry, _) = original {
             let (reservation, partition, seq) = (entry.reservation, event.partition, event.seq);
@@ -257,7 +297,10 @@ fn are_amended(dir: &Path, told: &[Proof]) {
             events.insert((partition, seq), Proof { reservation, partition, seq, epoch, digest });
         }
     });
-    for proof in told {
+    for (place, pool) in &told.retired {
+        assert_eq!(retired.get(place), Some(pool));
+    }
+    for proof in &told.amended {
         assert_eq!(events.get(&(proof.partition, proof.seq)), Some(proof));
     }
 }

@@ -108,6 +108,8 @@ pub fn rejection(reason: Reason) -> Rejection {
         version: None,
         hold_until: None,
         existing_reservation: None,
+        live: None,
+        retired_until: None,
         asked: None,
     }
 }

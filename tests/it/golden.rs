@@ -99,8 +99,12 @@ fn newer_asks() -> Vec<CommandBody> {
 
 /// Those that the second version does not have.
 fn newest_asks() -> Vec<CommandBody> {
-    let rules =
-        RuleChange { hold_ttl_max_ms: Edit::To(600_000), hold_life_max_ms: Edit::Clear, unique_order_ref: Some(true) };
+    let rules = RuleChange {
+        hold_ttl_max_ms: Edit::To(600_000),
+        hold_life_max_ms: Edit::Clear,
+        unique_order_ref: Some(true),
+        ..RuleChange::default()
+    };
     let change = PoolChange { rules, ..PoolChange::default() };
     vec![
         CommandBody::ChangePool { pool: pool_id(), change, expected_version: None },
@@ -113,8 +117,33 @@ fn newest_asks() -> Vec<CommandBody> {
     ]
 }
 
+/// Those that the third version does not have.
+fn asks_of_v4() -> Vec<CommandBody> {
+    let change = PoolChange {
+        rules: RuleChange { retire_after_ms: Edit::Clear, ..RuleChange::default() },
+        ..PoolChange::default()
+    };
+    let spec = PoolSpec { rules: PoolRules { retire_after_ms: Some(172_800_000), ..ruled() }, ..spec() };
+    let retire = |with_reservations, expected_version| CommandBody::RetirePool {
+        pool: pool_id(),
+        with_reservations,
+        expected_version,
+    };
+    vec![
+        CommandBody::ChangePool { pool: pool_id(), change, expected_version: None },
+        CommandBody::DefinePool { pool: pool_id(), spec, expected_version: None },
+        retire(false, None),
+        retire(true, Some(3)),
+    ]
+}
+
 fn ruled() -> PoolRules {
-    PoolRules { hold_ttl_max_ms: Some(600_000), hold_life_max_ms: Some(3_600_000), unique_order_ref: true }
+    PoolRules {
+        hold_ttl_max_ms: Some(600_000),
+        hold_life_max_ms: Some(3_600_000),
+        unique_order_ref: true,
+        retire_after_ms: None,
+    }
 }
 
 fn command_of(body: CommandBody) -> Command {
@@ -158,6 +187,8 @@ fn bodies() -> Vec<EventBody> {
         version: Some(3),
         hold_until: None,
         existing_reservation: None,
+        live: None,
+        retired_until: None,
         asked: None,
     };
     let origin = Origin { seq: 99_000, decided_at: Some(Micros(1_795_230_000_000_000)) };
@@ -207,6 +238,8 @@ fn newer_bodies() -> Vec<EventBody> {
         version: Some(3),
         hold_until: None,
         existing_reservation: None,
+        live: None,
+        retired_until: None,
         asked: Some(Box::new(asked)),
     };
     vec![EventBody::PoolChanged(pool()), EventBody::Rejected(rejection)]
@@ -230,6 +263,8 @@ fn newest_bodies() -> Vec<EventBody> {
         asked: None,
         hold_until: None,
         existing_reservation: None,
+        live: None,
+        retired_until: None,
     };
     let Some(EventBody::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
     let of = |reason| Rejection { reason, dimension: None, reservation: Some(id()), ..rejection.clone() };
@@ -248,6 +283,35 @@ fn newest_bodies() -> Vec<EventBody> {
         EventBody::Amended(amended, amounts(1, 4)),
         EventBody::Rejected(too_much),
         EventBody::Rejected(full),
+    ]
+}
+
+/// Those that the fourth version does not have.
+fn bodies_of_v5() -> Vec<EventBody> {
+    let Some(EventBody::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
+    let asked = Some(Box::new(AskedChange { version: Some(3), ..AskedChange::default() }));
+    let in_use = Rejection { reason: Reason::PoolInUse, dimension: None, live: Some(57), asked, ..rejection.clone() };
+    let too_early = Rejection {
+        reason: Reason::PoolRetired,
+        dimension: None,
+        limits: None,
+        used: None,
+        mode: None,
+        version: None,
+        retired_until: Some(Micros(1_795_327_200_000_000)),
+        asked: None,
+        ..rejection.clone()
+    };
+    let too_soon = Rejection { reason: Reason::RetiresTooSoon, dimension: None, asked: None, ..rejection };
+    let retired = |cause, live| EventBody::PoolRetired(Retirement { pool: pool(), live, cause });
+    let rules = PoolRules { retire_after_ms: Some(172_800_000), ..PoolRules::default() };
+    vec![
+        EventBody::PoolDefined(Pool { spec: PoolSpec { rules, ..spec() }, ..pool() }),
+        EventBody::Rejected(in_use),
+        EventBody::Rejected(too_early),
+        EventBody::Rejected(too_soon),
+        retired(RetireCause::Caller, 57),
+        retired(RetireCause::Window, 0),
     ]
 }
 
@@ -290,7 +354,7 @@ fn recorded(body: EventBody) -> (ChainedEvent, Vec<u8>) {
 #[test]
 fn commands() {
     let mut lines = Vec::new();
-    for body in asks().into_iter().chain(newer_asks()).chain(newest_asks()) {
+    for body in asks().into_iter().chain(newer_asks()).chain(newest_asks()).chain(asks_of_v4()) {
         let kind = body.kind();
         let command = command_of(body);
         let bytes = command::encode(&command);
@@ -303,7 +367,7 @@ fn commands() {
 #[test]
 fn events() {
     let (mut lines, mut read) = (Vec::new(), Vec::new());
-    for body in bodies().into_iter().chain(newer_bodies()).chain(newest_bodies()) {
+    for body in bodies().into_iter().chain(newer_bodies()).chain(newest_bodies()).chain(bodies_of_v5()) {
         let kind = body.kind();
         let (recorded, bytes) = recorded(body);
         assert_eq!(event::decode(&bytes).unwrap(), recorded);
@@ -369,6 +433,8 @@ fn reads_frozen_events(file: &str, expected: impl ExactSizeIterator<Item = Event
 
 #[test]
 fn what_older_versions_wrote_is_read_as_it_was_written() {
+    let fourth = bodies().into_iter().chain(newer_bodies()).chain(newest_bodies()).map(|body| recorded(body).0.event);
+    reads_frozen_events("events.v4.hex", fourth.collect::<Vec<_>>().into_iter());
     let third = bodies().into_iter().chain(newer_bodies()).map(|body| third_version(recorded(body).0.event));
     reads_frozen_events("events.v3.hex", third.collect::<Vec<_>>().into_iter());
     let second =
@@ -383,7 +449,9 @@ fn what_older_versions_wrote_is_read_as_it_was_written() {
         assert_eq!(read.decided.event, second_version(recorded(EventBody::Accepted(entry(Status::Confirmed))).0.event));
     }
     reads_frozen_commands("commands.v1.hex", asks());
-    reads_frozen_commands("commands.v2.hex", asks().into_iter().chain(newer_asks()).collect());
+    let second = || asks().into_iter().chain(newer_asks());
+    reads_frozen_commands("commands.v2.hex", second().collect());
+    reads_frozen_commands("commands.v3.hex", second().chain(newest_asks()).collect());
 }
 
 fn reads_frozen_commands(file: &str, asks: Vec<CommandBody>) {

@@ -294,7 +294,9 @@ fn refusals_say_why_and_with_what_proof() {
         assert_eq!(c.post("/v1/pools/p/mode", &format!(r#"{{"mode":"{mode}"}}"#)).status, 200);
         assert_eq!(c.post("/v1/reservations", three).code(), code);
     }
-    let past = r#"{"limits":{"orders":1},"window":{"start":"2000-01-01T00:00:00Z","end":"2000-01-01T02:00:00Z"}}"#;
+    let ended = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let past =
+        &format!(r#"{{"limits":{{"orders":1}},"window":{{"start":"2000-01-01T00:00:00Z","end":"{ended:.0}"}}}}"#);
     assert_eq!(c.send("PUT", "/v1/pools/past", &[], past).status, 201);
     assert_eq!(c.post("/v1/reservations", r#"{"pool":"past","demand":{"orders":1}}"#).code(), "past_cutoff");
 }

@@ -1,16 +1,17 @@
 //! A partition in a test's hand: `decide` and `evolve` over plain ordered maps, turn by turn, without a log, a thread or
 //! a clock. It is slow and obvious on purpose: what it shows is what the domain alone promises.
 
-use headroom::domain::decide::{DecisionContext, decide, expire};
+use headroom::domain::decide::{DecisionContext, decide, expire, retire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::retention::Bounds;
 use headroom::domain::{
-    Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Micros,
-    Pool, PoolId, Reservation, ReservationId, Status,
+    Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Living,
+    Micros, Pool, PoolId, Reservation, ReservationId, Status,
 };
 use headroom::limits::{
     DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
 };
+use headroom::owner::partition::TURN_RETIREMENTS_MAX;
 use headroom::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,8 @@ pub struct MapLedger {
     pub remembered: BTreeMap<CommandKey, DedupEntry>,
     /// Ids of decided commands, and until when each is kept.
     pub decided: BTreeMap<CommandId, Micros>,
+    /// With which event each pool has retired, and until when its id may not be defined anew.
+    pub retired: BTreeMap<PoolId, (u64, Micros)>,
     /// Keeps what may be forgotten: what is decided must not depend on when the memory is swept.
     pub hoards: bool,
     /// Says that it holds as many pools as it may.
@@ -44,6 +47,8 @@ impl MapLedger {
         let ids: BTreeSet<_> =
             self.decided.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*until, *id)).collect();
         ids.into_iter().for_each(|(until, id)| stating.decided(until, id));
+        let retired = self.retired.iter().filter(|(_, (_, until))| *until > now);
+        retired.for_each(|(pool, (seq, until))| stating.retired(pool, *seq, *until));
         stating.end()
     }
 }
@@ -82,8 +87,19 @@ impl Ledger for MapLedger {
         self.decided.values().filter(|until| **until > now).count()
     }
 
-    fn pool_count(&self) -> usize {
-        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() }
+    fn living(&self, pool: &PoolId) -> Living {
+        let live = self.reservations.values().filter(|r| r.pool == *pool && r.status.is_live());
+        let held = live.clone().filter(|r| r.status == Status::Held);
+        Living { live: live.count() as u64, held: held.count() as u64 }
+    }
+
+    fn retired_until(&self, pool: &PoolId, now: Micros) -> Option<Micros> {
+        self.retired.get(pool).map(|(_, until)| *until).filter(|until| *until > now)
+    }
+
+    fn pool_count(&self, now: Micros) -> usize {
+        let places = self.retired.values().filter(|(_, until)| *until > now).count();
+        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() + places }
     }
 
     fn memory_used(&self, _now: Micros) -> u64 {
@@ -98,6 +114,13 @@ impl Ledger for MapLedger {
 impl LedgerMut for MapLedger {
     fn put_pool(&mut self, pool: Pool) {
         self.pools.insert(pool.id.clone(), pool);
+    }
+
+    /// At once and whole.
+    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
+        self.pools.remove(pool);
+        self.reservations.retain(|_, r| r.pool != *pool || !r.status.is_live());
+        self.retired.insert(pool.clone(), (seq, until));
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
@@ -122,10 +145,12 @@ impl LedgerMut for MapLedger {
         self.decided.insert(id, until);
     }
 
-    fn set_back(&mut self, _from: Micros, by_us: u64) {
+    fn set_back(&mut self, from: Micros, by_us: u64) {
+        self.retired.retain(|_, (_, until)| *until > from);
         let timed = self.reservations.values_mut().filter(|r| r.status != Status::Confirmed).map(|r| &mut r.until);
         timed
             .chain(self.remembered.values_mut().map(|r| &mut r.until))
+            .chain(self.retired.values_mut().map(|(_, until)| until))
             .for_each(|until| *until = until.set_back(by_us));
     }
 
@@ -139,6 +164,7 @@ impl LedgerMut for MapLedger {
             return;
         }
         self.decided.retain(|_, until| *until > now);
+        self.retired.retain(|_, (_, until)| *until > now);
         let over = self.reservations.iter().filter(|(_, r)| !r.is_known(now));
         let mut ids: Vec<_> = over.map(|(id, r)| (r.until, *id)).collect();
         ids.sort_unstable();
@@ -157,7 +183,7 @@ impl LedgerMut for MapLedger {
 /// What one turn came to.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Turned {
-    /// The holds that were due, expired before anything else, by (until, id).
+    /// The holds that were due, expired before anything else, by (until, id); then the pools whose time had come.
     pub timers: Vec<EventBody>,
     /// One body per command, in order.
     pub answers: Vec<EventBody>,
@@ -198,6 +224,11 @@ impl Machine {
         let mut turned = Turned::default();
         for id in due(&stage, self.now).into_iter().take(self.timers_per_turn) {
             if let Some(body) = expire(&stage, id, self.now) {
+                turned.timers.push(self.record(&mut stage, None, body)?);
+            }
+        }
+        for id in retiring(&self.ledger, self.now) {
+            if let Some(body) = retire(&stage, &id, self.now) {
                 turned.timers.push(self.record(&mut stage, None, body)?);
             }
         }
@@ -250,4 +281,13 @@ fn due(ledger: &MapLedger, now: Micros) -> Vec<ReservationId> {
     let mut due: Vec<_> = held.map(|(id, r)| (r.until, *id)).collect();
     due.sort_unstable();
     due.into_iter().map(|(_, id)| id).collect()
+}
+
+/// The pools without a live hold that retire by themselves, by (when, id).
+pub fn retiring(ledger: &MapLedger, now: Micros) -> Vec<PoolId> {
+    let idle = ledger.pools.values().filter(|pool| ledger.living(&pool.id).held == 0);
+    let mut due: Vec<_> = idle.filter_map(|pool| Some((pool.spec.retires_at()?, pool.id.clone()))).collect();
+    due.retain(|(at, _)| *at <= now);
+    due.sort_unstable();
+    due.into_iter().take(TURN_RETIREMENTS_MAX).map(|(_, id)| id).collect()
 }

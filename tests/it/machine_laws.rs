@@ -7,9 +7,10 @@ use crate::model::Model;
 use crate::scenario::seen_body;
 use crate::strategies::pool_change_of;
 use headroom::domain::{
-    Amounts, Attempt, Command, CommandBody, CommandId, Event, EventBody, LimitChange, Micros, Mode, PoolChange, PoolId,
-    PoolRules, PoolSpec, ReservationId, Window,
+    Amounts, Attempt, Command, CommandBody, CommandId, Edit, Event, EventBody, LimitChange, Micros, Mode, PoolChange,
+    PoolId, PoolRules, PoolSpec, ReservationId, Retirement, Window,
 };
+use headroom::limits::RETIRE_AFTER_MAX_MS;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -72,6 +73,8 @@ fn rules() -> impl Strategy<Value = PoolRules> {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
+        // A pool that retires by itself does so when a turn begins, so that the cut into turns would matter.
+        retire_after_ms: Some(RETIRE_AFTER_MAX_MS),
     })
 }
 
@@ -111,6 +114,9 @@ fn edit() -> impl Strategy<Value = CommandBody> {
             change,
             expected_version
         }),
+        (pool(), any::<bool>(), version()).prop_map(|(pool, with_reservations, expected_version)| {
+            CommandBody::RetirePool { pool, with_reservations, expected_version }
+        }),
     ]
 }
 
@@ -118,7 +124,8 @@ fn pool_change() -> impl Strategy<Value = PoolChange> {
     let instant = || (0..200u64).prop_map(|at| Micros(START + at * 1_000_000));
     let name = || select(vec!["Flotte Süd", "shift"]).prop_map(fixtures::name);
     let bound = || select(vec![200, 20_000]);
-    pool_change_of(change(), instant, name, mode, bound).prop_filter("names something", PoolChange::is_well_formed)
+    pool_change_of(change(), instant, name, mode, bound, Just(Edit::Keep))
+        .prop_filter("names something", PoolChange::is_well_formed)
 }
 
 fn settlement() -> impl Strategy<Value = CommandBody> {
@@ -254,6 +261,11 @@ fn capacity(events: &[Event]) {
         };
         let of = |d| living.values().filter(|(p, _)| p == id).filter_map(|(_, demand)| demand.get(d)).sum::<u64>();
         assert!(used.iter().all(|(d, units)| units == of(d)), "{event:?} while {living:?}");
+        if let EventBody::PoolRetired(Retirement { pool, live, .. }) = &event.body {
+            let before = living.len();
+            living.retain(|_, (of, _)| *of != pool.id);
+            assert_eq!(before - living.len(), *live as usize, "{event:?}");
+        }
     }
 }
 

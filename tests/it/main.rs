@@ -44,6 +44,7 @@ mod partition_status;
 mod pool_filter;
 mod pool_search;
 mod process;
+mod retirement;
 mod rig;
 mod roles;
 mod s3;

@@ -159,9 +159,25 @@ fn rendered() -> String {
 }
 
 fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnReport {
+    let change = |(kind, _, count): &(EventKind, Option<Reason>, u64)| match kind {
+        EventKind::Accepted => *count as i64,
+        EventKind::Released | EventKind::Expired => -(*count as i64),
+        _ => 0,
+    };
+    let live = events.iter().map(change).sum();
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
     let (outcome, dead) = (CommitOutcome::Ok, None);
-    TurnReport { outcome, events, dead, memory_bytes: 0, commands: 7, turn_us: 4_000, commit_us: 3_000, reply_us: 200 }
+    TurnReport {
+        outcome,
+        events,
+        dead,
+        live_change: live,
+        memory_bytes: 0,
+        commands: 7,
+        turn_us: 4_000,
+        commit_us: 3_000,
+        reply_us: 200,
+    }
 }
 
 /// `name type {labels} help` of all that a text of Prometheus has, by name.

@@ -1,6 +1,7 @@
 //! A second, dumber pool machine, written from the design's words. It shares with the domain what a command is and how
 //! amounts are kept, and no decision: what is used it adds up anew from what lives, every time it is asked.
 
+use headroom::domain::route;
 use headroom::domain::{
     Amounts, Command, CommandBody, Dimension, Edit, LimitChange, Mode, PoolChange, PoolId, PoolSpec, ReservationId,
     Window,
@@ -38,6 +39,12 @@ struct Known {
     since: u64,
 }
 
+impl Known {
+    fn is_of(&self, of: &PoolId) -> bool {
+        matches!(&self.body, Some(CommandBody::Reserve { pool, .. }) if pool == of)
+    }
+}
+
 /// What a command's key is a key of, and the key.
 type Scope = (Option<PoolId>, Option<ReservationId>, String);
 
@@ -46,6 +53,8 @@ pub struct Model {
     pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
     known: BTreeMap<ReservationId, Known>,
     answers: BTreeMap<Scope, (CommandBody, String, u64)>,
+    /// Until when the id of a pool that has retired may not be defined anew.
+    retired: BTreeMap<PoolId, u64>,
     /// Until when the id of a decided command is kept.
     decided: BTreeMap<u128, u64>,
     now: u64,
@@ -58,6 +67,7 @@ impl Model {
         self.known.retain(|_, k| matches!(k.state, Held(_) | Confirmed) || k.until > now);
         self.answers.retain(|_, (_, _, until)| *until > now);
         self.decided.retain(|_, until| *until > now);
+        self.retired.retain(|_, until| *until > now);
         let held =
             self.known.iter().filter_map(|(id, k)| if let Held(until) = k.state { Some((until, *id)) } else { None });
         let mut due: Vec<_> = held.filter(|(until, _)| *until <= now).collect();
@@ -102,9 +112,11 @@ impl Model {
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
         let scope = key.map(|key| (c.body.pool().cloned(), c.body.reservation(), key));
         if let Some((body, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
-            let over = matches!(&**answer, "confirmed" | "extended" | "amended")
-                .then(|| self.over(c.body.reservation()))
-                .flatten();
+            let over = match &**answer {
+                "confirmed" | "extended" | "amended" => c.body.reservation().and_then(|id| self.over_in_pool(id)),
+                "defined" | "adjusted" | "mode_set" | "changed" => self.gone(&c.body),
+                _ => None,
+            };
             return match over {
                 _ if *body != c.body => "rejected key_reused".to_owned(),
                 Some(reason) => format!("rejected {reason}"),
@@ -119,11 +131,32 @@ impl Model {
             (body, None) => self.edit(body).map(str::to_owned),
         };
         let answer = answer.unwrap_or_else(|reason| format!("rejected {reason}"));
-        if let Some(scope) = scope {
+        // Nothing is kept of what is refused about a pool that has retired.
+        let is_kept = !(answer.starts_with("rejected") && self.is_retired(&c.body));
+        if let Some(scope) = scope.filter(|_| is_kept) {
             let first = answer.strip_prefix("repeated ").unwrap_or(&answer).to_owned();
             self.answers.insert(scope, (c.body.clone(), first, self.now + DAY));
         }
         answer
+    }
+
+    /// Why there is no such pool any more.
+    fn gone(&self, body: &CommandBody) -> Option<&'static str> {
+        let is_definition = matches!(body, CommandBody::DefinePool { .. });
+        let is_gone = body.pool().is_some_and(|pool| !self.pools.contains_key(pool));
+        is_gone.then_some(if is_definition { "pool_retired" } else { "unknown_pool" })
+    }
+
+    /// Whether the command is about a pool that has retired lately.
+    fn is_retired(&self, body: &CommandBody) -> bool {
+        let known = body.reservation().and_then(|id| self.known.get(&id)).and_then(|k| k.body.as_ref());
+        body.pool().or(known.and_then(CommandBody::pool)).is_some_and(|pool| self.retired.contains_key(pool))
+    }
+
+    /// Why what lived once is over, or its pool.
+    fn over_in_pool(&self, id: ReservationId) -> Option<&'static str> {
+        let is_retired = self.retired.keys().any(|pool| route::pool_hash(pool) == id.pool_hash());
+        if is_retired { Some("unknown_reservation") } else { self.over(Some(id)) }
     }
 
     /// Why what lived once is over.
@@ -166,7 +199,7 @@ impl Model {
         let fits = self.fits(c);
         let state = match &fits {
             Ok(()) => hold_ttl_ms.map_or(Confirmed, |ttl| Held(self.now + ttl * 1_000)),
-            Err(reason) if c.key.is_some() => Refused(reason.clone()),
+            Err(reason) if c.key.is_some() && !self.is_retired(&c.body) => Refused(reason.clone()),
             Err(reason) => return Err(reason.clone()),
         };
         let k = self.known.entry(id).or_default();
@@ -216,6 +249,7 @@ impl Model {
         let over = self.over(Some(id));
         let k = self.known.get(&id).filter(|k| !matches!(k.state, Nothing | Refused(_)));
         let k = k.ok_or("unknown_reservation")?;
+        self.lives_on(k)?;
         if let Some(reason) = over {
             return Err(reason.to_owned());
         }
@@ -267,14 +301,21 @@ impl Model {
         }
     }
 
+    /// Nothing of a pool that has retired is known to those who ask for it.
+    fn lives_on(&self, k: &Known) -> Result<(), &'static str> {
+        let pool = k.body.as_ref().and_then(CommandBody::pool);
+        if pool.is_some_and(|pool| self.pools.contains_key(pool)) { Ok(()) } else { Err("unknown_reservation") }
+    }
+
     fn settle(&mut self, id: ReservationId, body: &CommandBody) -> Result<&'static str, &'static str> {
-        let k = self.known.get_mut(&id).ok_or("unknown_reservation")?;
+        let k = self.known.get(&id).filter(|k| !matches!(k.state, Nothing | Refused(_)));
+        self.lives_on(k.ok_or("unknown_reservation")?)?;
+        let k = self.known.get_mut(&id).unwrap();
         let spec = match &k.body {
             Some(CommandBody::Reserve { pool, .. }) => self.pools.get(pool).map(|(spec, _)| spec),
             _ => None,
         };
         let (state, answer) = match (body, &k.state) {
-            (_, Nothing | Refused(_)) => return Err("unknown_reservation"),
             (CommandBody::Confirm { .. }, Confirmed) => return Ok("repeated confirmed"),
             (CommandBody::Release { .. }, Released) => return Ok("repeated released"),
             (CommandBody::Release { .. }, Expired) => return Ok("repeated expired"),
@@ -293,9 +334,35 @@ impl Model {
         Ok(answer)
     }
 
+    fn live(&self, of: &PoolId) -> usize {
+        let is_live = |k: &&Known| matches!(k.state, Held(_) | Confirmed) && k.is_of(of);
+        self.known.values().filter(is_live).count()
+    }
+
+    /// What lives in the pool ends with it.
+    fn retire(&mut self, pool: &PoolId) {
+        self.pools.remove(pool);
+        self.known.retain(|_, k| !(matches!(k.state, Held(_) | Confirmed) && k.is_of(pool)));
+        self.retired.insert(pool.clone(), self.now + DAY);
+    }
+
     fn edit(&mut self, body: &CommandBody) -> Result<&'static str, String> {
         let id = body.pool().unwrap();
         let old = self.pools.get(id).cloned();
+        if matches!(body, CommandBody::DefinePool { .. }) && self.retired.contains_key(id) {
+            return Err("pool_retired".to_owned());
+        }
+        if let CommandBody::RetirePool { with_reservations, expected_version, .. } = body {
+            let (_, version) = old.ok_or("unknown_pool")?;
+            return match expected_version {
+                Some(expected) if *expected != version => Err("stale_version".to_owned()),
+                _ if !with_reservations && self.live(id) > 0 => Err("pool_in_use".to_owned()),
+                _ => {
+                    self.retire(id);
+                    Ok("retired")
+                }
+            };
+        }
         let (expected, new) = match body {
             CommandBody::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
             CommandBody::AdjustLimits { expected_version, .. }
@@ -375,6 +442,7 @@ fn changed(mut spec: PoolSpec, change: &PoolChange) -> Result<PoolSpec, String> 
     let (rules, to) = (&mut spec.rules, change.rules);
     rules.hold_ttl_max_ms = most(rules.hold_ttl_max_ms, to.hold_ttl_max_ms);
     rules.hold_life_max_ms = most(rules.hold_life_max_ms, to.hold_life_max_ms);
+    rules.retire_after_ms = most(rules.retire_after_ms, to.retire_after_ms);
     rules.unique_order_ref = to.unique_order_ref.unwrap_or(rules.unique_order_ref);
     Ok(spec)
 }

@@ -22,6 +22,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("get_pool", "viewer planner operator"),
     ("define_pool", "planner"),
     ("change_pool", "planner"),
+    ("retire_pool", "planner"),
     ("set_mode", "planner"),
     ("reserve", "checkout"),
     ("get_reservation", "checkout viewer planner operator"),

@@ -354,6 +354,7 @@ then
             "amended",
             "released",
             "expired",
+            "retired",
         ];
         let repeated = events.iter().map(|kind| format!("repeated {kind}"));
         let plain = events.iter().chain(&["abandoned"]).map(|kind| (*kind).to_owned());

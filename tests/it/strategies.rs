@@ -1,7 +1,7 @@
 //! Strategies for domain values: everything that can be written, whether it makes sense or not.
 
 use headroom::domain::*;
-use headroom::limits::NAME_BYTES_MAX;
+use headroom::limits::{NAME_BYTES_MAX, RETIRE_AFTER_MAX_MS, RETIRE_AFTER_MIN_MS};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -59,11 +59,12 @@ pub fn window() -> impl Strategy<Value = Window> {
 }
 
 pub fn spec() -> impl Strategy<Value = PoolSpec> {
-    let rules = (option::of(units()), option::of(units()), any::<bool>());
-    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| PoolRules {
+    let rules = (option::of(units()), option::of(units()), any::<bool>(), option::of(units()));
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref, retire_after_ms)| PoolRules {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
+        retire_after_ms,
     });
     (amounts(), btree_set(name(), 0..4), option::of(window()), btree_map(name(), name(), 0..4), mode(), rules)
         .prop_map(|(limits, areas, window, labels, mode, rules)| PoolSpec {
@@ -98,6 +99,7 @@ pub fn pool_change_of<I, N, M, B>(
     name: fn() -> N,
     mode: fn() -> M,
     bound: fn() -> B,
+    retire_after_ms: impl Strategy<Value = Edit<u64>> + 'static,
 ) -> BoxedStrategy<PoolChange>
 where
     I: Strategy<Value = Micros> + 'static,
@@ -110,11 +112,12 @@ where
     let window = edit(parts.prop_filter("names something", |parts| *parts != WindowChange::default()));
     let labels = btree_map(name(), option::of(name()), 0..4);
     let areas = option::of(btree_set(name(), 0..4));
-    let rules = (edit(bound()), edit(bound()), option::of(any::<bool>()));
-    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| RuleChange {
+    let rules = (edit(bound()), edit(bound()), option::of(any::<bool>()), retire_after_ms);
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref, retire_after_ms)| RuleChange {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
+        retire_after_ms,
     });
     (option::of(limits), areas, window, labels, option::of(mode()), rules)
         .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
@@ -129,7 +132,8 @@ where
 }
 
 fn pool_change() -> BoxedStrategy<PoolChange> {
-    pool_change_of(limit_change(), micros, name, mode, units)
+    let retire_after_ms = edit(RETIRE_AFTER_MIN_MS..=RETIRE_AFTER_MAX_MS);
+    pool_change_of(limit_change(), micros, name, mode, units, retire_after_ms)
 }
 
 pub fn ask() -> BoxedStrategy<CommandBody> {
@@ -164,6 +168,9 @@ pub fn ask() -> BoxedStrategy<CommandBody> {
             pool,
             change,
             expected_version
+        }),
+        (pool_id(), any::<bool>(), version()).prop_map(|(pool, with_reservations, expected_version)| {
+            CommandBody::RetirePool { pool, with_reservations, expected_version }
         }),
         reservation_id().prop_map(|reservation| CommandBody::Confirm { reservation }),
         (reservation_id(), units())
@@ -264,6 +271,7 @@ fn rejection() -> BoxedStrategy<Rejection> {
         about,
         counters,
         (option::of(mode()), option::of(units()), asked, option::of(micros()), option::of(reservation_id())),
+        (option::of(units()), option::of(micros())),
     )
         .prop_map(
             |(
@@ -271,6 +279,7 @@ fn rejection() -> BoxedStrategy<Rejection> {
                 (dimension, pool, reservation, order_ref),
                 ((demand, demand_before), limits, used),
                 (mode, version, asked, hold_until, existing_reservation),
+                (live, retired_until),
             )| {
                 Rejection {
                     reason,
@@ -286,6 +295,8 @@ fn rejection() -> BoxedStrategy<Rejection> {
                     version,
                     hold_until,
                     existing_reservation,
+                    live,
+                    retired_until,
                     asked,
                 }
             },
@@ -301,6 +312,8 @@ pub fn original() -> impl Strategy<Value = EventBody> {
         pool().prop_map(EventBody::LimitsAdjusted),
         pool().prop_map(EventBody::ModeSet),
         pool().prop_map(EventBody::PoolChanged),
+        (pool(), units(), prop_oneof![Just(RetireCause::Caller), Just(RetireCause::Window)])
+            .prop_map(|(pool, live, cause)| EventBody::PoolRetired(Retirement { pool, live, cause })),
         entry().prop_map(EventBody::Accepted),
         entry().prop_map(EventBody::Confirmed),
         entry().prop_map(EventBody::Extended),

@@ -5,13 +5,16 @@ use super::fields::{Fields, members};
 use super::ids::{bad_name, name};
 use crate::api::instant;
 use crate::api::problem::{Problem, RequestFault};
-use crate::api::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, UNIQUE_ORDER_REF};
+use crate::api::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, RETIRE_AFTER, UNIQUE_ORDER_REF};
 use crate::api::value::{Value, quoted, shown};
 use crate::domain::{Micros, Mode, Name, Window, WindowChange};
-use crate::limits::{AREAS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX};
+use crate::limits::{
+    AREAS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, RETIRE_AFTER_MAX_MS, RETIRE_AFTER_MIN_MS,
+};
 use crate::time::Shown;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 pub(super) fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
     let Value::List(list) = value else {
@@ -134,12 +137,20 @@ pub(super) fn hold_life_max(value: Value<'_>) -> Parsed<u64> {
     hold_ms(HOLD_LIFE_MAX, value, HOLD_LIFE_MAX_MS, RequestFault::BadRule)
 }
 
+pub(super) fn retire_after(value: Value<'_>) -> Parsed<u64> {
+    ms(RETIRE_AFTER, value, RETIRE_AFTER_MIN_MS..=RETIRE_AFTER_MAX_MS, RequestFault::BadRule)
+}
+
 /// A time that is about holds: an integer of milliseconds, from the shortest hold to `most`.
 fn hold_ms(name: &str, value: Value<'_>, most: u64, fault: RequestFault) -> Parsed<u64> {
+    ms(name, value, HOLD_TTL_MIN_MS..=most, fault)
+}
+
+fn ms(name: &str, value: Value<'_>, range: RangeInclusive<u64>, fault: RequestFault) -> Parsed<u64> {
     match value {
-        Value::Unsigned(ms) if (HOLD_TTL_MIN_MS..=most).contains(&ms) => Ok(ms),
+        Value::Unsigned(ms) if range.contains(&ms) => Ok(ms),
         other => {
-            let (ms, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {most}"));
+            let (ms, range) = (shown(&other), format!("an integer from {} to {}", range.start(), range.end()));
             Err(Problem::fault(fault, format!("{name} is {ms}, it has to be {range}")))
         }
     }

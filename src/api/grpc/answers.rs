@@ -86,6 +86,8 @@ pub fn pool(pool: &Pool) -> v1::Pool {
         hold_ttl_max_ms: spec.rules.hold_ttl_max_ms,
         hold_life_max_ms: spec.rules.hold_life_max_ms,
         unique_order_ref: spec.rules.unique_order_ref,
+        retire_after_ms: spec.rules.retire_after_ms,
+        live_reservations: None,
         version: pool.version,
         replaced_version: None,
         proof: None,
@@ -99,7 +101,8 @@ pub fn pool(pool: &Pool) -> v1::Pool {
 /// [`Refusal::Internal`] when the decision is about something else.
 pub fn decided_pool(decided: &Decided) -> Result<v1::Pool, Refusal> {
     let told = pool(decided.pool()?);
-    Ok(v1::Pool { proof: Some(proof(&decided.0)), replayed: decided.is_repeated(), ..told })
+    let live_reservations = decided.0.event.body.retirement().map(|ended| ended.live);
+    Ok(v1::Pool { proof: Some(proof(&decided.0)), replayed: decided.is_repeated(), live_reservations, ..told })
 }
 
 /// A page of pools.
@@ -187,6 +190,8 @@ pub fn problem(problem: &Problem) -> v1::Problem {
         remaining: units_if_any(problem.remaining().as_ref()),
         reservation: problem.reservation().map(|id| id.to_string()).unwrap_or_default(),
         hold_until: problem.hold_until().map(time),
+        live_reservations: problem.live_reservations(),
+        retired_until: problem.retired_until().map(time),
         proof: problem.event().map(proof),
         trace_id: String::new(),
         position: BTreeMap::new(),

@@ -113,6 +113,14 @@ pub async fn change_pool(api: &Api, request: &HttpRequest) -> Answer {
     Ok(GrpcReply::of(&answers::decided_pool(&decided)?))
 }
 
+pub async fn retire_pool(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::RetirePoolRequest = read(request)?;
+    let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
+    let context = context(request, &said.idempotency_key)?;
+    let decided = api.service().retire_pool(pool, said.with_reservations, expected_version, context).await?;
+    Ok(GrpcReply::of(&answers::decided_pool(&decided)?))
+}
+
 pub async fn set_mode(api: &Api, request: &HttpRequest) -> Answer {
     let said: v1::SetModeRequest = read(request)?;
     let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);

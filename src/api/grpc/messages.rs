@@ -4,7 +4,7 @@
 use super::v1::{self, change_pool_request as change, window_change};
 use crate::api::body::Parsed;
 use crate::api::problem::{Problem, RequestFault};
-use crate::api::shapes::{HOLD_LIFE_MAX, HOLD_TTL_MAX, UNIQUE_ORDER_REF};
+use crate::api::shapes::{HOLD_LIFE_MAX, HOLD_TTL_MAX, RETIRE_AFTER, UNIQUE_ORDER_REF};
 use crate::api::value::{Members, Value, quoted};
 use crate::domain::Mode;
 use prost_types::Timestamp;
@@ -104,6 +104,7 @@ pub fn pool_spec(said: &v1::DefinePoolRequest) -> Value<'_> {
         .number(HOLD_TTL_MAX, said.hold_ttl_max_ms)
         .number(HOLD_LIFE_MAX, said.hold_life_max_ms)
         .member(UNIQUE_ORDER_REF, Some(Value::Bool(said.unique_order_ref)))
+        .number(RETIRE_AFTER, said.retire_after_ms)
         .value()
 }
 
@@ -135,6 +136,10 @@ pub fn pool_change(said: &v1::ChangePoolRequest) -> Parsed<Value<'_>> {
         change::HoldLifeMax::HoldLifeMaxMs(ms) => Value::Unsigned(*ms),
         change::HoldLifeMax::ClearHoldLifeMax(_) => Value::Null,
     });
+    let retire = said.retire_after.as_ref().map(|edit| match edit {
+        change::RetireAfter::RetireAfterMs(ms) => Value::Unsigned(*ms),
+        change::RetireAfter::ClearRetireAfter(_) => Value::Null,
+    });
     let change = Object::default()
         .units("limits", &said.limits)
         .map("adjust", deltas.collect())
@@ -144,7 +149,8 @@ pub fn pool_change(said: &v1::ChangePoolRequest) -> Parsed<Value<'_>> {
         .mode(said.mode)
         .member(HOLD_TTL_MAX, ttl)
         .member(HOLD_LIFE_MAX, life)
-        .member(UNIQUE_ORDER_REF, said.unique_order_ref.map(Value::Bool));
+        .member(UNIQUE_ORDER_REF, said.unique_order_ref.map(Value::Bool))
+        .member(RETIRE_AFTER, retire);
     Ok(change.value())
 }
 

@@ -97,6 +97,10 @@ pub struct DefinePoolRequest {
     /// See the head of this file.
     #[prost(string, tag = "12")]
     pub idempotency_key: ::prost::alloc::string::String,
+    /// How long after the end of its window the pool retires by itself, in milliseconds: from 172800000 to 315532800000; 7 days
+    /// when it is not set. A pool without a window retires only when that is asked for.
+    #[prost(uint64, optional, tag = "13")]
+    pub retire_after_ms: ::core::option::Option<u64>,
     /// What the pool has to be before the call; otherwise the call is refused with stale_version. Anything when it is not
     /// set.
     #[prost(oneof = "define_pool_request::Expected", tags = "10, 11")]
@@ -167,6 +171,9 @@ pub struct ChangePoolRequest {
     /// The longest whole life of a hold.
     #[prost(oneof = "change_pool_request::HoldLifeMax", tags = "12, 13")]
     pub hold_life_max: ::core::option::Option<change_pool_request::HoldLifeMax>,
+    /// How long after the end of its window the pool retires by itself.
+    #[prost(oneof = "change_pool_request::RetireAfter", tags = "17, 18")]
+    pub retire_after: ::core::option::Option<change_pool_request::RetireAfter>,
 }
 /// Nested message and enum types in `ChangePoolRequest`.
 pub mod change_pool_request {
@@ -200,6 +207,32 @@ pub mod change_pool_request {
         #[prost(message, tag = "13")]
         ClearHoldLifeMax(super::Clear),
     }
+    /// How long after the end of its window the pool retires by itself.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum RetireAfter {
+        /// In milliseconds, as in DefinePoolRequest.
+        #[prost(uint64, tag = "17")]
+        RetireAfterMs(u64),
+        /// 7 days from now on.
+        #[prost(message, tag = "18")]
+        ClearRetireAfter(super::Clear),
+    }
+}
+/// The end of a pool's life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetirePoolRequest {
+    /// The id of the pool.
+    #[prost(string, tag = "1")]
+    pub pool: ::prost::alloc::string::String,
+    /// Whether live reservations end with the pool. Otherwise a pool that has some is refused with pool_in_use.
+    #[prost(bool, tag = "2")]
+    pub with_reservations: bool,
+    /// The version that the pool has to have, 1 or more; otherwise the call is refused with stale_version.
+    #[prost(uint64, optional, tag = "3")]
+    pub expected_version: ::core::option::Option<u64>,
+    /// See the head of this file.
+    #[prost(string, tag = "4")]
+    pub idempotency_key: ::prost::alloc::string::String,
 }
 /// Opening, pausing or closing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -435,6 +468,8 @@ pub mod pool_changed {
         Released = 5,
         /// A hold was not confirmed in time, and its units came back.
         Expired = 6,
+        /// The pool has retired, with all its reservations.
+        Retired = 7,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -450,6 +485,7 @@ pub mod pool_changed {
                 Self::Amended => "KIND_AMENDED",
                 Self::Released => "KIND_RELEASED",
                 Self::Expired => "KIND_EXPIRED",
+                Self::Retired => "KIND_RETIRED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -462,6 +498,7 @@ pub mod pool_changed {
                 "KIND_AMENDED" => Some(Self::Amended),
                 "KIND_RELEASED" => Some(Self::Released),
                 "KIND_EXPIRED" => Some(Self::Expired),
+                "KIND_RETIRED" => Some(Self::Retired),
                 _ => None,
             }
         }
@@ -576,6 +613,12 @@ pub struct Pool {
     /// Whether the key had this answer before.
     #[prost(bool, tag = "16")]
     pub replayed: bool,
+    /// How long after the end of its window it retires by itself, in milliseconds; 7 days when it is not set.
+    #[prost(uint64, optional, tag = "17")]
+    pub retire_after_ms: ::core::option::Option<u64>,
+    /// Of a pool that retires: the number of reservations that lived and ended with it.
+    #[prost(uint64, optional, tag = "18")]
+    pub live_reservations: ::core::option::Option<u64>,
 }
 /// Pools, with how complete and how fresh the list is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -828,6 +871,12 @@ pub struct Problem {
     /// Of a watch that ended: where another one goes on, as in WatchPoolsResponse.
     #[prost(btree_map = "uint32, uint64", tag = "13")]
     pub position: ::prost::alloc::collections::BTreeMap<u32, u64>,
+    /// Of a pool in use: the number of its live reservations.
+    #[prost(uint64, optional, tag = "14")]
+    pub live_reservations: ::core::option::Option<u64>,
+    /// Of a pool that has retired less than 24 hours ago: until when its id cannot be defined anew.
+    #[prost(message, optional, tag = "15")]
+    pub retired_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Nested message and enum types in `Problem`.
 pub mod problem {

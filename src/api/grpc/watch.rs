@@ -68,6 +68,7 @@ fn changed(Change { event, is_watched }: &Change) -> v1::PoolChanged {
         EventKind::Amended => Kind::Amended,
         EventKind::Released => Kind::Released,
         EventKind::Expired => Kind::Expired,
+        EventKind::PoolRetired => Kind::Retired,
         _ => Kind::Unspecified,
     };
     let (pool, entry) = (event.body.pool(), event.body.entry());

@@ -246,6 +246,10 @@ pub struct PoolDto<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     unique_order_ref: bool,
+    /// How long after the end of its window it retires by itself; 7 days when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::RetireAfter, required = false)]
+    retire_after_ms: Option<u64>,
     /// How often its definition has changed, counted from 1; this is its ETag.
     #[schema(value_type = schema::Version)]
     version: u64,
@@ -253,6 +257,10 @@ pub struct PoolDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Version, required = false)]
     replaced_version: Option<u64>,
+    /// Of a pool that retires: the number of reservations that lived and ended with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
+    live_reservations: Option<u64>,
     /// The proof of the decision that this answer reports; absent in reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
@@ -284,8 +292,10 @@ impl<'a> PoolDto<'a> {
             hold_ttl_max_ms: pool.spec.rules.hold_ttl_max_ms,
             hold_life_max_ms: pool.spec.rules.hold_life_max_ms,
             unique_order_ref: pool.spec.rules.unique_order_ref,
+            retire_after_ms: pool.spec.rules.retire_after_ms,
             version: pool.version,
             replaced_version: None,
+            live_reservations: decided.and_then(|decided| decided.event.body.retirement()).map(|ended| ended.live),
             proof: decided.map(ProofDto::of),
         }
     }
@@ -457,6 +467,14 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
     pub hold_until: Option<Time>,
+    /// For a pool in use: the number of its live reservations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
+    pub live_reservations: Option<u64>,
+    /// For a pool that has retired less than 24 hours ago: until when its id cannot be defined anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Instant, required = false)]
+    pub retired_until: Option<Time>,
     /// The proof of a refusal that an owner decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]

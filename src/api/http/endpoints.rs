@@ -60,6 +60,7 @@ pub(super) enum Kind {
 
 const COMMAND: &[&str] = &["Idempotency-Key", "Request-Timeout-Ms"];
 const EDIT: &[&str] = &["If-Match", "Idempotency-Key", "Request-Timeout-Ms"];
+const RETIRE: &[&str] = &["with_reservations", "If-Match", "Idempotency-Key", "Request-Timeout-Ms"];
 const DEFINE: &[&str] = &["If-Match", "If-None-Match", "Idempotency-Key", "Request-Timeout-Ms"];
 const HOLD: &[Reason] =
     &[Reason::UnknownReservation, Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold, Reason::KeyReused];
@@ -150,7 +151,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             RequestFault::BadVersion,
             RequestFault::MissingField,
         ],
-        reasons: &[Reason::StaleVersion, Reason::DimensionInUse, Reason::PartitionFull, Reason::KeyReused],
+        reasons: &[
+            Reason::StaleVersion,
+            Reason::DimensionInUse,
+            Reason::PartitionFull,
+            Reason::PoolRetired,
+            Reason::RetiresTooSoon,
+            Reason::KeyReused,
+        ],
         body_bytes_max: COMMAND_BYTES_MAX,
         kind: Kind::Command,
     },
@@ -183,8 +191,24 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             Reason::LimitOutOfRange,
             Reason::InvalidWindow,
             Reason::LabelsFull,
+            Reason::RetiresTooSoon,
             Reason::KeyReused,
         ],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        kind: Kind::Command,
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/pools/{pool}",
+        operation: Operation::RetirePool,
+        handler: |api, request| Box::pin(pools::retire(api, request)),
+        example: examples::retire_pool,
+        summary: "End the life of a pool: it and its live reservations are unknown from then on",
+        body: None,
+        ok: &[("200", "Pool", "The pool as it was last, and how many reservations ended with it")],
+        parameters: RETIRE,
+        faults: &[RequestFault::BadVersion],
+        reasons: &[Reason::UnknownPool, Reason::StaleVersion, Reason::PoolInUse, Reason::KeyReused],
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },

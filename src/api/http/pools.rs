@@ -74,6 +74,17 @@ pub async fn patch(api: Arc<Api>, request: HttpRequest) -> Answer {
     answer(StatusCode::OK, &decided, None)
 }
 
+/// `DELETE /v1/pools/{pool}`. The answer shows the pool as it was last, with its last version.
+pub async fn retire(api: Arc<Api>, request: HttpRequest) -> Answer {
+    let pool = pool_id(&request)?;
+    body::nothing(request.json_if_any()?)?;
+    let with_reservations = request.query(&["with_reservations"])?.flag("with_reservations")?;
+    let expected_version = request.if_match()?;
+    let context = request.context()?;
+    let decided = api.service().retire_pool(pool, with_reservations, expected_version, context).await?;
+    answer(StatusCode::OK, &decided, None)
+}
+
 /// `POST /v1/pools/{pool}/mode`.
 pub async fn mode(api: Arc<Api>, request: HttpRequest) -> Answer {
     let pool = pool_id(&request)?;

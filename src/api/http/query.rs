@@ -61,12 +61,20 @@ impl Query {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn fresh(&self) -> Result<bool, Problem> {
-        match self.get("fresh") {
+        self.flag("fresh")
+    }
+
+    /// A parameter that has to be true or false, and is false when it was not sent.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => Err(Problem::fault(
                 RequestFault::BadQuery,
-                format!("fresh is {}, it has to be true or false", quoted(other)),
+                format!("{name} is {}, it has to be true or false", quoted(other)),
             )),
         }
     }

@@ -116,6 +116,8 @@ impl Problem {
             remaining: remaining.as_ref().map(Units),
             reservation: self.reservation(),
             hold_until: self.hold_until().map(Time),
+            live_reservations: self.live_reservations(),
+            retired_until: self.retired_until().map(Time),
             proof: self.event().map(ProofDto::of),
             trace_id,
         };

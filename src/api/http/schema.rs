@@ -5,7 +5,7 @@ use crate::api::problem;
 use crate::domain::Mode as PoolMode;
 use crate::limits::{
     AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,
-    LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, UNITS_MAX,
+    LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, RETIRE_AFTER_MAX_MS, RETIRE_AFTER_MIN_MS, UNITS_MAX,
 };
 use crate::service::{Effect as CallEffect, Shed};
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ComponentsBuilder, Object, SchemaFormat, Type};
@@ -93,6 +93,8 @@ values! {
     HoldTtl = bounded(HOLD_TTL_MIN_MS, HOLD_TTL_MAX_MS).description(Some("In milliseconds"));
     /// The whole life of a hold.
     HoldLife = bounded(HOLD_TTL_MIN_MS, HOLD_LIFE_MAX_MS).description(Some("In milliseconds"));
+    /// How long after its window a pool retires.
+    RetireAfter = bounded(RETIRE_AFTER_MIN_MS, RETIRE_AFTER_MAX_MS).description(Some("In milliseconds"));
     /// The number of pools of a page.
     PageLimit = bounded(1, PAGE_POOLS_MAX as u64);
     /// A pool's version.

@@ -100,6 +100,19 @@ pub(in crate::cmd) enum Pools {
     Put(Edit),
     /// Change parts of a pool and keep the rest
     Patch(Edit),
+    /// End the life of a pool: it and its live reservations are unknown from then on
+    Retire {
+        /// Id of the pool
+        #[arg(value_parser = PoolId::new)]
+        pool: PoolId,
+        /// End live reservations with the pool; without it they keep the pool
+        #[arg(long)]
+        with_reservations: bool,
+        #[command(flatten)]
+        expected: Expected,
+        #[command(flatten)]
+        command: Command,
+    },
     /// Open, pause or close a pool
     Mode {
         /// Id of the pool
@@ -267,6 +280,11 @@ impl Pools {
             Pools::Get { pool, read } => get(&at(pool), read, None),
             Pools::Put(edit) => edit.ask(Method::PUT),
             Pools::Patch(edit) => edit.ask(Method::PATCH),
+            Pools::Retire { pool, with_reservations, expected, command } => {
+                let query = if *with_reservations { "?with_reservations=true" } else { "" };
+                let path = client::path(&format!("{}{query}", at(pool)))?;
+                command.ask(expected.of(client::bare(Method::DELETE, path)))
+            }
             Pools::Mode { pool, mode, expected, command } => {
                 let path = client::path(&format!("{}/mode", at(pool)))?;
                 let request = client::json(Method::POST, path, json!({ "mode": mode }).to_string());

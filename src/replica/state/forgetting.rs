@@ -27,11 +27,9 @@ impl PartitionState {
         (self.past.refusals.bytes(), self.past.refused_answers.bytes())
     }
 
+    /// Drops a reservation that is not live.
     pub(super) fn drop_slot(&mut self, slot: u32) {
-        let Some((id, was, was_live)) = self.slab.at(slot).map(|(id, r)| (*id, charge(r), r.status.is_live())) else {
-            return;
-        };
-        self.live = self.live.saturating_sub(usize::from(was_live));
+        let Some((id, was)) = self.slab.at(slot).map(|(id, r)| (*id, charge(r))) else { return };
         self.past.count(slot, Some(was), None);
         self.slab.remove(&id);
         self.touch(slot);

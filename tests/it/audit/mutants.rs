@@ -1,5 +1,6 @@
 //! One planted breach at a time in the clean script: each must be found, under its law, at its place.
 
+mod retirement;
 mod rules;
 
 use super::owner::*;
@@ -54,7 +55,8 @@ pub fn said(log: &mut Log, at: At) -> &mut Pool {
         EventBody::PoolDefined(pool)
         | EventBody::LimitsAdjusted(pool)
         | EventBody::ModeSet(pool)
-        | EventBody::PoolChanged(pool) => pool,
+        | EventBody::PoolChanged(pool)
+        | EventBody::PoolRetired(Retirement { pool, .. }) => pool,
         body => panic!("{at:?} has no pool: {body:?}"),
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::fixtures;
 use crate::machine::MapLedger;
-use headroom::domain::decide::{DecisionContext, decide, expire};
+use headroom::domain::decide::{DecisionContext, decide, expire, retire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::route::pool_hash;
 use headroom::domain::*;
@@ -22,6 +22,7 @@ pub enum Input {
     /// So many events are gone.
     EventsLost(u64),
     Expire(ReservationId),
+    Retire(PoolId),
     /// The clock is set back by so many milliseconds.
     SetClock(u64),
     Take(Box<Command>),
@@ -56,6 +57,18 @@ impl Owner {
         ids.into_iter().for_each(|id| self.give(Input::Expire(id)));
     }
 
+    /// Expires every hold and retires every pool that is due.
+    pub fn end_due(&mut self) {
+        self.expire_due();
+        self.retire_due();
+    }
+
+    /// Retires every pool whose time has come.
+    pub fn retire_due(&mut self) {
+        let ids: Vec<_> = self.maps.pools.keys().cloned().collect();
+        ids.into_iter().for_each(|id| self.give(Input::Retire(id)));
+    }
+
     /// A command of its own; one whose deadline is open has some seconds.
     pub fn take(&mut self, command: &Command) {
         let id = CommandId(self.inputs.len() as u128);
@@ -63,7 +76,7 @@ impl Owner {
         self.give(Input::Take(Box::new(Command { id, deadline, ..command.clone() })));
     }
 
-    /// Writes the one record that the input comes to; none for a hold that is not due.
+    /// Writes the one record that the input comes to; none for a hold or a pool that is not due.
     pub fn give(&mut self, input: Input) {
         let given_at = self.now;
         let (cause, body) = match &input {
@@ -82,6 +95,10 @@ impl Owner {
             }
             Input::Unreadable => (Some(self.cause(None)), EventBody::Malformed { detail: "not a record".to_owned() }),
             Input::Expire(id) => match expire(&self.maps, *id, self.now) {
+                Some(body) => (None, body),
+                None => return,
+            },
+            Input::Retire(id) => match retire(&self.maps, id, self.now) {
                 Some(body) => (None, body),
                 None => return,
             },

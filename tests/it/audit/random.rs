@@ -5,6 +5,7 @@ use super::audited;
 use super::owner::*;
 use crate::fixtures::{amounts, dimension, open_pool, pool_of, pools_of};
 use headroom::domain::*;
+use headroom::limits::RETIRE_AFTER_MIN_MS;
 use proptest::prelude::*;
 
 const PARTITION: u32 = 1;
@@ -71,6 +72,11 @@ enum Step {
         window_ms: Option<u64>,
         key: u8,
     },
+    Retire {
+        pool: usize,
+        with_reservations: bool,
+        key: u8,
+    },
     Wait {
         ms: u64,
     },
@@ -113,7 +119,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (pool, -3..4i64, mode, prop::option::of(0..30u64), 0..4u8).prop_map(|(pool, delta, mode, hours, key)| {
             Step::Change { pool, delta, mode, window_ms: hours.map(|hours| hours * 3_600_000), key }
         }),
-        4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
+        2 => (0..2usize, any::<bool>(), 0..4u8)
+            .prop_map(|(pool, with_reservations, key)| Step::Retire { pool, with_reservations, key }),
+        4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000), 1 => Just(200 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Expire),
         1 => prop_oneof![
             Just(Input::Claim),
@@ -238,9 +246,10 @@ impl Player {
             Step::Mode { pool, mode, key } => {
                 self.ask(CommandBody::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
             }
+            Step::Retire { pool, with_reservations, key } => self.retire(pool, with_reservations, key),
             Step::Wait { ms } => self.owner.later_ms(ms),
             Step::Skip(places) => self.owner.skip(places),
-            Step::Expire => self.owner.expire_due(),
+            Step::Expire => self.owner.end_due(),
             Step::Give(input) => self.owner.give(input),
             Step::Misrouted => {
                 let pool = pool_of(PARTITION + 1, PARTITIONS);
@@ -248,6 +257,11 @@ impl Player {
             }
             Step::Copy(of) => self.copy(of),
         }
+    }
+
+    fn retire(&mut self, pool: usize, with_reservations: bool, key: u8) {
+        let pool = self.pools[pool].clone();
+        self.ask(CommandBody::RetirePool { pool, with_reservations, expected_version: None }, key);
     }
 
     fn define(&mut self, pool: usize, limit: u64, crates: bool) {
@@ -258,6 +272,7 @@ impl Player {
             hold_ttl_max_ms: limit.is_multiple_of(3).then_some(400),
             hold_life_max_ms: limit.is_multiple_of(4).then_some(1_000),
             unique_order_ref: limit % 2 == 1,
+            retire_after_ms: (limit == 5).then_some(RETIRE_AFTER_MIN_MS),
         };
         let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..open_pool(amounts(&limits)) };
         self.ask(CommandBody::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
@@ -376,6 +391,7 @@ fn change_kind(body: &mut EventBody) {
         EventBody::LimitsAdjusted(pool) => EventBody::ModeSet(pool),
         EventBody::ModeSet(pool) => EventBody::PoolChanged(pool),
         EventBody::PoolChanged(pool) => EventBody::PoolDefined(pool),
+        EventBody::PoolRetired(retirement) => EventBody::PoolChanged(retirement.pool),
         EventBody::Barrier { nonce } => EventBody::Malformed { detail: nonce.to_string() },
         EventBody::Malformed { .. } | EventBody::CommandsLost { .. } | EventBody::ClockSet { .. } => EventBody::Tick,
         EventBody::EventsLost { detail, .. } => EventBody::Malformed { detail },
@@ -413,7 +429,8 @@ pub fn counters(body: &mut EventBody, f: impl FnOnce(&mut Amounts, &mut Amounts)
         EventBody::PoolDefined(pool)
         | EventBody::LimitsAdjusted(pool)
         | EventBody::ModeSet(pool)
-        | EventBody::PoolChanged(pool) => {
+        | EventBody::PoolChanged(pool)
+        | EventBody::PoolRetired(Retirement { pool, .. }) => {
             f(&mut pool.spec.limits, &mut pool.used);
         }
         EventBody::Rejected(rejection) => {

@@ -101,6 +101,25 @@ fn server_with(answers: impl IntoIterator<Item = String>) -> (String, Receiver<S
 }
 
 #[test]
+fn a_pool_retires_when_its_reservations_may_end_with_it() {
+    let (server, _dir) = served();
+    let url = &server.url;
+    done(url, "reserve van-1 orders=1 crates=4 --key first");
+    let refused = run(&mut call(url, "pools retire van-1 --if-match 1"));
+    assert_says(&refused.err, &["pool_in_use", "pool van-1 has 1 live reservations"]);
+    assert_ne!(refused.code, 0);
+    let retired = json(&done(url, "pools retire van-1 --with-reservations --key last --json"));
+    assert_eq!((&retired["pool"], &retired["live_reservations"]), (&"van-1".into(), &1.into()));
+    let again = json(&done(url, "pools retire van-1 --with-reservations --key last --json"));
+    assert_eq!(again["live_reservations"], 1);
+    let gone = run(&mut call(url, "pools get van-1"));
+    assert_says(&gone.err, &["unknown_pool", "pool van-1 has retired", "can be defined anew from 20"]);
+    let anew = run(call(url, "pools put van-1").arg(POOL));
+    assert_says(&anew.err, &["pool_retired", "can be defined anew from 20"]);
+    assert!(gone.code != 0 && anew.code != 0);
+}
+
+#[test]
 fn a_reservation_is_held_confirmed_amended_and_given_back() {
     let (server, _dir) = served();
     let url = &server.url;

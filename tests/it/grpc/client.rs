@@ -211,6 +211,33 @@ pub mod capacity_client {
                 .insert(GrpcMethod::new("headroom.v1.Capacity", "ChangePool"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends the life of a pool: it, its reservations and their keys are unknown from then on. Role: planner.
+        pub async fn retire_pool(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                ::headroom::api::grpc::v1::RetirePoolRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<::headroom::api::grpc::v1::Pool>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.Capacity/RetirePool",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.Capacity", "RetirePool"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Opens, pauses or closes a pool. Role: planner.
         pub async fn set_mode(
             &mut self,

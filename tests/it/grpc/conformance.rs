@@ -126,7 +126,26 @@ const REQUESTS: &[Row] = &[
     ("GET", "/v1/pools?limit=1", "", "", "", "ok"),
     ("GET", "/v1/pools?limit=1&cursor=full", "", "", "", "ok"),
     ("GET", "/v1/pools?limit=501", "", "", "", "bad_query"),
+    ("PATCH", "/v1/pools/p", "", "", r#"{"retire_after_ms":172800000}"#, "ok"),
+    ("PATCH", "/v1/pools/p", "", "", r#"{"retire_after_ms":null}"#, "ok"),
+    ("PUT", "/v1/pools/q", "", "", r#"{"limits":{"orders":1},"retire_after_ms":172799999}"#, "bad_rule"),
+    ("PUT", "/v1/pools/q", "", "", r#"{"limits":{"orders":1},"retire_after_ms":172800000}"#, "ok"),
+    ("DELETE", "/v1/pools/p", "d-1", "", "", "pool_in_use"),
+    ("DELETE", "/v1/pools/p", "d-1", "", "", "pool_in_use"),
+    ("DELETE", "/v1/pools/q", "d-2", "if-match: \"2\"", "", "stale_version"),
+    ("DELETE", "/v1/pools/q", "d-3", "if-match: \"1\"", "", "ok"),
+    ("DELETE", "/v1/pools/q", "d-3", "if-match: \"1\"", "", "ok"),
+    ("DELETE", "/v1/pools/q", "d-3", "", "", "key_reused"),
+    ("DELETE", "/v1/pools/q", "", "", "", "unknown_pool"),
     ("POST", "/v1/availability", "", "", r#"{"demand":{"orders":1},"limit":5}"#, "ok"),
+    ("DELETE", "/v1/pools/p?with_reservations=true", "", "", "", "ok"),
+    ("GET", "/v1/reservations/{2}", "", "", "", "unknown_reservation"),
+    ("PUT", "/v1/pools/p", "", "if-none-match: *", POOL, "pool_retired"),
+    ("PUT", "/v1/pools/p", "", "if-match: *", POOL, "stale_version"),
+    ("GET", "/v1/pools/p", "", "", "", "unknown_pool"),
+    ("POST", "/v1/reservations", "r-9", "", ONE, "unknown_pool"),
+    ("PUT", "/v1/pools/r", "", "", LONG_AGO, "retires_too_soon"),
+    ("PUT", "/v1/pools/r", "", "if-none-match: *", POOL, "ok"),
     (
         "POST",
         "/v1/availability",
@@ -140,6 +159,8 @@ const REQUESTS: &[Row] = &[
 const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
 const POOL: &str = r#"{"limits":{"orders":10,"crates":300},"areas":["SG-01","Köln"],"labels":{"fleet":"van"},"hold_life_max_ms":3600000,
     "window":{"start":"2030-01-01T10:00:00Z","end":"2030-01-01T12:00:00.5Z","cutoff":"2030-01-01T09:00:00Z"}}"#;
+const LONG_AGO: &str =
+    r#"{"limits":{"orders":1},"window":{"start":"2020-01-01T10:00:00Z","end":"2020-01-01T12:00:00Z"}}"#;
 const BACKWARDS: &str =
     r#"{"limits":{"orders":1},"window":{"start":"2030-01-01T10:00:00Z","end":"2030-01-01T10:00:00Z"}}"#;
 const LATE_CUTOFF: &str = r#"{"limits":{"orders":1},

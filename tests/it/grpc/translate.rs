@@ -135,6 +135,15 @@ async fn pool_call(client: &mut CapacityClient<Channel>, asked: Asked<'_>, metho
         }
         ("PUT", ["pools", id]) => told(client.define_pool(definition(asked, id)).await, pool),
         ("PATCH", ["pools", id]) => told(client.change_pool(pool_change(asked, id)).await, pool),
+        ("DELETE", ["pools", id]) => {
+            let request = v1::RetirePoolRequest {
+                pool: (*id).to_owned(),
+                with_reservations: asked.query("with_reservations") == Some("true"),
+                expected_version: asked.version(),
+                idempotency_key: asked.key(),
+            };
+            told(client.retire_pool(request).await, pool)
+        }
         ("POST", ["pools", id, "mode"]) => {
             let request = v1::SetModeRequest {
                 pool: (*id).to_owned(),
@@ -173,6 +182,7 @@ fn definition(asked: Asked<'_>, id: &str) -> v1::DefinePoolRequest {
         hold_life_max_ms: asked.number("hold_life_max_ms"),
         unique_order_ref: body["unique_order_ref"].as_bool().unwrap_or_default(),
         idempotency_key: asked.key(),
+        retire_after_ms: asked.number("retire_after_ms"),
         expected,
     }
 }
@@ -191,6 +201,8 @@ fn pool_change(asked: Asked<'_>, id: &str) -> v1::ChangePoolRequest {
         body["labels"].as_object().into_iter().flatten().partition(|(_, value)| !value.is_null());
     let ttl = asked.number("hold_ttl_max_ms").map(change::HoldTtlMax::HoldTtlMaxMs);
     let life = asked.number("hold_life_max_ms").map(change::HoldLifeMax::HoldLifeMaxMs);
+    let retire = asked.number("retire_after_ms").map(change::RetireAfter::RetireAfterMs);
+    let clear_retire = || change::RetireAfter::ClearRetireAfter(v1::Clear {});
     let clear_ttl = || change::HoldTtlMax::ClearHoldTtlMax(v1::Clear {});
     let clear_life = || change::HoldLifeMax::ClearHoldLifeMax(v1::Clear {});
     v1::ChangePoolRequest {
@@ -207,6 +219,7 @@ fn pool_change(asked: Asked<'_>, id: &str) -> v1::ChangePoolRequest {
         window_change: window.or_else(|| cleared("window").then_some(change::WindowChange::ClearWindow(v1::Clear {}))),
         hold_ttl_max: ttl.or_else(|| cleared("hold_ttl_max_ms").then(clear_ttl)),
         hold_life_max: life.or_else(|| cleared("hold_life_max_ms").then(clear_life)),
+        retire_after: retire.or_else(|| cleared("retire_after_ms").then(clear_retire)),
     }
 }
 
@@ -329,6 +342,8 @@ fn pool(told: v1::Pool) -> (Value, bool) {
         ("hold_ttl_max_ms", json!(told.hold_ttl_max_ms)),
         ("hold_life_max_ms", json!(told.hold_life_max_ms)),
         ("unique_order_ref", json!(told.unique_order_ref.then_some(true))),
+        ("retire_after_ms", json!(told.retire_after_ms)),
+        ("live_reservations", json!(told.live_reservations)),
         ("version", json!(told.version)),
         ("replaced_version", json!(told.replaced_version)),
         ("proof", proof(told.proof)),
@@ -374,6 +389,8 @@ fn refusal(told: v1::Problem) -> Value {
         ("remaining", json!(told.remaining)),
         ("reservation", json!(told.reservation)),
         ("hold_until", time(told.hold_until)),
+        ("live_reservations", json!(told.live_reservations)),
+        ("retired_until", time(told.retired_until)),
         ("proof", proof(told.proof)),
         ("trace_id", json!(told.trace_id)),
     ])

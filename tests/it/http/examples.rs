@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "confirm",
     "amend",
     "release",
+    "retire_pool",
     "livez",
     "readyz",
     "startupz",

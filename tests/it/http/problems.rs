@@ -168,6 +168,19 @@ const FINAL: &[Row] = &[
         &["pool ending", "T"],
     ),
     ("dimension_in_use", "PUT", "/v1/pools/p", KEY, r#"{"limits":{"crates":1}}"#, &["1 orders", "pool p"]),
+    ("pool_in_use", "DELETE", "/v1/pools/p", KEY, "", &["1 live reservations", "pool p"]),
+    ("unknown_field", "DELETE", "/v1/pools/p", &[], r#"{"with_reservations":true}"#, &["with_reservations"]),
+    ("pool_retired", "PUT", "/v1/pools/gone", KEY, r#"{"limits":{"orders":1}}"#, &["pool gone has retired", "T"]),
+    ("unknown_pool", "GET", "/v1/pools/gone", &[], "", &["pool gone has retired", "T"]),
+    ("unknown_pool", "DELETE", "/v1/pools/gone", KEY, "", &["pool gone has retired", "T"]),
+    (
+        "retires_too_soon",
+        "PUT",
+        "/v1/pools/old",
+        KEY,
+        r#"{"limits":{"orders":1},"window":{"start":"2000-01-01T00:00:00Z","end":"2000-01-01T02:00:00Z"}}"#,
+        &["pool old", "2 days", "T"],
+    ),
     ("already_released", "POST", "/v1/reservations/RELEASED/confirm", &[], "", &["reservation hr_", "released"]),
     ("not_a_hold", "POST", "/v1/reservations/FULL/confirm-twice", &[], "", &["reservation hr_", "confirmed"]),
     ("hold_expired", "POST", "/v1/reservations/EXPIRED/confirm", &[], "", &["reservation hr_", "T"]),
@@ -209,13 +222,17 @@ fn every_code_is_shown_here() {
 
 /// Pools in every state, and reservations in every state; answers the ids of those.
 fn filled(server: &Server, c: &mut Client) -> [String; 3] {
-    let past = r#"{"limits":{"orders":1},"window":{"start":"2000-01-01T00:00:00Z","end":"2000-01-01T02:00:00Z"}}"#;
+    let ended = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let past =
+        &*format!(r#"{{"limits":{{"orders":1}},"window":{{"start":"2000-01-01T00:00:00Z","end":"{ended:.0}"}}}}"#);
     let one = |mode: &str| format!(r#"{{"limits":{{"orders":1}},"mode":"{mode}"}}"#);
     let two = r#"{"limits":{"orders":2,"crates":9}}"#;
     for (pool, body) in [("p", two), ("past", past), ("closed", &one("closed")), ("paused", &one("paused"))] {
         assert_eq!(c.send("PUT", &format!("/v1/pools/{pool}"), &[], body).status, 201, "{pool}");
     }
     server.pool("other", 2);
+    server.pool("gone", 1);
+    assert_eq!(c.send("DELETE", "/v1/pools/gone", &[], "").status, 200);
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let ending =
         format!(r#"{{"limits":{{"orders":1}},"window":{{"start":"2000-01-01T00:00:00Z","end":"{soon:.0}"}}}}"#);

@@ -32,7 +32,7 @@ fn all_at_once(callers: &mut [Client], asked: &[Vec<u8>]) -> BTreeMap<String, us
     for caller in callers {
         let reply = caller.read().unwrap();
         let json = reply.json();
-        let said = json["code"].as_str().or(json["status"].as_str()).unwrap();
+        let said = json["code"].as_str().or(json["status"].as_str()).or(json["mode"].as_str()).unwrap();
         *tally.entry(format!("{} {said}", reply.status)).or_default() += 1;
     }
     tally
@@ -56,5 +56,27 @@ fn a_hundred_callers_get_exactly_the_units_there_are() {
         assert_eq!(all_at_once(&mut callers, &asked), expected, "round {n}");
         let read = server.client().get(&format!("/v1/pools/{pool}")).json();
         assert_eq!((&read["used"], &read["over_committed"]), (&read["limits"], &false.into()), "round {n}");
+    }
+}
+
+/// A pool that retires unless it has reservations, and callers who want one.
+#[test]
+fn a_pool_retires_or_somebody_has_a_unit_of_it_and_never_both() {
+    let server = Server::alone();
+    let mut callers: Vec<Client> = (0..AMENDERS).map(|_| server.client()).collect();
+    for n in 0..knob("HEADROOM_RACE_ROUNDS", 10) {
+        let pool = format!("p{n}");
+        server.pool(&pool, AMENDERS as u64);
+        let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}}}}"#);
+        let patience = ["Request-Timeout-Ms: 5000"];
+        let reserve = request("POST", "/v1/reservations", &patience, body.as_bytes());
+        let retire = request("DELETE", &format!("/v1/pools/{pool}"), &patience, b"");
+        let at = usize::try_from(n).unwrap() % 4;
+        let asked: Vec<_> = (0..AMENDERS).map(|of| if of == at { retire.clone() } else { reserve.clone() }).collect();
+        let tally = all_at_once(&mut callers, &asked);
+        let all = AMENDERS - 1;
+        let kept = BTreeMap::from([("201 confirmed".to_owned(), all), ("409 pool_in_use".to_owned(), 1)]);
+        let gone = BTreeMap::from([("200 open".to_owned(), 1), ("404 unknown_pool".to_owned(), all)]);
+        assert!(tally == kept || tally == gone, "round {n}: {tally:?}");
     }
 }

@@ -14,7 +14,9 @@ use serde_json::Value;
 
 /// A call that a server with the pool `p` does, if its caller may.
 fn call(path: &str, operation: Operation, reservation: &str) -> (String, &'static str) {
-    let path = path.replace("{pool}", "p").replace("{reservation}", reservation);
+    // Others go on with the pool that is there.
+    let pool = if operation == Operation::RetirePool { "gone" } else { "p" };
+    let path = path.replace("{pool}", pool).replace("{reservation}", reservation);
     // From after its end, because events are no text.
     let path = path.replace("log/{partition}", "log/0?from=1000").replace("{partition}", "0");
     let path = path.replace("{*file}", "index.html");
@@ -39,8 +41,10 @@ fn send(guarded: &Guarded, caller: Caller, method: &str, path: &str, body: &str)
 }
 
 fn pool(guarded: &Guarded) {
-    let made = send(guarded, Caller::With(Role::Planner), "PUT", "/v1/pools/p", r#"{"limits":{"orders":1000}}"#);
-    assert_eq!(made.status, 201, "{made:?}");
+    for path in ["/v1/pools/p", "/v1/pools/gone"] {
+        let made = send(guarded, Caller::With(Role::Planner), "PUT", path, r#"{"limits":{"orders":1000}}"#);
+        assert_eq!(made.status, 201, "{made:?}");
+    }
 }
 
 /// The id of a new hold.

@@ -12,11 +12,12 @@ use crate::brokered::service::Log;
 use crate::server::Server;
 use crate::wait::{soon, until};
 use crate::world::ManualClock;
-use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
+use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros, Retirement};
 use headroom::log::kafka::{Kafka, Stream};
 use headroom::log::{ClusterLog, CommandProducer, EventStream, NewCommand, Streamed};
 use headroom::replica::PartitionHandle;
 use headroom::wire;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +152,8 @@ impl Depth for Commands<'_> {
         stage.at(Micros(scenario.turns.first().map_or(0, |turn| turn.at.0 - 1)));
         let mut events = Events::from(stage);
         let mut transcript = Transcript::default();
+        let asked = scenario.turns.iter().flat_map(|turn| &turn.steps);
+        let pools: BTreeSet<_> = asked.filter_map(|step| step.command.body.pool()).collect();
         for turn in &scenario.turns {
             let (_, next_input) = stage.position();
             stage.clock.set(turn.at);
@@ -165,8 +168,12 @@ impl Depth for Commands<'_> {
             stage.decided(decided);
             stage.owner.wait_for_timers(turn.at);
             let events = events.until(stage.position().0);
-            // Time passes in weeks, so that the owner writes Ticks.
-            let is_told = |recorded: &&ChainedEvent| !matches!(recorded.event.body, EventBody::Tick);
+            // Time passes in weeks, so that the owner writes Ticks, and pools of earlier scenarios retire.
+            let is_told = |recorded: &&ChainedEvent| match &recorded.event.body {
+                EventBody::Tick => false,
+                EventBody::PoolRetired(Retirement { pool, .. }) => pools.contains(&pool.id),
+                _ => true,
+            };
             let (timers, answers): (Vec<_>, Vec<_>) =
                 events.iter().filter(is_told).partition(|recorded| recorded.event.cause.is_none());
             let seen = |recorded: &ChainedEvent| seen_body(&recorded.event.body);

@@ -71,7 +71,7 @@ impl Server {
     /// Holds that are due expire by themselves; nobody is told.
     pub fn wait_for_timers(&self, now: Micros) {
         for handle in self.gateway.replica().partitions() {
-            until("due holds expire", || handle.read(|state| state.next_due()).is_none_or(|due| due > now));
+            until("due holds expire", || handle.read(|state| state.next_due(now)).is_none_or(|due| due > now));
         }
     }
 }

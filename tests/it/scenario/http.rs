@@ -33,7 +33,7 @@ impl Depth for HttpDepth {
 pub(super) fn shows(kind: &str, field: &str) -> bool {
     let is_counter = field.starts_with("limits.") || field.starts_with("used.");
     match kind.rsplit(' ').nth(1).unwrap_or(kind) {
-        "rejected" => is_counter || ["dimension", "until", "existing"].contains(&field),
+        "rejected" => is_counter || ["dimension", "until", "existing", "live", "retired_until"].contains(&field),
         _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
         _ => field != "cause",
     }
@@ -108,6 +108,10 @@ impl HttpCaller<'_> {
                 let body = json!({ "mode": mode_text(*mode) });
                 ("POST", format!("/v1/pools/{pool}/mode"), of_pool(expected_version), Some(body))
             }
+            CommandBody::RetirePool { pool, with_reservations, expected_version } => {
+                let query = if *with_reservations { "?with_reservations=true" } else { "" };
+                ("DELETE", format!("/v1/pools/{pool}{query}"), of_pool(expected_version), None)
+            }
             CommandBody::Reserve { pool, demand, hold_ttl_ms, order_ref, .. } => {
                 let mut body = json!({ "pool": pool.as_str(), "demand": units(demand) });
                 if let Some(ttl) = hold_ttl_ms {
@@ -171,6 +175,7 @@ fn kind_of(body: &CommandBody, answer: &Value) -> &'static str {
         CommandBody::AdjustLimits { .. } => "adjusted",
         CommandBody::SetMode { .. } => "mode_set",
         CommandBody::ChangePool { .. } => "changed",
+        CommandBody::RetirePool { .. } => "retired",
         CommandBody::Reserve { .. } => "accepted",
         CommandBody::Confirm { .. } => "confirmed",
         CommandBody::Extend { .. } => "extended",
@@ -205,10 +210,13 @@ fn flat(answer: &Value) -> Fields {
     }
     let time = |value: &Value| value.as_str().map(|text| clock(instant(text)));
     put("until", &json!(time(&answer["hold_until"])));
+    put("retired_until", &json!(time(&answer["retired_until"])));
     if answer["code"] == "order_has_reservation" {
         put("existing", &answer["reservation"]);
     }
-    for (name, field) in [("hold_ttl_max_ms", "ttl_max"), ("hold_life_max_ms", "life_max")] {
+    put("live", &answer["live_reservations"]);
+    let rules = [("hold_ttl_max_ms", "ttl_max"), ("hold_life_max_ms", "life_max"), ("retire_after_ms", "retire_after")];
+    for (name, field) in rules {
         put(field, &json!(answer[name].as_u64().map(|ms| format!("{ms}ms"))));
     }
     put("unique", &json!(answer["unique_order_ref"].as_bool().filter(|is| *is).map(|_| "yes")));
@@ -280,7 +288,11 @@ fn change_body(change: &PoolChange) -> Value {
         put("mode", json!(mode_text(mode)));
     }
     let rules = change.rules;
-    for (name, edit) in [("hold_ttl_max_ms", rules.hold_ttl_max_ms), ("hold_life_max_ms", rules.hold_life_max_ms)] {
+    for (name, edit) in [
+        ("hold_ttl_max_ms", rules.hold_ttl_max_ms),
+        ("hold_life_max_ms", rules.hold_life_max_ms),
+        ("retire_after_ms", rules.retire_after_ms),
+    ] {
         if edit != Edit::Keep {
             put(name, json!(edit.of(None)));
         }
@@ -300,6 +312,7 @@ fn spec_body(spec: &PoolSpec) -> Value {
         "hold_ttl_max_ms": spec.rules.hold_ttl_max_ms,
         "hold_life_max_ms": spec.rules.hold_life_max_ms,
         "unique_order_ref": spec.rules.unique_order_ref,
+        "retire_after_ms": spec.rules.retire_after_ms,
     });
     if let Some(window) = spec.window {
         body["window"] = json!({ "start": rfc3339(window.start), "end": rfc3339(window.end) });

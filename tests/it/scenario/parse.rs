@@ -16,8 +16,25 @@ use words::{duration, edited_ms, mode, name, names, number, wrong, yes};
 
 /// What a command's line may say beside amounts.
 const OPTIONS: &[&str] = &[
-    "as", "areas", "attempt", "called", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "life_max",
-    "mode", "ref", "ttl_max", "unique", "window",
+    "as",
+    "areas",
+    "attempt",
+    "called",
+    "cutoff",
+    "deadline",
+    "expect",
+    "hold",
+    "id",
+    "key",
+    "labels",
+    "life_max",
+    "mode",
+    "ref",
+    "retire_after",
+    "ttl_max",
+    "unique",
+    "window",
+    "with",
 ];
 /// What an expectation may name beside amounts.
 const FIELDS: &[&str] = &[
@@ -28,10 +45,13 @@ const FIELDS: &[&str] = &[
     "existing",
     "labels",
     "life_max",
+    "live",
     "mode",
     "over_committed",
     "pool",
     "ref",
+    "retire_after",
+    "retired_until",
     "status",
     "ttl_max",
     "unique",
@@ -253,6 +273,13 @@ impl Parser {
             self.turn().timers.push(expected);
             return Ok(());
         }
+        if let Some(timer) = line.strip_prefix("retired ") {
+            let (pool, fields) = timer.split_once(' ').unwrap_or((timer, ""));
+            let mut expected = self.expectation(&format!("retired {fields}"))?;
+            expected.fields.insert("pool".to_owned(), self.pool_id(pool)?.to_string());
+            self.turn().timers.push(expected);
+            return Ok(());
+        }
         let (text, expected) = line.split_once("->").unwrap_or((line, ""));
         let (command, is_special) = self.command(text)?;
         let expected = match (expected.trim(), self.section) {
@@ -285,12 +312,14 @@ impl Parser {
         let mut fields = Fields::new();
         for (field, value) in &words.options {
             let value = match *field {
-                "until" | "cutoff" if *value != "none" => clock(self.instant(value)?),
+                "until" | "retired_until" | "cutoff" if *value != "none" => clock(self.instant(value)?),
                 "window" if *value != "none" => {
                     let (start, end) = self.span(value)?;
                     format!("{}-{}", clock(start), clock(end))
                 }
-                "ttl_max" | "life_max" if *value != "none" => format!("{}ms", duration(value)? / 1_000),
+                "ttl_max" | "life_max" | "retire_after" if *value != "none" => {
+                    format!("{}ms", duration(value)? / 1_000)
+                }
                 "existing" if *value != "none" => self.reference(value)?.to_string(),
                 "pool" if *value != "none" => self.pool_id(value)?.to_string(),
                 _ => (*value).to_owned(),
@@ -322,7 +351,7 @@ impl Parser {
             return Ok((command.clone(), true));
         }
         let body = match verb {
-            "pool" | "change" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => {
+            "pool" | "change" | "limits" | "adjust" | "mode" | "retire" | "reserve" | "abandon" => {
                 self.pool_ask(verb, subject, &words)?
             }
             "confirm" => CommandBody::Confirm { reservation: self.reference(subject)? },
@@ -376,6 +405,14 @@ impl Parser {
             "mode" => {
                 let mode = mode(words.bare.get(1).ok_or("does not say which mode")?)?;
                 CommandBody::SetMode { pool, mode, expected_version }
+            }
+            "retire" => {
+                let with_reservations = match words.options.get("with") {
+                    None => false,
+                    Some(&"reservations") => true,
+                    Some(other) => return Err(wrong(other, "is not `reservations`")),
+                };
+                CommandBody::RetirePool { pool, with_reservations, expected_version }
             }
             "reserve" => CommandBody::Reserve {
                 reservation: self.own_id(&pool, words)?,
@@ -449,6 +486,7 @@ impl Parser {
                 hold_ttl_max_ms: words.parse("ttl_max", edited_ms)?.unwrap_or_default(),
                 hold_life_max_ms: words.parse("life_max", edited_ms)?.unwrap_or_default(),
                 unique_order_ref: words.parse("unique", yes)?,
+                retire_after_ms: words.parse("retire_after", edited_ms)?.unwrap_or_default(),
             },
         })
     }
@@ -473,6 +511,7 @@ impl Parser {
                 hold_ttl_max_ms: words.parse("ttl_max", duration)?.map(|us| us / 1_000),
                 hold_life_max_ms: words.parse("life_max", duration)?.map(|us| us / 1_000),
                 unique_order_ref: words.parse("unique", yes)?.unwrap_or_default(),
+                retire_after_ms: words.parse("retire_after", duration)?.map(|us| us / 1_000),
             },
         })
     }

@@ -2,7 +2,8 @@
 
 use super::{Fields, Seen};
 use headroom::domain::{
-    Amounts, Entry, EventBody, Micros, Mode, Pool, Rejection, ReleaseCause, Reservation, Status, Window,
+    Amounts, Entry, EventBody, Micros, Mode, Pool, Rejection, ReleaseCause, Reservation, RetireCause, Retirement,
+    Status, Window,
 };
 
 /// Midnight of 2026-11-21, UTC: the day on which every scenario plays.
@@ -23,6 +24,7 @@ pub fn seen_body(body: &EventBody) -> Seen {
         EventBody::LimitsAdjusted(_) => "adjusted".to_owned(),
         EventBody::ModeSet(_) => "mode_set".to_owned(),
         EventBody::PoolChanged(_) => "changed".to_owned(),
+        EventBody::PoolRetired(_) => "retired".to_owned(),
         EventBody::Accepted(_) => "accepted".to_owned(),
         EventBody::Confirmed(_) => "confirmed".to_owned(),
         EventBody::Extended(_) => "extended".to_owned(),
@@ -52,6 +54,10 @@ pub fn seen_body(body: &EventBody) -> Seen {
     if let Some(rejection) = body.rejection() {
         rejection_fields(&mut fields, rejection);
     }
+    if let Some(Retirement { live, cause, .. }) = retirement_of(body) {
+        put(&mut fields, "live", live);
+        put(&mut fields, "cause", if *cause == RetireCause::Caller { "caller" } else { "window" });
+    }
     if let EventBody::Released(_, cause) = body {
         put(&mut fields, "cause", if *cause == ReleaseCause::Caller { "caller" } else { "abandoned" });
     }
@@ -59,6 +65,14 @@ pub fn seen_body(body: &EventBody) -> Seen {
         put(&mut fields, "reservation", id);
     }
     Seen { kind, fields }
+}
+
+fn retirement_of(body: &EventBody) -> Option<&Retirement> {
+    match body {
+        EventBody::PoolRetired(retirement) => Some(retirement),
+        EventBody::Repeated(original, _) => retirement_of(original),
+        _ => None,
+    }
 }
 
 /// A pool as it is, or that there is none.
@@ -127,7 +141,11 @@ fn pool_fields(fields: &mut Fields, pool: &Pool) {
     amounts(fields, "limits", &pool.spec.limits);
     amounts(fields, "used", &pool.used);
     let rules = pool.spec.rules;
-    for (field, ms) in [("ttl_max", rules.hold_ttl_max_ms), ("life_max", rules.hold_life_max_ms)] {
+    for (field, ms) in [
+        ("ttl_max", rules.hold_ttl_max_ms),
+        ("life_max", rules.hold_life_max_ms),
+        ("retire_after", rules.retire_after_ms),
+    ] {
         if let Some(ms) = ms {
             put(fields, field, format!("{ms}ms"));
         }
@@ -157,6 +175,12 @@ fn rejection_fields(fields: &mut Fields, rejection: &Rejection) {
     amounts(fields, "used", rejection.used.as_ref().unwrap_or(&none));
     if let Some(until) = rejection.hold_until {
         put(fields, "until", clock(until));
+    }
+    if let Some(until) = rejection.retired_until {
+        put(fields, "retired_until", clock(until));
+    }
+    if let Some(live) = rejection.live {
+        put(fields, "live", live);
     }
     if let Some(id) = rejection.existing_reservation {
         put(fields, "existing", id);

@@ -57,6 +57,9 @@ impl ServiceCaller<'_> {
             CommandBody::ChangePool { pool, change, expected_version } => {
                 service.change_pool(pool, change, expected_version, context).await
             }
+            CommandBody::RetirePool { pool, with_reservations, expected_version } => {
+                service.retire_pool(pool, with_reservations, expected_version, context).await
+            }
             CommandBody::SetMode { pool, mode, expected_version } => {
                 service.set_mode(pool, mode, expected_version, context).await
             }

@@ -129,6 +129,10 @@ pub fn readyz() -> Example {
     livez()
 }
 
+pub fn retire_pool() -> Example {
+    Example::of([], with(pool(15, 3), [("live_reservations", json!(0)), ("proof", proof(9))]))
+}
+
 pub fn startupz() -> Example {
     health(json!({
         "status": "unavailable", "closing": false, "partitions": {},

@@ -25,6 +25,10 @@ fn known(name: &str, operation: &str) -> Parameter {
             let flag = ObjectBuilder::new().schema_type(Type::Boolean);
             (Query, flag.into(), "Whether to wait for everything that was committed before this call".to_owned())
         }
+        "with_reservations" => {
+            let flag = ObjectBuilder::new().schema_type(Type::Boolean);
+            (Query, flag.into(), "Whether live reservations end with the pool; without it they keep it".to_owned())
+        }
         "limit" => (Query, to("PageLimit"), "At most so many pools".to_owned()),
         "cursor" => (Query, to("PoolId"), "`next` of the page before".to_owned()),
         "Idempotency-Key" => {

@@ -42,7 +42,7 @@ pub fn mode(text: &str) -> Parsed<Mode> {
     }
 }
 
-/// `250ms`, `60s`, `24h`…, in microseconds.
+/// `250ms`, `60s`, `24h`, `7d`…, in microseconds.
 pub fn duration(text: &str) -> Parsed<u64> {
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| wrong(text, "has no unit"))?;
     let (count, unit) = text.split_at(at);
@@ -52,6 +52,7 @@ pub fn duration(text: &str) -> Parsed<u64> {
         "s" => 1_000_000,
         "m" => 60_000_000,
         "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
         _ => return Err(wrong(text, "has no unit that is known")),
     };
     number(count)?.checked_mul(micros).ok_or_else(|| wrong(text, "is too long"))

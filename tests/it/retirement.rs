@@ -1,0 +1,280 @@
+//! A pool retires in one step, however many reservations it has, and what lies in memory of it is swept a little with each
+//! event.
+
+use crate::fixtures::{command, define, open_pool, orders, pool_id, reserve_as};
+use headroom::domain::route::pool_hash;
+use headroom::domain::*;
+use headroom::limits::{DEDUP_WINDOW_MS, RETIRE_AFTER_DEFAULT_MS};
+use headroom::log::{CommitOutcome, StoredCommand};
+use headroom::owner::Partition;
+use headroom::replica::checkpoint::Restoring;
+use headroom::replica::state::{STEADY_MS, SWEPT_PER_EVENT_MAX};
+use headroom::replica::{PartitionState, Position};
+use headroom::store::Row;
+use headroom::wire;
+
+const NOW: Micros = Micros(1_000_000_000_000);
+const LOG_ID: u128 = 7;
+
+/// An owner without a log.
+struct Owned {
+    owner: Partition,
+    state: PartitionState,
+    inputs: u64,
+}
+
+impl Owned {
+    /// A partition with two pools and what was asked of them.
+    fn with(asked: impl IntoIterator<Item = CommandBody>) -> Owned {
+        let state = PartitionState::new(0);
+        let mut owned = Owned { owner: Partition::claim(&state, 1), state, inputs: 0 };
+        owned.turn([define(&pool_id("large"), orders(1_000_000))], NOW);
+        owned.turn([define(&pool_id("other"), orders(1_000_000))], NOW);
+        let bodies: Vec<_> = asked.into_iter().collect();
+        bodies.chunks(4_000).for_each(|bodies| owned.turn(bodies.iter().cloned(), NOW));
+        owned
+    }
+
+    fn turn(&mut self, bodies: impl IntoIterator<Item = CommandBody>, now: Micros) {
+        let first = self.inputs;
+        let command = |(body, number)| Command { deadline: now.plus_ms(5_000), ..command(number, body) };
+        let records: Vec<_> = bodies
+            .into_iter()
+            .zip(first..)
+            .map(|(body, offset)| {
+                let bytes = wire::command::encode(&command((body, offset)));
+                StoredCommand { offset, skipped: 0, bytes, trace: None }
+            })
+            .collect();
+        self.inputs += records.len() as u64;
+        let staged = self.owner.decide(&self.state, records, now);
+        let refused = staged.decided().iter().find_map(|decided| decided.event.body.rejection());
+        assert_eq!(refused, None);
+        self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();
+    }
+
+    /// The state that a checkpoint of now comes to.
+    fn restored(&mut self) -> PartitionState {
+        self.state.mark_all_dirty();
+        let checkpoint = self.state.draft_checkpoint(LOG_ID).encode();
+        let mut restoring = Restoring::new(0, LOG_ID);
+        for Row { key, value } in &checkpoint.rows {
+            value.iter().for_each(|value| restoring.row(key, value));
+        }
+        restoring.finish(&checkpoint.mark).unwrap()
+    }
+
+    /// A turn that only says that there is an owner.
+    fn tick(&mut self, now: Micros) {
+        let staged = self.owner.tick(&self.state, now);
+        self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();
+    }
+
+    /// How many rows hold all of the state.
+    fn rows(&mut self) -> usize {
+        self.state.mark_all_dirty();
+        self.state.draft_checkpoint(LOG_ID).encode().rows.len()
+    }
+}
+
+fn retirement() -> CommandBody {
+    CommandBody::RetirePool { pool: pool_id("large"), with_reservations: true, expected_version: None }
+}
+
+fn plain(pool: &str, n: u32) -> CommandBody {
+    reserve_as(&pool_id(pool), id(pool, n), 1)
+}
+
+/// A hold for an order of its own.
+fn order(pool: &str, n: u32) -> CommandBody {
+    let CommandBody::Reserve { pool, reservation, demand, .. } = plain(pool, n) else { panic!() };
+    let order_ref = Name::new(&format!("order-{n}")).ok();
+    CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: Some(3_600_000), order_ref }
+}
+
+fn id(pool: &str, n: u32) -> ReservationId {
+    let hash = blake3::hash(&n.to_le_bytes());
+    ReservationId::new(pool_hash(&pool_id(pool)), *hash.as_bytes().first_chunk().unwrap())
+}
+
+/// Operations are counted in entries of memory that a turn adds, changes or takes out.
+#[test]
+fn no_turn_is_longer_than_twice_a_usual_one_when_a_large_pool_retires() {
+    const COMMANDS: u32 = 64;
+    let large = (0..200_000).map(|n| order("large", n));
+    let mut owned = Owned::with(large);
+    let mut turns = 0;
+    let mut operations = |owned: &mut Owned, extra: Option<CommandBody>| {
+        let bodies = (turns * COMMANDS..(turns + 1) * COMMANDS).map(|n| order("other", n));
+        turns += 1;
+        let before = owned.state.entry_count();
+        owned.turn(bodies.chain(extra), NOW);
+        // Each adds the reservation, its hold and its order, and keeps the id of the command; and it changes its pool.
+        let added = 3 * COMMANDS as usize;
+        let taken_out = (before + added).checked_sub(owned.state.entry_count()).unwrap();
+        (added + 2 * COMMANDS as usize + taken_out, taken_out)
+    };
+    let (usual, _) = operations(&mut owned, None);
+    let (retiring, _) = operations(&mut owned, Some(retirement()));
+    assert!(retiring <= 2 * usual, "{retiring} operations in the turn that retires the pool, usually {usual}");
+    for _ in 0..100 {
+        let (sweeping, taken_out) = operations(&mut owned, None);
+        assert!(taken_out > 0 && sweeping <= 2 * usual, "{sweeping} operations in a turn, usually {usual}");
+    }
+}
+
+#[test]
+fn what_a_retired_pool_leaves_in_memory_is_swept_and_nothing_shows_how_far() {
+    let mut owned = Owned::with((0..1_000).map(|n| plain("large", n)));
+    let used = owned.state.memory_used(NOW);
+    owned.turn([retirement()], NOW);
+    let (seen, free) = (owned.state.digest(), owned.state.memory_used(NOW));
+    assert!(owned.state.live_count() == 0 && free < used / 100, "{free} of {used} bytes");
+    assert!((0..1_000).all(|n| owned.state.reservation(&id("large", n)).is_none()));
+    let lies = |owned: &Owned| (0..1_000).filter(|n| owned.state.entry(&id("large", *n)).is_some()).count();
+    assert!(lies(&owned) > 900, "it was swept in one step");
+    let mut left = lies(&owned);
+    while left > 0 {
+        owned.tick(NOW);
+        assert_eq!((owned.state.digest(), owned.state.memory_used(NOW)), (seen, free));
+        let now_left = lies(&owned);
+        assert!(now_left < left && now_left + SWEPT_PER_EVENT_MAX >= left, "{now_left} after {left}");
+        left = now_left;
+    }
+}
+
+/// A definition with a window that ended so long ago that the pool may retire is only in logs of older versions.
+fn defined_before(owned: &mut Owned, end: Micros) {
+    let window = Some(Window { start: Micros(0), end, cutoff: None });
+    let (id, spec) = (pool_id("slot"), PoolSpec { window, ..open_pool(orders(9)) });
+    let used = orders(9).map(|_, _| 0);
+    let Position { next_seq: seq, chain: prev, epoch, decided_at, .. } = *owned.state.position();
+    let body = EventBody::PoolDefined(Pool { id, spec, used, version: 1 });
+    let event = Event { partition: 0, seq, epoch, prev, decided_at, cause: None, body };
+    let (_, digest) = wire::event::encode(&event);
+    owned.state.fold(&ChainedEvent { version: 4, ..ChainedEvent::new(event, digest) }).unwrap();
+}
+
+#[test]
+fn a_pool_retires_by_itself_when_its_time_has_come() {
+    let mut owned = Owned::with([]);
+    let slot = pool_id("slot");
+    let window = Some(Window { start: Micros(0), end: NOW.plus_ms(60_000), cutoff: None });
+    let spec = PoolSpec { window, ..open_pool(orders(9)) };
+    owned.turn([CommandBody::DefinePool { pool: slot.clone(), spec, expected_version: None }], NOW);
+    owned.turn([plain("slot", 1)], NOW);
+    let due = NOW.plus_ms(60_000 + RETIRE_AFTER_DEFAULT_MS);
+    owned.tick(due.set_back(STEADY_MS * 1_000));
+    assert_eq!(owned.state.next_due(NOW), Some(due));
+    owned.turn([], due.set_back(1));
+    assert!(owned.state.pools().get(&slot).is_some());
+    owned.turn([], due);
+    assert_eq!((owned.state.pools().get(&slot), owned.state.live_count()), (None, 0));
+    assert_eq!(owned.state.next_due(due), None);
+}
+
+/// What has retired cannot be brought back, so a clock that runs ahead must not be what retires it.
+#[test]
+fn while_the_time_has_just_jumped_no_pool_retires_by_itself() {
+    let mut owned = Owned::with([]);
+    let slot = pool_id("slot");
+    defined_before(&mut owned, NOW.plus_ms(60_000));
+    let ahead = NOW.plus_ms(400 * DEDUP_WINDOW_MS);
+    assert!(owned.state.next_due(ahead).unwrap() <= ahead);
+    owned.turn([], ahead);
+    let steady = ahead.plus_ms(STEADY_MS);
+    assert_eq!((owned.state.next_due(ahead), owned.state.position().decided_at), (Some(steady), ahead));
+    owned.turn([], steady.set_back(1));
+    assert!(owned.state.pools().get(&slot).is_some());
+    // The clock is set back in time, and the pool lives on until its own time.
+    let staged = owned.owner.set_clock(&owned.state, steady.set_back(1), NOW, "it ran ahead");
+    owned.owner.conclude(&mut owned.state, staged, CommitOutcome::Ok).unwrap();
+    owned.turn([], NOW.plus_ms(STEADY_MS));
+    assert!(owned.state.pools().get(&slot).is_some());
+    // A jump that nobody takes back is the time.
+    owned.turn([], ahead);
+    owned.turn([], steady);
+    assert!(owned.state.pools().get(&slot).is_none());
+}
+
+/// The next life may begin before all of the last one has left memory.
+#[test]
+fn what_is_not_swept_yet_has_no_part_in_the_next_life() {
+    let mut owned = Owned::with((0..1_000).map(|n| order("large", n)));
+    owned.turn([retirement()], NOW);
+    let later = NOW.plus_ms(DEDUP_WINDOW_MS);
+    owned.turn([define(&pool_id("large"), orders(3)), order("large", 999), order("large", 7)], later);
+    assert!(owned.state.entry(&id("large", 500)).is_some(), "all of it was swept");
+    let seen = |state: &PartitionState| {
+        let pool = state.pools().get(&pool_id("large")).unwrap();
+        let orders = ["order-7", "order-8"].map(|order| state.of_order(&pool_id("large"), order, |_| true));
+        (
+            pool.used.clone(),
+            state.live_count(),
+            state.living(&pool_id("large")),
+            orders,
+            state.due(later, 9),
+            state.digest(),
+        )
+    };
+    let now = seen(&owned.state);
+    assert_eq!((&now.0, now.1, &now.3, &now.4), (&orders(2), 2, &[Some(id("large", 7)), None], &Vec::new()));
+    assert_eq!(seen(&owned.restored()), now);
+    while owned.state.entry(&id("large", 500)).is_some() {
+        owned.tick(later);
+    }
+    assert_eq!((seen(&owned.state).0, owned.state.live_count()), (orders(2), 2));
+    // A second end, a second gap, and a third life.
+    owned.turn([retirement()], later);
+    assert_eq!(
+        (owned.state.live_count(), owned.state.memory_used(later)),
+        (0, Owned::with([]).state.memory_used(later))
+    );
+    assert_eq!(owned.restored().digest(), owned.state.digest());
+    let third = later.plus_ms(DEDUP_WINDOW_MS);
+    owned.turn([define(&pool_id("large"), orders(3)), order("large", 7)], third);
+    assert_eq!(owned.state.living(&pool_id("large")), Living { live: 1, held: 1 });
+    assert_eq!(owned.restored().digest(), owned.state.digest());
+}
+
+/// The place of an id that has retired is its own: it is free for it, and for others when its time is over.
+#[test]
+fn an_id_that_has_retired_takes_one_place_until_it_is_free() {
+    let mut owned = Owned::with([]);
+    let places = |owned: &Owned, now| owned.state.pool_count(now);
+    let later = NOW.plus_ms(DEDUP_WINDOW_MS);
+    assert_eq!(places(&owned, NOW), 2);
+    owned.turn([retirement()], NOW);
+    assert_eq!((places(&owned, NOW), places(&owned, later)), (2, 1));
+    owned.turn([define(&pool_id("large"), orders(1))], later);
+    assert_eq!((places(&owned, later), owned.state.retired().iter().count()), (2, 0));
+}
+
+/// A year of pools that come and go leaves nothing behind.
+#[test]
+fn memory_is_flat_while_pools_come_and_go() {
+    let mut owned = Owned::with([]);
+    let mut rows = Vec::new();
+    for day in 0..40u64 {
+        let now = NOW.plus_ms(day * DEDUP_WINDOW_MS);
+        for slot in 0..5 {
+            let pool = pool_id(&format!("day-{day}-{slot}"));
+            owned.turn([define(&pool, orders(100))], now);
+            let taken = (0..50).map(|n| reserve_as(&pool, id(pool.as_str(), n), 1));
+            owned.turn(taken, now);
+            if day >= 7 {
+                let pool = pool_id(&format!("day-{}-{slot}", day - 7));
+                owned.turn([CommandBody::RetirePool { pool, with_reservations: true, expected_version: None }], now);
+            }
+        }
+        rows.push((
+            owned.state.pools().count(),
+            owned.state.pool_count(now),
+            owned.state.memory_used(now),
+            owned.rows(),
+        ));
+    }
+    let (middle, last) = (rows[20], rows[39]);
+    assert_eq!((middle.0, middle.1, middle.2), (last.0, last.1, last.2), "{rows:?}");
+    assert!(last.3 * 100 <= middle.3 * 105, "rows of a checkpoint: {} after 20 days, {} after 39", middle.3, last.3);
+}
