@@ -15,12 +15,17 @@ mod shared;
 pub mod traffic;
 
 use crate::process::{Running, Served, foreign_agent, headroom, run};
+use crate::server::Server;
 use crate::wait::until;
+use crate::world::ManualClock;
+use headroom::domain::Micros;
+use headroom::limits::DEDUP_WINDOW_MS;
 use postgres::Database;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use traffic::Traffic;
 
 /// Names the log of a command, if it reads one.
@@ -78,7 +83,15 @@ pub fn assert_rows(database: &Database, cat: &mut Command) {
             pools.insert(text(event, "pool"), (event["limits"].clone(), event["used"].clone()));
         }
         if !event["status"].is_null() {
-            reservations.insert(text(event, "reservation"), (text(event, "status"), event["demand"].clone()));
+            let shown = (text(event, "pool"), text(event, "status"), event["demand"].clone());
+            reservations.insert(text(event, "reservation"), shown);
+        }
+        if event["kind"] == "PoolRetired" {
+            for (pool, status, _) in reservations.values_mut() {
+                if *pool == text(event, "pool") && matches!(status.as_str(), "held" | "confirmed") {
+                    *status = "retired".to_owned();
+                }
+            }
         }
     }
     let found = database.ask("SELECT pool, limits, used FROM pools");
@@ -89,16 +102,16 @@ pub fn assert_rows(database: &Database, cat: &mut Command) {
         .map(|row| (row[0].to_owned(), (json(row[1]), json(row[2]))))
         .collect();
     assert_eq!(found, pools);
-    let found = database.ask("SELECT reservation, status, demand FROM reservations");
-    let found: BTreeMap<String, (String, Value)> = found
+    let found = database.ask("SELECT reservation, pool, status, demand FROM reservations");
+    let found: BTreeMap<String, (String, String, Value)> = found
         .lines()
         .map(|line| line.split('|').collect::<Vec<_>>())
-        .map(|row| (row[0].to_owned(), (row[1].to_owned(), json(row[2]))))
+        .map(|row| (row[0].to_owned(), (row[1].to_owned(), row[2].to_owned(), json(row[3]))))
         .collect();
     assert_eq!(found, reservations);
     // What is in use is what live reservations take.
     let differ = "SELECT count(*) FROM pools p CROSS JOIN LATERAL jsonb_each_text(p.used) d (dimension, used)
-        WHERE d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
+        WHERE p.retired_at IS NULL AND d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
             WHERE r.pool = p.pool AND r.status IN ('held', 'confirmed')), 0)";
     assert_eq!(database.ask(differ), "0");
 }
@@ -134,6 +147,7 @@ fn the_tables_say_what_the_server_says() {
         "LimitsAdjusted",
         "ModeSet",
         "PoolDefined",
+        "PoolRetired",
         "Rejected",
         "Released",
         "Repeated",
@@ -142,11 +156,18 @@ fn the_tables_say_what_the_server_says() {
         assert!(kinds.lines().any(|found| found == kind), "{kind} in {kinds}");
     }
     assert_eq!(database.ask("SELECT count(*) FROM events WHERE pool LIKE '\\_\\_headroom.%'"), "0");
+    traffic.retire(0);
+    traffic.retired.sort();
     drop(served.running.terminate());
     // From the file of the stopped server: only what is new.
     let again = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(again.code, 0, "{}{}", again.out, again.err);
     assert_same(&database, log.path());
+    let retired =
+        database.ask("SELECT pool, retire_cause FROM pools WHERE retired_at IS NOT NULL ORDER BY pool COLLATE \"C\"");
+    let expected: Vec<_> = traffic.retired.iter().map(|pool| format!("{pool}|caller")).collect();
+    assert_eq!(retired.lines().collect::<Vec<_>>(), expected);
+    assert_ne!(database.ask("SELECT count(*) FROM reservations WHERE end_cause = 'retired'"), "0");
     let nothing = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
     let status = run(&mut database.sink(log.path(), &["status"]));
@@ -157,6 +178,39 @@ fn the_tables_say_what_the_server_says() {
         "{}",
         status.out
     );
+}
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
+
+/// A pool has a second life 24 hours after the first one, by a clock of the test's own. Its tables follow.
+#[test]
+fn a_second_life_of_a_pool_is_told_apart_from_the_first() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let server = |at: Micros| Server::start(log.path(), 1, Arc::new(ManualClock::at(at)));
+    let reserve = |server: &Server, units: u64| {
+        let body = format!(r#"{{"pool":"van-1","demand":{{"orders":{units}}}}}"#);
+        let reply = server.client().send("POST", "/v1/reservations", &["Idempotency-Key: k"], &body);
+        assert_eq!(reply.status, 201, "{reply:?}");
+    };
+    let told = || {
+        let ended = run(&mut database.sink(log.path(), &["backfill"]));
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        let pool = database.ask("SELECT version, used ->> 'orders', retire_cause FROM pools");
+        (pool, database.ask("SELECT status, end_cause, demand ->> 'orders' FROM reservations"))
+    };
+    let first = server(NOW);
+    first.pool("van-1", 9);
+    reserve(&first, 2);
+    let retired = first.client().send("DELETE", "/v1/pools/van-1?with_reservations=true", &[], "");
+    assert_eq!(retired.status, 200, "{retired:?}");
+    drop(first);
+    assert_eq!(told(), ("1|2|caller".to_owned(), "retired|retired|2".to_owned()));
+    let second = server(NOW.plus_ms(DEDUP_WINDOW_MS));
+    second.pool("van-1", 5);
+    reserve(&second, 3);
+    drop(second);
+    assert_eq!(told(), ("1|3|".to_owned(), "confirmed||3".to_owned()));
 }
 
 /// New events come into the tables while the server runs, also after it was started again on another port.

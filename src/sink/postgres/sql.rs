@@ -36,6 +36,7 @@ pub(super) const LOST_DEMAND: &str = include_str!("sql/lost_demand_between.sql")
 /// What follows from the new rows of a batch, whose partition and range are the parameters.
 pub(super) const MERGES: &[&str] = &[
     include_str!("sql/merge_reservations.sql"),
+    include_str!("sql/merge_retired.sql"),
     include_str!("sql/merge_clock.sql"),
     include_str!("sql/merge_pools.sql"),
 ];

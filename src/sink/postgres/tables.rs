@@ -88,7 +88,7 @@ fn reservations() -> Vec<Column> {
         ("pool", Text, true, "The pool that it takes capacity of."),
         ("partition", Int, true, "The partition of the pool."),
         ("seq", Long, true, "The event that last changed the reservation."),
-        ("status", Text, true, "held, confirmed, released or expired."),
+        ("status", Text, true, "held, confirmed, released, expired, or retired: its pool's life has ended."),
         ("demand", Object, false, "Units per dimension that it takes; after its end, units that it took."),
         ("hold_until", Time, false, "When the hold expires or expired; null when it is confirmed."),
         ("order_ref", Text, false, "The caller's order."),
@@ -98,7 +98,7 @@ fn reservations() -> Vec<Column> {
         ("was_held", ColumnKind::Truth, false, "Whether it began as a hold; null when accepted_at is null."),
         ("changed_at", Time, true, "When it last changed."),
         ("ended_at", Time, false, "When its capacity was given back; null while it takes capacity."),
-        ("end_cause", Text, false, "Why it ended: caller, abandoned, or expired."),
+        ("end_cause", Text, false, "Why it ended: caller, abandoned, expired, or retired."),
     ])
 }
 
@@ -109,8 +109,8 @@ fn pools() -> Vec<Column> {
         ("partition", Int, true, "The partition of the pool."),
         ("seq", Long, true, "The last event that changed the pool or its counters."),
         ("changed_at", Time, true, "When that was."),
-        ("limits", Object, false, "Units per dimension that may be in use."),
-        ("used", Object, false, "Units per dimension that are in use."),
+        ("limits", Object, false, "Units per dimension that may be in use, or might be at the end of its life."),
+        ("used", Object, false, "Units per dimension that are in use, or were at the end of its life."),
         (
             "mode",
             Text,
@@ -126,6 +126,9 @@ fn pools() -> Vec<Column> {
         ("hold_ttl_max_ms", Long, false, "The longest time that a hold gets at once, in milliseconds."),
         ("hold_life_max_ms", Long, false, "The longest whole life of a hold, in milliseconds."),
         ("unique_order_ref", Truth, false, "Whether an order may have one live reservation at most; null means no."),
+        ("retire_after_ms", Long, false, "How long after its slot its life ends, in milliseconds; null means 7 days."),
+        ("retired_at", Time, false, "When its life ended; null while it lives."),
+        ("retire_cause", Text, false, "Why its life ended: caller or window."),
     ])
 }
 

@@ -96,7 +96,7 @@ fn reservations_and_pools_follow_from_the_events() {
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
     let all = "SELECT * FROM reservations ORDER BY reservation; SELECT * FROM pools ORDER BY pool";
     let before = database.ask(all);
-    database.ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-4'");
+    database.ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-8-4'");
     assert_ne!(database.ask(all), before);
     let rebuilt = run(&mut database.sink(nowhere(), &["rebuild"]));
     assert!(

@@ -12,21 +12,47 @@ pub struct Traffic {
     random: StdRng,
     keys: u64,
     lives: Vec<(String, String)>,
+    pools: Vec<String>,
+    seed: u64,
+    made: u64,
+    /// The pools whose life has ended.
+    pub retired: Vec<String>,
 }
 
 impl Traffic {
     /// Callers of this server, whose pools are there afterwards.
     pub fn new(url: &str, seed: u64) -> Traffic {
         let random = StdRng::seed_from_u64(seed);
-        let mut traffic = Traffic { url: url.to_owned(), random, keys: seed * 1_000_000, lives: Vec::new() };
-        for number in 0..POOLS {
-            let body = json!({
-                "limits": {"orders": 12, "crates": 90}, "areas": ["SG-01", "a \"b\\c"], "labels": {"fleet": "van"},
-                "window": {"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"},
-            });
-            traffic.send("PUT", &format!("/v1/pools/slot-{number}"), "", &body);
+        let (lives, pools, retired) = Default::default();
+        let mut traffic =
+            Traffic { url: url.to_owned(), random, keys: seed * 1_000_000, lives, pools, seed, made: 0, retired };
+        for _ in 0..POOLS {
+            let pool = traffic.define();
+            traffic.pools.push(pool);
         }
         traffic
+    }
+
+    /// Ends the life of one of its pools, and makes another in its place: the id itself is not free for 24 hours.
+    pub fn retire(&mut self, at: usize) {
+        let pool = self.define();
+        let pool = std::mem::replace(&mut self.pools[at], pool);
+        let path = format!("/v1/pools/{pool}?with_reservations=true");
+        let (status, reply) = self.send("DELETE", &path, "", &Value::Null);
+        assert_eq!(status, 200, "{reply}");
+        self.retired.push(pool);
+    }
+
+    /// Makes a pool that was not there before.
+    fn define(&mut self) -> String {
+        let pool = format!("slot-{}-{}", self.seed, self.made);
+        self.made += 1;
+        let body = json!({
+            "limits": {"orders": 12, "crates": 90}, "areas": ["SG-01", "a \"b\\c"], "labels": {"fleet": "van"},
+            "window": {"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"},
+        });
+        self.send("PUT", &format!("/v1/pools/{pool}"), "", &body);
+        pool
     }
 
     fn send(&mut self, method: &str, path: &str, key: &str, body: &Value) -> (u16, Value) {
@@ -47,7 +73,8 @@ impl Traffic {
     }
 
     fn call(&mut self) {
-        let pool = format!("slot-{}", self.random.random_range(0..POOLS));
+        let at = self.random.random_range(0..self.pools.len());
+        let pool = self.pools[at].clone();
         let path = format!("/v1/pools/{pool}");
         match self.random.random_range(0..20) {
             0 => {
@@ -58,7 +85,8 @@ impl Traffic {
                 self.send("POST", &format!("{path}/mode"), "", &json!({"mode": "paused"}));
                 self.send("POST", &format!("{path}/mode"), "", &json!({"mode": "open"}));
             }
-            2..=12 => self.reserve(&pool),
+            2 => self.retire(at),
+            3..=12 => self.reserve(&pool),
             _ => self.change(),
         }
     }
@@ -102,11 +130,11 @@ impl Traffic {
 
     /// What the server says of each pool: its limits and what is in use.
     pub fn pools(&mut self) -> Vec<(String, Value, Value)> {
-        let of = |number| {
-            let pool = format!("slot-{number}");
+        let pools = self.pools.clone();
+        let of = |pool: String| {
             let (_, told) = self.send("GET", &format!("/v1/pools/{pool}?fresh=true"), "", &Value::Null);
             (pool, told["limits"].clone(), told["used"].clone())
         };
-        (0..POOLS).map(of).collect()
+        pools.into_iter().map(of).collect()
     }
 }

@@ -18,11 +18,14 @@ WHEN MATCHED THEN UPDATE SET
     mode = (n.defined).mode, version = (n.defined).version, areas = (n.defined).areas, labels = (n.defined).labels,
     window_start = (n.defined).window_start, window_end = (n.defined).window_end, cutoff = (n.defined).cutoff,
     hold_ttl_max_ms = (n.defined).hold_ttl_max_ms, hold_life_max_ms = (n.defined).hold_life_max_ms,
-    unique_order_ref = (n.defined).unique_order_ref
+    unique_order_ref = (n.defined).unique_order_ref, retire_after_ms = (n.defined).retire_after_ms,
+    retired_at = CASE (n.defined).kind WHEN 'PoolRetired' THEN (n.defined).decided_at END,
+    retire_cause = (n.defined).retire_cause
 WHEN NOT MATCHED THEN INSERT
     (pool, partition, seq, changed_at, limits, used, mode, version, areas, labels, window_start, window_end, cutoff,
-     hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)
+     hold_ttl_max_ms, hold_life_max_ms, unique_order_ref, retire_after_ms, retired_at, retire_cause)
     VALUES (n.pool, (n.last).partition, (n.last).seq, (n.last).decided_at, (n.last).limits, (n.last).used,
             (n.defined).mode, (n.defined).version, (n.defined).areas, (n.defined).labels, (n.defined).window_start,
             (n.defined).window_end, (n.defined).cutoff, (n.defined).hold_ttl_max_ms, (n.defined).hold_life_max_ms,
-            (n.defined).unique_order_ref)
+            (n.defined).unique_order_ref, (n.defined).retire_after_ms,
+            CASE (n.defined).kind WHEN 'PoolRetired' THEN (n.defined).decided_at END, (n.defined).retire_cause)

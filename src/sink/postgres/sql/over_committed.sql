@@ -5,4 +5,5 @@ SELECT p.pool, p.areas, p.window_start, d.dimension,
        d.used::bigint - COALESCE((p.limits ->> d.dimension)::bigint, 0) AS over
 FROM pools p
 CROSS JOIN LATERAL jsonb_each_text(p.used) d (dimension, used)
-WHERE d.used::bigint > COALESCE((p.limits ->> d.dimension)::bigint, 0)
+WHERE p.retired_at IS NULL
+  AND d.used::bigint > COALESCE((p.limits ->> d.dimension)::bigint, 0)

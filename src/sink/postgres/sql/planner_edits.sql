@@ -3,5 +3,5 @@ SELECT e.decided_at, e.actor, e.pool, e.kind, e.version, e.limits, e.mode,
        lag(e.limits) OVER w AS limits_before,
        lag(e.mode) OVER w AS mode_before
 FROM events e
-WHERE e.version IS NOT NULL AND e.kind NOT IN ('Rejected', 'Repeated')
+WHERE e.version IS NOT NULL AND e.kind NOT IN ('Rejected', 'Repeated') AND e.retire_cause IS DISTINCT FROM 'window'
 WINDOW w AS (PARTITION BY e.pool ORDER BY e.partition, e.seq)

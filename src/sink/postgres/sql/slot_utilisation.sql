@@ -1,4 +1,4 @@
--- One row for each pool and dimension: what is in use now, the most that ever was, and the share of the limit that is used.
+-- One row for each pool and dimension: what is in use now, or was at the end of its life, the most that ever was, and the share of the limit that is used.
 SELECT p.pool, p.areas, p.window_start, p.window_end, d.dimension,
        d.limit_units::bigint AS limit_units,
        (p.used ->> d.dimension)::bigint AS used,
