@@ -38,8 +38,8 @@ use chain::Chain;
 use copies::Copies;
 use judge::Judge;
 use lives::Lives;
+use memory::Memory;
 use report::Breaches;
-use std::collections::BTreeMap;
 
 /// The auditor of one partition. It takes the partition's events in the order of the log, from the first one on.
 pub struct PartitionAudit {
@@ -57,8 +57,8 @@ struct State {
     lives: Lives,
     answers: Answers,
     copies: Copies,
-    /// Pools that have retired: with which event, and until when the id of each may not be defined anew.
-    retired: BTreeMap<PoolId, (u64, Micros)>,
+    /// With which event each pool has retired whose id may not be defined anew yet.
+    retired: Memory<PoolId, u64>,
     /// How much the owner may remember, in bytes.
     bounds: Bounds,
 }
@@ -96,7 +96,7 @@ impl PartitionAudit {
                 lives: Lives::new(bounds.refusals),
                 answers: Answers::new(bounds.refused_answers),
                 copies: Copies::default(),
-                retired: BTreeMap::new(),
+                retired: Memory::new(),
                 bounds,
             },
             events: 0,
@@ -154,7 +154,7 @@ impl PartitionAudit {
             stating.answer(key, &remembered);
         }
         self.state.copies.iter().for_each(|(until, id)| stating.decided(until, id));
-        self.state.retired.iter().for_each(|(pool, (seq, until))| stating.retired(pool, *seq, *until));
+        self.state.retired.iter().for_each(|(pool, seq, until)| stating.retired(pool, *seq, until));
         stating.end()
     }
 
@@ -187,13 +187,14 @@ impl State {
         self.lives.at(now);
         self.answers.at(now);
         self.copies.forget(now);
-        self.retired.retain(|_, (_, until)| *until > now);
+        self.retired.at(now);
     }
 
     /// After an event: forgets what is over or too much, as an owner does.
     fn forget(&mut self) {
         self.lives.forget();
         self.answers.forget();
+        self.retired.forget();
     }
 
     fn set_back(&mut self, from: Micros, to: Micros, window_end: Micros) {
@@ -201,15 +202,14 @@ impl State {
         self.lives.set_back(from, by_us);
         self.answers.set_back(from, by_us);
         self.copies.carry(from, window_end);
-        self.retired.retain(|_, (_, until)| *until > from);
-        self.retired.values_mut().for_each(|(_, until)| until.0 = until.0.saturating_sub(by_us));
+        self.retired.set_back(from, by_us);
     }
 
     /// Ends the life of a pool with the event at `seq`.
     fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
         self.books.remove(pool);
         self.lives.retire(pool);
-        self.retired.insert(pool.clone(), (seq, until));
+        self.retired.put(pool.clone(), seq, until, 0);
     }
 
     /// Bytes that count in the owner's memory.

@@ -39,9 +39,9 @@ impl Judge<'_> {
     /// Judges the definition of a pool: its id is free, and the pool does not retire by itself so soon that somebody may
     /// still ask for what it has now. Events of older versions know no retirement.
     pub(super) fn pool_is_free(&mut self, pool: &Pool) {
-        let retired = self.state.retired.get(&pool.id);
+        let retired = self.state.retired.recall(&pool.id);
         self.found.expect(retired.is_none(), Law::OneState, || {
-            format!("pool {} is defined anew, and its id has retired with {retired:?}", pool.id)
+            format!("pool {} is defined anew, and its id has retired with the event {retired:?}", pool.id)
         });
         let after = due(&pool.spec);
         let before = self.state.books.get(&pool.id).and_then(|book| due(&book.spec));
@@ -55,7 +55,7 @@ impl Judge<'_> {
 
     /// A refusal says whether the pool has retired lately, and until when its id is not free.
     pub(super) fn told_retired(&mut self, pool: &PoolId, rejection: &Rejection) {
-        let until = self.state.retired.get(pool).map(|(_, until)| *until);
+        let until = self.state.retired.until(pool);
         let is_told = self.version < RETIREMENT_VERSION || rejection.retired_until == until;
         self.found.expect(is_told, Law::OneState, || {
             format!("a refusal says that pool {pool} has retired until {:?}, it has {until:?}", rejection.retired_until)
