@@ -245,7 +245,9 @@ fn at(event: &Event) -> Shown {
 
 fn full(event: &Event) -> String {
     let partition = event.partition;
-    format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the maximum: use fewer pools")
+    format!(
+        "partition {partition} has {POOLS_PER_PARTITION_MAX} pools, with those that retired in the last {WINDOW_HOURS} hours, which is the maximum: use fewer pools"
+    )
 }
 
 fn existing(rejection: &Rejection) -> String {

@@ -130,11 +130,6 @@ impl Life {
         }
     }
 
-    /// Whether it is not known which attempts were given up, and nothing lives.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_cancelled_full() || self.is_settled && self.stand == LifeStatus::Void
-    }
-
     /// Whether as many attempts are cancelled as are kept.
     pub(super) fn is_cancelled_full(&self) -> bool {
         self.cancelled.len() >= CANCELLED_ATTEMPTS_MAX

@@ -220,7 +220,9 @@ impl Judge<'_> {
                 stand => stand == Some(LifeStatus::Expired),
             },
             Reason::NotAHold => stand == Some(LifeStatus::Confirmed) && !self.is_for(CommandKind::Amend),
-            Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_closed),
+            Reason::TooManyAttempts => {
+                self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_cancelled_full)
+            }
             _ => true,
         }
     }

@@ -9,14 +9,14 @@ use super::ledger::{CommandKey, Ledger, has_reserve, has_room};
 use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
-use super::reservation::{Attempts, Judged, Reservation, Status};
+use super::reservation::{Judged, Reservation, Status};
 use super::retention::Standing;
 use super::room;
 use super::route::{self, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
     AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
-    POOLS_PER_PARTITION_MAX, RETIRE_AFTER_MIN_MS,
+    RETIRE_AFTER_MIN_MS,
 };
 
 /// The place and the time of a decision.
@@ -212,7 +212,7 @@ impl<L: Ledger> Case<'_, L> {
         if self.ledger.retired_until(id, self.now).is_some() {
             return Err(Reason::PoolRetired.into());
         }
-        if known.is_none() && self.ledger.pool_count(self.now) >= POOLS_PER_PARTITION_MAX {
+        if known.is_none() && !self.ledger.has_place(self.now) {
             return Err(Reason::PartitionFull.into());
         }
         is_expected(known, expected_version)?;
@@ -280,7 +280,7 @@ impl<L: Ledger> Case<'_, L> {
             if known.status != Status::Void {
                 return self.repeated(known, id);
             }
-            if known.attempts.is_cancelled_full() || known.attempts == Attempts::Settled {
+            if known.attempts.is_cancelled_full() {
                 return Err(Reason::TooManyAttempts.into());
             }
         }
@@ -445,8 +445,7 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::KeyReused.into());
         }
         let live = known.filter(|r| r.status.is_live());
-        let living = live.and_then(|r| self.ledger.pool(&r.pool).map(|pool| (r, pool)));
-        Ok(match living {
+        Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
                 let entry = given_back(pool, known, reservation, Status::Released);
                 EventBody::Released(entry, ReleaseCause::Abandoned)
@@ -463,7 +462,8 @@ impl<L: Ledger> Case<'_, L> {
         let body = &self.command.body;
         let reservation = body.reservation();
         let known = reservation.and_then(|id| self.ledger.reservation(&id)).filter(|r| r.is_known(self.now));
-        let id = body.pool().or(known.map(|r| &r.pool));
+        let of_reservation = known.map(|r| &r.pool);
+        let id = body.pool().or(of_reservation);
         let pool = id.and_then(|id| self.ledger.pool(id));
         let (demand, order_ref) = match body {
             CommandBody::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),

@@ -228,7 +228,7 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
     if status != Status::Held {
         return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
     }
-    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, |held| held.held_since());
+    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, Reservation::held_since);
     lasts_as_it_may(known_pool(ledger, &entry.pool)?, event, entry, since)?;
     ledger.update_reservation(&entry.pool, entry.reservation, |r| {
         r.until = until;

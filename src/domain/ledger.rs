@@ -114,8 +114,8 @@ pub trait Ledger {
     fn living(&self, pool: &PoolId) -> Living;
     /// Until when the id of a pool that has retired may not be defined anew; none when it may be at `now`.
     fn retired_until(&self, pool: &PoolId, now: Micros) -> Option<Micros>;
-    /// Number of pools, and of ids that may not be defined anew at `now`.
-    fn pool_count(&self, now: Micros) -> usize;
+    /// Whether there is a place for one more pool. A pool has one, and so has an id that may not be defined anew at `now`.
+    fn has_place(&self, now: Micros) -> bool;
     /// Bytes that count at `now` towards [`Bounds::memory`].
     fn memory_used(&self, now: Micros) -> u64;
     /// How much may be remembered, in bytes.

@@ -158,8 +158,7 @@ impl Reservation {
 
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
-        let attempts = &self.attempts;
-        self.status == Status::Void && attempts.cancelled().is_empty() && *attempts != Attempts::Settled
+        self.status == Status::Void && self.attempts.cancelled().is_empty()
     }
 
     /// The dimension that decided the refusal, if one did.

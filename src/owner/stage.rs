@@ -201,8 +201,8 @@ impl Ledger for Stage<'_> {
         self.ending(pool).map(|ending| ending.until).filter(|until| *until > now)
     }
 
-    fn pool_count(&self, now: Micros) -> usize {
-        self.base.pool_count(now).saturating_add(self.pools_added)
+    fn has_place(&self, now: Micros) -> bool {
+        self.base.has_places(self.pools_added.saturating_add(1), now)
     }
 
     /// The bytes are those at the turn's time.

@@ -59,10 +59,15 @@ impl Retired {
         reservation.status.is_live() && self.of(&reservation.pool).is_some_and(|ending| ending.ends(reservation))
     }
 
-    /// How many ids may not be defined anew at `now`.
-    pub fn count(&self, now: Micros) -> usize {
-        let over = self.by_until.iter().take_while(|(until, _)| *until <= now).count();
-        self.by_until.len().saturating_sub(over)
+    /// Number of all of them.
+    pub fn len(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// Whether the ids of so many of them, or more, may be defined anew at `now`.
+    pub fn are_over(&self, count: usize, now: Micros) -> bool {
+        let last = count.checked_sub(1).map(|at| self.by_until.iter().nth(at));
+        last.is_none_or(|last| last.is_some_and(|(until, _)| *until <= now))
     }
 
     /// Every pool, by id.

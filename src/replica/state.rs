@@ -349,8 +349,8 @@ impl Ledger for PartitionState {
         self.retired.of(pool).map(|ending| ending.until).filter(|until| *until > now)
     }
 
-    fn pool_count(&self, now: Micros) -> usize {
-        self.pools.count().saturating_add(self.retired.count(now))
+    fn has_place(&self, now: Micros) -> bool {
+        self.has_places(1, now)
     }
 
     fn memory_used(&self, now: Micros) -> u64 {

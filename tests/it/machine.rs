@@ -97,9 +97,9 @@ impl Ledger for MapLedger {
         self.retired.get(pool).map(|(_, until)| *until).filter(|until| *until > now)
     }
 
-    fn pool_count(&self, now: Micros) -> usize {
-        let places = self.retired.values().filter(|(_, until)| *until > now).count();
-        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() + places }
+    fn has_place(&self, now: Micros) -> bool {
+        let kept = self.retired.values().filter(|(_, until)| *until > now).count();
+        !self.full_of_pools && self.pools.len() + kept < POOLS_PER_PARTITION_MAX
     }
 
     fn memory_used(&self, _now: Micros) -> u64 {

@@ -63,10 +63,7 @@ fn nothing_of_a_turn_counts_before_its_commit_and_all_of_it_after() {
         let staged = owner.decide(&state, batch(), NOW);
         let concluded = owner.conclude(&mut state, staged, outcome).unwrap();
         assert!(concluded.replies.is_empty(), "{outcome:?}");
-        assert_eq!(
-            (state.position().next_seq, state.pool_count(state.position().decided_at), state.memory_used(NOW)),
-            (0, 0, 0)
-        );
+        assert_eq!((state.position().next_seq, state.pools().count(), state.memory_used(NOW)), (0, 0, 0));
     }
     let staged = owner.decide(&state, batch(), NOW);
     assert_eq!(staged, owner.decide(&state, batch(), NOW), "the same inputs make the same bytes");

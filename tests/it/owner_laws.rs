@@ -86,13 +86,8 @@ pub struct Life {
 /// All that is compared of two states, beside what they answer.
 fn look(state: &PartitionState) -> (Position, Digest, Option<Micros>, usize, u64) {
     let used = state.memory_used(state.position().decided_at);
-    (
-        *state.position(),
-        state.digest(),
-        state.next_due(state.position().decided_at),
-        state.pool_count(state.position().decided_at),
-        used,
-    )
+    let due = state.next_due(state.position().decided_at);
+    (*state.position(), state.digest(), due, state.pools().count(), used)
 }
 
 impl Life {

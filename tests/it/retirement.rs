@@ -4,7 +4,7 @@
 use crate::fixtures::{command, define, open_pool, orders, pool_id, reserve_as};
 use headroom::domain::route::pool_hash;
 use headroom::domain::*;
-use headroom::limits::{DEDUP_WINDOW_MS, RETIRE_AFTER_DEFAULT_MS};
+use headroom::limits::{DEDUP_WINDOW_MS, POOLS_PER_PARTITION_MAX, RETIRE_AFTER_DEFAULT_MS};
 use headroom::log::{CommitOutcome, StoredCommand};
 use headroom::owner::Partition;
 use headroom::replica::checkpoint::Restoring;
@@ -237,17 +237,44 @@ fn what_is_not_swept_yet_has_no_part_in_the_next_life() {
     assert_eq!(owned.restored().digest(), owned.state.digest());
 }
 
-/// The place of an id that has retired is its own: it is free for it, and for others when its time is over.
-#[test]
-fn an_id_that_has_retired_takes_one_place_until_it_is_free() {
+/// A partition that has retired so many pools that their ids take every place but its own two.
+fn full(until: Micros) -> Owned {
     let mut owned = Owned::with([]);
-    let places = |owned: &Owned, now| owned.state.pool_count(now);
+    let checkpoint = owned.state.draft_checkpoint(LOG_ID).encode();
+    let mut restoring = Restoring::new(0, LOG_ID);
+    for Row { key, value } in &checkpoint.rows {
+        value.iter().for_each(|value| restoring.row(key, value));
+    }
+    for n in 2..POOLS_PER_PARTITION_MAX {
+        let (key, value) = wire::snapshot::retired_row(&pool_id(&format!("day-{n}")), 1, until);
+        restoring.row(&key, &value);
+    }
+    Owned { state: restoring.finish(&checkpoint.mark).unwrap(), ..owned }
+}
+
+/// The id of a pool that has retired keeps its place until it can be defined anew, so that the memory for ids is bounded.
+#[test]
+fn with_the_ids_that_are_not_free_a_partition_has_as_many_pools_as_it_may() {
     let later = NOW.plus_ms(DEDUP_WINDOW_MS);
-    assert_eq!(places(&owned, NOW), 2);
+    let mut owned = full(later);
+    let is_refused = |owned: &Owned, id: &str, now| {
+        let bytes =
+            wire::command::encode(&Command { deadline: now, ..command(1_000, define(&pool_id(id), orders(1))) });
+        let record = StoredCommand { offset: owned.inputs, skipped: 0, bytes, trace: None };
+        let staged = owned.owner.decide(&owned.state, vec![record], now);
+        staged.decided().last().unwrap().event.body.rejection().map(|rejection| rejection.reason)
+    };
+    assert_eq!(owned.state.retired().len(), POOLS_PER_PARTITION_MAX - 2);
+    assert_eq!(is_refused(&owned, "new", NOW), Some(Reason::PartitionFull));
+    assert_eq!(is_refused(&owned, "day-2", NOW), Some(Reason::PoolRetired));
     owned.turn([retirement()], NOW);
-    assert_eq!((places(&owned, NOW), places(&owned, later)), (2, 1));
-    owned.turn([define(&pool_id("large"), orders(1))], later);
-    assert_eq!((places(&owned, later), owned.state.retired().iter().count()), (2, 0));
+    assert_eq!(is_refused(&owned, "new", NOW), Some(Reason::PartitionFull), "a retirement frees no place at once");
+    assert_eq!(is_refused(&owned, "new", later.set_back(1)), Some(Reason::PartitionFull));
+    // Nothing is forgotten by then, and yet there are as many places as ids that are free.
+    let pools = (0..2_000).map(|n| define(&pool_id(&format!("new-{n}")), orders(1)));
+    owned.turn(pools, later);
+    assert_eq!(owned.state.pools().count(), 2_001);
+    assert_eq!(is_refused(&owned, "day-2", later), None);
 }
 
 /// A year of pools that come and go leaves nothing behind.
@@ -269,7 +296,7 @@ fn memory_is_flat_while_pools_come_and_go() {
         }
         rows.push((
             owned.state.pools().count(),
-            owned.state.pool_count(now),
+            owned.state.retired().len(),
             owned.state.memory_used(now),
             owned.rows(),
         ));

@@ -4,7 +4,7 @@
 
 use super::PartitionState;
 use crate::domain::{Ledger, Living, Micros, PoolId, Reservation, ReservationId};
-use crate::limits::FORGOTTEN_PER_EVENT_MAX;
+use crate::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX};
 use crate::replica::lives::PoolLives;
 use crate::replica::retired::{Ending, Retired};
 
@@ -164,6 +164,14 @@ impl PartitionState {
     pub(super) fn take_out(&mut self, slot: u32, id: ReservationId) {
         self.slab.remove(&id);
         self.touch(slot);
+    }
+
+    /// Whether there are places for so many more pools. The id of a pool that has retired keeps its place until it may be
+    /// defined anew, whether or not it is forgotten by then.
+    pub fn has_places(&self, more: usize, now: Micros) -> bool {
+        let taken = self.pools.count().saturating_add(self.retired.len());
+        let to_be_over = taken.saturating_add(more).saturating_sub(POOLS_PER_PARTITION_MAX);
+        self.retired.are_over(to_be_over, now)
     }
 
     /// The pools that have retired, and whose ids may not be defined anew yet or of which something lies in memory.
