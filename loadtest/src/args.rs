@@ -48,6 +48,9 @@ pub struct MemoryArgs {
     /// Number of reservations that are accepted and released.
     #[arg(long, default_value_t = 10_000_000)]
     pub entries: u64,
+    /// Measure as many holds that live on instead.
+    #[arg(long)]
+    pub live: bool,
     /// Length of each order reference, in bytes; 0 for none.
     #[arg(long, default_value_t = 0)]
     pub order_bytes: usize,

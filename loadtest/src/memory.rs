@@ -1,4 +1,4 @@
-//! Measures how much memory a partition takes for reservations that have ended. Events are made and folded into a
+//! Measures how much memory a partition takes for reservations that have ended, or for holds that live. Events are made and folded into a
 //! state, as an owner and a follower do, and the resident memory of the process is read before and after.
 
 use crate::args::MemoryArgs;
@@ -8,6 +8,7 @@ use headroom::domain::{
     IdempotencyKey, Ledger, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, ReleaseCause, Status,
 };
 use headroom::gateway::routing;
+use headroom::limits::{HOLD_TTL_MAX_MS, UNITS_MAX};
 use headroom::replica::PartitionState;
 use headroom::time::Stopwatch;
 
@@ -34,7 +35,8 @@ pub fn command(args: &MemoryArgs) -> Result<bool, String> {
     let each = |bytes: u64| bytes.checked_div(args.entries).unwrap_or_default();
     let counted = folding.state.memory_used(folding.now);
     let took_ms = clock.elapsed().as_millis();
-    println!("ended    {} reservations, all remembered, folded in {took_ms} ms", args.entries);
+    let (kind, state) = if args.live { ("live    ", "holds") } else { ("ended   ", "reservations, all remembered") };
+    println!("{kind} {} {state}, folded in {took_ms} ms", args.entries);
     println!("resident {before} bytes before, {after} after: {} each", each(after.saturating_sub(before)));
     println!("counted  {counted} bytes towards the limit of {}: {} each", folding.state.bounds().memory, each(counted));
     Ok(true)
@@ -42,10 +44,11 @@ pub fn command(args: &MemoryArgs) -> Result<bool, String> {
 
 struct Folding {
     state: PartitionState,
-    pools: Vec<PoolId>,
+    /// Each pool, and what is used of it.
+    pools: Vec<(PoolId, u64, u64)>,
     limits: Amounts,
-    idle: Amounts,
     order_bytes: usize,
+    live: bool,
     now: Micros,
     inputs: u64,
 }
@@ -60,9 +63,9 @@ impl Folding {
         let mut folding = Folding {
             state: PartitionState::new(0),
             pools: Vec::new(),
-            limits: amounts(1_000, 10_000)?,
-            idle: amounts(0, 0)?,
+            limits: amounts(UNITS_MAX, UNITS_MAX)?,
             order_bytes: args.order_bytes,
+            live: args.live,
             now: Micros(START_US),
             inputs: 0,
         };
@@ -71,38 +74,44 @@ impl Folding {
             let (areas, labels) = Default::default();
             let (limits, rules) = (folding.limits.clone(), PoolRules::default());
             let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules };
-            let pool = Pool { id: id.clone(), spec: spec.clone(), used: folding.idle.clone(), version: 1 };
-            folding.pools.push(id.clone());
+            let pool = Pool { id: id.clone(), spec: spec.clone(), used: amounts(0, 0)?, version: 1 };
+            folding.pools.push((id.clone(), 0, 0));
             let body = CommandBody::DefinePool { pool: id, spec, expected_version: None };
             folding.fold(None, body, EventBody::PoolDefined(pool))?;
         }
         Ok(folding)
     }
 
-    /// A reservation is accepted and released.
+    /// A reservation is accepted, and released unless it is to live on.
     fn come_and_go(&mut self, nth: u64) -> Result<(), String> {
         let at = usize::try_from(nth).unwrap_or_default() % self.pools.len().max(1);
-        let pool = self.pools.get(at).ok_or("there is no pool")?.clone();
+        let (pool, orders, crates) = self.pools.get(at).ok_or("there is no pool")?.clone();
         let key = IdempotencyKey::new(&format!("key-{nth}")).map_err(|why| format!("{why:?}"))?;
         let reservation = routing::reservation_id(&pool, &key);
-        let demand = amounts(1, 1 + nth % 8)?;
+        let taken = 1 + nth % 8;
+        let (demand, idle) = (amounts(1, taken)?, amounts(orders, crates)?);
         let width = self.order_bytes;
         let order_ref = (width > 0).then(|| Name::new(&format!("{nth:0width$}"))).transpose();
         let order_ref = order_ref.map_err(|why| format!("{why:?}"))?;
+        let (accepted_at, hold_ttl_ms) = (Micros(self.now.0 + STEP_US), self.live.then_some(HOLD_TTL_MAX_MS));
         let entry = Entry {
             pool: pool.clone(),
             reservation,
-            status: Status::Confirmed,
+            status: if self.live { Status::Held } else { Status::Confirmed },
             demand: demand.clone(),
-            hold_until: None,
-            hold_since: None,
+            hold_until: hold_ttl_ms.map(|ttl| accepted_at.plus_ms(ttl)),
+            hold_since: hold_ttl_ms.map(|_| accepted_at),
             order_ref: order_ref.clone(),
             limits: self.limits.clone(),
-            used: demand.clone(),
+            used: amounts(orders + 1, crates + taken)?,
         };
-        let released = Entry { status: Status::Released, used: self.idle.clone(), ..entry.clone() };
-        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref };
+        let released = Entry { status: Status::Released, used: idle, ..entry.clone() };
+        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
         self.fold(Some(key), body, EventBody::Accepted(entry))?;
+        if self.live {
+            self.pools.iter_mut().skip(at).take(1).for_each(|of| (of.1, of.2) = (orders + 1, crates + taken));
+            return Ok(());
+        }
         self.fold(None, CommandBody::Release { reservation }, EventBody::Released(released, ReleaseCause::Caller))
     }
 
