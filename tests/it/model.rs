@@ -147,16 +147,23 @@ impl Model {
         is_gone.then_some(if is_definition { "pool_retired" } else { "unknown_pool" })
     }
 
-    /// Whether the command is about a pool that has retired lately.
+    /// Whether the command is about a pool that has retired lately. A reservation tells that while anything is known of it.
     fn is_retired(&self, body: &CommandBody) -> bool {
-        let known = body.reservation().and_then(|id| self.known.get(&id)).and_then(|k| k.body.as_ref());
-        body.pool().or(known.and_then(CommandBody::pool)).is_some_and(|pool| self.retired.contains_key(pool))
+        let is_something = |k: &Known| !matches!(k.state, Nothing) || !k.cancelled.is_empty();
+        let is_known = |id: &ReservationId| self.known.get(id).is_some_and(is_something);
+        match body.pool() {
+            Some(pool) => self.retired.contains_key(pool),
+            None => body.reservation().is_some_and(|id| is_known(&id) && self.is_of_retired(id)),
+        }
+    }
+
+    fn is_of_retired(&self, id: ReservationId) -> bool {
+        self.retired.keys().any(|pool| route::pool_hash(pool) == id.pool_hash())
     }
 
     /// Why what lived once is over, or its pool.
     fn over_in_pool(&self, id: ReservationId) -> Option<&'static str> {
-        let is_retired = self.retired.keys().any(|pool| route::pool_hash(pool) == id.pool_hash());
-        if is_retired { Some("unknown_reservation") } else { self.over(Some(id)) }
+        if self.is_of_retired(id) { Some("unknown_reservation") } else { self.over(Some(id)) }
     }
 
     /// Why what lived once is over.

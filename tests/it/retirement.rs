@@ -259,7 +259,7 @@ fn with_the_ids_that_are_not_free_a_partition_has_as_many_pools_as_it_may() {
     let mut owned = full(later);
     let is_refused = |owned: &Owned, id: &str, now| {
         let bytes =
-            wire::command::encode(&Command { deadline: now, ..command(1_000, define(&pool_id(id), orders(1))) });
+            wire::command::encode(&Command { deadline: now, ..command(owned.inputs, define(&pool_id(id), orders(1))) });
         let record = StoredCommand { offset: owned.inputs, skipped: 0, bytes, trace: None };
         let staged = owned.owner.decide(&owned.state, vec![record], now);
         staged.decided().last().unwrap().event.body.rejection().map(|rejection| rejection.reason)

@@ -211,7 +211,7 @@ pub mod capacity_client {
                 .insert(GrpcMethod::new("headroom.v1.Capacity", "ChangePool"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends the life of a pool: it, its reservations and their keys are unknown from then on. Role: planner.
+        /// Ends the life of a pool: it and its live reservations are unknown from then on. Role: planner.
         pub async fn retire_pool(
             &mut self,
             request: impl tonic::IntoRequest<
