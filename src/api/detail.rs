@@ -171,28 +171,15 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             DEDUP_WINDOW_MS / 3_600_000
         ),
         Reason::PartitionFull => full(event),
-        Reason::PoolRetired => {
-            let until = Shown(rejection.retired_until.unwrap_or_default());
-            format!("{pool} has retired, and its id can be defined anew from {until} on: wait, or use another id")
-        }
         Reason::UnknownPool => {
             let unknown = |pool: &PoolId| unknown_pool(pool, rejection.retired_until);
             rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown)
         }
-        Reason::RetiresTooSoon => format!(
-            "{pool} would retire by itself before {}, which is {} days ahead: send a later end of the window, or a longer \
-             retire_after_ms; DELETE /v1/pools ends its life at once",
-            Shown(event.decided_at.plus_ms(RETIRE_AFTER_MIN_MS)),
-            RETIRE_AFTER_MIN_MS / 86_400_000
-        ),
+        Reason::PoolRetired | Reason::RetiresTooSoon | Reason::PoolInUse => of_retirement(event, rejection),
         Reason::UnknownReservation => {
             rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
         }
         Reason::StaleVersion => stale(rejection),
-        Reason::PoolInUse => {
-            let live = rejection.live.unwrap_or_default();
-            format!("{pool} has {live} live reservations: release them first, or send with_reservations=true")
-        }
         Reason::OrderHasReservation => existing(rejection),
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
@@ -218,6 +205,26 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::AlreadyReleased => format!("{} was released before: reserve again", Reservation(rejection)),
         Reason::NotAHold => {
             format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
+        }
+    }
+}
+
+fn of_retirement(event: &Event, rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    match rejection.reason {
+        Reason::RetiresTooSoon => format!(
+            "{pool} would retire by itself before {}, which is {} days ahead: send a later end of the window, or a longer \
+             retire_after_ms; DELETE /v1/pools/{{pool}} ends its life at once",
+            Shown(event.decided_at.plus_ms(RETIRE_AFTER_MIN_MS)),
+            RETIRE_AFTER_MIN_MS / 86_400_000
+        ),
+        Reason::PoolRetired => {
+            let until = Shown(rejection.retired_until.unwrap_or_default());
+            format!("{pool} has retired, and its id can be defined anew from {until} on: wait, or use another id")
+        }
+        _ => {
+            let live = rejection.live.unwrap_or_default();
+            format!("{pool} has {live} live reservations: release them first, or send with_reservations=true")
         }
     }
 }

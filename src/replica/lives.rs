@@ -66,7 +66,7 @@ impl PoolLives {
 
     /// Number of entries of its indexes.
     pub fn index_len(&self) -> usize {
-        self.holds.len().saturating_add(self.orders.len())
+        self.holds.len().saturating_add(self.orders.count())
     }
 
     /// How many there are, and how many of them are holds.

@@ -21,7 +21,7 @@ impl Orders {
     }
 
     /// Number of reservations.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

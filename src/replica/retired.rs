@@ -60,7 +60,7 @@ impl Retired {
     }
 
     /// Number of all of them.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.pools.len()
     }
 

@@ -264,7 +264,7 @@ fn with_the_ids_that_are_not_free_a_partition_has_as_many_pools_as_it_may() {
         let staged = owned.owner.decide(&owned.state, vec![record], now);
         staged.decided().last().unwrap().event.body.rejection().map(|rejection| rejection.reason)
     };
-    assert_eq!(owned.state.retired().len(), POOLS_PER_PARTITION_MAX - 2);
+    assert_eq!(owned.state.retired().count(), POOLS_PER_PARTITION_MAX - 2);
     assert_eq!(is_refused(&owned, "new", NOW), Some(Reason::PartitionFull));
     assert_eq!(is_refused(&owned, "day-2", NOW), Some(Reason::PoolRetired));
     owned.turn([retirement()], NOW);
@@ -296,7 +296,7 @@ fn memory_is_flat_while_pools_come_and_go() {
         }
         rows.push((
             owned.state.pools().count(),
-            owned.state.retired().len(),
+            owned.state.retired().count(),
             owned.state.memory_used(now),
             owned.rows(),
         ));

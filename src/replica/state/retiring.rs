@@ -169,7 +169,7 @@ impl PartitionState {
     /// Whether there are places for so many more pools. The id of a pool that has retired keeps its place until it may be
     /// defined anew, whether or not it is forgotten by then.
     pub fn has_places(&self, more: usize, now: Micros) -> bool {
-        let taken = self.pools.count().saturating_add(self.retired.len());
+        let taken = self.pools.count().saturating_add(self.retired.count());
         let to_be_over = taken.saturating_add(more).saturating_sub(POOLS_PER_PARTITION_MAX);
         self.retired.are_over(to_be_over, now)
     }
