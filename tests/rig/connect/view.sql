@@ -21,5 +21,7 @@ SELECT kind, partition, seq, epoch, encode(prev, 'hex') AS prev,
     'epoch'::timestamptz + original_decided_at * '1 microsecond'::interval AS original_decided_at,
     'epoch'::timestamptz + hold_since * '1 microsecond'::interval AS hold_since,
     asked_hold_ttl_ms, existing_reservation, hold_ttl_max_ms, hold_life_max_ms, unique_order_ref,
-    hstore_to_jsonb_loose(demand_before) AS demand_before
+    hstore_to_jsonb_loose(demand_before) AS demand_before,
+    retire_after_ms, retire_cause, live_reservations,
+    'epoch'::timestamptz + retired_until * '1 microsecond'::interval AS retired_until
 FROM headroom_events;
