@@ -33,22 +33,22 @@ impl Service {
             Some(ExpectedPool::Version(version)) => Some(version),
             Some(ExpectedPool::Absent) => Some(0),
             Some(ExpectedPool::Present) => match self.require_pool(&pool).await {
-                Ok(version) => Some(version),
+                Ok(()) => None,
                 Err(refusal) => return act.end(Err(refusal)),
             },
         };
         act.end(self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await)
     }
 
-    /// The version of a pool that has to exist. It may retire before the command is decided, so that the command names the
-    /// version.
-    async fn require_pool(&self, id: &PoolId) -> Result<u64, Refusal> {
+    /// Refuses a pool that does not exist. The command does not name the version that is found here, so that a retry of it is
+    /// the same command. If the pool retires before the command is decided, its owner refuses to define it anew.
+    async fn require_pool(&self, id: &PoolId) -> Result<(), Refusal> {
         let replica = self.replica();
         if let Some(handle) = replica.of_pool(id) {
             self.readable(handle, true).await?;
         }
-        let found = replica.pool(id).map(|pool| pool.version);
-        found.ok_or_else(|| Refusal::NoPoolToReplace(id.clone(), replica.retired_until(id, self.gateway.clock())))
+        let unknown = || Refusal::NoPoolToReplace(id.clone(), replica.retired_until(id, self.gateway.clock()));
+        replica.pool(id).map(drop).ok_or_else(unknown)
     }
 
     /// Changes parts of a pool and keeps the rest. A change of limits alone becomes the command that adjusts limits.

@@ -131,6 +131,11 @@ fn any_version_is_expected_of_a_pool_that_exists() {
         let changed = c.send(method, path, any, body);
         assert_eq!((changed.status, &changed.json()["version"]), (200, &version.into()), "{method} {path}");
     }
+    // A retry is the same request, although the pool has another version by then.
+    let keyed: &[&str] = &["If-Match: *", "Idempotency-Key: k-1"];
+    let [first, again] = [(); 2].map(|()| c.send("PUT", "/v1/pools/p", keyed, one));
+    assert_eq!((first.status, again.status, again.header("idempotent-replayed")), (200, 200, Some("true")));
+    assert_eq!((&first.json()["version"], &again.json()["version"]), (&5.into(), &5.into()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use headroom::api::grpc::status;
 use headroom::api::problem;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -47,6 +48,8 @@ const REQUESTS: &[Row] = &[
     ("PUT", "/v1/pools/q", "", "", r#"{"limits":{"orders":1},"hold_ttl_max_ms":99}"#, "bad_rule"),
     ("PUT", "/v1/pools/q", "", "", r#"{"limits":{"orders":1},"hold_life_max_ms":2592000001}"#, "bad_rule"),
     ("PUT", "/v1/pools/full", "", "", r#"{"limits":{"orders":0}}"#, "ok"),
+    ("PUT", "/v1/pools/full", "any", "if-match: *", r#"{"limits":{"orders":0}}"#, "ok"),
+    ("PUT", "/v1/pools/full", "any", "if-match: *", r#"{"limits":{"orders":0}}"#, "ok"),
     ("POST", "/v1/pools/p/mode", "", "", r#"{"mode":"paused"}"#, "ok"),
     ("POST", "/v1/pools/p/mode", "", "", "{}", "missing_field"),
     ("POST", "/v1/reservations", "paused", "", ONE, "paused"),
@@ -252,4 +255,25 @@ fn http_and_grpc_answer_alike() {
     }
     drop(both.client);
     drop((both.http, both.grpc));
+}
+
+/// Whoever expects only that the pool exists is not refused because of what others do to it at the same time.
+#[test]
+fn definitions_of_any_version_do_not_exclude_each_other() {
+    const CALLERS: usize = 50;
+    let server = Server::alone();
+    server.pool("p", 1);
+    let _runtime = runtime().enter();
+    let mut calls = JoinSet::new();
+    for mut client in (0..CALLERS).map(|_| client(&server)) {
+        calls.spawn(async move {
+            let (headers, body) = ([("if-match", "*".to_owned())], json!({ "limits": { "orders": 2 } }));
+            let asked = Asked { method: "PUT", path: "/v1/pools/p", headers: &headers, body: &body };
+            ask(&mut client, asked).await
+        });
+    }
+    let mut versions: Vec<_> =
+        runtime().block_on(calls.join_all()).into_iter().map(|answer| answer.body["version"].as_u64()).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (2..2 + CALLERS as u64).map(Some).collect::<Vec<_>>());
 }

@@ -59,6 +59,20 @@ fn a_hundred_callers_get_exactly_the_units_there_are() {
     }
 }
 
+/// Whoever expects only that the pool exists is not refused because of what others do to it at the same time.
+#[test]
+fn changes_of_any_version_do_not_exclude_each_other() {
+    let server = Server::alone();
+    server.pool("p", 1);
+    let mut callers: Vec<Client> = (0..AMENDERS).map(|_| server.client()).collect();
+    let wanted = ["If-Match: *", "Request-Timeout-Ms: 5000"];
+    let change = request("PUT", "/v1/pools/p", &wanted, br#"{"limits":{"orders":2}}"#);
+    let tally = all_at_once(&mut callers, &vec![change; AMENDERS]);
+    assert_eq!(tally, BTreeMap::from([("200 open".to_owned(), AMENDERS)]));
+    let read = server.client().get("/v1/pools/p?fresh=true").json();
+    assert_eq!(read["version"], AMENDERS + 1);
+}
+
 /// A pool that retires unless it has reservations, and callers who want one.
 #[test]
 fn a_pool_retires_or_somebody_has_a_unit_of_it_and_never_both() {
