@@ -5,9 +5,11 @@ use super::asked::key_of;
 use super::books::more_than;
 use super::judge::Judge;
 use super::lives::{Life, LifeStatus};
+use crate::domain::event::RETIREMENT_VERSION;
 use crate::domain::room;
 use crate::domain::{
     CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, PoolId, Reason, Rejection, ReleaseCause,
+    Target,
 };
 
 /// From this version on, owners remember their decisions as long as they promise. Owners of versions before forgot
@@ -15,13 +17,18 @@ use crate::domain::{
 const MEMORY_VERSION: u32 = 4;
 
 /// Whether a refusal is an outcome that a key keeps. The other refusals only concern this try, or are about
-/// a pool that has retired.
-pub(super) fn is_business(Rejection { reason, retired_until, .. }: &Rejection) -> bool {
+/// a pool that has retired, or may be.
+pub(super) fn is_business(rejection @ Rejection { reason, retired_until, .. }: &Rejection) -> bool {
     let of_this_try = matches!(
         reason,
         Reason::KeyReused | Reason::TooManyAttempts | Reason::MemoryFull | Reason::PartitionFull | Reason::PoolRetired
     );
-    !is_earlier(*reason) && !of_this_try && retired_until.is_none()
+    !is_earlier(*reason) && !of_this_try && retired_until.is_none() && !is_about_nothing(rejection)
+}
+
+/// Whether nothing is known of the reservation that the command names. It may have ended with a pool that has retired.
+fn is_about_nothing(Rejection { reason, pool, .. }: &Rejection) -> bool {
+    *reason == Reason::UnknownReservation && pool.is_none()
 }
 
 /// Whether a refusal is decided before the key is looked at.
@@ -103,7 +110,8 @@ impl Judge<'_> {
             EventBody::Repeated(..) => Answered::Fresh,
             body => answered(body),
         };
-        if self.may_have_forgotten_answers() {
+        let is_of_unknown = known.is_none() && self.kept_unknown() && matches!(key.target, Target::Reservation(_));
+        if self.may_have_forgotten_answers() || is_of_unknown && matches!(answered, Answered::Reused) {
             return;
         }
         self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
@@ -129,6 +137,11 @@ impl Judge<'_> {
     /// Whether such an owner may have forgotten an answer that this model remembers.
     pub(super) fn may_have_forgotten_answers(&self) -> bool {
         self.forgot_early() && self.state.answers.is_beyond_older()
+    }
+
+    /// Whether an owner decided whose keys kept that nothing is known of a reservation. This model does not remember that.
+    fn kept_unknown(&self) -> bool {
+        self.version < RETIREMENT_VERSION
     }
 
     /// Why a reservation has ended, if it has. A repetition of its acceptance must then say so.
@@ -199,6 +212,7 @@ impl Judge<'_> {
             (CommandKind::Release, EventBody::Expired(entry)) => {
                 self.stands(entry, |stand| stand == LifeStatus::Expired)
             }
+            (_, EventBody::Rejected(rejection)) if is_about_nothing(rejection) && self.kept_unknown() => {}
             _ if self.may_have_forgotten_answers() => {}
             (ask, body) => {
                 self.found.breach(Law::SameAnswer, format!("{ask} repeats {}, never answered", body.kind()));

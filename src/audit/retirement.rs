@@ -1,11 +1,9 @@
 //! The end of a pool's life: nobody's capacity is taken away before its time, and nothing of that life counts afterwards.
 
 use super::judge::Judge;
+use crate::domain::event::RETIREMENT_VERSION;
 use crate::domain::{Law, Micros, Pool, PoolId, PoolSpec, Rejection, RetireCause, Retirement};
 use crate::limits::{RETIRE_AFTER_DEFAULT_MS, RETIRE_AFTER_MIN_MS};
-
-/// From this version of the events on, pools retire.
-const RETIREMENT_VERSION: u32 = 5;
 
 impl Judge<'_> {
     pub(super) fn pool_retired(&mut self, retirement: &Retirement) {

@@ -276,9 +276,14 @@ pub fn is_reason(text: &str) -> bool {
 
 impl Rejection {
     /// Whether a key remembers the refusal. A refusal about a pool that has retired is not remembered, so that nothing of
-    /// it is left when the id is defined anew.
+    /// it is left when the id is defined anew. A reservation of which nothing is known may have ended with such a pool.
     pub fn is_remembered(&self) -> bool {
-        self.reason.is_remembered() && self.retired_until.is_none()
+        self.reason.is_remembered() && self.retired_until.is_none() && !self.is_about_nothing()
+    }
+
+    /// Whether nothing is known of the reservation that the command names, not even its pool.
+    fn is_about_nothing(&self) -> bool {
+        self.reason == Reason::UnknownReservation && self.pool.is_none()
     }
 
     /// The figures that decided the refusal: the order's reservation, the latest time, or limit and use of the
@@ -416,6 +421,8 @@ impl Event {
 
 /// The version of the events that this program decides: of their schema, and of the rules that they follow.
 pub const VERSION: u32 = 5;
+/// From this version of the events on, pools retire.
+pub const RETIREMENT_VERSION: u32 = 5;
 
 /// An event with the digest of its bytes. The log holds events like this, and a caller's proof names the digest.
 #[derive(Clone, PartialEq, Eq, Debug)]

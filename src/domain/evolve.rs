@@ -79,9 +79,12 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
 
 /// Keeps the answer of a keyed command. An answer that is kept already is neither replaced nor prolonged. A
 /// repetition that only says what the state says (a second confirm under a key of its own) becomes the answer of that
-/// key.
+/// key. Older versions also repeated refusals that are not kept any more.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let (Some(command), body) = (event.command(), &event.body) else { return };
+    if body.rejection().is_some_and(|rejection| !rejection.is_remembered()) {
+        return;
+    }
     let key = CommandKey::of(command.kind, command.key.as_ref(), body.pool_id(), body.reservation_id());
     let Some(key) = key else { return };
     if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) {

@@ -131,8 +131,8 @@ impl Model {
             (body, None) => self.edit(body).map(str::to_owned),
         };
         let answer = answer.unwrap_or_else(|reason| format!("rejected {reason}"));
-        // Nothing is kept of what is refused about a pool that has retired.
-        let is_kept = !(answer.starts_with("rejected") && self.is_retired(&c.body));
+        // Nothing is kept of what is refused about a pool that has retired, or of which nothing is known.
+        let is_kept = !(answer.starts_with("rejected") && (self.is_retired(&c.body) || self.is_about_nothing(&c.body)));
         if let Some(scope) = scope.filter(|_| is_kept) {
             let first = answer.strip_prefix("repeated ").unwrap_or(&answer).to_owned();
             self.answers.insert(scope, (c.body.clone(), first, self.now + DAY));
@@ -149,12 +149,19 @@ impl Model {
 
     /// Whether the command is about a pool that has retired lately. A reservation tells that while anything is known of it.
     fn is_retired(&self, body: &CommandBody) -> bool {
-        let is_something = |k: &Known| !matches!(k.state, Nothing) || !k.cancelled.is_empty();
-        let is_known = |id: &ReservationId| self.known.get(id).is_some_and(is_something);
         match body.pool() {
             Some(pool) => self.retired.contains_key(pool),
-            None => body.reservation().is_some_and(|id| is_known(&id) && self.is_of_retired(id)),
+            None => body.reservation().is_some_and(|id| self.is_known(id) && self.is_of_retired(id)),
         }
+    }
+
+    /// Whether the command names a reservation, and no pool, of which nothing is known.
+    fn is_about_nothing(&self, body: &CommandBody) -> bool {
+        body.pool().is_none() && body.reservation().is_some_and(|id| !self.is_known(id))
+    }
+
+    fn is_known(&self, id: ReservationId) -> bool {
+        self.known.get(&id).is_some_and(|k| !matches!(k.state, Nothing) || !k.cancelled.is_empty())
     }
 
     fn is_of_retired(&self, id: ReservationId) -> bool {

@@ -4,7 +4,11 @@
 use super::super::audited;
 use super::*;
 use crate::fixtures::open_pool;
+use crate::machine::MapLedger;
+use headroom::domain::event::RETIREMENT_VERSION;
+use headroom::domain::evolve::evolve;
 use headroom::limits::{DEDUP_WINDOW_MS, RETIRE_AFTER_DEFAULT_MS, RETIRE_AFTER_MIN_MS};
+use std::collections::BTreeSet;
 
 const PARTITION: u32 = 2;
 const IN_USE: usize = 4;
@@ -13,8 +17,9 @@ const AGAIN: usize = 6;
 const TOO_EARLY: usize = 7;
 const DEFINED_AGAIN: usize = 8;
 const UNKNOWN: usize = 9;
-const ACCEPTED_AGAIN: usize = 10;
-const RETIRED_BY_ITSELF: usize = 12;
+const UNKNOWN_AGAIN: usize = 10;
+const ACCEPTED_AGAIN: usize = 11;
+const RETIRED_BY_ITSELF: usize = 13;
 
 fn pool() -> PoolId {
     pool_of(PARTITION, PARTITIONS)
@@ -48,7 +53,9 @@ fn play() -> Owner {
     define(&mut owner);
     owner.later_ms(DEDUP_WINDOW_MS);
     define(&mut owner);
-    owner.take(&command(CommandBody::Confirm { reservation: reservation(&pool(), 2) }, 93, None));
+    let confirm = command(CommandBody::Confirm { reservation: reservation(&pool(), 2) }, 93, key("confirm"));
+    owner.take(&confirm);
+    owner.take(&confirm);
     owner.take(&reserve(1, None));
     owner.later_ms(HOUR_MS + RETIRE_AFTER_DEFAULT_MS);
     owner.give(Input::Tick);
@@ -154,6 +161,10 @@ fn what_acts_on_a_new_life_is_found() {
         let confirmed = Entry { status: Status::Confirmed, hold_until: None, hold_since: None, ..entry };
         log[UNKNOWN].event.body = EventBody::Confirmed(confirmed);
     });
+    check("a refusal repeated that no key keeps", Law::SameAnswer, UNKNOWN_AGAIN, |log| {
+        let body = log[UNKNOWN].event.body.clone();
+        log[UNKNOWN_AGAIN].event.body = EventBody::Repeated(Box::new(body), None);
+    });
     check("the key of the retirement answered anew", Law::SameAnswer, AGAIN, |log| {
         log[AGAIN].event.body = log[RETIRED].event.body.clone();
     });
@@ -174,4 +185,29 @@ fn what_acts_on_a_new_life_is_found() {
     check("a new life that never began", Law::Capacity, ACCEPTED_AGAIN, |log| {
         log[DEFINED_AGAIN].event.body = EventBody::Tick
     });
+}
+
+/// The keys of owners before retirement kept that nothing is known of a reservation. Such an answer is clean in their logs
+/// alone, and no state remembers it.
+#[test]
+fn what_an_older_version_kept_of_unknown_reservations_is_judged_by_its_rules() {
+    let mut owner = Owner::new(PARTITION);
+    owner.give(Input::Claim);
+    let reservation = reservation(&pool(), 1);
+    let confirm = command(CommandBody::Confirm { reservation }, 1, key("key"));
+    owner.take(&confirm);
+    owner.take(&confirm);
+    owner.take(&command(CommandBody::Release { reservation }, 2, key("key")));
+    let (mut log, now) = (owner.log, owner.now);
+    log[2].event.body = EventBody::Repeated(Box::new(log[1].event.body.clone()), None);
+    let EventBody::Rejected(rejection) = &mut log[3].event.body else { panic!() };
+    rejection.reason = Reason::KeyReused;
+    let found: BTreeSet<u64> = audited(PARTITION, &log).finish().breaches().iter().map(|breach| breach.seq).collect();
+    assert_eq!(found, BTreeSet::from([2, 3]));
+    log.iter_mut().for_each(|recorded| recorded.version = RETIREMENT_VERSION - 1);
+    let audit = audited(PARTITION, &log);
+    assert_eq!(audit.finish().breaches(), []);
+    let mut maps = MapLedger::default();
+    log.iter().for_each(|recorded| evolve(&mut maps, &recorded.event).unwrap());
+    assert_eq!((audit.digest(), maps.remembered.len()), (maps.digest(now), 0));
 }
