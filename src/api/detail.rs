@@ -224,7 +224,8 @@ fn of_retirement(event: &Event, rejection: &Rejection) -> String {
         }
         _ => {
             let live = rejection.live.unwrap_or_default();
-            format!("{pool} has {live} live reservations: release them first, or send with_reservations=true")
+            let (reservations, them) = if live == 1 { ("reservation", "it") } else { ("reservations", "them") };
+            format!("{pool} has {live} live {reservations}: release {them} first, or send with_reservations=true")
         }
     }
 }

@@ -106,7 +106,7 @@ fn a_pool_retires_when_its_reservations_may_end_with_it() {
     let url = &server.url;
     done(url, "reserve van-1 orders=1 crates=4 --key first");
     let refused = run(&mut call(url, "pools retire van-1 --if-match 1"));
-    assert_says(&refused.err, &["pool_in_use", "pool van-1 has 1 live reservations"]);
+    assert_says(&refused.err, &["pool_in_use", "pool van-1 has 1 live reservation: release it first"]);
     assert_ne!(refused.code, 0);
     let retired = json(&done(url, "pools retire van-1 --with-reservations --key last --json"));
     assert_eq!((&retired["pool"], &retired["live_reservations"]), (&"van-1".into(), &1.into()));

@@ -168,7 +168,7 @@ const FINAL: &[Row] = &[
         &["pool ending", "T"],
     ),
     ("dimension_in_use", "PUT", "/v1/pools/p", KEY, r#"{"limits":{"crates":1}}"#, &["1 orders", "pool p"]),
-    ("pool_in_use", "DELETE", "/v1/pools/p", KEY, "", &["1 live reservations", "pool p"]),
+    ("pool_in_use", "DELETE", "/v1/pools/p", KEY, "", &["1 live reservation:", "pool p"]),
     ("unknown_field", "DELETE", "/v1/pools/p", &[], r#"{"with_reservations":true}"#, &["with_reservations"]),
     ("pool_retired", "PUT", "/v1/pools/gone", KEY, r#"{"limits":{"orders":1}}"#, &["pool gone has retired", "T"]),
     ("unknown_pool", "GET", "/v1/pools/gone", &[], "", &["pool gone has retired", "T"]),
