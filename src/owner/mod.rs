@@ -16,4 +16,4 @@ mod traced;
 pub mod withdrawal;
 
 pub use partition::{Partition, Staged};
-pub use report::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
+pub use report::{DeadCommands, OwnerEnd, Recovered, Report, RetiredPools, TurnReport};

@@ -1,6 +1,6 @@
 //! What an owner did, as plain data: telemetry turns it into metrics.
 
-use crate::domain::{Breach, Event, EventBody, EventKind, Reason, Retirement};
+use crate::domain::{Breach, Event, EventBody, EventKind, Reason, RetireCause, Retirement};
 use crate::log::dead_letters::Undecidable;
 use crate::log::{CommitOutcome, LogError};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub struct TurnReport {
     pub events: BTreeMap<(EventKind, Option<Reason>), u64>,
     /// The commands that nobody could decide; none where all were decided.
     pub dead: Option<DeadCommands>,
+    /// The pools that retired because their windows had ended long ago; none where there was no such pool.
+    pub retired: Option<RetiredPools>,
     /// By how many it changes the number of live reservations.
     pub live_change: i64,
     /// Bytes that the partition's memory counts after it.
@@ -38,6 +40,15 @@ pub struct DeadCommands {
     pub count: usize,
 }
 
+/// Pools that retired in one turn because their windows had ended long ago.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RetiredPools {
+    /// Their number, at least 1.
+    pub pools: u64,
+    /// The number of live reservations that ended with them.
+    pub live: u64,
+}
+
 impl TurnReport {
     pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
         let events = BTreeMap::new();
@@ -45,6 +56,7 @@ impl TurnReport {
             outcome,
             events,
             dead: None,
+            retired: None,
             live_change: 0,
             memory_bytes: 0,
             commands: 0,
@@ -58,6 +70,11 @@ impl TurnReport {
         let reason = event.body.rejection().map(|rejection| rejection.reason);
         let count = self.events.entry((event.body.kind(), reason)).or_default();
         *count = count.saturating_add(1);
+        if let EventBody::PoolRetired(Retirement { live, cause: RetireCause::Window, .. }) = &event.body {
+            let retired = self.retired.get_or_insert_default();
+            retired.pools = retired.pools.saturating_add(1);
+            retired.live = retired.live.saturating_add(*live);
+        }
         let ended = |live: u64| i64::try_from(live).map_or(i64::MIN, |live| live.saturating_neg());
         self.live_change = self.live_change.saturating_add(match &event.body {
             EventBody::Accepted(_) => 1,

@@ -52,8 +52,8 @@ pub struct PartitionState {
     /// The pools that retire by themselves and have no live hold, ordered by when they do.
     retiring: BTreeSet<(Micros, PoolId)>,
     sweeping: Sweeping,
-    /// Since when the time of the events has not jumped.
-    steady_since: Micros,
+    /// Since when the time of the events has not jumped; none before an event of a version in which pools retire.
+    steady_since: Option<Micros>,
     pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
     /// The remembered answers that are no refusals, ordered by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
@@ -89,7 +89,7 @@ impl PartitionState {
             retired: Retired::default(),
             retiring: BTreeSet::new(),
             sweeping: Sweeping::default(),
-            steady_since: Micros(0),
+            steady_since: None,
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
             past: Past::default(),
@@ -117,7 +117,6 @@ impl PartitionState {
         (decided, retired): (Decided, Vec<(PoolId, Ending)>),
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
-        state.steady_since = position.decided_at;
         pools.into_iter().for_each(|pool| state.pools.put(pool));
         retired.iter().for_each(|(pool, ending)| state.retired.put(pool, *ending));
         state.put_back(remembered);
@@ -197,7 +196,7 @@ impl PartitionState {
                 format!("input offset {input_offset} after {skipped} without a command, expected {next_input} first");
             return breach(Law::OneDecision, detail);
         }
-        self.follow_time(event.decided_at);
+        self.follow_time(chained);
         evolve(self, event)?;
         self.position = Position {
             next_seq: next_seq.saturating_add(1),

@@ -7,7 +7,7 @@ use crate::domain::Breach;
 use crate::gateway::{CallReport, Stage};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::log::{CommitOutcome, LogError};
-use crate::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
+use crate::owner::{DeadCommands, OwnerEnd, Recovered, Report, RetiredPools, TurnReport};
 
 impl Report for Metrics {
     fn began(&self, partition: u32, gap_us: Option<u64>) {
@@ -34,6 +34,9 @@ impl Report for Metrics {
             let first = DeadLetterId { partition, offset: *offset };
             self.owner.dead_letters.with_label_values(&[&label]).inc_by(*count as u64);
             tracing::warn!(partition, count, %first, reason, "these commands cannot be decided: see headroom dead-letters");
+        }
+        if let Some(RetiredPools { pools, live }) = report.retired {
+            tracing::info!(partition, pools, live_reservations = live, "pools retired: their windows ended long ago");
         }
         let mut records = 0u64;
         for ((kind, reason), count) in &report.events {
@@ -165,6 +168,7 @@ mod tests {
         outcome: CommitOutcome::Ok,
         events: BTreeMap::new(),
         dead: None,
+        retired: None,
         live_change: 0,
         memory_bytes: 0,
         commands: 1,
@@ -202,5 +206,13 @@ mod tests {
         for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {
             assert!(told.contains(part), "{part} in {told}");
         }
+    }
+
+    #[test]
+    fn pools_that_retire_by_themselves_are_one_line_of_a_turn() {
+        let retired = Some(RetiredPools { pools: 2, live: 7 });
+        let told = told([TurnReport { retired, ..TURN }, TURN]);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(" INFO ") && told.contains("partition=2 pools=2 live_reservations=7"), "{told}");
     }
 }

@@ -166,11 +166,12 @@ fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnRe
     };
     let live = events.iter().map(change).sum();
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
-    let (outcome, dead) = (CommitOutcome::Ok, None);
+    let (outcome, dead, retired) = (CommitOutcome::Ok, None, None);
     TurnReport {
         outcome,
         events,
         dead,
+        retired,
         live_change: live,
         memory_bytes: 0,
         commands: 7,

@@ -6,7 +6,7 @@ use headroom::domain::route::pool_hash;
 use headroom::domain::*;
 use headroom::limits::{DEDUP_WINDOW_MS, POOLS_PER_PARTITION_MAX, RETIRE_AFTER_DEFAULT_MS};
 use headroom::log::{CommitOutcome, StoredCommand};
-use headroom::owner::Partition;
+use headroom::owner::{Partition, RetiredPools, TurnReport};
 use headroom::replica::checkpoint::Restoring;
 use headroom::replica::state::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 use headroom::replica::{PartitionState, Position};
@@ -31,11 +31,13 @@ impl Owned {
         owned.turn([define(&pool_id("large"), orders(1_000_000))], NOW);
         owned.turn([define(&pool_id("other"), orders(1_000_000))], NOW);
         let bodies: Vec<_> = asked.into_iter().collect();
-        bodies.chunks(4_000).for_each(|bodies| owned.turn(bodies.iter().cloned(), NOW));
+        for bodies in bodies.chunks(4_000) {
+            owned.turn(bodies.iter().cloned(), NOW);
+        }
         owned
     }
 
-    fn turn(&mut self, bodies: impl IntoIterator<Item = CommandBody>, now: Micros) {
+    fn turn(&mut self, bodies: impl IntoIterator<Item = CommandBody>, now: Micros) -> TurnReport {
         let first = self.inputs;
         let command = |(body, number)| Command { deadline: now.plus_ms(5_000), ..command(number, body) };
         let records: Vec<_> = bodies
@@ -50,7 +52,7 @@ impl Owned {
         let staged = self.owner.decide(&self.state, records, now);
         let refused = staged.decided().iter().find_map(|decided| decided.event.body.rejection());
         assert_eq!(refused, None);
-        self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();
+        self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap().report
     }
 
     /// The state that a checkpoint of now comes to.
@@ -166,11 +168,47 @@ fn a_pool_retires_by_itself_when_its_time_has_come() {
     let due = NOW.plus_ms(60_000 + RETIRE_AFTER_DEFAULT_MS);
     owned.tick(due.set_back(STEADY_MS * 1_000));
     assert_eq!(owned.state.next_due(NOW), Some(due));
-    owned.turn([], due.set_back(1));
+    assert_eq!(owned.turn([], due.set_back(1)).retired, None);
     assert!(owned.state.pools().get(&slot).is_some());
-    owned.turn([], due);
+    assert_eq!(owned.turn([], due).retired, Some(RetiredPools { pools: 1, live: 1 }));
     assert_eq!((owned.state.pools().get(&slot), owned.state.live_count()), (None, 0));
     assert_eq!(owned.state.next_due(due), None);
+}
+
+/// Whoever upgrades a server has an hour to keep what would retire, however long ago its window ended, and whether or not the
+/// server began with a checkpoint.
+#[test]
+fn pools_of_an_older_version_retire_an_hour_after_the_first_event_of_this_one() {
+    let upgraded = NOW.plus_ms(60_000);
+    let steady = upgraded.plus_ms(STEADY_MS);
+    for is_restored in [false, true] {
+        let mut owned = Owned::with([]);
+        defined_before(&mut owned, Micros(1));
+        if is_restored {
+            owned.state = owned.restored();
+        }
+        owned.tick(upgraded);
+        assert_eq!(owned.state.next_due(upgraded), Some(steady));
+        owned.turn([], steady.set_back(1));
+        assert!(owned.state.pools().get(&pool_id("slot")).is_some());
+        assert_eq!(owned.turn([], steady).retired, Some(RetiredPools { pools: 1, live: 0 }));
+        assert!(owned.state.pools().get(&pool_id("slot")).is_none());
+    }
+}
+
+/// What a planner does in that hour to keep a pool.
+#[test]
+fn a_pool_whose_window_is_cleared_or_extended_in_time_lives_on() {
+    let none = Edit::Clear;
+    let longer = Edit::To(WindowChange { end: Some(NOW.plus_ms(30 * DEDUP_WINDOW_MS)), ..WindowChange::default() });
+    for window in [none, longer] {
+        let mut owned = Owned::with([]);
+        defined_before(&mut owned, Micros(1));
+        let (pool, change) = (pool_id("slot"), PoolChange { window, ..PoolChange::default() });
+        owned.turn([CommandBody::ChangePool { pool, change, expected_version: None }], NOW);
+        owned.turn([], NOW.plus_ms(STEADY_MS));
+        assert!(owned.state.pools().get(&pool_id("slot")).is_some());
+    }
 }
 
 /// What has retired cannot be brought back, so a clock that runs ahead must not be what retires it.

@@ -3,7 +3,8 @@
 //! far that is, and no event says so.
 
 use super::PartitionState;
-use crate::domain::{Ledger, Living, Micros, PoolId, Reservation, ReservationId};
+use crate::domain::event::RETIREMENT_VERSION;
+use crate::domain::{ChainedEvent, Ledger, Living, Micros, PoolId, Reservation, ReservationId};
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX};
 use crate::replica::lives::PoolLives;
 use crate::replica::retired::{Ending, Retired};
@@ -49,33 +50,38 @@ impl PartitionState {
     /// The first `most` pools that retire by themselves at `now`, earliest first. There is none shortly after the time has
     /// jumped.
     pub fn retiring(&self, now: Micros, most: usize) -> Vec<PoolId> {
-        if self.has_jumped(now) || self.steady_at() > now {
+        if self.has_jumped(now) || self.steady_at().is_none_or(|at| at > now) {
             return Vec::new();
         }
         self.retiring.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, pool)| pool.clone()).collect()
     }
 
-    /// Whether the time has jumped since the last event. While a pool waits to retire, an event has to say so.
+    /// Whether the time has jumped since the last event, or nothing is known of it because that event is of an older version
+    /// or in a checkpoint. While a pool waits to retire, an event has to say so.
     pub fn has_jumped(&self, now: Micros) -> bool {
-        self.position.decided_at.plus_ms(JUMP_MS) < now
+        self.steady_since.is_none() || self.position.decided_at.plus_ms(JUMP_MS) < now
     }
 
     /// From when on the time has been steady for long enough.
-    fn steady_at(&self) -> Micros {
-        self.steady_since.plus_ms(STEADY_MS)
+    fn steady_at(&self) -> Option<Micros> {
+        self.steady_since.map(|since| since.plus_ms(STEADY_MS))
     }
 
-    /// Follows the time of the partition to that of the next event.
-    pub(super) fn follow_time(&mut self, decided_at: Micros) {
-        if self.has_jumped(decided_at) || decided_at < self.position.decided_at {
-            self.steady_since = decided_at;
+    /// Follows the time of the partition to that of the next event. Time before the first event of a version in which pools
+    /// retire does not count: whoever upgrades a server has a while to keep pools whose windows ended long ago.
+    pub(super) fn follow_time(&mut self, next: &ChainedEvent) {
+        let decided_at = next.event.decided_at;
+        if next.version < RETIREMENT_VERSION {
+            self.steady_since = None;
+        } else if self.has_jumped(decided_at) || decided_at < self.position.decided_at {
+            self.steady_since = Some(decided_at);
         }
     }
 
     /// When a pool retires by itself next. After a jump of the time that is later than its window says.
     pub fn next_retirement(&self, now: Micros) -> Option<Micros> {
         let (at, _) = self.retiring.first()?;
-        Some(if self.has_jumped(now) { *at } else { (*at).max(self.steady_at()) })
+        Some(if self.has_jumped(now) { *at } else { (*at).max(self.steady_at().unwrap_or_default()) })
     }
 
     /// When this pool retires by itself; none when it does not, or while it has a live hold.
