@@ -5,7 +5,7 @@ use crate::domain::ChainedEvent;
 use crate::trace::TraceContext;
 use crate::wire;
 use crate::wire::schema::EVENT;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::sync::LazyLock;
 
 /// The type of a column, for every dialect.
@@ -102,25 +102,31 @@ fn kind_of(of: &Value) -> ColumnKind {
     }
 }
 
-/// The values of one event, by column.
+/// The values of one event, in the order of the columns.
 pub struct Row {
-    fields: Map<String, Value>,
+    values: Vec<Option<Value>>,
 }
 
 impl Row {
     /// The row of an event, and of the call that it decides.
     pub(super) fn of(chained: &ChainedEvent, trace: Option<&TraceContext>) -> Row {
-        let mut fields = wire::event::fields(&chained.event);
-        fields.insert(DIGEST.to_owned(), chained.digest.to_string().into());
-        if let Some(trace) = trace {
-            fields.insert(TRACE_ID.to_owned(), format!("{:032x}", trace.trace_id).into());
-        }
-        Row { fields }
+        let trace = trace.map(|trace| (TRACE_ID, format!("{:032x}", trace.trace_id).into()));
+        let own = [(DIGEST, chained.digest.to_string().into())];
+        let fields = wire::event::fields(&chained.event).into_iter().chain(own).chain(trace);
+        // Both are in the order of the schema.
+        let mut fields = fields.filter(|(name, _)| !LEFT_OUT.contains(name)).peekable();
+        let mut value = |column: &Column| fields.next_if(|(name, _)| *name == column.name).map(|(_, value)| value);
+        Row { values: COLUMNS.iter().map(&mut value).collect() }
     }
 
     /// The value in a column; `None` when the event has none.
     pub fn value(&self, column: &Column) -> Option<&Value> {
-        self.fields.get(&column.name)
+        self.values().find(|(of, _)| of.name == column.name)?.1
+    }
+
+    /// Each column with its value; `None` when the event has none.
+    pub fn values(&self) -> impl Iterator<Item = (&'static Column, Option<&Value>)> {
+        COLUMNS.iter().zip(self.values.iter().map(Option::as_ref))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Commands as records of `headroom.commands`.
 
 use super::codes::codes;
-use super::field::{Code, Coded, Hex, Id, Labels, Names, Text, Units, record};
+use super::field::{Code, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
 use super::schema::COMMANDS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
@@ -104,7 +104,7 @@ struct Head {
 /// The command for people and scripts: the fields of the record that are not null, under the names of the schema, as
 /// [`readable`] describes.
 pub fn to_json(command: &Command) -> Value {
-    Value::Object(readable(&record_of(command)))
+    Value::Object(readable(record_of(command).named()))
 }
 
 fn record_of(command: &Command) -> CommandRecord<'_> {

@@ -1,7 +1,7 @@
 //! Events as records of `headroom.events`, and their digests, which form the chain.
 
-use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
-use super::readable::{plain, readable};
+use super::field::{Bytes16, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
+use super::readable::readable;
 use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
@@ -9,7 +9,7 @@ use crate::domain::{
     EventBody, EventKind, IdempotencyKey, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
     ReleaseCause, RetireCause, Retirement, Status,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::borrow::Cow;
 
 record! {
@@ -99,15 +99,15 @@ pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
 /// The event for people and scripts: the fields of the record that are not null, under the names of the schema, as
 /// [`readable`] describes, and the digest.
 pub fn to_json(recorded: &ChainedEvent) -> Value {
-    let mut object = readable(&record_of(&recorded.event));
+    let mut object = readable(record_of(&recorded.event).named());
     object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
     Value::Object(object)
 }
 
-/// The event for programs: the fields of the record that are not null, under the names of the schema. Times are numbers,
-/// in microseconds since 1970.
-pub fn fields(event: &Event) -> Map<String, Value> {
-    plain(&record_of(event))
+/// The event for programs: the fields of the record that are not null, under the names of the schema and in its order.
+/// Times are numbers, in microseconds since 1970.
+pub fn fields(event: &Event) -> Vec<(&'static str, Value)> {
+    record_of(event).named()
 }
 
 /// Encodes a decision as an event that has no place in a log, and at most this sequence number.

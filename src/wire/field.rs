@@ -6,6 +6,7 @@ use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name,
 use crate::limits::DIMENSIONS_MAX;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,23 +32,25 @@ macro_rules! record {
             }
         }
 
+        impl $crate::wire::field::Named for $name<'_> {
+            fn named(&self) -> Vec<(&'static str, serde_json::Value)> {
+                let mut fields = Vec::new();
+                let mut put = |name, value: Result<_, _>| fields.extend(value.ok().map(|value| (name, value)));
+                put(stringify!($head), serde_json::to_value(&self.$head));
+                $(if let Some(value) = &self.$field {
+                    put(stringify!($field), serde_json::to_value(value));
+                })*
+                fields
+            }
+        }
+
         impl serde::Serialize for $name<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    use serde::ser::SerializeStruct;
-                    let mut object = serializer.serialize_struct(stringify!($name), Self::FIELDS.len())?;
-                    object.serialize_field(stringify!($head), &self.$head)?;
-                    $(if let Some(value) = &self.$field {
-                        object.serialize_field(stringify!($field), value)?;
-                    })*
-                    object.end()
-                } else {
-                    use serde::ser::SerializeTuple;
-                    let mut record = serializer.serialize_tuple(Self::FIELDS.len())?;
-                    record.serialize_element(&self.$head)?;
-                    $(record.serialize_element(&self.$field)?;)*
-                    record.end()
-                }
+                use serde::ser::SerializeTuple;
+                let mut record = serializer.serialize_tuple(Self::FIELDS.len())?;
+                record.serialize_element(&self.$head)?;
+                $(record.serialize_element(&self.$field)?;)*
+                record.end()
             }
         }
 
@@ -76,6 +79,12 @@ macro_rules! record {
     };
 }
 pub(super) use record;
+
+/// A record for people and programs.
+pub(super) trait Named {
+    /// The fields that are not null, under the names of the schema and in its order. Numbers are numbers, and times too.
+    fn named(&self) -> Vec<(&'static str, Value)>;
+}
 
 /// Reads the next field of a record. It is null when the record is of an older version and ends before the field.
 pub(super) fn next_or_none<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<Option<T>, A::Error> {

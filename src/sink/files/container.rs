@@ -54,8 +54,8 @@ impl Encoder {
 
     /// The row as a datum of the schema.
     pub(super) fn datum(&self, row: &Row) -> Vec<u8> {
-        let field = |column: &Column| (column.name.clone(), field_of(column, row.value(column)));
-        match self.0.write_value_to_vec(Avro::Record(COLUMNS.iter().map(field).collect())) {
+        let field = |(column, value): (&Column, _)| (column.name.clone(), field_of(column, value));
+        match self.0.write_value_to_vec(Avro::Record(row.values().map(field).collect())) {
             Ok(datum) => datum,
             Err(error) => unreachable!("a row does not fit its schema: {error}"),
         }
