@@ -39,9 +39,11 @@ pub struct Database {
     pub(super) schema: String,
 }
 
-/// What every session is told. An hour of a lost client would hold its locks for as long.
+/// What every session is told. An hour of a lost client would hold its locks for as long. The memory is enough to sort a whole
+/// batch, which would be sorted on the disk with what a database has by default.
 const SESSION: &str = "SET application_name = 'headroom sink'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout \
-                       = '2min'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+                       = '2min'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+                       SET work_mem = '32MB'";
 
 impl Database {
     /// Connects, and makes the schema the one in which tables are looked for.

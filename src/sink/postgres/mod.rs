@@ -4,6 +4,7 @@
 //! a hint, like the assignment of a group. The position says it for good: a writer that was overtaken moves nothing.
 
 mod connection;
+mod copied;
 mod lost_demand;
 mod plan;
 mod rebuild;

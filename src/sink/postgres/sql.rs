@@ -38,6 +38,7 @@ pub(super) const MERGES: &[&str] = &[
     include_str!("sql/merge_reservations.sql"),
     include_str!("sql/merge_retired.sql"),
     include_str!("sql/merge_clock.sql"),
+    include_str!("sql/merge_pool_definitions.sql"),
     include_str!("sql/merge_pools.sql"),
 ];
 

@@ -1,15 +1,15 @@
 //! Writing: who has a partition, and one transaction for a batch.
 
 use super::connection::{Access, Database, Trouble};
-use super::sql;
+use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
-use crate::sink::{Batch, COLUMNS, Column, ColumnKind, Place, Progress, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Place, Progress, Row, Target, TargetError};
 use crate::time;
 use bytes::Bytes;
 use futures_util::SinkExt;
-use serde_json::Value;
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::pin::pin;
 use tokio_postgres::Transaction;
 
@@ -32,7 +32,7 @@ impl Postgres {
     pub fn open(access: &Access) -> Result<Postgres, TargetError> {
         let database = Database::with_tables(access)?;
         let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
-        let copy = format!("COPY events ({}) FROM STDIN", names.join(", "));
+        let copy = format!("COPY events ({}) FROM STDIN (FORMAT binary)", names.join(", "));
         Ok(Postgres { database, claims: BTreeMap::new(), copy })
     }
 }
@@ -97,16 +97,7 @@ impl Target for Postgres {
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {
-        for (at, column) in COLUMNS.iter().enumerate() {
-            if at > 0 {
-                rows.push(b'\t');
-            }
-            match row.value(column) {
-                None => rows.extend_from_slice(b"\\N"),
-                Some(value) => put_value(column, value, rows),
-            }
-        }
-        rows.push(b'\n');
+        copied::put(row, rows);
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
@@ -146,7 +137,7 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
     crash::point("sink-moved");
     if batch.row_count > 0 {
         let mut rows = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
-        for part in batch.rows.chunks(COPY_BYTES) {
+        for part in once(copied::HEAD).chain(batch.rows.chunks(COPY_BYTES)).chain(once(copied::END)) {
             rows.send(Bytes::copy_from_slice(part)).await?;
         }
         rows.finish().await?;
@@ -172,62 +163,9 @@ fn digest(text: &str) -> Result<Digest, Trouble> {
     digest.ok_or_else(|| Trouble::Operator(format!("sink_positions.chain is {text:?}, which is no digest")))
 }
 
-fn put_value(column: &Column, value: &Value, rows: &mut Vec<u8>) {
-    match (column.kind, value) {
-        (ColumnKind::Time, Value::Number(number)) => {
-            let at = crate::domain::Micros(number.as_u64().unwrap_or_default());
-            put_text(&time::text(at), rows);
-        }
-        (ColumnKind::Texts, Value::Array(texts)) => {
-            let mut list = "{".to_owned();
-            for (at, text) in texts.iter().filter_map(Value::as_str).enumerate() {
-                list.push_str(if at == 0 { "\"" } else { ",\"" });
-                list.push_str(&text.replace('\\', "\\\\").replace('"', "\\\""));
-                list.push('"');
-            }
-            list.push('}');
-            put_text(&list, rows);
-        }
-        (_, Value::String(text)) => put_text(text, rows),
-        (_, other) => put_text(&other.to_string(), rows),
-    }
-}
-
-/// A text as COPY reads it. It holds no zero byte, which the database does not take.
-fn put_text(text: &str, rows: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => rows.extend_from_slice(b"\\\\"),
-            b'\n' => rows.extend_from_slice(b"\\n"),
-            b'\r' => rows.extend_from_slice(b"\\r"),
-            b'\t' => rows.extend_from_slice(b"\\t"),
-            0 => rows.extend_from_slice("\u{fffd}".as_bytes()),
-            other => rows.push(other),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_written_as_copy_reads_them() {
-        let column = |kind| Column { name: String::new(), kind, is_always: false, doc: String::new() };
-        for (kind, value, expected) in [
-            (ColumnKind::Long, serde_json::json!(-7), "-7"),
-            (ColumnKind::Truth, serde_json::json!(true), "true"),
-            (ColumnKind::Text, serde_json::json!("a\tb\\c\nd\re\0"), "a\\tb\\\\c\\nd\\re\u{fffd}"),
-            (ColumnKind::Time, serde_json::json!(1_800_000_000_000_001u64), "2027-01-15T08:00:00.000001Z"),
-            (ColumnKind::Object, serde_json::json!({"a\"b": 2}), "{\"a\\\\\"b\":2}"),
-            (ColumnKind::Texts, serde_json::json!(["a", "b,\"c\\"]), "{\"a\",\"b,\\\\\"c\\\\\\\\\"}"),
-            (ColumnKind::Texts, serde_json::json!([]), "{}"),
-        ] {
-            let mut rows = Vec::new();
-            put_value(&column(kind), &value, &mut rows);
-            assert_eq!(String::from_utf8(rows).unwrap(), expected, "{value}");
-        }
-    }
 
     #[test]
     fn a_digest_is_32_digits() {

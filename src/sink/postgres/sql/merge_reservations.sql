@@ -1,29 +1,29 @@
 -- The reservations of new events, as the last of these events left each. An event shows a reservation as it is afterwards,
--- if it has a status and repeats nothing.
-MERGE INTO reservations r
-USING (
-    SELECT e.reservation,
-           (array_agg(e ORDER BY e.seq DESC))[1] AS last,
-           (array_agg(e ORDER BY e.seq DESC) FILTER (WHERE e.kind = 'Accepted'))[1] AS accepted
-    FROM events e
-    WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.status IS NOT NULL AND e.kind <> 'Repeated'
-    GROUP BY e.reservation
-) n
-ON r.reservation = n.reservation
-WHEN MATCHED THEN UPDATE SET
-    seq = (n.last).seq, status = (n.last).status, demand = (n.last).demand, hold_until = (n.last).hold_until,
-    order_ref = (n.last).order_ref, changed_at = (n.last).decided_at,
-    accepted_at = COALESCE((n.accepted).decided_at, r.accepted_at),
-    was_held = COALESCE((n.accepted).status = 'held', r.was_held),
-    key = CASE WHEN (n.accepted).seq IS NULL THEN r.key ELSE (n.accepted).key END,
-    actor = CASE WHEN (n.accepted).seq IS NULL THEN r.actor ELSE (n.accepted).actor END,
-    ended_at = CASE WHEN (n.last).status IN ('released', 'expired') THEN (n.last).decided_at END,
-    end_cause = CASE (n.last).status WHEN 'released' THEN (n.last).cause WHEN 'expired' THEN 'expired' END
-WHEN NOT MATCHED THEN INSERT
+-- if it has a status and repeats nothing. When two lives of its pool are among them, the last acceptance counts. The new events
+-- are read once and joined with nothing, so that the database has no choice of plans: it takes new events for few, however
+-- many they are.
+INSERT INTO reservations AS r
     (reservation, pool, partition, seq, status, demand, hold_until, order_ref, key, actor, accepted_at, was_held, changed_at,
      ended_at, end_cause)
-    VALUES (n.reservation, (n.last).pool, (n.last).partition, (n.last).seq, (n.last).status, (n.last).demand,
-            (n.last).hold_until, (n.last).order_ref, (n.accepted).key, (n.accepted).actor, (n.accepted).decided_at,
-            (n.accepted).status = 'held', (n.last).decided_at,
-            CASE WHEN (n.last).status IN ('released', 'expired') THEN (n.last).decided_at END,
-            CASE (n.last).status WHEN 'released' THEN (n.last).cause WHEN 'expired' THEN 'expired' END)
+SELECT DISTINCT ON (e.reservation COLLATE "C")
+       e.reservation, e.pool, e.partition, e.seq, e.status, e.demand, e.hold_until, e.order_ref,
+       max(e.key) FILTER (WHERE e.kind = 'Accepted') OVER w,
+       (array_agg(e.actor) FILTER (WHERE e.kind = 'Accepted') OVER w)[1],
+       max(e.decided_at) FILTER (WHERE e.kind = 'Accepted') OVER w,
+       (array_agg(e.status = 'held') FILTER (WHERE e.kind = 'Accepted') OVER w)[1],
+       e.decided_at,
+       CASE WHEN e.status IN ('released', 'expired') THEN e.decided_at END,
+       CASE e.status WHEN 'released' THEN e.cause WHEN 'expired' THEN 'expired' END
+FROM events e
+WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.status IS NOT NULL AND e.kind <> 'Repeated'
+WINDOW w AS (PARTITION BY e.reservation COLLATE "C" ORDER BY e.seq DESC
+             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+ORDER BY e.reservation COLLATE "C", e.seq DESC
+ON CONFLICT (reservation) DO UPDATE SET
+    seq = excluded.seq, status = excluded.status, demand = excluded.demand, hold_until = excluded.hold_until,
+    order_ref = excluded.order_ref, changed_at = excluded.changed_at,
+    accepted_at = COALESCE(excluded.accepted_at, r.accepted_at),
+    was_held = COALESCE(excluded.was_held, r.was_held),
+    key = CASE WHEN excluded.accepted_at IS NULL THEN r.key ELSE excluded.key END,
+    actor = CASE WHEN excluded.accepted_at IS NULL THEN r.actor ELSE excluded.actor END,
+    ended_at = excluded.ended_at, end_cause = excluded.end_cause
