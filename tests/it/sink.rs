@@ -3,11 +3,14 @@
 
 mod broken;
 mod bucket;
+mod conflicts;
 pub mod files;
 mod forms;
+mod large;
 mod logs;
 mod lost_demand;
 mod meddled;
+mod outage;
 pub mod postgres;
 mod samples;
 mod secured;

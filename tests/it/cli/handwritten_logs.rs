@@ -6,7 +6,7 @@ use crate::turns;
 use headroom::domain::{
     Cause, Command, CommandBody, Digest, Entry, Event, EventBody, Micros, Pool, PoolId, ReservationId, Status, route,
 };
-use headroom::log::embedded::{Embedded, Options};
+use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, StoredCommand, StoredEvent};
 use headroom::owner::recover::rebuild;
 use headroom::store::Store;
@@ -122,14 +122,31 @@ impl Writing {
         self.commit(dir);
     }
 
+    /// The same in several turns, for a log that is longer than a turn may be. Each event but the first decides a command.
+    pub fn write_long(&self, dir: &Path) {
+        const TURN: usize = 1_000;
+        let (log, mut owned) = claimed(dir);
+        for (events, inputs) in self.events[1..].chunks(TURN).zip(self.inputs.chunks(TURN)) {
+            let events = if events[0].seq == 1 { &self.events[..=events.len()] } else { events };
+            assert_eq!(owned.commit(Arc::new(turns::turn(inputs.to_vec(), events))), CommitOutcome::Ok);
+        }
+        drop(log);
+    }
+
     fn commit(&self, dir: &Path) -> Arc<Embedded> {
-        let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
-        let log = Embedded::open(dir, options).unwrap();
-        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        let (log, mut owned) = claimed(dir);
         let turn = turns::turn(self.inputs.clone(), &self.events);
         assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
         log
     }
+}
+
+/// A new log of one partition, and its owner.
+fn claimed(dir: &Path) -> (Arc<Embedded>, Owned) {
+    let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
+    let log = Embedded::open(dir, options).unwrap();
+    let owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    (log, owned)
 }
 
 /// A sound log of five orders under a limit of five, with its checkpoint.

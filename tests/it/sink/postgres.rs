@@ -1,7 +1,7 @@
 //! A PostgreSQL server of one test, on a free port of the loopback.
 
 use super::on_path;
-use crate::process::{headroom, run};
+use crate::process::{Running, headroom, run};
 use crate::wait::until;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -42,12 +42,18 @@ fn account() -> Option<(u32, u32)> {
 
 impl Database {
     pub fn start() -> Database {
+        Database::start_with(&[])
+    }
+
+    /// With these settings of the server.
+    pub fn start_with(options: &[&str]) -> Database {
         let dir = tempfile::tempdir().unwrap();
         if let Some((user, group)) = account() {
             chown(dir.path(), Some(user), Some(group)).unwrap();
         }
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut database = Database { dir, port: 0, server: None, options: Vec::new() };
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut database = Database { dir, port: 0, server: None, options };
         let mut make = database.program("initdb");
         make.args([
             "--auth",
@@ -151,12 +157,32 @@ impl Database {
         self.psql(&["-t"], sql)
     }
 
-    fn psql(&self, flags: &[&str], sql: &str) -> Result<String, String> {
+    /// Begins to ask, and does not wait for the answer.
+    pub fn begin(&self, sql: &str) -> Running {
+        Running::start(&mut self.asking(&["-t"], sql))
+    }
+
+    /// Asks, and does this again and again until the answer is there.
+    #[track_caller]
+    pub fn ask_beside(&self, sql: &str, mut work: impl FnMut()) {
+        let mut asked = self.begin(sql);
+        while !asked.is_over() {
+            work();
+        }
+        let ended = asked.ended();
+        assert_eq!(ended.code, 0, "{sql}: {}", ended.err);
+    }
+
+    fn asking(&self, flags: &[&str], sql: &str) -> Command {
         let sql = format!("SET search_path TO headroom; SET timezone TO 'UTC'; {sql}");
         let mut ask = Command::new(programs().join("psql"));
         ask.args(["-X", "-q", "-A", "-v", "ON_ERROR_STOP=1"]).args(flags).args(["-c", &sql, &self.url()]);
-        ask.env("PGSSLMODE", "disable");
-        let answer = ask.stdin(Stdio::null()).output().unwrap();
+        ask.env("PGSSLMODE", "disable").stdin(Stdio::null());
+        ask
+    }
+
+    fn psql(&self, flags: &[&str], sql: &str) -> Result<String, String> {
+        let answer = self.asking(flags, sql).output().unwrap();
         if !answer.status.success() {
             return Err(String::from_utf8_lossy(&answer.stderr).into_owned());
         }
@@ -165,8 +191,13 @@ impl Database {
 
     /// `headroom sink` with these arguments, over the log of this directory.
     pub fn sink(&self, log: &Path, args: &[&str]) -> Command {
+        self.sink_as("analyst", log, args)
+    }
+
+    /// The same by this user of the database.
+    pub fn sink_as(&self, user: &str, log: &Path, args: &[&str]) -> Command {
         let mut command = headroom(["sink"]);
-        command.args(args).env("HEADROOM_SINK_DATABASE", self.url());
+        command.args(args).env("HEADROOM_SINK_DATABASE", self.url().replace("analyst", user));
         on_path(&mut command, log, args);
         command
     }

@@ -5,6 +5,7 @@ use super::traffic::Traffic;
 use super::{assert_rest, serve};
 use crate::process::{Running, run};
 use crate::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Three processes share the partitions, one after the other is killed, and the others go on with what it wrote.
 #[test]
@@ -62,5 +63,46 @@ fn a_writer_whose_position_was_moved_writes_nothing() {
     }
     served.running.terminate();
     assert!(sink.terminate().err.contains("another sink has taken the partition"));
+    assert_rest(&database, log.path());
+}
+
+/// The story: two sinks fight for the same partitions under load. One after the other stands still in whatever it does and is
+/// cut off from the database; the other one takes over all that it had, and has to give it back the same way.
+#[test]
+fn two_sinks_that_take_over_from_each_other_again_and_again_write_each_event_once() {
+    const TAKE_OVERS: usize = 8;
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    database.ask("CREATE ROLE rival SUPERUSER LOGIN");
+    let served = serve(log.path());
+    let users = ["analyst", "rival"];
+    let sinks = users.map(|user| Running::start(&mut database.sink_as(user, log.path(), &["--sink-batch-ms", "100"])));
+    let signal = |sink: &Running, signal| kill_process(Pid::from_child(sink.child()), signal).unwrap();
+    let has_all = |user: &str| {
+        let held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'advisory' AND granted AND usename = ";
+        database.ask(&format!("{held} '{user}'")) == "3"
+    };
+    Traffic::new(&served.url, 14).beside(|| {
+        for turn in 0..TAKE_OVERS {
+            let (loser, winner) = (turn % 2, 1 - turn % 2);
+            signal(&sinks[loser], Signal::STOP);
+            database.ask(&format!(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE application_name = 'headroom sink' AND usename = '{}'",
+                users[loser]
+            ));
+            until("the other one has all partitions", || has_all(users[winner]));
+            let before = database.written();
+            until("it writes", || database.written() > before);
+            signal(&sinks[loser], Signal::CONT);
+        }
+    });
+    let claims: usize = database.ask("SELECT sum(claim) FROM sink_positions").parse().unwrap();
+    assert!(claims >= 3 * (TAKE_OVERS - 1), "{claims} claims");
+    served.running.terminate();
+    for sink in sinks {
+        assert_eq!(sink.terminate().code, 0);
+    }
     assert_rest(&database, log.path());
 }

@@ -1,0 +1,128 @@
+//! A database that is away for long, or slow: everything is made up for, in bounded pieces, and callers do not notice.
+
+use super::postgres::Database;
+use super::traffic::Traffic;
+use super::{assert_rest, assert_same, serve};
+use crate::cli::handwritten_logs::Writing;
+use crate::process::{Running, run};
+use crate::server::Server;
+use crate::wait::until;
+use crate::world::ManualClock;
+use headroom::domain::Micros;
+use headroom::limits::SINK_BATCH_ROWS_MAX;
+use std::path::Path;
+use std::sync::Arc;
+
+/// When the hour begins: 2020-11-21T10:00:00Z.
+const TEN: Micros = Micros(1_605_952_800_000_000);
+/// What a process of a sink may take: kB.
+const MEMORY_MAX_KB: u64 = 200_000;
+
+/// From now on each batch takes this long, in seconds, and its size is noted.
+fn slow_down(database: &Database, seconds: f64) {
+    database.ask(&format!(
+        "CREATE TABLE public.batches (events bigint);
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+             PERFORM pg_sleep({seconds});
+             INSERT INTO public.batches VALUES (NEW.next_seq - OLD.next_seq);
+             RETURN NEW;
+         END';
+         CREATE TRIGGER note BEFORE UPDATE OF next_seq ON sink_positions FOR EACH ROW EXECUTE FUNCTION public.note()"
+    ));
+}
+
+/// Whether nothing is left to write, by `headroom sink status`.
+fn is_written(database: &Database, log: &Path, partitions: usize) -> bool {
+    let status = run(&mut database.sink(log, &["status"]));
+    assert_eq!(status.code, 0, "{}{}", status.out, status.err);
+    status.out.lines().filter(|line| line.contains(", 0 events behind, ")).count() == partitions
+}
+
+/// The story: the database is down from ten to eleven, and the shop is open. At eleven it comes back, and a minute later the
+/// analysts have the hour as if nothing had been.
+#[test]
+fn an_hour_without_a_database_is_made_up_for() {
+    const CALLS: u64 = 360;
+    let (log, mut database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let clock = Arc::new(ManualClock::at(TEN));
+    let server = Server::start(log.path(), 3, Arc::clone(&clock) as _);
+    let mut traffic = Traffic::new(&format!("http://{}", server.address), 31);
+    let mut sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    traffic.calls(20);
+    until("all is written before", || is_written(&database, log.path(), 3));
+    let before = database.written();
+    database.stop();
+    for _ in 0..CALLS {
+        traffic.calls(1);
+        clock.pass_ms(3_600_000 / CALLS);
+    }
+    assert!(!sink.is_over(), "it waits for the database");
+    database.serve();
+    until("the lag falls to zero", || is_written(&database, log.path(), 3));
+    assert!(database.written() > before + CALLS / 2);
+    let minutes =
+        database.ask("SELECT count(DISTINCT date_trunc('minute', decided_at)) FROM events WHERE ask IS NOT NULL");
+    assert!(minutes.parse::<u64>().unwrap() >= 55, "{minutes} minutes have calls");
+    assert_eq!(sink.terminate().code, 0);
+    drop(server);
+    assert_rest(&database, log.path());
+}
+
+/// The story: the database has been away, and everything that was decided meanwhile waits in the log. The sink takes no more of
+/// it into its memory than a batch for each writer, however slow the database is.
+#[test]
+fn a_long_backlog_is_written_in_batches_of_bounded_size() {
+    const ACCEPTED: u64 = 2 * SINK_BATCH_ROWS_MAX + 1_000;
+    let (log, mut database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    slow_down(&database, 0.5);
+    let mut writing = Writing::new(ACCEPTED);
+    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
+    writing.write_long(log.path());
+    database.stop();
+    let mut backfill = Running::start(&mut database.sink(log.path(), &["backfill"]));
+    database.serve();
+    let status = format!("/proc/{}/status", backfill.child().id());
+    let mut memory_kb = 0;
+    until("it has ended", || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let most = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        memory_kb = memory_kb.max(most.unwrap_or(0));
+        backfill.is_over()
+    });
+    let ended = backfill.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!((1..=MEMORY_MAX_KB).contains(&memory_kb), "{memory_kb} kB");
+    let batches = format!("{SINK_BATCH_ROWS_MAX}\n{SINK_BATCH_ROWS_MAX}\n1002");
+    assert_eq!(database.ask("SELECT events FROM public.batches ORDER BY events DESC"), batches);
+    assert_same(&database, log.path());
+}
+
+/// The story: somebody locks the table of events and goes to lunch. The sink waits for as long. Whoever reserves meanwhile is
+/// answered as ever, because the sink reads what is committed and holds nothing that an owner needs.
+#[test]
+fn callers_are_answered_while_the_sink_waits_for_a_lock() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 32);
+    let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("something is written", || database.written() > 0);
+    let lunch = database.begin("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(100)");
+    let of_events = "FROM pg_locks WHERE relation = 'events'::regclass";
+    let waits = || database.ask(&format!("SELECT count(*) > 0 {of_events} AND NOT granted")) == "t";
+    until("the sink waits", || {
+        traffic.calls(1);
+        waits()
+    });
+    let before = database.written();
+    traffic.calls(200);
+    assert!(waits() && database.written() == before, "it still waits");
+    database.ask(&format!("SELECT pg_terminate_backend(pid) {of_events} AND granted AND mode = 'ExclusiveLock'"));
+    drop(lunch);
+    until("it goes on", || database.written() >= before + 100);
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&database, log.path());
+}
