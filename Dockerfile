@@ -29,14 +29,14 @@ RUN mkdir -p src tests/it loadtest/src \
     && touch src/lib.rs tests/it/main.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cp src/main.rs loadtest/src/main.rs \
-    && cargo build --release --locked --package headroom
+    && cargo build --release --locked --package headroom --features parquet
 
 COPY topics topics
 COPY schemas schemas
 COPY src src
 # Cargo goes by times: what was copied may be older than the empty files that it has built.
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --package headroom \
+    && cargo build --release --locked --package headroom --features parquet \
     && mkdir -p /out/data \
     && objcopy --only-keep-debug target/release/headroom /out/headroom.debug \
     && objcopy --strip-all --add-gnu-debuglink=/out/headroom.debug target/release/headroom /out/headroom

@@ -195,7 +195,9 @@ settings! {
     SinkDatabaseCa = "sink_database_ca", "--sink-database-ca", None, Kind::Text("FILE"),
         "PEM file of the authorities that sign the certificate of that database; without it the database is on this machine";
     SinkFiles = "sink_files", "--sink-files", None, Kind::Text("PLACE"),
-        "folder or bucket to which headroom sink writes the events as Avro files instead, file:///FOLDER or s3://BUCKET/PREFIX";
+        "folder or bucket to which headroom sink writes the events as files instead, file:///FOLDER or s3://BUCKET/PREFIX";
+    SinkFilesFormat = "sink_files_format", "--sink-files-format", Some(&"avro"), Kind::Text("avro|parquet"),
+        "what these files are; parquet needs a build that has it, as the image does";
     SinkSchema = "sink_schema", "--sink-schema", Some(&"headroom"), Kind::Text("NAME"),
         "schema of the tables in that database";
     SinkBatchMs = "sink_batch_ms", "--sink-batch-ms", Some(&SINK_BATCH_DEFAULT_MS), Kind::Number("MS"),

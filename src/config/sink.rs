@@ -29,7 +29,37 @@ pub enum SinkTo {
     /// Tables of a database.
     Tables(SinkDatabase),
     /// Files in a folder or a bucket.
-    Files(ObjectPlace),
+    Files(SinkFiles),
+}
+
+/// Files for events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SinkFiles {
+    /// The folder or the bucket.
+    pub place: ObjectPlace,
+    /// What each file is.
+    pub format: FilesFormat,
+}
+
+/// A form of files with rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FilesFormat {
+    /// Avro container files.
+    Avro,
+    /// Parquet, in a build that has it.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+impl FilesFormat {
+    /// Its name in the settings, which is also what the names of its files end with.
+    pub fn name(self) -> &'static str {
+        match self {
+            FilesFormat::Avro => "avro",
+            #[cfg(feature = "parquet")]
+            FilesFormat::Parquet => "parquet",
+        }
+    }
 }
 
 /// A database for events.
@@ -49,6 +79,7 @@ pub struct SinkDatabase {
 pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<Sink> {
     let url = checking.optional(Setting::SinkDatabase, database);
     let files = checking.optional(Setting::SinkFiles, place);
+    let format = checking.setting(Setting::SinkFilesFormat, format);
     let password = checking.optional(Setting::SinkDatabasePassword, |text| Ok(Secret::of(text)));
     let authorities = checking.optional(Setting::SinkDatabaseCa, file);
     let schema = checking.setting(Setting::SinkSchema, schema);
@@ -66,13 +97,14 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
         }
         if !checking.is_given(Setting::SinkFiles) {
             checking.clash(Setting::SinkListen, "is set, and neither sink_database nor sink_files is");
+            checking.clash(Setting::SinkFilesFormat, "is set, and sink_files is not");
         }
     } else {
         checking.clash(Setting::SinkFiles, "is set, and sink_database is too: a sink writes either");
     }
     let to = match (url, files) {
         (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema? }),
-        (None, files) => SinkTo::Files(files?),
+        (None, files) => SinkTo::Files(SinkFiles { place: files?, format: format? }),
     };
     Some(Sink { to, batch_ms: batch_ms?, is_aside: is_aside?, listen })
 }
@@ -87,6 +119,17 @@ fn database(text: &str) -> Result<String, String> {
         return Err("has a password in it, which would be printed: set sink_database_password_file".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn format(text: &str) -> Result<FilesFormat, String> {
+    match text {
+        "avro" => Ok(FilesFormat::Avro),
+        #[cfg(feature = "parquet")]
+        "parquet" => Ok(FilesFormat::Parquet),
+        #[cfg(not(feature = "parquet"))]
+        "parquet" => Err("is not in this build: make one with --features parquet".to_owned()),
+        _ => Err("is neither avro nor parquet".to_owned()),
+    }
 }
 
 fn schema(text: &str) -> Result<String, String> {
@@ -106,12 +149,13 @@ fn schema(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use crate::config::tests::check;
-    use crate::config::{Setting, SinkTo};
+    use crate::config::{FilesFormat, Setting, SinkFiles, SinkTo};
 
     #[test]
     fn a_sink_may_write_files() {
         let files = check(&[(Setting::SinkFiles, "s3://lake/headroom"), (Setting::SinkListen, "127.0.0.1:1")]);
-        let SinkTo::Files(place) = files.unwrap().sink.unwrap().to else { panic!("a place was given") };
+        let SinkTo::Files(SinkFiles { place, format }) = files.unwrap().sink.unwrap().to else { panic!("a place") };
+        assert_eq!(format, FilesFormat::Avro);
         assert_eq!(place.to_string(), "s3://lake/headroom");
     }
 
@@ -134,6 +178,8 @@ mod tests {
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
             (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is too: a sink writes either"),
             (&[(Setting::SinkFiles, "/lake")], "is neither file:///FOLDER nor s3://"),
+            (&[(Setting::SinkFilesFormat, "avro")], "is set, and sink_files is not"),
+            (&[(Setting::SinkFiles, "file:///lake"), (Setting::SinkFilesFormat, "orc")], "is neither avro nor parquet"),
             (&[(Setting::SinkListen, "127.0.0.1:1")], "is set, and neither sink_database nor sink_files is"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
             (&[database, (SinkSchema, "pg_lake")], "is a schema of PostgreSQL's own"),

@@ -3,6 +3,8 @@
 
 mod broken;
 mod bucket;
+#[cfg(feature = "parquet")]
+mod columnar;
 mod conflicts;
 pub mod files;
 mod forms;

@@ -7,7 +7,7 @@ mod writing;
 use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, SinkLog, SinkTables};
 use super::{Failure, Verdict};
-use crate::config::{Config, Sink, SinkDatabase, SinkTo};
+use crate::config::{Config, Sink, SinkDatabase, SinkFiles, SinkTo};
 use crate::sink::TargetError;
 use crate::sink::postgres::Access;
 use clap::Subcommand;
@@ -105,7 +105,7 @@ fn named(config: &Config) -> Result<&Sink, Failure> {
 pub(in crate::cmd) fn access(config: &Config) -> Result<Access, Failure> {
     match &named(config)?.to {
         SinkTo::Tables(database) => Ok(access_to(database)),
-        SinkTo::Files(place) => {
+        SinkTo::Files(SinkFiles { place, .. }) => {
             Err(Failure::Unusable(format!("the sink writes files to {place}, which have no tables: set sink_database")))
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     let source = Source::open(config, own)?;
     let written = match &named(config)?.to {
         SinkTo::Tables(database) => Database::with_tables(&access_to(database))?.progress()?,
-        SinkTo::Files(place) => Files::progress(place)?,
+        SinkTo::Files(files) => Files::progress(&files.place)?,
     };
     let mut is_fine = true;
     for partition in source.partitions(None)? {

@@ -7,7 +7,7 @@ use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
 use crate::cmd::{Failure, Verdict};
-use crate::config::{Config, ObjectPlace, Sink, SinkTo};
+use crate::config::{Config, Sink, SinkFiles, SinkTo};
 use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::files::Files;
@@ -62,16 +62,16 @@ impl Log {
 /// How the target is opened.
 enum To {
     Tables(Access),
-    Files { place: ObjectPlace, writer: u128, left_after: Duration },
+    Files { files: SinkFiles, writer: u128, left_after: Duration },
 }
 
 impl To {
     fn of(sink: &Sink) -> To {
         match &sink.to {
             SinkTo::Tables(database) => To::Tables(access_to(database)),
-            SinkTo::Files(place) => {
+            SinkTo::Files(files) => {
                 let left_after = Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER);
-                To::Files { place: place.clone(), writer: process_id(), left_after }
+                To::Files { files: files.clone(), writer: process_id(), left_after }
             }
         }
     }
@@ -79,7 +79,7 @@ impl To {
     fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
             To::Tables(access) => Box::new(Postgres::open(access)?),
-            To::Files { place, writer, left_after } => Box::new(Files::open(place, *writer, *left_after)?),
+            To::Files { files, writer, left_after } => Box::new(Files::open(files, *writer, *left_after)?),
         })
     }
 }

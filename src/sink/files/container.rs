@@ -36,7 +36,7 @@ static SCHEMA_TEXT: LazyLock<String> = LazyLock::new(|| {
     json!({"type": "record", "name": "EventRow", "namespace": "headroom", "fields": fields}).to_string()
 });
 
-static SCHEMA: LazyLock<Schema> = LazyLock::new(|| match Schema::parse_str(&SCHEMA_TEXT) {
+pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| match Schema::parse_str(&SCHEMA_TEXT) {
     Ok(schema) => schema,
     Err(error) => unreachable!("the columns make no schema: {error}"),
 });

@@ -1,5 +1,6 @@
 //! The position of a partition: a small JSON object, which says how far its files are complete.
 
+use crate::config::FilesFormat;
 use crate::domain::{Digest, Micros};
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::{Batch, Place, Progress, TargetError};
@@ -17,6 +18,9 @@ pub(super) const INDEX_BYTES_MAX: u64 = 64 << 10;
 pub(super) struct Index {
     form: u32,
     pub(super) partition: u32,
+    /// What the files are: a partition never has files of two forms.
+    #[serde(default = "avro")]
+    pub(super) format: String,
     /// Everything before it is written.
     pub(super) next_seq: u64,
     /// The sequence number at which the files begin.
@@ -45,11 +49,17 @@ pub(super) struct Index {
     claim: u64,
 }
 
+/// The form of files before there were others.
+fn avro() -> String {
+    FilesFormat::Avro.name().to_owned()
+}
+
 impl Index {
-    pub(super) fn first(partition: u32, first: u64) -> Index {
+    pub(super) fn first(partition: u32, first: u64, format: &str) -> Index {
         Index {
             form: FORM,
             partition,
+            format: format.to_owned(),
             next_seq: first,
             first_seq: first,
             begun_until: None,
@@ -159,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_position_is_read_back_and_another_object_is_refused_by_name() {
-        let begun = |until| Index { begun_until: Some(until), ..Index::first(3, 7).claimed("me") };
+        let begun = |until| Index { begun_until: Some(until), ..Index::first(3, 7, "avro").claimed("me") };
         let index = begun(9);
         assert_eq!(Index::parse("p", 3, &index.bytes()), Ok(index.clone()));
         let refused = |index: &Index, of: u32| match Index::parse("positions/p", of, &index.bytes()) {

@@ -1,4 +1,4 @@
-//! Files for a lake: Avro container files of flat rows in a folder or a bucket, by the day on which the events were decided.
+//! Files for a lake: Avro or Parquet files of flat rows in a folder or a bucket, by the day on which the events were decided.
 //!
 //! ```text
 //! events/day=2020-11-21/p00003-00000000000000000420-00000000000000000611.avro   partition, first and last seq
@@ -26,6 +26,8 @@
 //! whether that process lives. In a bucket nothing does, and another process takes the partition when its position has not
 //! changed for longer than a living writer needs. If that was too early, the other one notices it and has done no harm.
 
+#[cfg(feature = "parquet")]
+mod columnar;
 mod container;
 mod index;
 mod write;

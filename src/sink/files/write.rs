@@ -2,7 +2,7 @@
 
 use super::container::{Encoder, container};
 use super::index::{INDEX_BYTES_MAX, Index};
-use crate::config::ObjectPlace;
+use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
 use crate::objects::{Bucket, Got, Lock, Objects, Tag};
@@ -24,6 +24,7 @@ const PROBE: &str = "positions/conditions";
 /// The files, for one writer.
 pub struct Files {
     bucket: Bucket,
+    format: FilesFormat,
     writer: String,
     /// A position in a bucket that has not changed for so long has no living writer.
     left_after: Duration,
@@ -54,7 +55,8 @@ impl Files {
     ///
     /// # Errors
     /// [`TargetError::Operator`] when the client cannot be made, or the store ignores conditions.
-    pub fn open(place: &ObjectPlace, writer: u128, left_after: Duration) -> Result<Files, TargetError> {
+    pub fn open(files: &SinkFiles, writer: u128, left_after: Duration) -> Result<Files, TargetError> {
+        let SinkFiles { place, format } = files;
         let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
         if !bucket.heeds_conditions(PROBE)? {
             let why = format!(
@@ -68,6 +70,7 @@ impl Files {
         };
         Ok(Files {
             bucket,
+            format: *format,
             writer: format!("{writer:032x}"),
             left_after,
             held: BTreeMap::new(),
@@ -88,7 +91,7 @@ impl Files {
         let listed = bucket.list(POSITIONS)?;
         let partitions = listed.iter().filter_map(|object| partition_of(&object.name));
         let told = |partition| match read(&bucket, partition).transpose()? {
-            Err(TargetError::Partition(why)) => Some(Ok(Index::first(partition, 0).stopped(&why))),
+            Err(TargetError::Partition(why)) => Some(Ok(Index::first(partition, 0, "").stopped(&why))),
             found => Some(found.map(|(index, _)| index)),
         };
         partitions.filter_map(told).map(|index| index?.progress(now).map_err(TargetError::Operator)).collect()
@@ -131,13 +134,19 @@ impl Files {
             days.entry(day).or_default().push((seq, datum));
             rest = after;
         }
-        let wrong = |error: apache_avro::Error| TargetError::Operator(format!("rows cannot be packed: {error}"));
+        let wrong = |error: &dyn std::fmt::Display| TargetError::Operator(format!("rows cannot be packed: {error}"));
         for (day, rows) in days {
             let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { continue };
             let date = time::text(Micros(day.saturating_mul(DAY_US)));
             let date = date.split('T').next().unwrap_or_default();
-            let path = format!("{EVENTS}/day={date}/p{:05}-{first:020}-{last:020}.avro", batch.partition);
-            let file = container(&path, rows.iter().map(|(_, datum)| *datum)).map_err(wrong)?;
+            let name = format!("p{:05}-{first:020}-{last:020}.{}", batch.partition, self.format.name());
+            let path = format!("{EVENTS}/day={date}/{name}");
+            let data = rows.iter().map(|(_, datum)| *datum);
+            let file = match self.format {
+                FilesFormat::Avro => container(&path, data).map_err(|error| wrong(&error))?,
+                #[cfg(feature = "parquet")]
+                FilesFormat::Parquet => super::columnar::file(data).map_err(|error| wrong(&error))?,
+            };
             self.bucket.put(&path, file)?;
             crash::point("sink-file");
         }
@@ -174,8 +183,15 @@ impl Target for Files {
                     position(partition)
                 )));
             }
-            None => (Index::first(partition, first), None),
+            None => (Index::first(partition, first, self.format.name()), None),
         };
+        if index.format != self.format.name() {
+            return Err(TargetError::Partition(format!(
+                "{} is of files in {}: set sink_files_format to that, or write to another place",
+                position(partition),
+                index.format
+            )));
+        }
         let index = index.claimed(&self.writer);
         let place = index.place().map_err(TargetError::Partition)?;
         let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
