@@ -91,7 +91,16 @@ impl Report for Metrics {
         self.owner.recovery_events.with_label_values(&[&label]).set(as_gauge(read));
         let handle = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
         if let Some(handle) = handle {
-            let (live, used) = handle.read(|state| (state.live_count(), state.memory_bytes()));
+            let (live, used, overdue) =
+                handle.read(|state| (state.live_count(), state.memory_bytes(), state.overdue()));
+            if let (pools @ 1.., live_reservations) = overdue {
+                tracing::warn!(
+                    partition,
+                    pools,
+                    live_reservations,
+                    "pools retire within some two hours, because their windows ended long ago: to keep one, change it first"
+                );
+            }
             self.memory.saw(partition, used);
             self.owner.live.with_label_values(&[&label]).set(as_gauge(live));
         }

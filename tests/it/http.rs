@@ -105,6 +105,14 @@ fn an_edit_of_another_version_is_refused() {
             assert_eq!(c.send(method, path, &[bad], body).code(), "bad_version", "{method} {path} {bad}");
         }
     }
+    // What only says that nothing may be there must not change or retire what is.
+    for (method, path, body) in [
+        ("PATCH", "/v1/pools/p", one),
+        ("POST", "/v1/pools/p/mode", r#"{"mode":"closed"}"#),
+        ("DELETE", "/v1/pools/p?with_reservations=true", ""),
+    ] {
+        assert_eq!(c.send(method, path, &["If-None-Match: *"], body).code(), "bad_version", "{method} {path}");
+    }
     for expected in ["If-Match: \"2\"", "If-Match: *"] {
         let both = c.send("PUT", "/v1/pools/p", &[expected, "If-None-Match: *"], one);
         assert_eq!(both.code(), "bad_version");

@@ -97,8 +97,11 @@ impl HttpRequest {
     /// anyway.
     ///
     /// # Errors
-    /// The [`Problem`] to answer.
+    /// The [`Problem`] to answer, also when there is an If-None-Match: with it, none of these calls could do anything.
     pub fn if_match(&self) -> Result<Option<u64>, Problem> {
+        if self.header(IF_NONE_MATCH.as_str(), RequestFault::BadVersion)?.is_some() {
+            return Err(Problem::fault(RequestFault::BadVersion, "If-None-Match is only for the definition of a pool"));
+        }
         Ok(match self.matching()? {
             Some(ExpectedPool::Version(version)) => Some(version),
             _ => None,

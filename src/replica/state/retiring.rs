@@ -56,6 +56,13 @@ impl PartitionState {
         self.retiring.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, pool)| pool.clone()).collect()
     }
 
+    /// The pools whose time to retire by themselves had come at the last event, and how many live reservations they have.
+    pub fn overdue(&self) -> (usize, usize) {
+        let due = self.retiring.iter().take_while(|(at, _)| *at <= self.position.decided_at);
+        let live = |pool: &PoolId| self.lives.of(pool).map_or(0, |lives| lives.count);
+        due.fold((0, 0), |(pools, all), (_, pool)| (pools.saturating_add(1), all.saturating_add(live(pool))))
+    }
+
     /// Whether the time has jumped since the last event, or nothing is known of it because that event is of an older version
     /// or in a checkpoint. While a pool waits to retire, an event has to say so.
     pub fn has_jumped(&self, now: Micros) -> bool {
