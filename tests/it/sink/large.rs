@@ -7,9 +7,18 @@ use crate::process::run;
 use crate::wait::until;
 use headroom::limits::SINK_BATCH_ROWS_MAX;
 
+/// What follows from every event.
+const MERGES: [&str; 4] = [
+    include_str!("../../../src/sink/postgres/sql/merge_reservations.sql"),
+    include_str!("../../../src/sink/postgres/sql/merge_clock.sql"),
+    include_str!("../../../src/sink/postgres/sql/merge_pool_definitions.sql"),
+    include_str!("../../../src/sink/postgres/sql/merge_pools.sql"),
+];
+
 /// The story: a merge that joins new events with themselves was fast in tables that had been analysed. In new tables the
 /// database took them for one row, joined them row by row, and wrote nothing for two minutes. So the rows are counted that
-/// the database reads for one large batch in new tables.
+/// the database reads for one large batch in new tables, and no merge joins anything there: a join of two results that are
+/// in its memory reads no row again, and takes as long.
 #[test]
 fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
     // The first batch is full.
@@ -33,5 +42,11 @@ fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
     // Each of the four merges reads the new events once.
     assert!(read("events") <= 4 * (ACCEPTED + 2), "{} events were read", read("events"));
     assert!(read("reservations") <= ACCEPTED, "{} reservations were read", read("reservations"));
+    for merge in MERGES {
+        let of_the_batch = merge.replace("$1", "0").replace("$2", "0").replace("$3", &ACCEPTED.to_string());
+        let plan = database.ask(&format!("EXPLAIN (COSTS OFF) {of_the_batch}"));
+        assert!(plan.contains("Scan using events_pkey"), "{plan}");
+        assert!(!plan.contains("Nested Loop") && !plan.contains("Join"), "{plan}");
+    }
     assert_same(&database, log.path());
 }
