@@ -21,6 +21,15 @@ pub trait CommittedTail: Send + Sync {
     /// The number of partitions of the log.
     fn partitions(&self) -> u32;
 
+    /// The sequence number of the first event that the log still holds: 0 unless its beginning was removed, as a topic's
+    /// retention does.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, or all its events were removed: then nobody can tell where it ends.
+    fn first(&self, _partition: u32) -> Result<u64, LogError> {
+        Ok(0)
+    }
+
     /// The sequence number after the last committed event.
     ///
     /// # Errors

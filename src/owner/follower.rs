@@ -6,7 +6,7 @@ use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
-use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
+use crate::log::{ClaimError, EventStream, LogError, LogErrorKind, StoredEvent, Streamed};
 use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
 use crate::time::Clock;
 use parking_lot::Mutex;
@@ -175,11 +175,44 @@ impl<'a, S: EventStream> Follower<'a, S> {
         let is_followed = self.followed.contains(&partition);
         let is_near = handle.status_kind() != StatusKind::Restoring
             || self.failing.get(&partition).is_some_and(|failing| failing.tries >= STRETCH_TRIES);
-        if !is_followed && (is_near || self.catch_up(partition, handle, next_seq)?) {
+        if !is_followed {
+            let followed = self.follow(handle, next_seq, is_near);
+            followed.or_else(|error| self.overtaken(handle, next_seq, error))?;
+        }
+        self.checkpoint(partition, handle);
+        Ok(())
+    }
+
+    fn follow(&mut self, handle: &PartitionHandle, next_seq: u64, is_near: bool) -> Result<(), LogError> {
+        let partition = handle.id();
+        if is_near || self.catch_up(partition, handle, next_seq)? {
             self.stream.follow(partition, next_seq)?;
             self.followed.insert(partition);
         }
-        self.checkpoint(partition, handle);
+        Ok(())
+    }
+
+    /// When the log has lost the next event of a followed state, the state of a snapshot takes its place that the log still
+    /// continues.
+    ///
+    /// # Errors
+    /// The error that there was when another one was the cause, and [`LogError`] when no snapshot covers what is gone.
+    fn overtaken(&mut self, handle: &PartitionHandle, next_seq: u64, error: LogError) -> Result<(), LogError> {
+        let partition = handle.id();
+        if error.kind != LogErrorKind::OutOfRange {
+            return Err(error);
+        }
+        let first = self.recovery.tail.first(partition)?;
+        if next_seq >= first {
+            return Err(error);
+        }
+        let Some(state) = self.recovery.snapshot(partition, first)? else { return Err(error) };
+        // Refused when the partition is claimed by now, or has stopped.
+        if handle.begin_anew().is_ok() {
+            self.recovery.report.unread(partition, Some(&error));
+            self.recovery.wipe(partition, &error.detail);
+            handle.follow(|current| *current = state);
+        }
         Ok(())
     }
 
@@ -265,13 +298,13 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    /// If the log does not continue a checkpoint, the checkpoint is deleted and the whole log is read. Any other breach
-    /// stops the partition.
+    /// If the log does not continue a checkpoint, the checkpoint is deleted and the whole log is read, as long as it has its
+    /// first event. Any other breach stops the partition.
     fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
         let why = breach.to_string();
         // Refused when the partition is claimed already: then the claim meets the same breach.
-        if handle.progress().is_from_checkpoint() {
+        if handle.progress().is_from_checkpoint() && self.recovery.is_whole(partition) {
             if handle.begin_anew().is_ok() {
                 self.recovery.wipe(partition, &why);
             }

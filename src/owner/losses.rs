@@ -1,7 +1,7 @@
 //! Whether a log still holds all that was seen of it (L10). Lost events are named, and an operator has to look into
 //! them: an owner that went on would give away again what was promised to others.
 
-use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law, Micros};
+use crate::domain::{Breach, ChainedEvent, EventBody, Law, Micros};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
 use crate::store::{Seen, Store};
@@ -157,14 +157,24 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
         // no further check is needed, so an owner that was killed in its turn does not delay a restart.
         end = tail.end_told(partition)?;
     }
-    let is_there = |(chain, _)| chain == seen.chain;
-    let found = if end < until { None } else { decided(tail, partition, at)? };
-    if found.is_some_and(is_there) || is_accepted(tail, partition, end, seen)? {
+    let first = tail.first(partition)?;
+    if end >= until && until < first {
+        // What was seen has been removed since with all that came before, and nothing is left that could be compared.
+        return Ok(None);
+    }
+    let is_there = |chain| chain == seen.chain;
+    let found = match end < until {
+        true => None,
+        false if at < first => event(tail, partition, first)?.map(|next| next.event.prev),
+        false => event(tail, partition, at)?.map(|event| event.digest),
+    };
+    if found.is_some_and(is_there) || is_accepted(tail, partition, first..end, seen)? {
         return Ok(None);
     }
     Ok(Some(if end < until {
-        let since = end.checked_sub(1).map(|left| decided(tail, partition, left)).transpose()?.flatten();
-        What::Short { from: end, until, since: since.map(|(_, at)| at), last }
+        let left = end.checked_sub(1).filter(|left| *left >= first);
+        let left = left.map(|left| event(tail, partition, left)).transpose()?.flatten();
+        What::Short { from: end, until, since: left.map(|left| left.event.decided_at), last }
     } else {
         What::Other { at, last }
     }))
@@ -172,9 +182,9 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
 
 /// Whether an event of the log says that a person has accepted the loss. That event is later than all that was lost, so
 /// it does not accept a later loss.
-fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) -> Result<bool, LogError> {
-    let mut next = 0;
-    while next < end {
+fn is_accepted(tail: &dyn CommittedTail, partition: u32, events: Range<u64>, seen: &Seen) -> Result<bool, LogError> {
+    let mut next = events.start;
+    while next < events.end {
         for event in tail.read(partition, next, TURN_BYTES_MAX)? {
             next = event.seq.saturating_add(1);
             let Ok(ChainedEvent { event, .. }) = wire::event::decode(&event.bytes) else { continue };
@@ -188,9 +198,8 @@ fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) 
     Ok(false)
 }
 
-/// The digest and the time of an event that the log holds; none where its bytes are no event.
-fn decided(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<Option<(Digest, Micros)>, LogError> {
+/// An event that the log holds; none where its bytes are no event.
+fn event(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<Option<ChainedEvent>, LogError> {
     let events = tail.read(partition, seq, 1)?;
-    let chained = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
-    Ok(chained.map(|chained| (chained.digest, chained.event.decided_at)))
+    Ok(events.first().and_then(|event| wire::event::decode(&event.bytes).ok()))
 }

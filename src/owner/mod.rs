@@ -3,6 +3,7 @@
 //! and readers see nothing of the turn. [`shell`] holds the only loop that does this.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod begin;
 pub mod checkpointer;
 pub mod follower;
 pub mod losses;

@@ -1,5 +1,6 @@
 //! Rebuilding a partition's state: from its checkpoint, or from a snapshot, if it matches the log, and from the log after it.
 
+use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
 use crate::domain::{Breach, ChainedEvent};
@@ -38,25 +39,28 @@ pub struct Recovery<'a> {
     pub on_committed: &'a (dyn Fn(&ChainedEvent) + Sync),
 }
 
-/// Most snapshots that one start tries: reading the log from its first event is better than waiting for ever more of them.
-const SNAPSHOTS_TRIED_MAX: usize = 8;
-
 impl Recovery<'_> {
     /// Puts the partition's checkpoint into `handle`, or else its newest snapshot that matches the log, or else an empty
     /// state. Answers whether it is not empty.
     ///
     /// # Errors
     /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when the log
-    /// cannot be read. In both cases the store and `handle` are unchanged.
+    /// cannot be read, or has lost its first events and nothing covers them. In all cases the store and `handle` are
+    /// unchanged, but for a checkpoint that does not match the log.
     pub fn restore(&self, handle: &PartitionHandle) -> Result<bool, ClaimError> {
         let partition = handle.id();
         if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
             return Err(ClaimError::Breach(loss.breach()));
         }
-        let state = match self.checkpoint(partition)? {
-            None => self.snapshot(partition)?,
+        let first = self.tail.first(partition)?;
+        let (checkpoint, is_behind) = self.checkpoint_of(partition, first)?;
+        let state = match checkpoint {
+            None => self.snapshot(partition, first)?,
             checkpoint => checkpoint,
         };
+        if is_behind {
+            self.wipe(partition, "the log has lost the events after it");
+        }
         let is_there = state.is_some();
         handle.progress().set_from_checkpoint(is_there);
         handle.write(|current| *current = state.unwrap_or_else(|| PartitionState::new(partition)));
@@ -82,7 +86,7 @@ impl Recovery<'_> {
 
     /// Claims the partition and folds its events into `handle` up to the end of the log, from the state of a checkpoint
     /// or of a follower. The log is the truth: if it does not continue the checkpoint, the checkpoint is deleted and
-    /// the whole log is read.
+    /// the whole log is read, as long as the log has all of it.
     ///
     /// # Errors
     /// [`ClaimError`]; `handle` is then not to be served.
@@ -96,7 +100,7 @@ impl Recovery<'_> {
         let at = || handle.read(|state| state.position().next_seq);
         let (partition, from) = (handle.id(), at());
         let owned = match self.replay(log, handle) {
-            Err(ClaimError::Breach(breach)) if is_of_checkpoint => {
+            Err(ClaimError::Breach(breach)) if is_of_checkpoint && self.is_whole(partition) => {
                 self.start_over(handle, &breach.to_string());
                 self.replay(log, handle)?
             }
@@ -107,6 +111,11 @@ impl Recovery<'_> {
         let read = events.saturating_sub(from);
         self.report.recovered(partition, &Recovered { events, read, took_us, from_checkpoint: is_of_checkpoint });
         Ok(owned)
+    }
+
+    /// Whether the log has the partition's first event: then all of it can be read anew.
+    pub(super) fn is_whole(&self, partition: u32) -> bool {
+        self.tail.first(partition) == Ok(0)
     }
 
     fn start_over(&self, handle: &PartitionHandle, why: &str) {
@@ -130,78 +139,45 @@ impl Recovery<'_> {
         })
     }
 
-    /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted.
+    /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted, unless the
+    /// log has lost its first events since: then it stays until there is something better.
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read.
     pub fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
-        let state = match kept(self.store, self.log_id, partition) {
-            Ok(Some(state)) => self.mismatch(&state)?.map_or(Ok(Some(state)), Err),
-            other => other,
+        let first = self.tail.first(partition)?;
+        self.checkpoint_of(partition, first).map(|found| found.0)
+    }
+
+    /// The same of a log that begins with `first`, and whether there is a checkpoint that does not reach so far.
+    fn checkpoint_of(&self, partition: u32, first: u64) -> Result<(Option<PartitionState>, bool), LogError> {
+        let why = match kept(self.store, self.log_id, partition) {
+            Ok(None) => return Ok((None, false)),
+            Ok(Some(state)) if state.position().next_seq < first => return Ok((None, true)),
+            Ok(Some(state)) => match mismatch(self.tail, &state, first)? {
+                None => return Ok((Some(state), false)),
+                Some(why) => why,
+            },
+            Err(why) => why,
         };
-        Ok(state.unwrap_or_else(|why| {
-            self.wipe(partition, &why);
-            None
+        self.wipe(partition, &why);
+        Ok((None, false))
+    }
+
+    /// The state in the newest snapshot that is whole and that the log continues, if there is one. Every one that is passed
+    /// over is named. There is one where the log does not have its first event any more.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, and when no snapshot covers the events that it has lost.
+    pub(super) fn snapshot(&self, partition: u32, first: u64) -> Result<Option<PartitionState>, LogError> {
+        let Recovery { log_id, tail, snapshots, .. } = *self;
+        let Looked { taken, passed_over } =
+            Beginning { log_id, tail, snapshots }.look(partition, first, Prefer::Newest)?;
+        passed_over.iter().for_each(|why| self.report.snapshot(partition, Err(why)));
+        Ok(taken.map(|(name, state)| {
+            self.report.snapshot(partition, Ok(&name.text));
+            state
         }))
-    }
-
-    /// The state in the newest snapshot that is whole and matches the log, if there is one. Every one that is passed over
-    /// is named.
-    fn snapshot(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
-        let Some(snapshots) = self.snapshots else { return Ok(None) };
-        let end = self.tail.end(partition)?;
-        if end == 0 {
-            return Ok(None);
-        }
-        let (names, ahead) = snapshots.names(partition, end).unwrap_or_else(|error| {
-            self.report.snapshot(partition, Err(&error.detail));
-            (Vec::new(), 0)
-        });
-        if ahead > 0 {
-            self.report.snapshot(partition, Err(&format!("{ahead} hold more than the {end} events of the log")));
-        }
-        for name in names.into_iter().take(SNAPSHOTS_TRIED_MAX) {
-            let mut state = match copied(snapshots, self.log_id, partition, &name) {
-                Ok(state) => state,
-                Err(why) => {
-                    self.report.snapshot(partition, Err(&why));
-                    continue;
-                }
-            };
-            if let Some(why) = self.mismatch(&state)? {
-                self.report.snapshot(partition, Err(&format!("snapshot {name}: {why}")));
-                continue;
-            }
-            self.report.snapshot(partition, Ok(&name));
-            // There is no checkpoint that a next one could build on.
-            state.mark_all_dirty();
-            return Ok(Some(state));
-        }
-        Ok(None)
-    }
-
-    /// Why the log does not continue this state; none where it does.
-    fn mismatch(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
-        let (partition, position) = (state.partition(), *state.position());
-        // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
-        // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
-        if position.next_seq > self.tail.end(partition)? {
-            let end = self.tail.end_told(partition)?;
-            if position.next_seq > end {
-                return Ok(Some(format!("it holds {} events, and the log has {end}", position.next_seq)));
-            }
-        }
-        let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
-        let events = self.tail.read(partition, last, 1)?;
-        let Some(event) = events.first() else { return Ok(Some("the log does not hold its last event".to_owned())) };
-        Ok(match wire::event::decode(&event.bytes) {
-            Err(error) => Some(error.to_string()),
-            Ok(chained) if chained.digest == position.chain => None,
-            Ok(chained) => Some(format!(
-                "its last event has the digest {}, that of the log has {}",
-                position.chain, chained.digest
-            )),
-        })
     }
 
     /// Deletes the partition's checkpoint.
@@ -222,21 +198,6 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
     let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
     let mark = loaded.map_err(|error| error.detail)?;
     mark.map(|mark| restoring.finish(&mark)).transpose()
-}
-
-/// The state that a snapshot holds, whether or not it matches the log.
-///
-/// # Errors
-/// Why it cannot be read or makes no state, in words.
-fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, String> {
-    let mut restoring = Restoring::new(partition, log_id);
-    let loaded = snapshots.load(partition, name, &mut |key, value| restoring.row(key, value));
-    let (mark, digest) = loaded.map_err(|error| error.detail)?;
-    let state = restoring.finish(&mark).map_err(|why| format!("snapshot {name}: {why}"))?;
-    match state.digest() == digest {
-        true => Ok(state),
-        false => Err(format!("snapshot {name}: its rows make another state than its manifest says")),
-    }
 }
 
 /// Folds one stored event, and answers it.

@@ -7,37 +7,50 @@ use super::object::unpack;
 use super::{Found, folder};
 use crate::domain::Digest;
 use crate::objects::{Got, Objects};
-use crate::store::{Mark, Snapshots, StoreError};
+use crate::store::{Mark, SnapshotName, Snapshots, StoreError};
+use crate::time::Stopwatch;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The longest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 16;
-/// After so many calls that failed the place is not asked any more: a start with many partitions and many snapshots does not
-/// wait for each of them.
+/// After so many calls that failed the place is left alone: a start with many partitions and many snapshots does not wait for
+/// each of them.
 const FAILURES_MAX: u32 = 2;
+/// For so long. Where a log has lost its first events, a start waits for the place.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
 
 /// The snapshots of one log.
 pub struct Reader {
     objects: Arc<dyn Objects>,
     log_id: u128,
-    failures: AtomicU32,
+    failing: Mutex<Option<Failing>>,
+}
+
+/// Calls that failed one after the other.
+#[derive(Clone, Copy)]
+struct Failing {
+    count: u32,
+    since: Stopwatch,
 }
 
 impl Reader {
     /// The snapshots of this log in `objects`.
     pub fn new(objects: Arc<dyn Objects>, log_id: u128) -> Reader {
-        Reader { objects, log_id, failures: AtomicU32::new(0) }
+        Reader { objects, log_id, failing: Mutex::new(None) }
     }
 
     /// Asks the place, unless it has failed too often.
     fn ask<T>(&self, call: impl FnOnce(&dyn Objects) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        if self.failures.load(Relaxed) >= FAILURES_MAX {
-            let detail = "the place of snapshots did not answer, and is not asked again".to_owned();
+        let failing = self.failing.lock().filter(|failing| !failing.since.left_of(LEFT_ALONE).is_zero());
+        if failing.is_some_and(|failing| failing.count >= FAILURES_MAX) {
+            let detail = "the place of snapshots did not answer, and is left alone for a while".to_owned();
             return Err(StoreError { detail });
         }
         call(self.objects.as_ref()).inspect_err(|_| {
-            self.failures.fetch_add(1, Relaxed);
+            let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
+            *self.failing.lock() = Some(Failing { count, since: Stopwatch::start() });
         })
     }
 
@@ -72,10 +85,12 @@ impl Reader {
 }
 
 impl Snapshots for Reader {
-    fn names(&self, partition: u32, end: u64) -> Result<(Vec<String>, usize), StoreError> {
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
         let folder = folder(self.log_id, partition);
         let found = self.ask(|objects| Found::look(objects, &folder))?;
-        let names = found.manifests_up_to(end).map(|name| name.of(Part::Manifest)).collect();
+        let named =
+            |name: &Name| SnapshotName { text: name.of(Part::Manifest), next_seq: name.next_seq, decided_at: name.at };
+        let names = found.manifests_up_to(end).map(named).collect();
         Ok((names, found.ahead(end)))
     }
 

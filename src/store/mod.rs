@@ -92,13 +92,24 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// A snapshot, as its name tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotName {
+    /// The name itself.
+    pub text: String,
+    /// The sequence number after the last event in it.
+    pub next_seq: u64,
+    /// When its last event was decided.
+    pub decided_at: Micros,
+}
+
 /// Copies of checkpoints that are kept elsewhere. A start that has no checkpoint begins with one of them.
 pub trait Snapshots: Send + Sync {
-    /// The names of a partition's snapshots of at most `end` events, the newest first, and how many have more.
+    /// A partition's snapshots of at most `end` events, the newest first, and how many have more.
     ///
     /// # Errors
     /// [`StoreError`] when the place cannot be read.
-    fn names(&self, partition: u32, end: u64) -> Result<(Vec<String>, usize), StoreError>;
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError>;
 
     /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest.
     ///

@@ -117,6 +117,10 @@ impl CommittedTail for Kafka {
         self.inner.context.manifest.partitions
     }
 
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.inner.events.first(partition)
+    }
+
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         Ok(self.inner.events.end(partition)?.seq)
     }

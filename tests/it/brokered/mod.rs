@@ -12,6 +12,7 @@ mod fenced;
 mod foreign_writer;
 mod group_offsets;
 mod grpc;
+mod head_gone;
 mod lost_commands;
 mod lost_data;
 mod lost_replies;

@@ -1,9 +1,11 @@
 //! Reading committed events from any sequence number on. The offset of an event is found by bisection, which begins with
-//! the offsets that this process has seen.
+//! the offsets that this process has seen. The first events may be gone: retention removes them, or a person does. Where the
+//! partition begins now is asked of the cluster each time, and who asks for an event before it is refused.
 
 use super::context::LogContext;
+use super::progress::Mark;
 use super::record::{self, Course, Decided, EventRecord};
-use crate::log::kafka::client::reader::{Bounds, Reader, wait_for_open_turns};
+use crate::log::kafka::client::reader::{Bounds, Reader, TopicPartition, wait_for_open_turns};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::{LogError, StoredEvent};
 use parking_lot::Mutex;
@@ -73,12 +75,43 @@ impl EventReader {
             })?;
             match last {
                 Some(last) => Ok(EventsEnd { seq: last.saturating_add(1), is_whole }),
-                None if from.first == bounds.first && bounds.first > 0 => {
-                    Err(LogError::out_of_range(format!("{at} has lost its events before offset {}", bounds.first)))
-                }
+                None if from.first == bounds.first && bounds.first > 0 => Err(emptied(at, bounds.first)),
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
         })
+    }
+
+    /// The sequence number of the first event that the partition still has.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or the partition has lost all its events.
+    pub(in crate::log::kafka) fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.context.check(partition)?;
+        self.context.readers.with(|reader| {
+            let bounds = reader.bounds(self.context.events(partition))?;
+            Ok(self.head(reader, partition, bounds.first)?.seq)
+        })
+    }
+
+    /// The first event that the partition still has, which is at this offset or not far behind it: `first` is the first
+    /// offset that the partition has.
+    fn head(&self, reader: &Reader, partition: u32, first: i64) -> Result<Mark, LogError> {
+        if first == 0 {
+            return Ok(Mark::default());
+        }
+        let (at, progress) = (self.context.events(partition), self.context.progress_of(partition));
+        if let Some(known) = progress.at_offset(first) {
+            return Ok(known);
+        }
+        reader.assign(at, first)?;
+        let mut found = None;
+        self.each(&mut self.context.course(partition), partition, reader, |event, _| {
+            found = Some(Mark { seq: event.seq, offset: first });
+            false
+        })?;
+        let head = found.ok_or_else(|| emptied(at, first))?;
+        progress.begins(head);
+        Ok(head)
     }
 
     /// The end of everything that anybody was told of before the call, which is more than readers see: an open turn may
@@ -149,8 +182,7 @@ impl EventReader {
             None => {}
         }
         if let Some(first) = events.first().filter(|first| first.seq != from_seq) {
-            let why = format!("{at} does not hold seq {from_seq}; the next one is {}", first.seq);
-            return Err(LogError::out_of_range(why));
+            return Err(removed(at, from_seq, first.seq));
         }
         cursor.read_ahead = read_ahead;
         if at_end {
@@ -177,14 +209,14 @@ impl EventReader {
         let reader = context.readers.take()?;
         self.wait_for_open_turns(partition, &reader)?;
         let at = context.events(partition);
-        // Events are never removed. Should some be missing all the same, the caller is told what the log has instead.
-        let first = reader.bounds(at)?.first;
-        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?.max(first);
+        // If the log does not have that event any more, the caller is told what it has instead.
+        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
         reader.assign(at, from)?;
         Ok(Cursor { partition, next_seq: from_seq, reader, course: context.course(partition), read_ahead: None })
     }
 
-    /// The offset of the event of this number, or an offset not far before it.
+    /// The offset of the event of this number, or an offset not far before it. Where the partition does not have it any more,
+    /// the offset of the first one that it has.
     pub(in crate::log::kafka) fn locate(&self, partition: u32, seq: u64) -> Result<i64, LogError> {
         self.context.readers.with(|reader| self.locate_with(reader, partition, seq))
     }
@@ -193,12 +225,14 @@ impl EventReader {
         let context = &self.context;
         let (at, progress) = (context.events(partition), context.progress_of(partition));
         let (mut before, after) = progress.around(seq);
+        let bounds = reader.bounds(at)?;
+        if before.offset < bounds.first {
+            before = self.head(reader, partition, bounds.first)?;
+        }
         // What others have written there is found only by reading it, however much that is.
         if progress.is_unread(seq) || seq.saturating_sub(before.seq) <= NEAR {
             return Ok(before.offset);
         }
-        let bounds = reader.bounds(at)?;
-        before.offset = before.offset.max(bounds.first);
         let mut high = after.map_or(bounds.end, |after| after.offset);
         let near = i64::try_from(NEAR).unwrap_or(i64::MAX);
         while seq.saturating_sub(before.seq) > NEAR && high.saturating_sub(before.offset) > near {
@@ -237,6 +271,15 @@ impl EventReader {
             })?;
             Ok(last.unwrap_or_default())
         })
+    }
+
+    /// Checks that the partition still has every event from this one on.
+    ///
+    /// # Errors
+    /// [`LogError`] when it begins with a later event, or the cluster does not answer.
+    pub(in crate::log::kafka) fn check_has(&self, partition: u32, seq: u64) -> Result<(), LogError> {
+        let first = self.first(partition)?;
+        if seq >= first { Ok(()) } else { Err(removed(self.context.events(partition), seq, first)) }
     }
 
     /// Checks that the partition still has this offset.
@@ -289,6 +332,21 @@ impl EventReader {
         progress.set_open(open);
         Ok(open.is_none())
     }
+}
+
+/// That events which somebody wants to read are gone: the partition begins with `first`.
+pub(in crate::log::kafka) fn removed(at: TopicPartition<'_>, from: u64, first: u64) -> LogError {
+    LogError::out_of_range(format!(
+        "{at} begins with seq {first}: events {from} to {} are gone",
+        first.saturating_sub(1)
+    ))
+}
+
+/// That not one event is left.
+fn emptied(at: TopicPartition<'_>, first: i64) -> LogError {
+    LogError::out_of_range(format!(
+        "{at} has lost all its events, those before offset {first}: nobody can tell whether a snapshot has them all"
+    ))
 }
 
 /// Longest wait for the turn that is open at this offset. `before` is the offset of the last turn that was waited for in

@@ -196,6 +196,22 @@ impl Progress {
         (before, state.marks.range(seq.saturating_add(1)..).next().map(mark))
     }
 
+    /// The mark at this offset.
+    pub(super) fn at_offset(&self, offset: i64) -> Option<Mark> {
+        let state = self.0.lock();
+        let found = state.marks.iter().find(|(_, marked)| **marked == offset);
+        found.map(|(seq, _)| Mark { seq: *seq, offset })
+    }
+
+    /// Takes the first event that the partition still has: nothing before it can be read.
+    pub(super) fn begins(&self, head: Mark) {
+        let mut state = self.0.lock();
+        state.marks = state.marks.split_off(&head.seq);
+        if state.unread_from.is_none_or(|from| head.seq < from) {
+            state.marks.insert(head.seq, head.offset);
+        }
+    }
+
     /// The mark of the last event that was seen.
     pub(super) fn last(&self) -> Mark {
         self.around(u64::MAX).0

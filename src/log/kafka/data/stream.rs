@@ -97,7 +97,8 @@ impl EventStream for Stream {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
         self.inner.context.check(partition)?;
         let from = self.inner.events.locate(partition, from_seq)?;
-        self.inner.events.check_holds(partition, from)?;
+        // What is removed after this check, the cluster refuses to be read.
+        self.inner.events.check_has(partition, from_seq)?;
         self.leave(partition);
         if let Some(left) = self.followed.get_mut(&partition) {
             // It is still being read, from the earlier place.

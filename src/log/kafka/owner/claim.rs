@@ -14,6 +14,7 @@ use super::taken::{NextPosition, OwnerId, Taken};
 use crate::log::kafka::Kafka;
 use crate::log::kafka::client::reader::Reader;
 use crate::log::kafka::client::settings::TRANSACTION_LIMIT;
+use crate::log::kafka::data::events;
 use crate::log::kafka::data::record::{self, Decided, EventRecord, Fence};
 use crate::log::kafka::inner::Inner;
 use crate::log::{ClaimError, Fold, LogError, PartitionLog};
@@ -176,16 +177,21 @@ impl Inner {
         fold: &mut Fold<'_>,
     ) -> Result<NextPosition, ClaimError> {
         let (context, at) = (&self.context, self.context.events(partition));
-        // Reading begins at the event before, which shows that none is missing and what the next input is.
+        // Reading begins at the event before, if the partition still has it: it shows what the next input is when no other
+        // event follows.
         let from = self.events.locate(partition, from_seq.saturating_sub(1))?;
         reader.assign(at, from)?;
         let (mut last, mut met) = (Decided::default(), 0);
         let mut course = context.course(partition);
         reader.each(at, READ_LIMIT, |message| {
             let found = record::found_awaited(message, &context.framing);
+            let is_begun = course.next().is_some();
             course.take(&found).map_err(ClaimError::Breach)?;
             match found {
                 EventRecord::Unread(why) => return Err(why.at(at, message.offset()).into()),
+                EventRecord::Event(event, _) if !is_begun && event.seq > from_seq => {
+                    return Err(events::removed(at, from_seq, event.seq).into());
+                }
                 EventRecord::Event(event, decided) => {
                     let seq = event.seq;
                     let progress = context.progress_of(partition);

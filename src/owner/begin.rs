@@ -1,0 +1,186 @@
+//! Where a state can begin from which the events of a log lead on: nothing, as long as the log has its first event, or a
+//! state that the log continues. When the first events were removed, a state has to reach the first one that is left.
+//! Nobody begins anew then, and nobody passes over a gap: what cannot be continued is refused, with what was looked at.
+
+use crate::log::{CommittedTail, LogError};
+use crate::replica::PartitionState;
+use crate::replica::checkpoint::Restoring;
+use crate::store::{SnapshotName, Snapshots};
+use crate::wire;
+
+/// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
+const TRIED_MAX: usize = 8;
+
+/// The snapshots of a log, and the log.
+#[derive(Clone, Copy)]
+pub struct Beginning<'a> {
+    /// The log's own id, which a snapshot must name.
+    pub log_id: u128,
+    /// Where committed events are read.
+    pub tail: &'a dyn CommittedTail,
+    /// Where snapshots are read, if there is such a place.
+    pub snapshots: Option<&'a dyn Snapshots>,
+}
+
+/// Which snapshot is taken, if several can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prefer {
+    /// The newest, after which the least has to be read.
+    Newest,
+    /// The oldest, after which the most of the log is checked.
+    Oldest,
+}
+
+/// What snapshots of a partition came to.
+#[derive(Default)]
+pub struct Looked {
+    /// A snapshot, and the state in it; none where the log is read from its first event.
+    pub taken: Option<(SnapshotName, PartitionState)>,
+    /// What was tried and passed over before it, and why.
+    pub passed_over: Vec<String>,
+}
+
+impl Looked {
+    /// The state from which the events of the log are folded: that of the snapshot, or that before the first event.
+    pub fn state(self, partition: u32) -> (PartitionState, Option<SnapshotName>) {
+        match self.taken {
+            Some((name, state)) => (state, Some(name)),
+            None => (PartitionState::new(partition), None),
+        }
+    }
+}
+
+impl Beginning<'_> {
+    /// The state from which a tool folds the events of a partition: none as long as the log has its first event, and
+    /// otherwise that of a snapshot which covers what is gone.
+    ///
+    /// # Errors
+    /// Those of [`Beginning::look`].
+    pub fn covering(&self, partition: u32, prefer: Prefer) -> Result<Looked, LogError> {
+        match self.tail.first(partition)? {
+            0 => Ok(Looked::default()),
+            first => self.look(partition, first, prefer),
+        }
+    }
+
+    /// The state in a snapshot that is whole and that the log continues, where the log begins with `first`. With `first`
+    /// above 0 there is one, or an error.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, and where no snapshot covers what is gone: it says what there is.
+    pub fn look(&self, partition: u32, first: u64, prefer: Prefer) -> Result<Looked, LogError> {
+        let Some(snapshots) = self.snapshots else {
+            return match first {
+                0 => Ok(Looked::default()),
+                _ => Err(uncovered(partition, first, "no place of snapshots is set")),
+            };
+        };
+        let end = self.tail.end(partition)?;
+        if end == 0 {
+            return Ok(Looked::default());
+        }
+        let (mut names, ahead) = match snapshots.names(partition, end) {
+            Ok(found) => found,
+            Err(error) if first == 0 => return Ok(Looked { taken: None, passed_over: vec![error.detail] }),
+            Err(error) => return Err(LogError::transient(unknown(partition, first, &error.detail))),
+        };
+        let short = names.iter().find(|name| name.next_seq < first).cloned();
+        names.retain(|name| name.next_seq >= first);
+        if prefer == Prefer::Oldest {
+            names.reverse();
+        }
+        let mut passed_over = Vec::new();
+        if ahead > 0 {
+            passed_over.push(format!("{ahead} hold more than the {end} events of the log"));
+        }
+        let count = names.len();
+        for name in names.into_iter().take(TRIED_MAX) {
+            match copied(snapshots, self.log_id, partition, &name.text) {
+                Err(why) => passed_over.push(why),
+                Ok(state) => match mismatch(self.tail, &state, first)? {
+                    Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
+                    None => return Ok(Looked { taken: Some((name, state)), passed_over }),
+                },
+            }
+        }
+        if first == 0 {
+            return Ok(Looked { taken: None, passed_over });
+        }
+        let mut seen = passed_over;
+        if count > TRIED_MAX {
+            seen.push(format!("{} more were not tried", count.saturating_sub(TRIED_MAX)));
+        }
+        seen.extend(
+            short.map(|name| format!("the newest before it, {}, reaches up to seq {}", name.text, name.next_seq)),
+        );
+        let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
+        Err(uncovered(partition, first, &seen))
+    }
+}
+
+/// That a log without its first events is not continued by anything that was found.
+pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
+    LogError::operator(format!(
+        "partition {partition} of the log begins with seq {first}, the events before it are gone, and nothing that is known \
+         here reaches up to it: {seen}; bring back a snapshot that reaches up to seq {first} or further, or name the place \
+         that has one with the setting snapshots"
+    ))
+}
+
+fn unknown(partition: u32, first: u64, why: &str) -> String {
+    format!(
+        "partition {partition} of the log begins with seq {first}, the events before it are gone, and the place of snapshots \
+         does not answer: {why}"
+    )
+}
+
+/// Why the log, which begins with `first`, does not continue this state; none where it does.
+pub(super) fn mismatch(
+    tail: &dyn CommittedTail,
+    state: &PartitionState,
+    first: u64,
+) -> Result<Option<String>, LogError> {
+    let (partition, position) = (state.partition(), *state.position());
+    // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
+    // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
+    if position.next_seq > tail.end(partition)? {
+        let end = tail.end_told(partition)?;
+        if position.next_seq > end {
+            return Ok(Some(format!("it holds {} events, and the log has {end}", position.next_seq)));
+        }
+    }
+    if position.next_seq < first {
+        return Ok(Some(format!("it reaches up to seq {}, and the log begins with seq {first}", position.next_seq)));
+    }
+    let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
+    // Where its last event is the last one that is gone, the next one names the digest of it.
+    let at = last.max(first);
+    let events = tail.read(partition, at, 1)?;
+    let Some(event) = events.first() else { return Ok(Some("the log does not hold its last event".to_owned())) };
+    let found = match wire::event::decode(&event.bytes) {
+        Err(error) => return Ok(Some(error.to_string())),
+        Ok(chained) if at == last => chained.digest,
+        Ok(chained) => chained.event.prev,
+    };
+    let differs = found != position.chain;
+    Ok(differs.then(|| format!("its last event has the digest {}, that of the log has {found}", position.chain)))
+}
+
+/// The state that a snapshot holds, whether or not it matches the log.
+///
+/// # Errors
+/// Why it cannot be read or makes no state, in words.
+fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, String> {
+    let mut restoring = Restoring::new(partition, log_id);
+    let loaded = snapshots.load(partition, name, &mut |key, value| restoring.row(key, value));
+    let (mark, digest) = loaded.map_err(|error| error.detail)?;
+    let mut state = restoring.finish(&mark).map_err(|why| format!("snapshot {name}: {why}"))?;
+    match state.digest() == digest {
+        true => {
+            // There is no checkpoint that a next one could build on.
+            state.mark_all_dirty();
+            Ok(state)
+        }
+        false => Err(format!("snapshot {name}: its rows make another state than its manifest says")),
+    }
+}

@@ -1,0 +1,284 @@
+//! A log on a cluster whose first events were removed, as retention, tiered storage or a person does: it is served from a
+//! snapshot that reaches up to what is left, and otherwise refused by name. Nobody begins anew, and nobody passes over a gap.
+
+use super::lost_commands::{put, wait};
+use super::serve::{Serving, Site};
+use crate::cli::assert_says;
+use crate::process::{Ended, agent, run};
+use crate::rig::Rig;
+use crate::wait::until;
+use headroom::log::CommittedTail;
+use headroom::log::kafka::{Cluster, Kafka};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{ClientConfig, TopicPartitionList};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+const INTERVAL: [&str; 2] = ["--snapshot-interval-ms", "1000"];
+
+/// Removes the events of partition 0 before this offset, as retention does.
+pub fn remove_events(cluster: &Cluster, offset: Offset) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&cluster.topics.events, 0, offset).unwrap();
+    let removed = wait(admin.delete_records(&before, &AdminOptions::new().operation_timeout(Some(LIMIT)))).unwrap();
+    removed.elements().iter().for_each(|partition| partition.error().unwrap());
+}
+
+/// Removes all events of partition 0 before this one. Each has an offset of its own, and some offsets have none.
+pub fn remove_before(log: &Kafka, seq: u64) {
+    let mut offset = i64::try_from(seq).unwrap();
+    while log.first(0).unwrap() < seq {
+        remove_events(log.cluster(), Offset::Offset(offset));
+        offset += 1;
+    }
+    assert_eq!(log.first(0).unwrap(), seq);
+}
+
+/// The folder of a site's snapshots, and how it is named.
+fn folder(site: &Site, name: &str) -> (PathBuf, String) {
+    let folder = site.path(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let place = format!("file://{}", folder.display());
+    (folder, place)
+}
+
+/// The whole snapshots in a folder, the oldest first: up to which event each reaches, and its rows.
+fn snapshots(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let log = std::fs::read_dir(folder).unwrap().next().map(|entry| entry.unwrap().path().join("p0"));
+    let entries = log.and_then(|log| std::fs::read_dir(log).ok()).into_iter().flatten();
+    let manifests =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
+    let mut found: Vec<_> = manifests
+        .map(|path| {
+            let seq = path.file_name().unwrap().to_str().unwrap().split('-').next().unwrap().parse().unwrap();
+            (seq, path.with_extension("rows"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// What a process says of the partition: the number of its events, and the digest of its state.
+fn state(process: &Serving<'_>) -> (u64, String) {
+    let url = format!("{}/internal/state/0", process.url().unwrap());
+    let Ok(mut reply) = agent().get(url).call() else { return (0, String::new()) };
+    let state: Value = serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap_or_default();
+    let text = |name: &str| state[name].as_str().map_or_else(|| state[name].to_string(), str::to_owned);
+    (text("next_seq").parse().unwrap_or_default(), text("digest"))
+}
+
+/// Why a process does not serve the partition, once it says this.
+#[track_caller]
+fn refused(process: &Serving<'_>, says: &[&str]) -> String {
+    let url = format!("{}/readyz", process.url().unwrap());
+    let mut told = String::new();
+    until("the process says why it does not serve", || {
+        let mut reply = agent().get(&url).call().unwrap();
+        let (status, text) = (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap());
+        told = text;
+        status == 503 && told.contains("begins with seq")
+    });
+    assert_says(&told, says);
+    assert_ne!(put(process, 77), 200);
+    told
+}
+
+#[track_caller]
+fn says(ended: &Ended, code: i32, parts: &[&str]) {
+    let told = format!("{}{}", ended.out, ended.err);
+    assert_eq!(ended.code, code, "{told}");
+    assert_says(&told, parts);
+}
+
+/// Runs a command with these flags and the data directory of this process.
+fn on<const N: usize>(site: &Site, name: &str, args: [&str; N], more: &[&str]) -> Ended {
+    run(site.command(args).args(more).arg("--data-dir").arg(site.path(name)))
+}
+
+fn change(process: &Serving<'_>, limits: std::ops::Range<u64>) {
+    limits.for_each(|orders| until("the limit is set", || put(process, orders) < 300));
+}
+
+/// Serves for a while, until there is a snapshot of what was decided.
+fn served(site: &Site, folder: &Path, place: &str) {
+    let process = site.serving("first").with(INTERVAL).with(["--snapshots", place]);
+    process.start();
+    process.ready();
+    change(&process, 100..140);
+    let (end, _) = state(&process);
+    until("a snapshot is written", || snapshots(folder).last().is_some_and(|(seq, _)| *seq >= end));
+    process.terminate();
+}
+
+/// The story: the events of a year ago are removed while two processes run. A third one on an empty disk begins with the
+/// newest snapshot and has the same state as the one that has read all. Tools say from where they trust the log.
+#[test]
+fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
+    let site = Site::new(Rig::shared(), 1);
+    let (folder, place) = folder(&site, "snapshots");
+    let settings = ["--snapshots", &place];
+    let whole = site.serving("whole").with(INTERVAL).with(settings);
+    whole.start();
+    whole.ready();
+    change(&whole, 100..140);
+    let follower = site.serving("follower").with(settings);
+    follower.start();
+    follower.ready();
+    until("a snapshot is written", || !snapshots(&folder).is_empty());
+    change(&whole, 140..150);
+    let (reached, _) = snapshots(&folder)[0];
+    remove_events(site.cluster(), Offset::Offset(12));
+    let first = site.log().first(0).unwrap();
+    assert!(first > 0 && first < reached, "{first} {reached}");
+    // An owner and a follower that are beyond it go on.
+    change(&whole, 150..160);
+    let cold = site.serving("cold").with(settings);
+    cold.start();
+    cold.ready();
+    let logged = cold.logged();
+    assert!(logged.contains("no checkpoint: rebuilding from this snapshot and the log"), "{logged}");
+    // One of them reaches up to the first event that is left, and no further.
+    let newest = snapshots(&folder).last().unwrap().0;
+    change(&whole, 160..170);
+    remove_before(&site.log(), newest);
+    let edge = site.serving("edge").with(settings);
+    edge.start();
+    edge.ready();
+    let others = [&follower, &cold, &edge];
+    until("all have the state of the one that has read all events", || {
+        let told = state(&whole);
+        told.0 > newest && others.iter().all(|other| state(other) == told)
+    });
+    // Whoever has never had the first events can take the partition over.
+    whole.kill9();
+    follower.kill9();
+    until("another process decides", || put(&cold, 170) == 200);
+    [&cold, &edge].iter().for_each(|process| process.terminate());
+    let end = site.log().end(0).unwrap();
+
+    let trusted = format!("events before seq {newest} are gone; the chain is trusted from snapshot ");
+    let verified = on(&site, "cold", ["verify"], &settings);
+    let from = format!("and verified from seq {newest} on");
+    says(&verified, 0, &[&trusted, "(state digest ", "taken at ", &from, "clean: no law broken in "]);
+    assert_says(&verified.out, &["fold", "checkpoint at "]);
+    let whole = "no place of snapshots is set";
+    says(&on(&site, "cold", ["verify"], &[]), 1, &["L3 broken at partition 0", whole, "BROKEN: "]);
+
+    let printed = site.run(["cat"]);
+    let told = format!("partition 0 begins with seq {newest}: the events before it are gone");
+    says(&printed, 0, &[&told]);
+    assert_eq!(printed.out.lines().count() as u64, end - newest);
+    let asked = run(site.command(["cat"]).args(["--from", "0"]));
+    says(
+        &asked,
+        1,
+        &["partition 0 cannot be printed: ", &format!("begins with seq {newest}: events 0 to {} are gone", newest - 1)],
+    );
+
+    let rebuilt = on(&site, "cold", ["rebuild"], &settings);
+    says(
+        &rebuilt,
+        0,
+        &["the log has lost its first events; begins with snapshot ", "led to the same state", "reads back"],
+    );
+    says(&on(&site, "cold", ["rebuild"], &[]), 1, &[whole, "the old checkpoint was left as it was"]);
+    // The checkpoint in a data directory is enough for its own process.
+    let again = site.serving("cold");
+    again.start();
+    again.ready();
+    assert_eq!(put(&again, 171), 200);
+    again.terminate();
+}
+
+/// The story: the snapshots do not reach up to what is left of the log. Whatever a process has, it does not serve the
+/// partition: it says with which event the log begins, what it has looked at, and what to do. When the snapshot is
+/// brought back, it goes on by itself.
+#[test]
+fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
+    let site = Site::new(Rig::shared(), 1);
+    let (written, place) = folder(&site, "snapshots");
+    served(&site, &written, &place);
+    served(&site, &written, &place);
+    let all = snapshots(&written);
+    let ((older, _), (newest, rows)) = (all[0].clone(), all[all.len() - 1].clone());
+    assert!(older < newest, "{all:?}");
+    remove_before(&site.log(), older + 1);
+    let begins = format!("partition 0 of the log begins with seq {}", older + 1);
+    let good = std::fs::read(&rows).unwrap();
+    for (seq, rows) in &all {
+        assert!(*seq <= older || std::fs::write(rows, "nothing").is_ok());
+    }
+
+    // No place, an empty place, and one whose newest snapshots are damaged.
+    let bare = site.serving("bare");
+    bare.start();
+    refused(&bare, &[&begins, "an operator must act", "no place of snapshots is set"]);
+    bare.terminate();
+    let (_, other) = folder(&site, "other");
+    let empty = site.serving("empty").with(["--snapshots", &other]);
+    empty.start();
+    refused(&empty, &[&begins, "the place of snapshots has none of it"]);
+    empty.terminate();
+    let cold = site.serving("cold").with(["--snapshots", &place]);
+    cold.start();
+    let short = format!("reaches up to seq {older}; bring back a snapshot that reaches up to seq {}", older + 1);
+    refused(&cold, &[&begins, "its rows have 7 bytes", &short]);
+    for args in [&["--snapshots", &*place][..], &[]] {
+        says(&on(&site, "tool", ["verify"], args), 1, &[&begins, "BROKEN: "]);
+        says(&on(&site, "tool", ["rebuild"], args), 1, &[&begins, "left as it was"]);
+    }
+    std::fs::write(rows, good).unwrap();
+    cold.ready();
+    assert_eq!(put(&cold, 180), 200);
+    cold.terminate();
+    let verified = on(&site, "cold", ["verify"], &["--snapshots", &place]);
+    says(&verified, 0, &[&format!("verified from seq {newest} on"), "clean: no law broken in "]);
+
+    // Not one event is left: nobody can tell what a snapshot lacks.
+    remove_events(site.cluster(), Offset::End);
+    let lost = site.serving("lost").with(["--snapshots", &place]);
+    lost.start();
+    until("it says so", || lost.logged().contains("has lost all its events"));
+    assert_ne!(put(&lost, 181), 200);
+    lost.terminate();
+    says(&on(&site, "tool", ["verify"], &["--snapshots", &place]), 1, &["has lost all its events"]);
+}
+
+/// The story: a follower stands still while the log goes on, and what it would have read next is removed. It says so, and
+/// goes on with a snapshot instead of passing over the gap.
+#[test]
+fn a_follower_that_the_head_has_overtaken_goes_on_with_a_snapshot() {
+    let site = Site::new(Rig::shared(), 1);
+    let (folder, place) = folder(&site, "snapshots");
+    let settings = ["--snapshots", &place];
+    let owner = site.serving("owner").with(INTERVAL).with(settings);
+    owner.start();
+    owner.ready();
+    change(&owner, 100..110);
+    let follower = site.serving("follower").with(settings).with(["--roles", "gateway"]);
+    follower.start();
+    follower.ready();
+    follower.pause();
+    let (paused, _) = state(&owner);
+    // More than a client fetches ahead in one answer that it may still have.
+    change(&owner, 110..150);
+    until("a snapshot is written", || snapshots(&folder).last().is_some_and(|(seq, _)| *seq > paused + 20));
+    let newest = snapshots(&folder).last().unwrap().0;
+    change(&owner, 150..160);
+    remove_before(&site.log(), newest);
+    follower.resume();
+    until("it has the state of its owner", || {
+        let told = state(&owner);
+        told.0 > newest && state(&follower) == told
+    });
+    let logged = follower.logged();
+    assert_says(&logged, &["are gone", "rebuilding from this snapshot and the log"]);
+    [&owner, &follower].iter().for_each(|process| process.terminate());
+}

@@ -1,0 +1,146 @@
+//! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
+
+use super::{Bed, Reader};
+use headroom::log::embedded::Embedded;
+use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
+use headroom::owner::begin::{Beginning, Prefer};
+use headroom::owner::losses::loss;
+use headroom::owner::recover::{Recovery, rebuild};
+use headroom::replica::Replica;
+use headroom::store::{Snapshots, Store};
+use std::fs;
+use std::sync::Arc;
+
+/// A log that begins with this event.
+struct Beheaded<'a> {
+    log: &'a Embedded,
+    first: u64,
+}
+
+impl CommittedTail for Beheaded<'_> {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn first(&self, _: u32) -> Result<u64, LogError> {
+        Ok(self.first)
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        if from_seq < self.first {
+            return Err(LogError::out_of_range(format!("{from_seq} is gone")));
+        }
+        self.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+impl Bed {
+    fn beheaded(&self, first: u64) -> Beheaded<'_> {
+        Beheaded { log: &self.world.log, first }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::new(Arc::new(self.bucket()), self.world.log.manifest().log_id)
+    }
+
+    /// Which snapshot a log that begins with `first` begins with, and what was passed over.
+    fn begin(&self, first: u64, prefer: Prefer) -> Result<(Option<u64>, Vec<String>), LogError> {
+        let (tail, reader) = (self.beheaded(first), self.reader());
+        let log_id = self.world.log.manifest().log_id;
+        let looked = Beginning { log_id, tail: &tail, snapshots: Some(&reader) }.covering(0, prefer)?;
+        let begun = looked.taken.map(|(name, state)| {
+            assert_eq!(name.next_seq, state.position().next_seq);
+            name.next_seq
+        });
+        Ok((begun, looked.passed_over))
+    }
+}
+
+#[track_caller]
+fn assert_refused(refused: Result<(Option<u64>, Vec<String>), LogError>, says: &[&str]) {
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind, LogErrorKind::Operator, "{error}");
+    says.iter().for_each(|part| assert!(error.detail.contains(part), "{part}: {error}"));
+}
+
+/// The snapshots reach up to 4, 8 and 12, and the log has 14 events.
+#[test]
+fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
+    let bed = Bed::with_three();
+    for first in 0..=14 {
+        let [newest, oldest] = [Prefer::Newest, Prefer::Oldest].map(|prefer| bed.begin(first, prefer));
+        match first {
+            0 => assert_eq!((newest, oldest), (Ok((None, vec![])), Ok((None, vec![])))),
+            1..=12 => {
+                assert_eq!(newest, Ok((Some(12), vec![])), "{first}");
+                assert_eq!(oldest, Ok((Some(first.div_ceil(4) * 4), vec![])), "{first}");
+            }
+            _ => {
+                let begins = format!("partition 0 of the log begins with seq {first}, the events before it are gone");
+                let way_out = format!("bring back a snapshot that reaches up to seq {first} or further");
+                assert_refused(newest, &[&begins, "the newest before it, ", "reaches up to seq 12", &way_out]);
+                assert_refused(oldest, &[&begins]);
+            }
+        }
+    }
+    let newest = &bed.objects(".rows")[2];
+    fs::write(newest, "nothing").unwrap();
+    let (begun, passed_over) = bed.begin(8, Prefer::Newest).unwrap();
+    assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
+    assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "reaches up to seq 8"]);
+    fs::remove_dir_all(bed.folder.path()).unwrap();
+    let error = bed.begin(9, Prefer::Newest).unwrap_err();
+    assert_eq!(error.kind, LogErrorKind::Transient, "{error}");
+    fs::create_dir(bed.folder.path()).unwrap();
+    assert_refused(bed.begin(9, Prefer::Newest), &["the place of snapshots has none of it"]);
+}
+
+/// The story: a bucket has snapshots of another course of the log. The last event in one of them is just the one that is
+/// gone, and only the next event tells that it was another.
+#[test]
+fn a_snapshot_up_to_the_first_event_that_is_left_has_to_be_the_one_that_it_follows() {
+    let mut bed = Bed::with_three();
+    let mut other = Bed::new();
+    other.turns = 100;
+    other.decide(20);
+    std::mem::swap(&mut other.folder, &mut bed.folder);
+    let refused = other.begin(12, Prefer::Newest);
+    assert_refused(refused, &["its last event has the digest", "reaches up to seq 8"]);
+}
+
+/// The story: a machine comes back after months. Its checkpoint lies before what is left of the log. It is no loss of events,
+/// and no start; it stays until a snapshot takes its place.
+#[test]
+fn a_checkpoint_that_does_not_reach_up_to_what_is_left_stays_until_there_is_a_better_one() {
+    let bed = Bed::with_three();
+    let (log, store) = (&bed.world.log, &bed.world.store);
+    let log_id = log.manifest().log_id;
+    store.wipe(0, "it was months ago").unwrap();
+    let mut months_ago = rebuild(log.as_ref(), 0, 2, &mut |_| {}).unwrap();
+    months_ago.mark_all_dirty();
+    store.apply(&months_ago.draft_checkpoint(log_id).encode()).unwrap();
+    let (tail, reader, replica) = (bed.beheaded(6), bed.reader(), Replica::new(1));
+    let handle = replica.partition(0).unwrap();
+    let recovery = |snapshots| Recovery {
+        log_id,
+        tail: &tail,
+        store,
+        snapshots,
+        clock: &bed.world.clock,
+        report: &bed.world.heard,
+        on_committed: &|_| {},
+    };
+    let kept = || store.load(0, &mut |_, _| {}).unwrap().map(|mark| mark.next_seq);
+    assert_eq!(loss(&tail, store, log_id, 0), Ok(None));
+    let Err(ClaimError::Log(error)) = recovery(None).restore(handle) else { panic!("it is refused") };
+    assert_refused(Err(error), &["begins with seq 6", "no place of snapshots is set"]);
+    assert_eq!((kept(), handle.next_seq()), (Some(2), 0));
+    assert_eq!(recovery(Some(&reader as &dyn Snapshots)).restore(handle), Ok(true));
+    assert_eq!((kept(), handle.next_seq()), (None, 12));
+    let whole = rebuild(log.as_ref(), 0, 12, &mut |_| {}).unwrap();
+    assert_eq!(handle.read(|state| state.digest()), whole.digest());
+}
