@@ -17,7 +17,7 @@ mod traces;
 use crate::access::Quota;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use auth::{Auth, Open, Proofs};
-pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
+pub use kafka::{EventsKeep, Kafka, Registry, Roles, Secret, TopicNames};
 pub use place::ObjectPlace;
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
@@ -160,7 +160,7 @@ impl Config {
         let open = auth::open(&mut checking);
         let quota = quota::check(&mut checking);
         let sink = sink::check(&mut checking, open);
-        let kafka = kafka::check(&mut checking);
+        let kafka = kafka::check(&mut checking, snapshots.as_ref());
         let problems = checking.problems;
         match (listen, data_dir, log_format.zip(access_log), log_level, deadline, auth.zip(open)) {
             (

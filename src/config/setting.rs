@@ -22,6 +22,10 @@ pub(super) const SNAPSHOT_INTERVAL_MAX_MS: u64 = 3_600_000;
 /// The ages up to which snapshots are kept, when nothing else is set.
 pub(super) const SNAPSHOT_KEEP_DEFAULT: &str = "1h,1d,30d";
 
+/// Events stay in their topic for two intervals of snapshots and so much longer, in milliseconds: when a place takes no
+/// snapshots, or the newest ones turn out to be damaged, so much time is left to mend that before a state is lost.
+pub(super) const EVENTS_KEEP_BEYOND_MS: u64 = 72 * 3_600_000;
+
 const _: () = {
     assert!(
         SNAPSHOT_INTERVAL_MIN_MS <= SNAPSHOT_INTERVAL_DEFAULT_MS
@@ -234,6 +238,12 @@ settings! {
         "lowest replication factor that a topic may have; new topics get it";
     KafkaMinInSync = "kafka_min_in_sync", "--kafka-min-in-sync", Some(&MIN_IN_SYNC_DEFAULT), Kind::Number("N"),
         "lowest min.insync.replicas that a topic may have, at most kafka_replication; new topics get it";
+    KafkaEventsKeep = "kafka_events_keep", "--kafka-events-keep", Some(&"all"), Kind::Text("all|AGE"),
+        format_args!(
+            "age in hours (h) or days (d) up to which the topic of events is kept: all, or twice snapshot_interval_ms and \
+             {} h or more, which needs snapshots",
+            EVENTS_KEEP_BEYOND_MS / 3_600_000
+        );
     KafkaAlternatingProducers = "kafka_alternating_producers", "--kafka-alternating-producers", Some(&true), Kind::Truth,
         "two transactional producers take turns on a partition, so that none waits for the end of a transaction";
     Application = "application", "--application", Some(&"headroom"), Kind::Text("NAME"),

@@ -1,7 +1,7 @@
 //! The settings of snapshots.
 
 use super::place::{ObjectPlace, place};
-use super::setting::{SNAPSHOT_EVENTS_MAX, SNAPSHOT_INTERVAL_MAX_MS, SNAPSHOT_INTERVAL_MIN_MS};
+use super::setting::{EVENTS_KEEP_BEYOND_MS, SNAPSHOT_EVENTS_MAX, SNAPSHOT_INTERVAL_MAX_MS, SNAPSHOT_INTERVAL_MIN_MS};
 use super::{Checking, Setting, number};
 
 /// Longest of these ages.
@@ -32,6 +32,13 @@ pub struct SnapshotRule {
     pub keep: Keep,
 }
 
+impl SnapshotRule {
+    /// The shortest time for which events may be kept beside these snapshots, in milliseconds.
+    pub fn events_keep_min_ms(&self) -> u64 {
+        self.interval_ms.saturating_mul(2).saturating_add(EVENTS_KEEP_BEYOND_MS)
+    }
+}
+
 /// The ages up to which snapshots are kept, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keep {
@@ -53,15 +60,25 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
     Some(Snapshots { place: place?, rule: SnapshotRule { events: events?, interval_ms: interval_ms?, keep: keep? } })
 }
 
-fn keep(text: &str) -> Result<Keep, String> {
-    let age = |text: &str| {
-        let text = text.trim();
-        let (number, unit) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
-            (Some(hours), _) => (hours, HOUR_MS),
-            (None, days) => (days?, DAY_MS),
-        };
-        number.parse::<u64>().ok()?.checked_mul(unit).filter(|ms| *ms <= KEEP_MAX_MS)
+/// An age in hours or days, in milliseconds.
+fn age(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (number, unit) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+        (Some(hours), _) => (hours, HOUR_MS),
+        (None, days) => (days?, DAY_MS),
     };
+    number.parse::<u64>().ok()?.checked_mul(unit).filter(|ms| *ms <= KEEP_MAX_MS)
+}
+
+/// How long events are kept, of a log whose snapshots are written; `None` for ever.
+pub(super) fn events_keep(text: &str) -> Result<Option<u64>, String> {
+    match text.trim() {
+        "all" => Ok(None),
+        text => age(text).map(Some).ok_or_else(|| "is neither all nor an age in hours or days, such as 14d".to_owned()),
+    }
+}
+
+fn keep(text: &str) -> Result<Keep, String> {
     let ages: Option<Vec<u64>> = text.split(',').map(age).collect();
     match ages.as_deref() {
         Some([all_ms, hourly_ms, daily_ms]) if *all_ms >= HOUR_MS && all_ms <= hourly_ms && hourly_ms <= daily_ms => {
@@ -75,6 +92,7 @@ fn keep(text: &str) -> Result<Keep, String> {
 mod tests {
     use super::super::place::place;
     use super::*;
+    use crate::config::EventsKeep;
     use crate::config::setting::{SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS};
     use crate::config::tests::check;
 
@@ -115,5 +133,28 @@ mod tests {
         for (setting, value) in [(SnapshotEvents, "0"), (SnapshotIntervalMs, "999"), (SnapshotIntervalMs, "3600001")] {
             assert!(check(&[place, (setting, value)]).unwrap_err().contains("is not a whole number"), "{value}");
         }
+    }
+    #[test]
+    fn events_are_kept_for_ever_or_for_longer_than_it_takes_to_mend_snapshots() {
+        use Setting::{KafkaBrokers, KafkaEventsKeep, SnapshotIntervalMs, Snapshots};
+        let (brokers, place) = ((KafkaBrokers, "k:9092"), (Snapshots, "s3://shop/prod"));
+        let kept = |settings: &[(Setting, &str)]| {
+            check(&[&[brokers], settings].concat()).map(|config| config.kafka.unwrap().events_keep)
+        };
+        assert_eq!(kept(&[]), Ok(None));
+        assert_eq!(kept(&[(KafkaEventsKeep, "all")]), Ok(None));
+        // Two intervals of a quarter of an hour, and three days.
+        let min_ms = 72 * HOUR_MS + HOUR_MS / 2;
+        assert_eq!(kept(&[place, (KafkaEventsKeep, "90d")]), Ok(Some(EventsKeep { ms: 90 * DAY_MS, min_ms })));
+        assert!(kept(&[place, (KafkaEventsKeep, "73h")]).is_ok());
+        assert!(kept(&[place, (KafkaEventsKeep, "72h")]).unwrap_err().contains("is shorter than 73h"));
+        let interval = (SnapshotIntervalMs, "3600000");
+        assert!(kept(&[place, interval, (KafkaEventsKeep, "73h")]).unwrap_err().contains("is shorter than 74h"));
+        assert!(kept(&[(KafkaEventsKeep, "90d")]).unwrap_err().contains("kafka_events_keep is set without snapshots"));
+        for odd in ["", "0", "90", "-1", "for ever"] {
+            assert!(kept(&[place, (KafkaEventsKeep, odd)]).unwrap_err().contains("neither all nor an age"), "{odd}");
+        }
+        let embedded = check(&[place, (KafkaEventsKeep, "90d")]).unwrap_err();
+        assert!(embedded.contains("kafka_events_keep is set without kafka_brokers"), "{embedded}");
     }
 }

@@ -30,7 +30,7 @@
 {{- end -}}
 
 {{- define "headroom.isOfCluster" -}}
-{{- if or (regexMatch "^(kafka|registry|topic)_" .) (has . (list "application" "environment" "partitions" "log_format" "log_level")) -}}yes{{- end -}}
+{{- if or (regexMatch "^(kafka|registry|topic)_" .) (has . (list "application" "environment" "partitions" "snapshots" "snapshot_interval_ms" "log_format" "log_level")) -}}yes{{- end -}}
 {{- end -}}
 
 {{/* The files that connect to the cluster and the registry, of the Job for topics. */}}

@@ -1,7 +1,7 @@
 //! Turns the settings of a configuration into the parameters of the log on Kafka.
 
 use crate::app::{StartError, draw_wide};
-use crate::config::{Config, Kafka};
+use crate::config::{Config, EventsKeep, Kafka};
 use crate::log;
 use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
 use crate::log::kafka::ops::topics::TopicRequirements;
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// The requirements for the topics.
 pub fn asked(config: &Config, kafka: &Kafka) -> TopicRequirements {
-    let Kafka { replication, min_in_sync, .. } = *kafka;
-    TopicRequirements { partitions: config.partitions, replication, min_in_sync }
+    let Kafka { replication, min_in_sync, events_keep, .. } = *kafka;
+    let events_keep = events_keep.map(|EventsKeep { ms, min_ms }| log::kafka::ops::topics::EventsKeep { ms, min_ms });
+    TopicRequirements { partitions: config.partitions, replication, min_in_sync, events_keep }
 }
 
 /// The cluster, and the names of Headroom's topics and clients on it.

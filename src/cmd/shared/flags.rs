@@ -28,6 +28,7 @@ fn is_of_connection(setting: Setting) -> bool {
         setting,
         Setting::KafkaReplication
             | Setting::KafkaMinInSync
+            | Setting::KafkaEventsKeep
             | Setting::KafkaAlternatingProducers
             | Setting::Environment
             | Setting::Roles
@@ -45,6 +46,16 @@ impl Takes for AnyLog {
             || is_of_log_lines(setting)
             || is_of_connection(setting)
             || matches!(setting.group(), Group::Registry | Group::Topics)
+    }
+}
+
+/// For commands that fold the events of a log, and begin with a snapshot when the first events are gone.
+#[derive(Debug)]
+pub(in crate::cmd) struct FoldedLog;
+
+impl Takes for FoldedLog {
+    fn takes(setting: Setting) -> bool {
+        AnyLog::takes(setting) || setting == Setting::Snapshots
     }
 }
 
@@ -74,7 +85,7 @@ pub(in crate::cmd) struct OwnedLog;
 
 impl Takes for OwnedLog {
     fn takes(setting: Setting) -> bool {
-        AnyLog::takes(setting) || setting == Setting::KafkaAlternatingProducers
+        FoldedLog::takes(setting) || setting == Setting::KafkaAlternatingProducers
     }
 }
 
@@ -126,7 +137,15 @@ pub(in crate::cmd) struct ClusterTopics;
 
 impl Takes for ClusterTopics {
     fn takes(setting: Setting) -> bool {
-        let of_topics = [Setting::Partitions, Setting::KafkaReplication, Setting::KafkaMinInSync, Setting::Environment];
+        let of_topics = [
+            Setting::Partitions,
+            Setting::Snapshots,
+            Setting::SnapshotIntervalMs,
+            Setting::KafkaReplication,
+            Setting::KafkaMinInSync,
+            Setting::KafkaEventsKeep,
+            Setting::Environment,
+        ];
         is_of_log_lines(setting)
             || is_of_connection(setting)
             || of_topics.contains(&setting)

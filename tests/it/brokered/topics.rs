@@ -1,7 +1,7 @@
 //! Topics, manifest and schemas of a real cluster: made as declared, refused where it would hurt, and looked at before
 //! anything is served.
 
-use crate::process::{Ended, headroom, run};
+use crate::process::{Ended, Served, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Micros;
@@ -24,7 +24,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 1, min_in_sync: 1 };
+const ASKED: TopicRequirements =
+    TopicRequirements { partitions: None, replication: 1, min_in_sync: 1, events_keep: None };
 
 /// Topics of one test's own.
 pub struct Place {
@@ -336,7 +337,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     let cluster = place.cluster();
     let start = Start {
         cluster: &cluster,
-        asked: TopicRequirements { partitions: Some(8), replication: 3, min_in_sync: 2 },
+        asked: TopicRequirements { partitions: Some(8), replication: 3, min_in_sync: 2, events_keep: None },
         cluster_id: Some("another"),
         registry: Some(&registry),
         data_dir: dir.path(),
@@ -457,4 +458,50 @@ fn a_cluster_that_nobody_reaches_is_one_reason() {
     let told = nowhere.preflight(None, dir.path()).unwrap_err();
     assert_eq!(told.0.len(), 1, "{told}");
     assert!(told.0[0].starts_with("kafka at 127.0.0.1:1 does not answer: "), "{told}");
+}
+
+/// The story: the events of some years fill the cluster, and snapshots are written. The retention is set by `apply`, shown
+/// before, and a server refuses one that leaves no time to mend a snapshot.
+#[test]
+fn a_retention_of_events_is_set_and_served_with_snapshots_only() {
+    let place = Place::on(Rig::shared(), "topics-keep");
+    place.apply();
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = format!("file://{}", folder.path().display());
+    let keep = |age: &'static str| ["--snapshots", &snapshots, "--kafka-events-keep", age].map(str::to_owned);
+    let topics = |action: &str, flags: &[String]| {
+        let args: Vec<&str> = ["topics", action].into_iter().chain(flags.iter().map(String::as_str)).collect();
+        place.headroom(&args)
+    };
+    let bare = topics("plan", &keep("90d")[2..]);
+    assert_eq!(bare.code, 2, "{}{}", bare.out, bare.err);
+    assert!(bare.err.contains("kafka_events_keep is set without snapshots"), "{}", bare.err);
+    let short = topics("plan", &keep("3d"));
+    assert_eq!(short.code, 2, "{}{}", short.out, short.err);
+    assert!(short.err.contains("kafka_events_keep is shorter than 73h"), "{}", short.err);
+    // Somebody has already let the cluster delete what is older than a day.
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |flags: &[String]| {
+        let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        run(serve.arg(dir.path()).args(flags))
+    };
+    place.set("events", &[("retention.ms", "86400000")]);
+    let events = place.topic("events");
+    for flags in [&[][..], &keep("90d")] {
+        let ended = refused(flags);
+        assert_eq!(ended.code, 2, "{}{}", ended.out, ended.err);
+        assert!(ended.err.contains(&format!("{events} has retention.ms=86400000 instead of")), "{}", ended.err);
+    }
+    let step = format!("set retention.ms=7776000000 on {events}, instead of 86400000");
+    for action in ["plan", "apply"] {
+        let told = topics(action, &keep("90d"));
+        assert!(told.out.contains(&step), "{action}: {}{}", told.out, told.err);
+        assert_eq!(told.code, 0, "{action}: {}{}", told.out, told.err);
+    }
+    assert_eq!(topics("check", &keep("90d")).code, 0);
+    let ended = refused(&[]);
+    assert!(ended.err.contains("has retention.ms=7776000000 instead of -1"), "{}", ended.err);
+    let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let served = Served::start(serve.arg(dir.path()).args(keep("30d")));
+    served.running.terminate();
 }

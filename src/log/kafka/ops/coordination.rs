@@ -113,7 +113,8 @@ fn few(
 mod tests {
     use super::*;
 
-    const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 3, min_in_sync: 2 };
+    const ASKED: TopicRequirements =
+        TopicRequirements { partitions: None, replication: 3, min_in_sync: 2, events_keep: None };
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()

@@ -75,6 +75,8 @@ pub enum DifferenceKind {
         wanted: String,
         /// Whether events or undecided commands may be gone because of it.
         is_late: bool,
+        /// Whether it keeps events for long enough beside the snapshots that cover what goes.
+        is_enough: bool,
     },
     /// There is no manifest, and no event either: the log is new.
     NoManifest {
@@ -134,7 +136,8 @@ const SAFETY: &[&str] = &[
 /// Why `apply` refuses a log of another version.
 const OTHER_PROGRAM: &str = "the log was created for another version of this program";
 /// Settings that decide which events are kept.
-const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"];
+const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", RETENTION_MS];
+const RETENTION_MS: &str = "retention.ms";
 
 /// Every difference. The number of partitions is that of the manifest; before there is one, it is the one that is asked for,
 /// or that of the existing topic, or the default, in this order.
@@ -152,7 +155,7 @@ pub fn compare(asked: &TopicRequirements, seen: &ClusterState) -> Vec<Difference
         match seen.topics.get(&wanted.name) {
             None if wanted.purpose == Purpose::Events && manifest.is_some() => differ(DifferenceKind::LostEvents),
             None => differ(DifferenceKind::Missing(wanted.clone())),
-            Some(found) => compare_topic(&wanted, found, seen.has_events, &mut differ),
+            Some(found) => compare_topic(asked, &wanted, found, seen.has_events, &mut differ),
         }
         if wanted.purpose == Purpose::Manifest {
             compare_manifest(asked, seen, partitions, &mut differ);
@@ -161,7 +164,19 @@ pub fn compare(asked: &TopicRequirements, seen: &ClusterState) -> Vec<Difference
     differences
 }
 
-fn compare_topic(wanted: &TopicSpec, found: &TopicState, has_events: bool, differ: &mut impl FnMut(DifferenceKind)) {
+/// Whether a topic of events with this retention keeps them for long enough, where they need not be kept for ever.
+fn is_kept_long_enough(asked: &TopicRequirements, retention_ms: &str) -> bool {
+    let Some(keep) = asked.events_keep else { return false };
+    retention_ms == "-1" || retention_ms.parse::<u64>().is_ok_and(|found| found >= keep.min_ms)
+}
+
+fn compare_topic(
+    asked: &TopicRequirements,
+    wanted: &TopicSpec,
+    found: &TopicState,
+    has_events: bool,
+    differ: &mut impl FnMut(DifferenceKind),
+) {
     if found.partitions != wanted.partitions {
         differ(DifferenceKind::Partitions { found: found.partitions, wanted: wanted.partitions });
     }
@@ -176,7 +191,11 @@ fn compare_topic(wanted: &TopicSpec, found: &TopicState, has_events: bool, diffe
             found == text
         };
         if !is_well {
+            let is_age = wanted.purpose == Purpose::Events && name == RETENTION_MS;
+            let is_enough = is_age && is_kept_long_enough(asked, found);
             let is_late = match wanted.purpose {
+                // What is gone already is covered by a snapshot, or a server refuses the partition.
+                Purpose::Events if is_age && asked.events_keep.is_some() => false,
                 Purpose::Events => has_events && RETENTION.contains(&name.as_str()),
                 Purpose::Commands => name == "cleanup.policy",
                 _ => false,
@@ -186,6 +205,7 @@ fn compare_topic(wanted: &TopicSpec, found: &TopicState, has_events: bool, diffe
                 found: found.to_owned(),
                 wanted: text.clone(),
                 is_late,
+                is_enough,
             });
         }
     }
@@ -276,6 +296,7 @@ impl Difference {
     /// Whether a server must not start: it could lose, misjudge or refuse something.
     pub fn is_unsafe(&self) -> bool {
         match &self.what {
+            DifferenceKind::Setting { is_enough: true, .. } => false,
             DifferenceKind::Setting { name, .. } => {
                 let is_kept = self.purpose == Purpose::Events && RETENTION.contains(&name.as_str());
                 is_kept || SAFETY.contains(&name.as_str())

@@ -93,6 +93,7 @@ impl Value {
                 "log" => partitions.to_string(),
                 "kafka_replication" => asked.replication.to_string(),
                 "kafka_min_in_sync" => asked.min_in_sync.to_string(),
+                "kafka_events_keep" => asked.events_keep.map_or("-1".to_owned(), |keep| keep.ms.to_string()),
                 text => text.to_owned(),
             },
         }
@@ -108,6 +109,17 @@ pub struct TopicRequirements {
     pub replication: u16,
     /// The least number of replicas that must have a record before it counts as written.
     pub min_in_sync: u16,
+    /// How long events are kept; `None` for ever.
+    pub events_keep: Option<EventsKeep>,
+}
+
+/// How long events are kept when snapshots cover those that go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventsKeep {
+    /// For so long, in milliseconds.
+    pub ms: u64,
+    /// A server accepts no topic that keeps them for less, in milliseconds.
+    pub min_ms: u64,
 }
 
 /// A topic as the log needs it.
@@ -206,7 +218,8 @@ mod tests {
     use super::*;
     use crate::limits::COMMAND_BYTES_MAX;
 
-    const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 5, min_in_sync: 3 };
+    const ASKED: TopicRequirements =
+        TopicRequirements { partitions: None, replication: 5, min_in_sync: 3, events_keep: None };
 
     #[test]
     fn every_file_declares_another_topic() {

@@ -5,8 +5,10 @@ use crate::domain::Micros;
 use crate::log::Manifest;
 use crate::log::kafka::Topics;
 use crate::log::kafka::ops::manifest::FORMAT_VERSION;
+use crate::log::kafka::ops::topics::EventsKeep;
 
-const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 3, min_in_sync: 2 };
+const ASKED: TopicRequirements =
+    TopicRequirements { partitions: None, replication: 3, min_in_sync: 2, events_keep: None };
 
 fn place() -> LogLocation {
     LogLocation {
@@ -69,6 +71,36 @@ fn what_is_as_it_should_be_differs_in_nothing() {
     assert_told(set("h.events", "flush.ms", "1"), &[]);
     assert_told(|seen| seen.topics.get_mut("h.events").unwrap().replicas = 5, &[]);
     assert_eq!(told(&sound(), &TopicRequirements { partitions: Some(4), ..ASKED }), []);
+}
+
+/// With snapshots, events need not be kept for ever: what is set is applied, and too short a time is not served.
+#[test]
+fn a_retention_of_events_is_accepted_when_snapshots_cover_what_goes() {
+    let day = 86_400_000;
+    let asked = TopicRequirements { events_keep: Some(EventsKeep { ms: 90 * day, min_ms: 4 * day }), ..ASKED };
+    let cases = [
+        ("-1", false, false),
+        (&(91 * day).to_string(), false, false),
+        (&(4 * day).to_string(), false, false),
+        (&(4 * day - 1).to_string(), false, true),
+        ("", false, true),
+        ("many", false, true),
+    ];
+    for (found, is_refused, is_bad) in cases {
+        let mut seen = sound();
+        seen.topics.get_mut("h.events").unwrap().config.insert("retention.ms".to_owned(), found.to_owned());
+        let text = format!("h.events has retention.ms={found} instead of 7776000000");
+        assert_eq!(told(&seen, &asked), [(text, is_refused, is_bad)]);
+    }
+    let mut seen = sound();
+    seen.topics.get_mut("h.events").unwrap().config.insert("retention.ms".to_owned(), (90 * day).to_string());
+    assert_eq!(told(&seen, &asked), []);
+    // A bound in bytes, or by key, keeps nothing for any time.
+    for (name, found, wanted) in [("retention.bytes", "1000000000000", "-1"), ("cleanup.policy", "compact", "delete")] {
+        let mut seen = seen.clone();
+        set("h.events", name, found)(&mut seen);
+        assert_eq!(told(&seen, &asked), [(format!("h.events has {name}={found} instead of {wanted}"), true, true)]);
+    }
 }
 
 /// Each difference, whether apply refuses it, and whether serve does.
