@@ -28,6 +28,7 @@ pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
 pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};
 pub use private::write_private;
+pub use snapshots::snapshots;
 pub use start_error::StartError;
 pub use witness::{losses, nothing_was_seen, open, seen, told};
 

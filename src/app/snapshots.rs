@@ -13,6 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// The snapshots of this log, for a command that reads them; `None` where no place is set.
+///
+/// # Errors
+/// [`StartError::Snapshots`] when there cannot be a client of the place.
+pub fn snapshots(config: &Config, log_id: u128) -> Result<Option<Arc<dyn store::Snapshots>>, StartError> {
+    Ok(Snapshots::open(config)?.map(|snapshots| snapshots.reader(log_id)))
+}
+
 /// Pause between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
 

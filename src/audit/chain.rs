@@ -3,7 +3,7 @@
 
 use super::EventFindings;
 use super::report::ClockSet;
-use crate::domain::{Cause, ChainedEvent, Digest, Event, EventBody, Law, Micros};
+use crate::domain::{Cause, ChainedEvent, Digest, Event, EventBody, Law, Micros, Outline};
 
 /// Most set clocks that are reported one by one; each one is the work of a person.
 const CLOCK_SETS_KEPT_MAX: usize = 100;
@@ -38,6 +38,20 @@ impl Chain {
             lost: 0,
             events_lost: 0,
             clock_sets: Vec::new(),
+        }
+    }
+
+    /// The chain after the last event of this state.
+    pub(super) fn begun(outline: &Outline) -> Chain {
+        let Outline { partition, next_seq, next_input, epoch, chain, decided_at, .. } = *outline;
+        Chain {
+            next_seq,
+            next_input,
+            epoch,
+            digest: chain,
+            now: decided_at,
+            is_empty: next_seq == 0,
+            ..Chain::new(partition)
         }
     }
 

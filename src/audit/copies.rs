@@ -30,6 +30,13 @@ impl Copies {
         }
     }
 
+    /// Takes ids that are known already, and until when.
+    pub(super) fn known(&mut self, ids: Vec<(Micros, CommandId)>) {
+        for (until, id) in ids {
+            self.0.entry(until).or_default().insert(id);
+        }
+    }
+
     fn holds(&self, id: CommandId) -> bool {
         self.0.values().any(|span| span.contains(&id))
     }

@@ -266,6 +266,12 @@ impl Lives {
         Some(life)
     }
 
+    /// Something was forgotten before this began: of an attempt it cannot be said that it was never taken back.
+    pub(super) fn has_forgotten(&mut self) {
+        self.refused.has_dropped();
+        self.gone.has_dropped();
+    }
+
     /// Until when the id is remembered.
     pub(super) fn until(&self, id: ReservationId) -> Option<Micros> {
         self.past.until(&id).or_else(|| self.refused.until(&id))

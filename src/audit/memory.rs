@@ -190,6 +190,11 @@ impl<K: Ord + Clone, V> Ring<K, V> {
         self.entries.len()
     }
 
+    /// Entries may have been removed before, of which nothing is known here.
+    pub(super) fn has_dropped(&mut self) {
+        self.overflowed = true;
+    }
+
     /// Whether an entry was removed before its time was over.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed

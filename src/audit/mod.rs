@@ -13,6 +13,7 @@
 mod amends;
 mod answers;
 pub mod asked;
+mod begun;
 mod books;
 mod chain;
 mod copies;

@@ -24,9 +24,9 @@ pub(super) struct What {
     /// Print this partition only; otherwise all, one after the other
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
-    /// Sequence number of the first event to print, in each partition
-    #[arg(long, value_name = "SEQ", default_value_t = 0)]
-    from: u64,
+    /// Sequence number of the first event to print, in each partition; otherwise the first one that the log has
+    #[arg(long, value_name = "SEQ")]
+    from: Option<u64>,
     /// Go on with new events until interrupted; a server that stops is waited for
     #[arg(long)]
     follow: bool,
@@ -38,7 +38,8 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
     let wanted = source.partitions(what.partition)?;
-    let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
+    let next = wanted.map(|partition| (partition, what.from.unwrap_or_else(|| begins(source.tail(), partition))));
+    let mut printing = Printing { next: next.collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.
     let unread = printing.print(source.tail())?;
     if let Some(why) = unread.values().next().filter(|_| !source.is_there()) {
@@ -53,6 +54,16 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         follow(source, &config.data_dir, own.as_ref(), &mut printing)?;
     }
     Ok(Verdict::fine_if(printing.odd == 0))
+}
+
+/// The first event that the log has. Where that is not the first one of the partition, it is told.
+fn begins(tail: &dyn CommittedTail, partition: u32) -> u64 {
+    // If it cannot be told, reading says why.
+    let first = tail.first(partition).unwrap_or_default();
+    if first > 0 {
+        eprintln!("headroom: partition {partition} begins with seq {first}: the events before it are gone");
+    }
+    first
 }
 
 /// Prints new events until the output is closed. A server that stops is waited for. While none runs, nothing is

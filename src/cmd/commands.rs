@@ -2,14 +2,14 @@
 //! owner does not skip them by itself, because an operator may still bring them back.
 
 use super::shared::flags::{AnyLog, Flags, OwnedLog};
+use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
-use crate::log::{CommittedTail, Fold};
-use crate::owner::recover;
+use crate::log::{ClusterLog, CommittedTail, Fold};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -67,7 +67,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
     match action {
         Action::Check(_) => check(&log, out),
-        Action::Skip { partition, reason, .. } => skip(&log, *partition, reason, out),
+        Action::Skip { partition, reason, .. } => skip(config, &log, *partition, reason, out),
     }
 }
 
@@ -82,13 +82,13 @@ fn check(log: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
 }
 
 /// Claims the partition, records what is lost, and leaves the partition to its owners.
-fn skip(log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Result<Verdict, Failure> {
+fn skip(config: &Config, log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Result<Verdict, Failure> {
     if log.commands_position(partition)?.continuity == Continuity::Sound {
         writeln!(out, "partition {partition}: no command is gone; nothing was changed")?;
         return Ok(Verdict::Fine);
     }
     let end = log.end(partition)?;
-    let mut state = recover::rebuild(log, partition, end, &mut |_| {})?;
+    let mut state = Folding::new(config, log, log.manifest().log_id)?.state(partition, end)?;
     let claim = |from: u64, fold: &mut Fold<'_>| log.take_past_gap(partition, from, fold);
     claim_until_committed(&mut state, claim, |(owned, continuity), state| {
         let Some(until) = continuity.skip_until() else {

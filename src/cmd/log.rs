@@ -2,6 +2,7 @@
 //! then the log is not served. An event records the decision, and the files that show the loss are kept.
 
 use super::shared::flags::{Flags, LostLog};
+use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
 use super::shared::source::{cannot_open, in_use};
 use super::{Failure, Verdict};
@@ -11,7 +12,6 @@ use crate::domain::hex128;
 use crate::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
 use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
 use crate::owner::losses::Loss;
-use crate::owner::recover;
 use crate::store::StoreError;
 use crate::store::sled::SledStore;
 use crate::time::{Clock, SystemClock};
@@ -84,7 +84,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     }
     let options = Options { partitions: made_with, log_id: id, now: SystemClock::new().now() };
     let log = Embedded::open(dir, options).map_err(|error| cannot_open(&error))?;
-    accept(&*log, &losses, because, &store, out)
+    accept(&*log, &Folding::new(config, &*log, found)?, &losses, because, &store, out)
 }
 
 fn of_cluster(
@@ -101,7 +101,7 @@ fn of_cluster(
     let (store, found) = (SledStore::open(dir), log.manifest().log_id);
     let losses = app::losses(&log, &store, found)?;
     if is_to_accept(id, found, &losses, out)? {
-        return accept(&log, &losses, because, &store, out);
+        return accept(&log, &Folding::new(config, &log, found)?, &losses, because, &store, out);
     }
     Ok(Verdict::Fine)
 }
@@ -124,6 +124,7 @@ fn is_to_accept(id: u128, found: u128, losses: &[Loss], out: &mut impl Write) ->
 
 fn accept<L: PartitionLog + CommittedTail>(
     log: &L,
+    folding: &Folding<'_>,
     losses: &[Loss],
     because: &str,
     store: &SledStore,
@@ -131,7 +132,7 @@ fn accept<L: PartitionLog + CommittedTail>(
 ) -> Result<Verdict, Failure> {
     for loss in losses {
         let (partition, end) = (loss.partition, log.end(loss.partition)?);
-        let mut state = recover::rebuild(log, partition, end, &mut |_| {})?;
+        let mut state = folding.state(partition, end)?;
         let Range { start: from, end: until } = loss.events();
         let detail = format!("{because}: {}", loss.what);
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);

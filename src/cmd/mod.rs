@@ -29,7 +29,7 @@ use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use shared::certificate::CertificateFlags;
-use shared::flags::{AnyLog, Every, Flags};
+use shared::flags::{AnyLog, Every, Flags, FoldedLog};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -70,10 +70,11 @@ enum Command {
     /// Check a log: derive every law anew with a second model, and compare states by digest
     ///
     /// Reads the log of a stopped server (--data-dir), of a running one through its HTTP interface (--data-dir), or of a
-    /// Kafka cluster (--kafka-brokers). Changes nothing. Exit code 0: no law is broken.
+    /// Kafka cluster (--kafka-brokers). Changes nothing. When the first events are gone, the oldest snapshot that covers them
+    /// is trusted, and the log is checked from there on. Exit code 0: no law is broken.
     Verify {
         #[command(flatten)]
-        flags: Flags<AnyLog>,
+        flags: Flags<FoldedLog>,
         #[command(flatten)]
         what: verify::What,
     },
@@ -86,9 +87,10 @@ enum Command {
     },
     /// Rebuild the checkpoints of a stopped server from its log, and compare the states
     ///
-    /// Each old checkpoint is deleted after the partition's events were read without a fault. Exit code 0: the old
-    /// checkpoint, the log and the new checkpoint lead to the same state.
-    Rebuild(Flags<AnyLog>),
+    /// Each old checkpoint is deleted after the partition's events were read without a fault. When the first events are gone,
+    /// it begins with the oldest snapshot that covers them. Exit code 0: the old checkpoint, the log and the new checkpoint
+    /// lead to the same state.
+    Rebuild(Flags<FoldedLog>),
     /// Print the settings in force, and where each comes from
     Config(Flags<Every>),
     /// Print what each metric is that a server may export
@@ -287,7 +289,8 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Support { flags, .. } => flags.load()?,
-        Command::Verify { flags, .. } | Command::Cat { flags, .. } | Command::Rebuild(flags) => flags.load()?,
+        Command::Verify { flags, .. } | Command::Rebuild(flags) => flags.load()?,
+        Command::Cat { flags, .. } => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,

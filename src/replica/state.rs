@@ -16,7 +16,7 @@ use crate::domain::evolve::evolve;
 use crate::domain::retention::{Bounds, Keeping};
 use crate::domain::{
     Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
-    Micros, Pool, PoolId, Reservation, ReservationId, Status, room,
+    Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status, room,
 };
 use crate::wire::digest::Stating;
 use forgetting::charge;
@@ -259,6 +259,25 @@ impl PartitionState {
         let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| self.counts_live(r)).map(|(id, r)| (*id, r)).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         live
+    }
+
+    /// The state as plain values, with what is not forgotten yet although its time is over, but for what is to be swept.
+    pub fn outline(&self) -> Outline {
+        let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
+        let retired = self.retired.iter().filter(|(_, ending)| ending.until > decided_at);
+        Outline {
+            partition: self.partition,
+            next_seq,
+            next_input,
+            epoch,
+            chain,
+            decided_at,
+            pools: self.pools.iter().map(|pool| pool.as_ref().clone()).collect(),
+            reservations: self.slab.iter().filter(|(_, r)| !self.retired.ends(r)).cloned().collect(),
+            answers: self.remembered.iter().map(|(key, answer)| (key.clone(), answer.clone())).collect(),
+            decided: self.decided.sorted(decided_at).collect(),
+            retired: retired.map(|(pool, ending)| (pool.clone(), ending.seq, ending.until)).collect(),
+        }
     }
 
     /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are

@@ -1,9 +1,10 @@
-//! `headroom rebuild`: makes new checkpoints for a stopped server from the first event on; on Kafka, up to the end of the
-//! log at the start. The state that the old checkpoint leads to, the state after all events, and the state read back from
+//! `headroom rebuild`: makes new checkpoints for a stopped server from the first event on, or from the oldest snapshot that
+//! covers the events which the log has lost; on Kafka, up to the end of the log at the start. The state that the old checkpoint leads to, the state after all events, and the state read back from
 //! the new checkpoint must have the same digest (L7).
 
 mod progress;
 
+use super::shared::fold::{Folding, described};
 use super::shared::restart::{Restart, Restarting};
 use super::shared::source::{Source, in_use};
 use super::{Failure, Verdict};
@@ -11,6 +12,7 @@ use crate::app::{self, Hold};
 use crate::config::Config;
 use crate::domain::Digest;
 use crate::log::{ClaimError, CommittedTail};
+use crate::owner::begin::Prefer;
 use crate::owner::recover;
 use crate::replica::PartitionState;
 use crate::store::Store;
@@ -35,14 +37,16 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
     if !losses.is_empty() {
         return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses, log_id))));
     }
+    let folding = Folding::new(config, tail, log_id)?;
     let (progress, replay) = (Progress::new(events), Duration::ZERO);
-    let mut rebuilding = Rebuilding { log_id, tail, store: &store, progress, replay, out };
+    let mut rebuilding = Rebuilding { log_id, tail, folding, store: &store, progress, replay, read: 0, out };
     let mut is_fine = true;
     for (partition, end) in (0..).zip(ends) {
         is_fine &= rebuilding.partition(partition, end)?;
     }
     rebuilding.progress.finish();
     let seconds = rebuilding.replay.as_secs_f64().max(1e-6);
+    let events = rebuilding.read;
     // The time of reading and applying events. Comparing and writing the states is left out: it depends on their size.
     writeln!(out, "rebuilt from {events} events in {seconds:.1} s, {:.0} events/s", events as f64 / seconds)?;
     Ok(Verdict::fine_if(is_fine))
@@ -71,8 +75,11 @@ enum DirectoryLock {
 struct Rebuilding<'a, W> {
     log_id: u128,
     tail: &'a dyn CommittedTail,
+    folding: Folding<'a>,
     store: &'a SledStore,
     progress: Progress,
+    /// Events that were read and applied so far.
+    read: u64,
     /// Time that reading and applying events has taken so far.
     replay: Duration,
     out: &'a mut W,
@@ -108,8 +115,21 @@ impl<W: Write> Rebuilding<'_, W> {
             Restart::State { from, state } => (Old::State { from, seal: seal(&state) }, true),
         };
         let progress = &mut self.progress;
+        let looked = self.folding.begin(partition, Prefer::Oldest).map_err(|error| left_as_it_was(error.into()))?;
+        for why in &looked.passed_over {
+            writeln!(self.out, "partition {partition}: not used: {why}")?;
+        }
+        let (state, snapshot) = looked.state(partition);
+        if let Some(name) = &snapshot {
+            writeln!(
+                self.out,
+                "partition {partition}: the log has lost its first events; begins with {}",
+                described(name, &state)
+            )?;
+        }
+        self.read = self.read.saturating_add(end.saturating_sub(state.position().next_seq));
         let replaying = Stopwatch::start();
-        let rebuilt = recover::rebuild(tail, partition, end, &mut |reached| progress.reach(reached));
+        let rebuilt = recover::replay_from(tail, state, end, &mut |reached| progress.reach(reached));
         let mut state = rebuilt.map_err(left_as_it_was)?;
         self.replay = self.replay.saturating_add(replaying.elapsed());
         self.progress.partition_done(end);

@@ -39,7 +39,10 @@ impl Restarting<'_> {
             Ok(Some(state)) => state,
             Err(why) => return Ok(Restart::Mismatch(why)),
         };
-        let from = state.position().next_seq;
+        let (from, first) = (state.position().next_seq, self.tail.first(partition)?);
+        if from < first {
+            return Ok(Restart::Mismatch(format!("it reaches up to seq {from}, and the log begins with seq {first}")));
+        }
         if from > until {
             return Ok(Restart::Mismatch(format!("it was made after {from} events, and the log has only {until}")));
         }

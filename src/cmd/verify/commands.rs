@@ -68,6 +68,11 @@ impl<'a> Commands<'a> {
         Ok(Commands { is_open: true, ..Commands::of_decided(log, partition)? })
     }
 
+    /// Begins with the events that answer commands from this offset on.
+    pub(super) fn begin(&mut self, next: u64) {
+        self.next = next;
+    }
+
     /// The commands that were compared, and those that events answer.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.compared, self.answered)

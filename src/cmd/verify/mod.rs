@@ -6,8 +6,10 @@
 
 mod commands;
 mod print;
+mod trust;
 
 use super::shared::certificate::{Certificate, CertificateFlags};
+use super::shared::fold::Folding;
 use super::shared::restart::{Restart, Restarting};
 use super::shared::source::{Source, not_answering, running_server};
 use super::{Failure, Verdict};
@@ -19,14 +21,15 @@ use crate::config::Config;
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
-use crate::log::{CommittedTail, LogError, StoredEvent};
+use crate::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
 use crate::owner::losses::loss;
-use crate::replica::PartitionState;
+use crate::replica::{PartitionState, Position};
 use crate::store::sled::SledStore;
 use crate::wire;
 use commands::{Commands, Finding};
 use std::io::Write;
 use std::path::Path;
+use trust::Trust;
 
 /// The findings in one partition.
 struct PartitionFindings {
@@ -86,9 +89,10 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
     let source = Source::open(config, own.as_ref())?;
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
+    let folding = source.log_id().map(|log_id| Folding::new(config, source.tail(), log_id)).transpose()?;
     let mut found = Vec::new();
     for partition in source.partitions(what.partition)? {
-        let checked = Verifying::new(&source, &evidence, partition).and_then(Verifying::run);
+        let checked = Verifying::new(&source, &evidence, folding.as_ref(), partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
@@ -158,37 +162,56 @@ struct Verifying<'a> {
 }
 
 impl<'a> Verifying<'a> {
-    fn new(source: &'a Source, evidence: &'a LocalEvidence, partition: u32) -> Result<Verifying<'a>, LogError> {
+    fn new(
+        source: &'a Source,
+        evidence: &'a LocalEvidence,
+        folding: Option<&Folding<'_>>,
+        partition: u32,
+    ) -> Result<Verifying<'a>, LogError> {
         // The state is read first: everything in it is committed by then, and the log only grows.
         let live = match (source, evidence) {
             (Source::Server(server), _) | (_, LocalEvidence::Server(server)) => Some(server.state(partition)?),
             _ => None,
         };
-        let mut breaches = Vec::new();
-        let (until, commands) = match source {
+        let tail = source.tail();
+        let begin = |folding: Option<&Folding<'_>>| match folding {
+            Some(folding) => Trust::of(tail, folding, partition),
+            None => Ok(Trust::anew(partition, tail.partitions())),
+        };
+        let mut trust = Trust::anew(partition, tail.partitions());
+        let (until, mut commands) = match source {
             Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
             Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
-            Source::Cluster(log) => match log.end(partition) {
-                // The log answers, and its end cannot be known: committed events are lost.
-                Err(error) if source.is_there() => {
-                    breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
+            Source::Cluster(log) => match log.end(partition).and_then(|end| Ok((end, begin(folding)?))) {
+                // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
+                Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+                    trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
                     (0, None)
                 }
-                end => (end?, Some(Commands::of_taken(&**log, partition)?)),
+                found => {
+                    let (end, begun) = found?;
+                    trust = begun;
+                    (end.max(trust.state.position().next_seq), Some(Commands::of_taken(&**log, partition)?))
+                }
             },
         };
+        let Trust { state, audit, notes, breaches } = trust;
+        let Position { next_seq: next, next_input, .. } = *state.position();
+        if let Some(commands) = &mut commands {
+            commands.begin(next_input);
+        }
         Ok(Verifying {
             source,
             evidence,
             partition,
             until,
             live,
-            next: 0,
-            audit: PartitionAudit::new(partition, source.tail().partitions()),
+            next,
+            audit,
             commands,
-            fold: Some(PartitionState::new(partition)),
+            fold: Some(state),
             breaches,
-            notes: Vec::new(),
+            notes,
             agreeing: Vec::new(),
         })
     }

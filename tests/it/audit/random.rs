@@ -4,8 +4,10 @@
 use super::audited;
 use super::owner::*;
 use crate::fixtures::{amounts, dimension, open_pool, pool_of, pools_of};
+use headroom::audit::PartitionAudit;
 use headroom::domain::*;
 use headroom::limits::RETIRE_AFTER_MIN_MS;
+use headroom::replica::PartitionState;
 use proptest::prelude::*;
 
 const PARTITION: u32 = 1;
@@ -506,6 +508,26 @@ proptest! {
         let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
         prop_assert_eq!(audit.live().collect::<Vec<_>>(), live.map(|(id, r)| (*id, r.clone())).collect::<Vec<_>>());
         prop_assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.into_values().collect::<Vec<_>>());
+    }
+
+    /// Where the first events of a log are gone, the auditor begins with a state.
+    #[test]
+    fn what_follows_on_a_state_is_clean_and_comes_to_the_same(steps in steps(), at in any::<prop::sample::Index>()) {
+        let owner = play(&steps, false);
+        let (before, after) = owner.log.split_at(at.index(owner.log.len()) + 1);
+        let mut state = PartitionState::new(PARTITION);
+        before.iter().for_each(|recorded| state.fold(recorded).unwrap());
+        let mut audit = PartitionAudit::begun(state.outline(), PARTITIONS);
+        prop_assert_eq!(audit.digest(), state.digest());
+        after.iter().for_each(|recorded| audit.observe(recorded));
+        let (whole, report) = (audited(PARTITION, &owner.log), audit.finish());
+        prop_assert_eq!(report.breaches(), &[][..]);
+        prop_assert_eq!((audit.digest(), audit.memory_used()), (whole.digest(), whole.memory_used()));
+        let whole = whole.finish();
+        prop_assert_eq!(
+            (report.last_seq, report.next_input, report.chain),
+            (whole.last_seq, whole.next_input, whole.chain)
+        );
     }
 
     #[test]

@@ -119,21 +119,29 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
     let client: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", Rig::shared().brokers()).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    // Both fences and the barrier, and the marker of each; then all that there is.
-    for (until, why) in
-        [(Offset::Offset(6), "does not hold seq 0; the next one is 1"), (Offset::End, "has lost its events")]
-    {
+    let remove = |until| {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&place.cluster().topics.events, 0, until).unwrap();
         runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
-        let printed = place.headroom(&["cat"]);
-        assert_eq!(printed.code, 1, "{}{}", printed.out, printed.err);
-        assert_says(&printed.err, &["partition 0 cannot be printed: ", why]);
-        assert!(!printed.out.is_empty() && printed.out == whole("1").out, "{}", printed.out);
-        assert_eq!(whole("1").code, 0);
-        says(&whole("0"), 1, &["partition 0 cannot be printed"]);
-        says(&place.headroom(&["verify"]), 1, &["L3 broken at partition 0 seq 0"]);
-    }
+    };
+    let all = [whole("0").out, whole("1").out];
+    // Both fences and the barrier, and the marker of each.
+    remove(Offset::Offset(6));
+    let printed = place.headroom(&["cat"]);
+    says(&printed, 0, &["partition 0 begins with seq 1: the events before it are gone"]);
+    let left = all[0].split_once('\n').unwrap().1;
+    assert_eq!(printed.out, format!("{left}{}", all[1]));
+    let asked = place.headroom(&["cat", "--from", "0"]);
+    says(&asked, 1, &["partition 0 cannot be printed: ", "begins with seq 1: events 0 to 0 are gone"]);
+    assert_eq!(asked.out, all[1]);
+    let untrusted = ["L3 broken at partition 0 seq 0", "begins with seq 1", "no place of snapshots is set"];
+    says(&place.headroom(&["verify"]), 1, &untrusted);
+    // All that there is.
+    remove(Offset::End);
+    let printed = place.headroom(&["cat"]);
+    says(&printed, 1, &["partition 0 cannot be printed: ", "has lost all its events"]);
+    assert_eq!(printed.out, all[1]);
+    says(&place.headroom(&["verify"]), 1, &["L3 broken at partition 0 seq 0", "has lost all its events"]);
 }
 
 #[test]

@@ -38,12 +38,21 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let every: Vec<Setting> =
         [process, callers, sink.clone(), group(Group::Kafka), registry.clone(), topics.clone()].concat();
     let any_log = [DATA_DIR, LOG_LINES, CONNECTION, CLUSTER_ID, &registry, &topics].concat();
-    let owned_log = [&any_log[..], &[Setting::KafkaAlternatingProducers]].concat();
+    let folded_log = [&any_log[..], &[Setting::Snapshots]].concat();
+    let owned_log = [&folded_log[..], &[Setting::KafkaAlternatingProducers]].concat();
     let sink_tables = [LOG_LINES, &sink].concat();
     let sink_log = [&any_log[..], &sink].concat();
     let lost_log = [&owned_log[..], &[Setting::Partitions]].concat();
     let permissions = [LOG_LINES, CONNECTION, &topics].concat();
-    let of_topics = [Setting::Partitions, Setting::KafkaReplication, Setting::KafkaMinInSync, Setting::Environment];
+    let of_topics = [
+        Setting::Partitions,
+        Setting::Snapshots,
+        Setting::SnapshotIntervalMs,
+        Setting::KafkaReplication,
+        Setting::KafkaMinInSync,
+        Setting::KafkaEventsKeep,
+        Setting::Environment,
+    ];
     let cluster_topics = [LOG_LINES, CONNECTION, CLUSTER_ID, &topics, &of_topics].concat();
     let has_schema = |setting: &Setting| !matches!(setting, Setting::TopicDeadLetters | Setting::TopicManifest);
     let with_schema: Vec<Setting> = topics.iter().copied().filter(has_schema).collect();
@@ -52,9 +61,9 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     vec![
         ("serve", &[], every.clone()),
         ("config", &[], every),
-        ("verify", &[], any_log.clone()),
+        ("verify", &[], folded_log.clone()),
         ("cat", &[], any_log.clone()),
-        ("rebuild", &[], any_log.clone()),
+        ("rebuild", &[], folded_log),
         ("dead-letters list", &[], any_log.clone()),
         ("dead-letters show", &["0-0"], any_log.clone()),
         ("dead-letters retry", &["0-0"], any_log.clone()),

@@ -1,0 +1,48 @@
+//! The state that the events of a log lead to, for commands that need one. When the log has lost its first events, it begins
+//! with a snapshot that covers them.
+
+use crate::app;
+use crate::cmd::Failure;
+use crate::config::Config;
+use crate::log::{ClaimError, CommittedTail, LogError};
+use crate::owner::begin::{Beginning, Looked, Prefer};
+use crate::owner::recover::replay_from;
+use crate::replica::PartitionState;
+use crate::store::{SnapshotName, Snapshots};
+use crate::time::text;
+use std::sync::Arc;
+
+/// A log, and the place of its snapshots if one is set.
+pub(in crate::cmd) struct Folding<'a> {
+    log_id: u128,
+    tail: &'a dyn CommittedTail,
+    snapshots: Option<Arc<dyn Snapshots>>,
+}
+
+impl<'a> Folding<'a> {
+    pub(in crate::cmd) fn new(
+        config: &Config,
+        tail: &'a dyn CommittedTail,
+        log_id: u128,
+    ) -> Result<Folding<'a>, Failure> {
+        let snapshots = app::snapshots(config, log_id).map_err(|error| Failure::Unusable(error.to_string()))?;
+        Ok(Folding { log_id, tail, snapshots })
+    }
+
+    /// What a partition begins with.
+    pub(in crate::cmd) fn begin(&self, partition: u32, prefer: Prefer) -> Result<Looked, LogError> {
+        let Folding { log_id, tail, snapshots } = self;
+        Beginning { log_id: *log_id, tail: *tail, snapshots: snapshots.as_deref() }.covering(partition, prefer)
+    }
+
+    /// The state before the event `until`, which the log has.
+    pub(in crate::cmd) fn state(&self, partition: u32, until: u64) -> Result<PartitionState, ClaimError> {
+        let (state, _) = self.begin(partition, Prefer::Newest)?.state(partition);
+        replay_from(self.tail, state, until, &mut |_| {})
+    }
+}
+
+/// A snapshot in words: its name, what is in it, and when that was decided.
+pub(in crate::cmd) fn described(name: &SnapshotName, state: &PartitionState) -> String {
+    format!("snapshot {} (state digest {}, taken at {})", name.text, state.digest(), text(name.decided_at))
+}
