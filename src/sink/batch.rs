@@ -28,7 +28,15 @@ impl Place {
         if end < self.next_seq {
             return Ok(Some(too_short(self.next_seq, end)));
         }
+        let first = tail.first(partition)?;
+        if self.next_seq < first {
+            return Ok(Some(removed(*self, first)));
+        }
         let (Some(last), Some(chain)) = (self.next_seq.checked_sub(1), self.chain) else { return Ok(None) };
+        if last < first {
+            // The next event names the digest of the one before, and is checked when it is written.
+            return Ok(None);
+        }
         let found = tail.read(partition, last, 1)?;
         let is_it = found.first().and_then(|stored| read(partition, stored).ok()).is_some_and(|it| it.digest == chain);
         Ok((!is_it).then(|| not_continued(self.next_seq)))
@@ -183,7 +191,10 @@ pub(super) fn gather(
     while batch.until < end && (cut.begun.is_some() || !batch.is_full()) {
         let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {
             Ok(events) => events,
-            Err(error) => return (batch, Some(halt_of(error))),
+            Err(error) => {
+                let halt = halt_of(error, tail, &batch);
+                return (batch, Some(halt));
+            }
         };
         if events.is_empty() {
             break;
@@ -200,13 +211,30 @@ pub(super) fn gather(
     (batch, None)
 }
 
-fn halt_of(error: LogError) -> Halt {
+fn halt_of(error: LogError, tail: &dyn CommittedTail, batch: &Batch) -> Halt {
     match error.kind {
-        LogErrorKind::OutOfRange => Halt::Stop(format!(
-            "{error}; events that the log no longer has cannot be written: begin anew in another sink_schema or under \
-             another sink_files, with headroom sink backfill --from SEQ"
-        )),
+        LogErrorKind::OutOfRange => Halt::Stop(match tail.first(batch.partition) {
+            Ok(first) if batch.until < first => removed(batch.place(), first),
+            _ => error.to_string(),
+        }),
         LogErrorKind::Breach(_) => Halt::Stop(error.to_string()),
         _ => Halt::Later(error),
+    }
+}
+
+/// That the log, which begins with `first`, has lost events that are to be written, and what can be done.
+fn removed(place: Place, first: u64) -> String {
+    let (from, last) = (place.next_seq, first.saturating_sub(1));
+    let gone = format!("the log begins with seq {first}: events {from} to {last} are gone and were never written here");
+    match place.chain {
+        // Nothing of the partition is written.
+        None => format!(
+            "{gone}; headroom sink backfill --from first leaves them out, and begins each partition that was never written \
+             with the first event that the log has"
+        ),
+        Some(_) => format!(
+            "{gone}; bring them back into the log, or begin anew without them in another sink_schema or under another \
+             sink_files, with headroom sink backfill --from first"
+        ),
     }
 }

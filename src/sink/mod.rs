@@ -12,4 +12,4 @@ mod worker;
 pub use batch::{Batch, Place};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use target::{Progress, Target, TargetError};
-pub use worker::{Looked, Pace, Report, Rules, Seen, Worker};
+pub use worker::{First, Looked, Pace, Report, Rules, Seen, Worker};

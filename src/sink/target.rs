@@ -49,7 +49,7 @@ pub struct Progress {
 /// A place that takes the rows of partitions. Used by one thread.
 pub trait Target {
     /// Makes this the only writer of a partition. Returns how far the partition is written; `None` while another writer
-    /// has it. A partition that was never written begins at `first`.
+    /// has it. A partition of which nothing was ever written begins at `first`, unless it was to begin later.
     ///
     /// # Errors
     /// [`TargetError`] when the target cannot tell, or what it has of the partition cannot be gone on with.

@@ -23,13 +23,22 @@ pub enum Pace {
     AtOnce,
 }
 
+/// The event with which a partition begins that was never written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// That of this sequence number.
+    Seq(u64),
+    /// The first one that the log still has.
+    OfLog,
+}
+
 /// What a writer is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
     /// When rows are written.
     pub pace: Pace,
-    /// The sequence number at which a partition begins that was never written, or at its end where it has fewer events.
-    pub first: u64,
+    /// Where a partition begins that was never written; at its end where it has fewer events.
+    pub first: First,
     /// Whether events that cannot be read are set aside. Otherwise they stop their partition.
     pub is_aside: bool,
 }
@@ -155,11 +164,15 @@ impl<'a, T: Target> Worker<'a, T> {
 
     /// Asks for a partition; returns whether this writer has it now. The inner error is that of the log.
     fn claim(&mut self, partition: u32, now: Micros) -> Result<Result<bool, LogError>, TargetError> {
-        let end = match self.tail.end(partition) {
-            Ok(end) => end,
+        let first = match self.rules.first {
+            First::Seq(seq) => self.tail.end(partition).map(|end| seq.min(end)),
+            First::OfLog => self.tail.first(partition),
+        };
+        let first = match first {
+            Ok(first) => first,
             Err(error) => return Ok(Err(error)),
         };
-        let place = match self.target.claim(partition, self.rules.first.min(end)) {
+        let place = match self.target.claim(partition, first) {
             Err(TargetError::Partition(why)) => {
                 self.stop(partition, &why);
                 return Ok(Ok(false));

@@ -8,8 +8,8 @@ use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, SinkLog, SinkTables};
 use super::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkDatabase, SinkFiles, SinkTo};
-use crate::sink::TargetError;
 use crate::sink::postgres::Access;
+use crate::sink::{First, TargetError};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -53,9 +53,10 @@ enum Action {
     Backfill {
         #[command(flatten)]
         flags: Flags<SinkLog>,
-        /// Sequence number at which partitions begin that were never written
-        #[arg(long, value_name = "SEQ", default_value_t = 0)]
-        from: u64,
+        /// Sequence number at which partitions begin that were never written; `first` is the first event that the log
+        /// still has of each
+        #[arg(long, value_name = "SEQ|first", default_value = "0", value_parser = first)]
+        from: First,
     },
 }
 
@@ -87,6 +88,13 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         Some(Action::Apply(_)) => tables::apply(config, out),
         Some(Action::Rebuild(_)) => tables::rebuild(config, out),
         Some(Action::Status(_)) => tables::status(config, own.as_ref(), out),
+    }
+}
+
+fn first(text: &str) -> Result<First, String> {
+    match text {
+        "first" => Ok(First::OfLog),
+        text => text.parse().map(First::Seq).map_err(|_| "give a sequence number, or first".to_owned()),
     }
 }
 

@@ -42,6 +42,10 @@ impl CommittedTail for Served<'_> {
         self.partitions
     }
 
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.ask(|server| server.first(partition))
+    }
+
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         self.ask(|server| server.end(partition))
     }

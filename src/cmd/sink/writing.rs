@@ -12,7 +12,7 @@ use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Access, Postgres};
-use crate::sink::{Batch, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
+use crate::sink::{Batch, First, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Stopwatch, SystemClock, pause_unless};
@@ -113,7 +113,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
         None => (Log::Served(config.data_dir.clone(), own), None),
     };
     let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
-    let rules = Rules { pace, first: 0, is_aside: sink.is_aside };
+    let rules = Rules { pace, first: First::Seq(0), is_aside: sink.is_aside };
     let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
     let shared = Arc::new(Shared::new(log, To::of(sink), rules, look_every, Vec::new()));
     write_all(&shared, partitions, sink.listen, out)?;
@@ -124,7 +124,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
 pub(super) fn backfill(
     config: &Config,
     own: Option<Certificate>,
-    from: u64,
+    first: First,
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
     let sink = named(config)?;
@@ -135,7 +135,7 @@ pub(super) fn backfill(
         Source::Server(_) => Log::Served(config.data_dir.clone(), own),
         open => Log::Open(open),
     };
-    let rules = Rules { pace: Pace::AtOnce, first: from, is_aside: sink.is_aside };
+    let rules = Rules { pace: Pace::AtOnce, first, is_aside: sink.is_aside };
     let shared = Arc::new(Shared::new(log, To::of(sink), rules, LOOK[0], until));
     write_all(&shared, Some(partitions), None, out)?;
     writeln!(

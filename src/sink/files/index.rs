@@ -76,6 +76,15 @@ impl Index {
         }
     }
 
+    /// The position of a partition that begins at `first` if nothing of it is written, and not to begin later.
+    pub(super) fn beginning(self, first: u64) -> Index {
+        let is_untouched = self.written_at_us.is_none() && self.begun_until.is_none();
+        match is_untouched && self.first_seq < first {
+            true => Index { next_seq: first, first_seq: first, ..self },
+            false => self,
+        }
+    }
+
     /// Reads a position.
     ///
     /// # Errors

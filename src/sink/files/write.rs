@@ -176,7 +176,7 @@ impl Target for Files {
             }
         }
         let (index, tag) = match found {
-            Some((index, tag)) => (index, Some(tag)),
+            Some((index, tag)) => (index.beginning(first), Some(tag)),
             None if self.bucket.has(EVENTS, |name| name.starts_with(&format!("p{partition:05}-")))? => {
                 return Err(TargetError::Partition(format!(
                     "{} is not there, and files of its partition are: put it back, or write to another place",

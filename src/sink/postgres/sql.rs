@@ -5,10 +5,12 @@ use crate::sink::COLUMNS;
 
 /// Takes the lock of a partition for this session, unless another session has it.
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
-/// The row of a partition that is written for the first time.
+/// The row of a partition that is written for the first time. As long as nothing is written, the partition can begin later.
 pub(super) const BEGIN_POSITION: &str = "
     INSERT INTO sink_positions (partition, next_seq, first_seq, claim, row_count, set_aside)
-    VALUES ($1, $2, $2, 0, 0, 0) ON CONFLICT DO NOTHING";
+    VALUES ($1, $2, $2, 0, 0, 0)
+    ON CONFLICT (partition) DO UPDATE SET next_seq = excluded.next_seq, first_seq = excluded.first_seq
+    WHERE sink_positions.written_at IS NULL AND sink_positions.first_seq < excluded.first_seq";
 /// Takes a partition from whoever wrote it before.
 pub(super) const CLAIM: &str = "
     UPDATE sink_positions SET claim = claim + 1, stopped = NULL WHERE partition = $1 RETURNING next_seq, chain, claim";

@@ -1,13 +1,17 @@
 //! `headroom sink` beside a cluster: no server need run for it.
 
+use super::head_gone::remove_before;
 use super::serve::{Serving, Site};
 use super::topics::Place;
-use crate::process::{Running, Served};
+use crate::cli::assert_says;
+use crate::process::{Ended, Running, Served};
 use crate::rig::Rig;
 use crate::sink::assert_rows;
 use crate::sink::postgres::Database;
 use crate::sink::traffic::Traffic;
 use crate::wait::until;
+use headroom::log::CommittedTail;
+use headroom::log::kafka::{Framing, Kafka};
 use std::process::Command;
 
 /// Sinks come and go while owners decide, are killed, and share the partitions; the server is killed as well.
@@ -93,4 +97,83 @@ fn partitions_that_go_from_owner_to_owner_are_rows_each_once() {
     let ended = Running::start(backfill.env("HEADROOM_SINK_DATABASE", database.url())).ended();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_rows(&database, &mut site.command(["cat"]));
+}
+
+/// The seqs of one partition that `cat` prints.
+fn seqs(cat: &Ended) -> Vec<u64> {
+    let event = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    cat.out.lines().map(|line| event(line)["seq"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+/// The story: a sink stands still for longer than events are kept. What is gone is never a row: the sink says which events
+/// that are, writes nothing, and whoever wants the rest begins anew. A sink that has written nothing yet says the same.
+#[test]
+fn a_sink_that_the_head_of_the_log_has_overtaken_stops_and_says_what_is_gone() {
+    let place = Place::on(Rig::shared(), "sink-beheaded");
+    let applied = place.headroom(&["topics", "apply", "--partitions", "1"]);
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let manifest = place.look().manifest.unwrap().unwrap().manifest;
+    let log = Kafka::open(place.cluster(), manifest, Framing::none(), super::draw).unwrap();
+    let (dir, database, lake) = (tempfile::tempdir().unwrap(), Database::start(), tempfile::tempdir().unwrap());
+    let data = dir.path().to_str().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--deadline-default-ms", "5000", "--data-dir", data];
+    let server = Served::start(&mut place.command(&serve));
+    let mut traffic = Traffic::new(&server.url, 5);
+    traffic.calls(60);
+    let tables =
+        |schema: &str| vec![("HEADROOM_SINK_DATABASE", database.url()), ("HEADROOM_SINK_SCHEMA", schema.to_owned())];
+    // A folder that is missing may be a mount that failed: a sink waits for it.
+    ["old", "new"].iter().for_each(|name| std::fs::create_dir(lake.path().join(name)).unwrap());
+    let files = |name: &str| vec![("HEADROOM_SINK_FILES", format!("file://{}/{name}", lake.path().display()))];
+    let targets = [[tables("old"), tables("new")], [files("old"), files("new")]];
+    let sink = |to: &Vec<(&str, String)>, args: &[&str]| -> Ended {
+        let mut command = place.command(&[&["sink"], args].concat());
+        command.envs(to.iter().map(|(name, value)| (*name, value)));
+        Running::start(&mut command).ended()
+    };
+    for target in &targets {
+        for to in target.iter().filter(|to| to[0].0 == "HEADROOM_SINK_DATABASE") {
+            assert_eq!(sink(to, &["apply"]).code, 0);
+        }
+        let written = sink(&target[0], &["backfill"]);
+        assert_eq!(written.code, 0, "{}", written.err);
+    }
+    let written = log.end(0).unwrap();
+    traffic.calls(60);
+    let first = log.end(0).unwrap() - 10;
+    assert!(first > written);
+    remove_before(&log, first);
+    traffic.calls(5);
+    server.running.terminate();
+    for [old, new] in &targets {
+        let ended = sink(old, &["backfill"]);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        let begins = format!("the log begins with seq {first}: events ");
+        let gone = format!(" to {} are gone and were never written here; bring them back", first - 1);
+        assert_says(&ended.err, &[&begins, &gone, "another sink_schema", "headroom sink backfill --from first"]);
+        let status = sink(old, &["status"]);
+        assert_eq!(status.code, 1, "{}{}", status.out, status.err);
+        assert_says(&status.out, &["stopped: ", &gone]);
+        // Nor does it pass over them when it is told where partitions begin that were never written.
+        assert_eq!(sink(old, &["backfill", "--from", "first"]).code, 1);
+
+        let ended = sink(new, &["backfill"]);
+        let gone = format!(
+            "events 0 to {} are gone and were never written here; headroom sink backfill --from first",
+            first - 1
+        );
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert_says(&ended.err, &[&begins, &gone]);
+        let ended = sink(new, &["backfill", "--from", "first"]);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let status = sink(new, &["status"]);
+        assert_eq!(status.code, 0, "{}{}", status.out, status.err);
+        assert_says(&status.out, &[&format!("written up to seq {}, 0 events behind", log.end(0).unwrap())]);
+    }
+    let left = seqs(&place.headroom(&["cat"]));
+    assert_eq!((left[0], left.len() as u64), (first, log.end(0).unwrap() - first));
+    let rows = database.ask("SELECT count(*), min(seq), max(seq) FROM new.events");
+    assert_eq!(rows, format!("{}|{first}|{}", left.len(), left[left.len() - 1]));
+    let old: u64 = database.ask("SELECT max(seq) FROM old.events").parse().unwrap();
+    assert!(old < first, "{old} {first}");
 }
