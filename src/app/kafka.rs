@@ -31,6 +31,7 @@ pub(super) fn start(
     let partitions = log.manifest().partitions;
     tracing::info!(cluster_id, partitions, "the cluster passed every check");
     let (store, flushing) = keep(config, kafka, &log)?;
+    metrics.snapshots().keeps_events(kafka.events_keep.map(|keep| keep.ms));
     let paces = log.paces();
     metrics.watch_turns(partitions, move |partition| {
         let pace = paces.of(partition);

@@ -1,9 +1,9 @@
 //! Metrics and log lines of snapshots.
 
-use super::register::{Register, as_gauge, as_seconds, counters, float_gauges, gauges};
+use super::register::{Register, as_gauge, as_seconds, counters, float_gauges, gauge, gauges};
 use crate::domain::Micros;
 use crate::snapshot::Heard;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// What the writer of snapshots does, and which of them starts could not use.
 pub struct SnapshotMetrics {
@@ -13,6 +13,7 @@ pub struct SnapshotMetrics {
     failures: IntCounterVec,
     bytes: IntGaugeVec,
     passed_over: IntCounterVec,
+    events_keep: IntGauge,
 }
 
 impl SnapshotMetrics {
@@ -50,7 +51,17 @@ impl SnapshotMetrics {
                 "Snapshots that a start could not use: damaged, of another log, ahead of the log, or not to be read.",
                 &["partition"],
             ),
+            events_keep: gauge(
+                r,
+                "headroom_events_keep_seconds",
+                "Age up to which the cluster keeps events, as kafka_events_keep says; 0 when all of them are kept.",
+            ),
         }
+    }
+
+    /// The cluster keeps events up to this age, in milliseconds; for ever with `None`.
+    pub fn keeps_events(&self, ms: Option<u64>) {
+        self.events_keep.set(as_gauge(ms.unwrap_or_default() / 1_000));
     }
 
     pub(super) fn passed_over(&self, partition: u32) {
