@@ -97,7 +97,6 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
         }
         if !checking.is_given(Setting::SinkFiles) {
             checking.clash(Setting::SinkListen, "is set, and neither sink_database nor sink_files is");
-            checking.clash(Setting::SinkFilesFormat, "is set, and sink_files is not");
         }
     } else {
         checking.clash(Setting::SinkFiles, "is set, and sink_database is too: a sink writes either");
@@ -178,7 +177,6 @@ mod tests {
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
             (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is too: a sink writes either"),
             (&[(Setting::SinkFiles, "/lake")], "is neither file:///FOLDER nor s3://"),
-            (&[(Setting::SinkFilesFormat, "avro")], "is set, and sink_files is not"),
             (&[(Setting::SinkFiles, "file:///lake"), (Setting::SinkFilesFormat, "orc")], "is neither avro nor parquet"),
             (&[(Setting::SinkListen, "127.0.0.1:1")], "is set, and neither sink_database nor sink_files is"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),

@@ -1,11 +1,12 @@
--- The end of a pool's life ends its reservations, without an event for each.
-UPDATE reservations r
-SET seq = n.seq, status = 'retired', changed_at = n.decided_at, ended_at = n.decided_at, end_cause = 'retired'
-FROM (
-    SELECT l.reservation, min(e.seq) AS seq, min(e.decided_at) AS decided_at
+-- The end of a pool's life ends its reservations, without an event for each. Where no pool has retired, reservations are not read.
+WITH ends AS MATERIALIZED (
+    SELECT e.pool, e.seq, e.decided_at
     FROM events e
-    JOIN reservations l ON l.partition = $1 AND l.pool = e.pool AND l.seq < e.seq AND l.status IN ('held', 'confirmed')
     WHERE e.partition = $1 AND e.seq >= $2 AND e.seq < $3 AND e.kind = 'PoolRetired'
-    GROUP BY l.reservation
-) n
-WHERE r.reservation = n.reservation
+)
+UPDATE reservations r
+SET status = 'retired', end_cause = 'retired',
+    (seq, changed_at, ended_at) = (
+        SELECT e.seq, e.decided_at, e.decided_at FROM ends e WHERE e.pool = r.pool AND e.seq > r.seq ORDER BY e.seq LIMIT 1)
+WHERE r.pool = ANY (ARRAY(SELECT e.pool FROM ends e)) AND r.status IN ('held', 'confirmed')
+  AND r.seq < (SELECT max(e.seq) FROM ends e WHERE e.pool = r.pool)
