@@ -54,6 +54,19 @@ pub struct Undecodable {
     pub why: String,
 }
 
+impl Undecodable {
+    /// The record as the log has it, in hexadecimal.
+    pub(super) fn hex(&self) -> String {
+        self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The name and the text of a file that tells of it.
+    pub(super) fn file(&self, partition: u32) -> (String, Vec<u8>) {
+        let text = serde_json::json!({"partition": partition, "seq": self.seq, "why": self.why, "record": self.hex()});
+        (format!("set_aside/p{partition:05}-{:020}.json", self.seq), text.to_string().into_bytes())
+    }
+}
+
 /// Rows of one partition that are written together, and the position after them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {

@@ -4,6 +4,7 @@
 
 mod batch;
 mod column;
+mod container;
 pub mod files;
 pub mod postgres;
 mod target;
@@ -11,5 +12,6 @@ mod worker;
 
 pub use batch::{Batch, Place};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
+use target::Others;
 pub use target::{Progress, Target, TargetError};
 pub use worker::{First, Looked, Pace, Report, Rules, Seen, Worker};

@@ -2,7 +2,10 @@
 
 use super::batch::{Batch, Place};
 use super::column::Row;
+use crate::time::Stopwatch;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// Why a target did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +80,31 @@ pub trait Target {
     /// # Errors
     /// [`TargetError`] when it could not be noted.
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
+}
+
+/// The positions that other writers have, where nothing tells whether a writer lives: one that has not changed for longer than
+/// a living writer needs is left. If that was too early, the writer that was overtaken notices it and has done no harm.
+pub(super) struct Others<T> {
+    left_after: Duration,
+    /// The position of each partition, and since when it is as it is.
+    seen: BTreeMap<u32, (T, Stopwatch)>,
+}
+
+impl<T: PartialEq + Clone> Others<T> {
+    pub(super) fn new(left_after: Duration) -> Others<T> {
+        Others { left_after, seen: BTreeMap::new() }
+    }
+
+    /// Whether the position of another writer has not changed for so long that it has ended.
+    pub(super) fn is_left(&mut self, partition: u32, position: &T) -> bool {
+        match self.seen.get(&partition) {
+            Some((seen, since)) if seen == position => since.elapsed() > self.left_after,
+            _ => {
+                self.seen.insert(partition, (position.clone(), Stopwatch::start()));
+                false
+            }
+        }
+    }
 }
 
 impl Target for Box<dyn Target> {

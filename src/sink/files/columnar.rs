@@ -1,7 +1,7 @@
 //! The same rows as Parquet: a file has one group of rows, and each column has the type that it has in Avro.
 
-use super::container::SCHEMA;
-use crate::sink::{COLUMNS, Column, ColumnKind};
+use crate::sink::container::{LAKE, unpacked};
+use crate::sink::{COLUMNS, Column, ColumnKind, TargetError};
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
@@ -91,9 +91,13 @@ fn schema() -> Result<Type, ParquetError> {
 ///
 /// # Errors
 /// The library cannot write it, or a datum is none of the schema.
-pub(super) fn file<'a>(data: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, ParquetError> {
+pub(super) fn file<'a>(data: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, TargetError> {
+    written(data).map_err(|error| unpacked(&error))
+}
+
+fn written<'a>(data: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, ParquetError> {
     let external = |error: apache_avro::Error| ParquetError::General(error.to_string());
-    let reader = GenericDatumReader::builder(&SCHEMA).build().map_err(external)?;
+    let reader = GenericDatumReader::builder(&LAKE.schema).build().map_err(external)?;
     let mut columns: Vec<Values> = COLUMNS.iter().map(Values::of).collect();
     for mut datum in data {
         let Avro::Record(fields) = reader.read_value(&mut datum).map_err(external)? else { continue };

@@ -28,7 +28,6 @@
 
 #[cfg(feature = "parquet")]
 mod columnar;
-mod container;
 mod index;
 mod write;
 

@@ -1,14 +1,14 @@
 //! Writing: who has a partition, and the three steps of a batch.
 
-use super::container::{Encoder, container};
 use super::index::{INDEX_BYTES_MAX, Index};
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
 use crate::objects::{Bucket, Got, Lock, Objects, Tag};
-use crate::sink::{Batch, COLUMNS, Column, Place, Progress, Row, Target, TargetError};
+use crate::sink::container::{Encoder, LAKE};
+use crate::sink::{Batch, COLUMNS, Column, Others, Place, Progress, Row, Target, TargetError};
 use crate::store::StoreError;
-use crate::time::{self, Clock as _, Stopwatch, SystemClock};
+use crate::time::{self, Clock as _, SystemClock};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,11 +26,9 @@ pub struct Files {
     bucket: Bucket,
     format: FilesFormat,
     writer: String,
-    /// A position in a bucket that has not changed for so long has no living writer.
-    left_after: Duration,
     held: BTreeMap<u32, Held>,
-    /// The positions of others, and since when they are as they are.
-    seen: BTreeMap<u32, (Tag, Stopwatch)>,
+    /// The positions of others.
+    others: Others<Tag>,
     encoder: Encoder,
     seq: &'static Column,
     decided_at: &'static Column,
@@ -72,10 +70,9 @@ impl Files {
             bucket,
             format: *format,
             writer: format!("{writer:032x}"),
-            left_after,
             held: BTreeMap::new(),
-            seen: BTreeMap::new(),
-            encoder: Encoder::new(),
+            others: Others::new(left_after),
+            encoder: Encoder::new(&LAKE),
             seq: column("seq")?,
             decided_at: column("decided_at")?,
         })
@@ -95,17 +92,6 @@ impl Files {
             found => Some(found.map(|(index, _)| index)),
         };
         partitions.filter_map(told).map(|index| index?.progress(now).map_err(TargetError::Operator)).collect()
-    }
-
-    /// Whether the position of another writer has not changed for so long that it has ended.
-    fn is_left(&mut self, partition: u32, tag: &Tag) -> bool {
-        match self.seen.get(&partition) {
-            Some((seen, since)) if seen == tag => since.elapsed() > self.left_after,
-            _ => {
-                self.seen.insert(partition, (tag.clone(), Stopwatch::start()));
-                false
-            }
-        }
     }
 
     /// Replaces the position of a partition that this writer has.
@@ -134,7 +120,6 @@ impl Files {
             days.entry(day).or_default().push((seq, datum));
             rest = after;
         }
-        let wrong = |error: &dyn std::fmt::Display| TargetError::Operator(format!("rows cannot be packed: {error}"));
         for (day, rows) in days {
             let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { continue };
             let date = time::text(Micros(day.saturating_mul(DAY_US)));
@@ -143,20 +128,16 @@ impl Files {
             let path = format!("{EVENTS}/day={date}/{name}");
             let data = rows.iter().map(|(_, datum)| *datum);
             let file = match self.format {
-                FilesFormat::Avro => container(&path, data).map_err(|error| wrong(&error))?,
+                FilesFormat::Avro => self.encoder.container(&path, data)?,
                 #[cfg(feature = "parquet")]
-                FilesFormat::Parquet => super::columnar::file(data).map_err(|error| wrong(&error))?,
+                FilesFormat::Parquet => super::columnar::file(data)?,
             };
             self.bucket.put(&path, file)?;
             crash::point("sink-file");
         }
         for event in &batch.aside {
-            let path = format!("set_aside/p{:05}-{:020}.json", batch.partition, event.seq);
-            let record: String = event.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            let text = serde_json::json!({
-                "partition": batch.partition, "seq": event.seq, "why": event.why, "record": record,
-            });
-            self.bucket.put(&path, text.to_string().into_bytes())?;
+            let (path, text) = event.file(batch.partition);
+            self.bucket.put(&path, text)?;
         }
         Ok(())
     }
@@ -171,7 +152,7 @@ impl Target for Files {
         let found = read(&self.bucket, partition)?;
         if let (Lock::Unknown, Some((index, tag))) = (&lock, &found) {
             let is_elsewhere = index.writer.as_ref().is_some_and(|writer| *writer != self.writer);
-            if is_elsewhere && !self.is_left(partition, tag) {
+            if is_elsewhere && !self.others.is_left(partition, tag) {
                 return Ok(None);
             }
         }
@@ -203,7 +184,7 @@ impl Target for Files {
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {
         let number = |column: &Column| row.value(column).and_then(serde_json::Value::as_u64).unwrap_or_default();
-        let datum = self.encoder.datum(row);
+        let datum = self.encoder.datum(row.values().map(|(_, value)| value));
         let day = number(self.decided_at) / DAY_US;
         for number in [number(self.seq), day, datum.len() as u64] {
             rows.extend_from_slice(&number.to_le_bytes());

@@ -146,7 +146,7 @@ pub(super) const CRATES: &[Bound] = &[
         rooms: &["api", "service", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry", "sink::postgres",
             "objects::bucket"],
         reason: "deciding is synchronous" },
-    Bound { names: &["apache_avro"], rooms: &["wire", "sink::files"],
+    Bound { names: &["apache_avro"], rooms: &["wire", "sink::container"],
         reason: "bytes of the log have one owner, and files for others one" },
     Bound { names: &["opentelemetry", "opentelemetry_sdk"], rooms: &["telemetry", "trace"],
         reason: "one type holds the place of a call in its trace, and one room exports" },
