@@ -21,7 +21,7 @@ pub use kafka::{EventsKeep, Kafka, Registry, Roles, Secret, TopicNames};
 pub use place::ObjectPlace;
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
-pub use sink::{FilesFormat, Sink, SinkDatabase, SinkFiles, SinkTo};
+pub use sink::{FilesFormat, Sink, SinkDatabase, SinkFiles, SinkRedshift, SinkTo};
 pub(crate) use snapshots::{DAY_MS, HOUR_MS};
 pub use snapshots::{Keep, SnapshotRule, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};

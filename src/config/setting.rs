@@ -192,16 +192,20 @@ settings! {
     QuotaReads = "quota_reads", "--quota-reads", None, Kind::Text("RATE[/BURST],..."),
         "the same for calls that read pools and reservations";
     SinkDatabase = "sink_database", "--sink-database", None, Kind::Text("URL"),
-        "PostgreSQL database to which headroom sink writes the events, like postgresql://user@host:5432/name, without a password";
+        "PostgreSQL or Redshift to which headroom sink writes the events, like postgresql://user@host:5432/name or \
+         redshift://user@host:5439/name, without a password";
     SinkDatabasePassword = "sink_database_password", "", None, Kind::Secret, "password of the user in sink_database";
     SinkDatabasePasswordFile = "sink_database_password_file", "--sink-database-password-file", None, Kind::Text("FILE"),
         "file that holds the password of the user in sink_database";
     SinkDatabaseCa = "sink_database_ca", "--sink-database-ca", None, Kind::Text("FILE"),
         "PEM file of the authorities that sign the certificate of that database; without it the database is on this machine";
     SinkFiles = "sink_files", "--sink-files", None, Kind::Text("PLACE"),
-        "folder or bucket to which headroom sink writes the events as files instead, file:///FOLDER or s3://BUCKET/PREFIX";
+        "folder or bucket to which headroom sink writes the events as files instead, file:///FOLDER or s3://BUCKET/PREFIX; \
+         with a Redshift, the bucket from which it reads them";
     SinkFilesFormat = "sink_files_format", "--sink-files-format", Some(&"avro"), Kind::Text("avro|parquet"),
         "what these files are; parquet needs a build that has it, as the image does";
+    SinkRedshiftRole = "sink_redshift_role", "--sink-redshift-role", None, Kind::Text("ARN,..."),
+        "role with which the Redshift reads that bucket, like arn:aws:iam::123456789012:role/NAME, a chain of them, or default";
     SinkSchema = "sink_schema", "--sink-schema", Some(&"headroom"), Kind::Text("NAME"),
         "schema of the tables in that database";
     SinkBatchMs = "sink_batch_ms", "--sink-batch-ms", Some(&SINK_BATCH_DEFAULT_MS), Kind::Number("MS"),

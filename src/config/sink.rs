@@ -10,6 +10,9 @@ use std::path::PathBuf;
 /// Longest name of a schema that PostgreSQL allows, in bytes.
 const SCHEMA_BYTES_MAX: usize = 63;
 
+/// The beginning of the URL of a Redshift.
+const REDSHIFT: &str = "redshift://";
+
 /// Where events are written, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sink {
@@ -73,6 +76,17 @@ pub struct SinkDatabase {
     pub authorities: Option<PathBuf>,
     /// The schema of the tables.
     pub schema: String,
+    /// How rows get into Amazon Redshift; `None`: the database is a PostgreSQL.
+    pub redshift: Option<SinkRedshift>,
+}
+
+/// How rows get into Amazon Redshift: it reads them from a bucket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SinkRedshift {
+    /// Where files lie until they are read.
+    pub staging: ObjectPlace,
+    /// The role with which Redshift reads them: ARNs with commas between them, or `default`.
+    pub role: String,
 }
 
 /// The settings; `None` when no database and no place is named, or when a problem was noted.
@@ -80,6 +94,7 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
     let url = checking.optional(Setting::SinkDatabase, database);
     let files = checking.optional(Setting::SinkFiles, place);
     let format = checking.setting(Setting::SinkFilesFormat, format);
+    let role = checking.optional(Setting::SinkRedshiftRole, role);
     let password = checking.optional(Setting::SinkDatabasePassword, |text| Ok(Secret::of(text)));
     let authorities = checking.optional(Setting::SinkDatabaseCa, file);
     let schema = checking.setting(Setting::SinkSchema, schema);
@@ -98,20 +113,65 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
         if !checking.is_given(Setting::SinkFiles) {
             checking.clash(Setting::SinkListen, "is set, and neither sink_database nor sink_files is");
         }
-    } else {
-        checking.clash(Setting::SinkFiles, "is set, and sink_database is too: a sink writes either");
     }
+    let is_redshift = url.as_ref().is_some_and(|url| url.starts_with(REDSHIFT));
+    if url.is_some() && !is_redshift {
+        checking.clash(
+            Setting::SinkFiles,
+            "is set, and sink_database is a PostgreSQL: a sink writes either, and only Redshift reads files",
+        );
+    }
+    if !is_redshift && url.is_some() == checking.is_given(Setting::SinkDatabase) {
+        checking.clash(Setting::SinkRedshiftRole, "is set, and sink_database is no redshift:// URL");
+    }
+    let redshift = if is_redshift { Some(redshift(checking, files.clone(), role)?) } else { None };
     let to = match (url, files) {
-        (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema? }),
+        (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema?, redshift }),
         (None, files) => SinkTo::Files(SinkFiles { place: files?, format: format? }),
     };
     Some(Sink { to, batch_ms: batch_ms?, is_aside: is_aside?, listen })
 }
 
+/// What Redshift needs besides its URL.
+fn redshift(checking: &mut Checking<'_>, files: Option<ObjectPlace>, role: Option<String>) -> Option<SinkRedshift> {
+    if !matches!(files, Some(ObjectPlace::S3 { .. })) {
+        checking.clash(
+            Setting::SinkDatabase,
+            "is a Redshift, which reads rows from a bucket: set sink_files = \"s3://BUCKET/PREFIX\"",
+        );
+    }
+    if !checking.is_given(Setting::SinkRedshiftRole) {
+        checking.clash(
+            Setting::SinkDatabase,
+            "is a Redshift, which reads the bucket with a role: set sink_redshift_role to its ARN, or to \"default\"",
+        );
+    }
+    Some(SinkRedshift { staging: files?, role: role? })
+}
+
+/// A chain of ARNs like arn:aws:iam::123456789012:role/NAME, each of which may take on the next, or the cluster's own.
+fn role(text: &str) -> Result<String, String> {
+    let is_arn = |arn: &str| {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let [scheme, partition, service, region, account, name] = parts[..] else { return false };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "+=.@_/-".contains(c);
+        (scheme, service, region) == ("arn", "iam", "")
+            && partition.starts_with("aws")
+            && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            && account.len() == 12
+            && account.chars().all(|c| c.is_ascii_digit())
+            && name.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.chars().all(is_name))
+    };
+    if text == "default" || text.split(',').all(is_arn) {
+        return Ok(text.to_owned());
+    }
+    Err("is neither the ARN of a role, like arn:aws:iam::123456789012:role/NAME, nor default".to_owned())
+}
+
 /// Checks the beginning, and that there is no password: the setting is printed.
 fn database(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
-    let rest = rest.ok_or("is not a URL like postgresql://user@host:5432/name")?;
+    let rest = ["postgresql://", "postgres://", REDSHIFT].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let rest = rest.ok_or("is not a URL like postgresql://user@host:5432/name or redshift://user@host:5439/name")?;
     let user = rest.split(['/', '?']).next().and_then(|host| host.rsplit_once('@')).map_or("", |(user, _)| user);
     let has_password = user.contains(':') || rest.contains("password");
     if has_password {
@@ -159,6 +219,44 @@ mod tests {
     }
 
     #[test]
+    fn a_redshift_has_a_bucket_and_a_role() {
+        const ROLE: &str = "arn:aws:iam::123456789012:role/service/headroom";
+        let database = (Setting::SinkDatabase, "redshift://writer@cluster:5439/lake");
+        let bucket = (Setting::SinkFiles, "s3://lake/headroom");
+        let role = (Setting::SinkRedshiftRole, ROLE);
+        let sink = check(&[database, bucket, role]).unwrap().sink.unwrap();
+        let SinkTo::Tables(tables) = sink.to else { panic!("{:?}", sink.to) };
+        let redshift = tables.redshift.unwrap();
+        assert_eq!((redshift.staging.to_string(), &*redshift.role), ("s3://lake/headroom".to_owned(), ROLE));
+        let chain = format!("{ROLE},arn:aws-cn:iam::210987654321:role/reader");
+        for good in ["default", &*chain] {
+            assert!(check(&[database, bucket, (Setting::SinkRedshiftRole, good)]).is_ok(), "{good}");
+        }
+        let postgres = (Setting::SinkDatabase, "postgresql://writer@db:5432/lake");
+        for (settings, problem) in [
+            (&[database, role][..], "sink_database is a Redshift, which reads rows from a bucket"),
+            (&[database, role, (Setting::SinkFiles, "file:///lake")], "which reads rows from a bucket"),
+            (&[database, bucket], "which reads the bucket with a role"),
+            (&[postgres, role], "sink_redshift_role is set, and sink_database is no redshift:// URL"),
+            (&[bucket, role], "sink_redshift_role is set, and sink_database is no redshift:// URL"),
+            (&[(Setting::SinkDatabase, "redshift://u:hidden@cluster/x"), bucket, role], "has a password in it"),
+        ] {
+            let problems = check(settings).unwrap_err();
+            assert!(problems.contains(problem) && !problems.contains("hidden"), "{problem} in\n{problems}");
+        }
+        for bad in [
+            "arn:aws:iam::1234:role/x",
+            "arn:aws:s3::123456789012:role/x",
+            "role",
+            "default,default",
+            "arn:aws:iam::123456789012:role/x' y",
+        ] {
+            let problems = check(&[database, bucket, (Setting::SinkRedshiftRole, bad)]).unwrap_err();
+            assert!(problems.contains("is neither the ARN of a role"), "{bad}: {problems}");
+        }
+    }
+
+    #[test]
     fn a_sink_has_a_database_without_a_password_in_its_url() {
         use Setting::{SinkBatchMs, SinkDatabase, SinkDatabaseCa, SinkDatabasePassword, SinkSchema, SinkUndecodable};
         let database = (SinkDatabase, "postgresql://writer@db:5432/lake?connect_timeout=3");
@@ -175,7 +273,7 @@ mod tests {
             (&[(SinkDatabase, "postgresql://db/x?user=u&password=hidden")], "has a password in it"),
             (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
-            (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is too: a sink writes either"),
+            (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is a PostgreSQL: a sink writes either"),
             (&[(Setting::SinkFiles, "/lake")], "is neither file:///FOLDER nor s3://"),
             (&[(Setting::SinkFiles, "file:///lake"), (Setting::SinkFilesFormat, "orc")], "is neither avro nor parquet"),
             (&[(Setting::SinkListen, "127.0.0.1:1")], "is set, and neither sink_database nor sink_files is"),
