@@ -121,7 +121,12 @@ impl Row {
 
     /// The value in a column; `None` when the event has none.
     pub fn value(&self, column: &Column) -> Option<&Value> {
-        self.values().find(|(of, _)| of.name == column.name)?.1
+        self.field(&column.name)
+    }
+
+    /// The value of a field; `None` when the event has none.
+    pub(super) fn field(&self, name: &str) -> Option<&Value> {
+        self.values().find(|(of, _)| of.name == name)?.1
     }
 
     /// Each column with its value; `None` when the event has none.

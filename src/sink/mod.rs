@@ -7,6 +7,7 @@ mod column;
 mod container;
 pub mod files;
 pub mod postgres;
+pub mod redshift;
 mod target;
 mod worker;
 

@@ -1,4 +1,4 @@
-//! `headroom sink`: writes the committed events into tables of a PostgreSQL database, or into files.
+//! `headroom sink`: writes the committed events into tables of a PostgreSQL or a Redshift, or into files.
 
 mod served;
 mod tables;

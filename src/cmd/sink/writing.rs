@@ -7,11 +7,12 @@ use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
 use crate::cmd::{Failure, Verdict};
-use crate::config::{Config, Sink, SinkFiles, SinkTo};
+use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Access, Postgres};
+use crate::sink::redshift::{Redshift, Staging};
 use crate::sink::{Batch, First, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
@@ -36,7 +37,7 @@ const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10
 /// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
-/// A sink that writes into a bucket has ended when it has not moved its position for so long after a batch was due.
+/// A sink that writes into a bucket or into Redshift has ended when it has not moved its position for so long after a batch was due.
 const LEFT_AFTER: Duration = Duration::from_secs(30);
 /// Pause between two looks for a server.
 const SERVER_EVERY: Duration = Duration::from_secs(1);
@@ -62,23 +63,31 @@ impl Log {
 /// How the target is opened.
 enum To {
     Tables(Access),
+    Redshift { access: Access, staging: Staging, writer: u128, left_after: Duration },
     Files { files: SinkFiles, writer: u128, left_after: Duration },
 }
 
 impl To {
     fn of(sink: &Sink) -> To {
+        let (writer, left_after) = (process_id(), Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER));
         match &sink.to {
-            SinkTo::Tables(database) => To::Tables(access_to(database)),
-            SinkTo::Files(files) => {
-                let left_after = Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER);
-                To::Files { files: files.clone(), writer: process_id(), left_after }
-            }
+            SinkTo::Tables(database) => match &database.redshift {
+                None => To::Tables(access_to(database)),
+                Some(SinkRedshift { staging, role }) => {
+                    let staging = Staging { place: staging.clone(), role: role.clone() };
+                    To::Redshift { access: access_to(database), staging, writer, left_after }
+                }
+            },
+            SinkTo::Files(files) => To::Files { files: files.clone(), writer, left_after },
         }
     }
 
     fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
             To::Tables(access) => Box::new(Postgres::open(access)?),
+            To::Redshift { access, staging, writer, left_after } => {
+                Box::new(Redshift::open(access, staging, *writer, *left_after)?)
+            }
             To::Files { files, writer, left_after } => Box::new(Files::open(files, *writer, *left_after)?),
         })
     }

@@ -1,5 +1,6 @@
 //! One connection, used by code that blocks.
 
+use super::dialect::{Dialect, quoted};
 use crate::causes::causes;
 use crate::sink::TargetError;
 use crate::tls;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Longest wait for one answer of the database. A whole batch is one answer.
@@ -37,13 +38,25 @@ pub struct Database {
     runtime: Runtime,
     pub(super) client: Client,
     pub(super) schema: String,
+    pub(super) dialect: Dialect,
 }
 
-/// What every session is told. An hour of a lost client would hold its locks for as long. The memory is enough to sort a whole
-/// batch, which would be sorted on the disk with what a database has by default.
-const SESSION: &str = "SET application_name = 'headroom sink'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout \
-                       = '2min'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-                       SET work_mem = '32MB'";
+/// What a statement answers: its rows as texts, and how many it changed.
+#[derive(Default)]
+pub(in crate::sink) struct Said {
+    pub(in crate::sink) rows: Vec<Vec<Option<String>>>,
+    pub(in crate::sink) changed: u64,
+}
+
+impl Said {
+    pub(in crate::sink) fn text(&self, row: usize, column: usize) -> Option<&str> {
+        self.rows.get(row)?.get(column)?.as_deref()
+    }
+
+    pub(in crate::sink) fn number(&self, row: usize, column: usize) -> Option<i64> {
+        self.text(row, column)?.parse().ok()
+    }
+}
 
 impl Database {
     /// Connects, and makes the schema the one in which tables are looked for.
@@ -70,10 +83,31 @@ impl Database {
             }
         };
         let client = runtime.block_on(within(CONNECT_LIMIT, connecting)).map_err(Trouble::told)?;
-        let mut database = Database { runtime, client, schema: access.schema.clone() };
-        let session = format!("{SESSION}; SET search_path TO {}", quoted(&access.schema));
-        database.run(async |client| client.batch_execute(&session).await.map_err(Trouble::from))?;
+        let (schema, dialect) = (access.schema.clone(), Dialect::of(&access.url));
+        let mut database = Database { runtime, client, schema, dialect };
+        for setting in dialect.session() {
+            database.say(setting)?;
+        }
+        database.say(&format!("SET search_path TO {}", quoted(&access.schema)))?;
         Ok(database)
+    }
+
+    /// Asks one statement, whose values are in it. Of Redshift everything is asked so: what its prepared statements can do is
+    /// another question for each of its versions.
+    pub(in crate::sink) fn say(&mut self, statement: &str) -> Result<Said, TargetError> {
+        self.run(async |client| {
+            let mut said = Said::default();
+            for message in client.simple_query(statement).await? {
+                match message {
+                    SimpleQueryMessage::Row(row) => {
+                        said.rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
+                    }
+                    SimpleQueryMessage::CommandComplete(changed) => said.changed = changed,
+                    _ => {}
+                }
+            }
+            Ok(said)
+        })
     }
 
     /// Waits for what is asked of the database, for a bounded time.
@@ -92,8 +126,11 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble
 /// The settings of the client, checked: a password and the events do not travel in the clear.
 fn settings(access: &Access) -> Result<Config, TargetError> {
     let operator = |why: String| TargetError::Operator(why);
-    let mut config =
-        Config::from_str(&access.url).map_err(|error| operator(format!("sink_database: {}", causes(&error))))?;
+    let url = match access.url.strip_prefix("redshift://") {
+        Some(rest) => format!("postgresql://{rest}"),
+        None => access.url.clone(),
+    };
+    let mut config = Config::from_str(&url).map_err(|error| operator(format!("sink_database: {}", causes(&error))))?;
     if config.get_password().is_some() {
         return Err(operator("sink_database has a password in it: set sink_database_password_file".to_owned()));
     }
@@ -123,11 +160,6 @@ fn settings(access: &Access) -> Result<Config, TargetError> {
     Ok(config)
 }
 
-/// An identifier as SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// What can go wrong while the database is asked.
 pub(super) enum Trouble {
     Database(tokio_postgres::Error),
@@ -153,7 +185,8 @@ impl Trouble {
                 Some(said) => {
                     // The detail of such an error quotes rows: only the message is told.
                     let why = format!("the database says: {} ({})", said.message(), said.code().code());
-                    if is_transient(said.code()) { TargetError::Transient(why) } else { TargetError::Operator(why) }
+                    let may_pass = is_transient(said.code()) || passes_in_redshift(said.message());
+                    if may_pass { TargetError::Transient(why) } else { TargetError::Operator(why) }
                 }
             },
         }
@@ -165,6 +198,16 @@ impl Trouble {
 fn is_transient(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     matches!(class, "08" | "25" | "40" | "53" | "57" | "58") || *code == SqlState::LOCK_NOT_AVAILABLE
+}
+
+/// Whether the same may succeed later, of what Redshift says under the code of an internal error: two transactions were in
+/// each other's way (1023), or a COPY was, by the bucket, for another reason than that it is forbidden.
+fn passes_in_redshift(message: &str) -> bool {
+    message.starts_with("1023")
+        || message.contains("Serializable isolation violation")
+        || message.contains("S3 prefix")
+        || ["S3ServiceException", "S3CurlException"].iter().any(|name| message.contains(name))
+            && !message.contains("Status 403")
 }
 
 #[cfg(test)]
@@ -219,7 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_quoted() {
-        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    fn what_redshift_says_may_pass() {
+        for (message, expected) in [
+            ("1023", true),
+            ("S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown", true),
+            ("The specified S3 prefix 's3://lake/p' does not exist", true),
+            ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", false),
+            ("Load into table 'events' failed.  Check 'stl_load_errors' system table for details.", false),
+        ] {
+            assert_eq!(passes_in_redshift(message), expected, "{message}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What callers asked for and did not get.
 
 use super::connection::Database;
+use super::dialect::{Dialect, literal};
 use super::sql;
 use crate::sink::TargetError;
 
@@ -42,10 +43,14 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn lost_demand(&mut self, period: &Period, raise: u32) -> Result<Vec<LostDemand>, TargetError> {
+        let statement = self.dialect.say(sql::LOST_DEMAND);
+        if self.dialect == Dialect::Redshift {
+            return self.lost_demand_in_redshift(statement, period, raise);
+        }
         let Period { from, to, area } = period;
         let raise = i64::from(raise);
         self.run(async |client| {
-            let rows = client.query(sql::LOST_DEMAND, &[from, to, area, &raise]).await?;
+            let rows = client.query(statement.as_str(), &[from, to, area, &raise]).await?;
             let lost = |row: &tokio_postgres::Row| LostDemand {
                 day: row.get(0),
                 pool: row.get(1),
@@ -58,5 +63,35 @@ impl Database {
             };
             Ok(rows.iter().map(lost).collect())
         })
+    }
+
+    fn lost_demand_in_redshift(
+        &mut self,
+        statement: String,
+        period: &Period,
+        raise: u32,
+    ) -> Result<Vec<LostDemand>, TargetError> {
+        // Areas are a list in JSON, in which each stands with its quotes.
+        let area = period.area.as_ref().map_or(String::new(), |area| serde_json::Value::from(&**area).to_string());
+        let values = [literal(&period.from), literal(&period.to), raise.to_string(), literal(&area)];
+        let [from, to, raise, area] = values.each_ref();
+        // The area comes last: it may have a dollar sign in it.
+        let statement = statement.replace("$1", from).replace("$2", to).replace("$4", raise).replace("$3", area);
+        let said = self.say(&statement)?;
+        let lost = |row: usize| {
+            let text = |column: usize| said.text(row, column).map(str::to_owned);
+            let number = |column: usize| said.number(row, column);
+            LostDemand {
+                day: text(0).unwrap_or_default(),
+                pool: text(1).unwrap_or_default(),
+                reason: text(2).unwrap_or_default(),
+                dimension: text(3),
+                keys: number(4).unwrap_or_default(),
+                units: number(5),
+                elsewhere: number(6).unwrap_or_default(),
+                with_raise: number(7).unwrap_or_default(),
+            }
+        };
+        Ok((0..said.rows.len()).map(lost).collect())
     }
 }

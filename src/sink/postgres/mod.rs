@@ -5,6 +5,7 @@
 
 mod connection;
 mod copied;
+mod dialect;
 mod lost_demand;
 mod plan;
 mod rebuild;
@@ -12,9 +13,14 @@ mod sql;
 mod tables;
 mod write;
 
+pub(in crate::sink) use connection::Said;
 pub use connection::{Access, Database};
+pub use dialect::Dialect;
+pub(in crate::sink) use dialect::literal;
 pub use lost_demand::{LostDemand, Period};
 pub use plan::{Difference, Fix};
+pub(in crate::sink) use sql::{LOCK_POSITIONS, UNITS, redshift_merges};
 pub use sql::{VIEWS, View};
-pub use tables::{Table, tables, type_of};
+pub use tables::{Table, tables};
 pub use write::Postgres;
+pub(in crate::sink) use write::place;

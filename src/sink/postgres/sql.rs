@@ -1,6 +1,6 @@
-//! Every statement, in the words of PostgreSQL. Tables are found by the search path of the session.
+//! Every statement. What is in braces differs between the databases (`dialect.rs`). Tables are found by the search path of the session.
 
-use super::connection::quoted;
+use super::dialect::{Dialect, quoted};
 use crate::sink::COLUMNS;
 
 /// Takes the lock of a partition for this session, unless another session has it.
@@ -26,11 +26,11 @@ pub(super) const HOLD_POSITIONS: &str =
 pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1";
 pub(super) const SET_ASIDE: &str = "
     INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES ($1, $2, $3, $4, clock_timestamp())";
-pub(super) const PROGRESS: &str = "
-    SELECT partition, next_seq, chain, row_count, set_aside,
-           extract(epoch FROM clock_timestamp() - written_at)::bigint,
-           extract(epoch FROM clock_timestamp() - decided_until)::bigint, stopped
-    FROM sink_positions ORDER BY partition";
+pub(super) const PROGRESS: &str = r#"
+    SELECT "partition", next_seq, chain, row_count, set_aside,
+           (extract(epoch FROM {now}) - extract(epoch FROM written_at))::bigint,
+           (extract(epoch FROM {now}) - extract(epoch FROM decided_until))::bigint, stopped
+    FROM sink_positions ORDER BY 1"#;
 
 /// Days are texts. Without an area every pool counts.
 pub(super) const LOST_DEMAND: &str = include_str!("sql/lost_demand_between.sql");
@@ -44,15 +44,28 @@ pub(super) const MERGES: &[&str] = &[
     include_str!("sql/merge_pools.sql"),
 ];
 
-/// The index of a table besides its primary key.
-pub(super) fn index_of(table: &str) -> Option<&'static str> {
-    match table {
-        // Small, because events come in the order of time, and cheap to keep.
-        "events" => Some("CREATE INDEX events_decided_at ON events USING brin (decided_at)"),
-        "reservations" => Some("CREATE INDEX reservations_pool ON reservations (pool)"),
-        _ => None,
-    }
+/// The same in Redshift, a statement each, for the events of a partition in a range, which are in this table.
+pub(in crate::sink) fn redshift_merges(
+    events: &str,
+    partition: i64,
+    from: i64,
+    until: i64,
+) -> impl Iterator<Item = String> {
+    const MERGES: &[&str] = &[
+        include_str!("sql/redshift/merge_reservations.sql"),
+        include_str!("sql/redshift/merge_retired.sql"),
+        include_str!("sql/redshift/merge_clock.sql"),
+        include_str!("sql/redshift/merge_pools.sql"),
+    ];
+    MERGES.iter().flat_map(|merge| merge.split(";\n")).map(move |statement| {
+        let statement =
+            Dialect::Redshift.say(statement).replace("{events}", events).replace("$1", &partition.to_string());
+        statement.replace("$2", &from.to_string()).replace("$3", &until.to_string())
+    })
 }
+
+/// Nobody else writes a position until the transaction ends, in Redshift, which locks no rows.
+pub(in crate::sink) const LOCK_POSITIONS: &str = "LOCK TABLE sink_positions";
 
 /// A question that is answered for everybody in the same way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +86,7 @@ impl View {
 
 macro_rules! views {
     ($($name:literal),* $(,)?) => {
-        /// The views, in an order in which each uses only those before it.
+        /// The views in PostgreSQL, in an order in which each uses only those before it.
         pub const VIEWS: &[View] = &[$(View { name: $name, text: include_str!(concat!("sql/", $name, ".sql")) }),*];
     };
 }
@@ -81,6 +94,7 @@ macro_rules! views {
 views! {
     "decisions",
     "decision_units",
+    "pool_units",
     "pool_usage",
     "slot_utilisation",
     "sold_out",
@@ -93,22 +107,41 @@ views! {
     "lost_demand",
 }
 
+/// The views of a database. Those that need the parts of an object are others in Redshift.
+pub(super) fn views(dialect: Dialect) -> Vec<View> {
+    if dialect == Dialect::Postgres {
+        return VIEWS.to_vec();
+    }
+    let of_redshift = |view: &View| View {
+        name: view.name,
+        text: match view.name {
+            "pool_units" => include_str!("sql/redshift/pool_units.sql"),
+            "pool_usage" => include_str!("sql/redshift/pool_usage.sql"),
+            _ => view.text,
+        },
+    };
+    VIEWS.iter().filter(|view| view.name != UNITS).map(of_redshift).collect()
+}
+
+/// A view in PostgreSQL, which takes objects apart; in Redshift it is a table.
+pub(in crate::sink) const UNITS: &str = "decision_units";
+
 /// The query of a view. Where the file says `{columns}`, the columns of events stand that the view does not name itself.
-fn query(view: &View) -> String {
+fn query(view: &View, dialect: Dialect) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
-    view.text.trim().replace("{columns}", &columns.join(", "))
+    dialect.say(view.text).replace("{columns}", &columns.join(", "))
 }
 
 /// The comment of a view that is as it should be: another query has another comment.
-pub(super) fn mark(view: &View) -> String {
-    let hash = blake3::hash(query(view).as_bytes()).to_hex();
+pub(super) fn mark(view: &View, dialect: Dialect) -> String {
+    let hash = blake3::hash(query(view, dialect).as_bytes()).to_hex();
     format!("{} [{}]", view.doc(), hash.get(..16).unwrap_or_default())
 }
 
 /// Makes a view, and its comment.
-pub(super) fn create(view: &View) -> String {
-    let (name, comment) = (view.name, mark(view).replace('\'', "''"));
-    format!("CREATE VIEW {name} AS\n{};\nCOMMENT ON VIEW {name} IS '{comment}'", query(view))
+pub(super) fn create(view: &View, dialect: Dialect) -> [String; 2] {
+    let (name, comment) = (view.name, mark(view, dialect).replace('\'', "''"));
+    [format!("CREATE VIEW {name} AS\n{}", query(view, dialect)), format!("COMMENT ON VIEW {name} IS '{comment}'")]
 }

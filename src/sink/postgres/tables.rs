@@ -1,5 +1,7 @@
 //! The tables as they should be.
 
+use super::dialect::Dialect;
+use super::sql::UNITS;
 use crate::sink::{COLUMNS, Column, ColumnKind};
 
 /// A table, and what it says.
@@ -16,7 +18,23 @@ pub struct Table {
 }
 
 /// Every table that a sink needs, in the order in which they are made.
-pub fn tables() -> Vec<Table> {
+pub fn tables(dialect: Dialect) -> Vec<Table> {
+    let mut tables = tables_of_both();
+    if dialect == Dialect::Redshift {
+        tables.push(Table {
+            name: UNITS,
+            doc: "One row for each event and each dimension that it names.",
+            columns: units(),
+            key: &["partition", "seq", "dimension"],
+        });
+        for table in tables.iter_mut().filter(|table| table.name == "sink_positions") {
+            table.columns.extend(writer());
+        }
+    }
+    tables
+}
+
+fn tables_of_both() -> Vec<Table> {
     vec![
         Table {
             name: "events",
@@ -52,23 +70,10 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// The type of a column, as the catalogue of the database spells it.
-pub fn type_of(kind: ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Int => "integer",
-        ColumnKind::Long => "bigint",
-        ColumnKind::Text => "text",
-        ColumnKind::Truth => "boolean",
-        ColumnKind::Time => "timestamp with time zone",
-        ColumnKind::Object => "jsonb",
-        ColumnKind::Texts => "text[]",
-    }
-}
-
 /// The definition of a column, for a new table or an existing one.
-pub(super) fn definition(column: &Column) -> String {
+pub(super) fn definition(column: &Column, dialect: Dialect) -> String {
     let null = if column.is_always { " NOT NULL" } else { "" };
-    format!("{} {}{null}", super::connection::quoted(&column.name), type_of(column.kind))
+    format!("{} {}{null}", super::dialect::quoted(&column.name), dialect.type_of(column.kind))
 }
 
 fn columns<const N: usize>(of: [(&str, ColumnKind, bool, &str); N]) -> Vec<Column> {
@@ -157,4 +162,29 @@ fn set_aside() -> Vec<Column> {
         ("record", Text, true, "The record as the log has it, in hexadecimal."),
         ("set_aside_at", Time, true, "When it was set aside."),
     ])
+}
+
+/// Of a table in Redshift: the units of an event in one dimension, with what queries of units ask for as well.
+fn units() -> Vec<Column> {
+    use ColumnKind::{Long, Text};
+    const OF_EVENT: &[&str] = &["partition", "seq", "decided_at", "kind", "ask", "reason", "pool", "reservation"];
+    let of_event = OF_EVENT.iter().filter_map(|name| COLUMNS.iter().find(|column| column.name == *name)).cloned();
+    let own = columns([
+        ("dimension", Text, true, "The dimension."),
+        ("demand", Long, false, "Units that were asked for or taken."),
+        ("demand_before", Long, false, "Units that the reservation had before an amend."),
+        ("limit_units", Long, false, "The limit of the pool after the event."),
+        ("used", Long, false, "What is in use after the event."),
+    ]);
+    of_event.chain(own).collect()
+}
+
+/// Redshift has no lock that ends with a session.
+fn writer() -> Vec<Column> {
+    columns([(
+        "writer",
+        ColumnKind::Text,
+        false,
+        "The process that writes the partition; null when it has ended in good order.",
+    )])
 }

@@ -60,21 +60,20 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn progress(&mut self) -> Result<Vec<Progress>, TargetError> {
-        self.run(async |client| {
-            let rows = client.query(sql::PROGRESS, &[]).await?;
-            let progress = |row: &tokio_postgres::Row| {
-                Ok(Progress {
-                    partition: row.get::<_, i32>(0).cast_unsigned(),
-                    place: place(row.get(1), row.get(2))?,
-                    row_count: row.get(3),
-                    set_aside: row.get(4),
-                    written_s_ago: row.get(5),
-                    decided_s_ago: row.get(6),
-                    stopped: row.get(7),
-                })
-            };
-            rows.iter().map(progress).collect()
-        })
+        let said = self.say(&self.dialect.say(sql::PROGRESS))?;
+        let progress = |row: usize| {
+            let number = |column: usize| said.number(row, column);
+            Ok(Progress {
+                partition: number(0).and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
+                place: place(number(1).unwrap_or_default(), said.text(row, 2)).map_err(TargetError::Operator)?,
+                row_count: number(3).unwrap_or_default(),
+                set_aside: number(4).unwrap_or_default(),
+                written_s_ago: number(5),
+                decided_s_ago: number(6),
+                stopped: said.text(row, 7).map(str::to_owned),
+            })
+        };
+        (0..said.rows.len()).map(progress).collect()
     }
 }
 
@@ -88,7 +87,8 @@ impl Target for Postgres {
             }
             client.execute(sql::BEGIN_POSITION, &[&partition, &first]).await?;
             let row = client.query_one(sql::CLAIM, &[&partition]).await?;
-            Ok(Some((place(row.get(0), row.get(1))?, row.get(2))))
+            let place = place(row.get(0), row.get(1)).map_err(Trouble::Operator)?;
+            Ok(Some((place, row.get(2))))
         })?;
         Ok(claimed.map(|(place, claim)| {
             self.claims.insert(partition, claim);
@@ -147,20 +147,18 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
         }
     }
     for event in &batch.aside {
-        let record: String = event.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &record]).await?;
+        transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &event.hex()]).await?;
     }
     Ok(())
 }
 
-fn place(next_seq: i64, chain: Option<String>) -> Result<Place, Trouble> {
-    let chain = chain.map(|text| digest(&text)).transpose()?;
-    Ok(Place { next_seq: next_seq.cast_unsigned(), chain })
+/// A position, as the tables have it.
+pub(in crate::sink) fn place(next_seq: i64, chain: Option<&str>) -> Result<Place, String> {
+    Ok(Place { next_seq: next_seq.cast_unsigned(), chain: chain.map(digest).transpose()? })
 }
 
-fn digest(text: &str) -> Result<Digest, Trouble> {
-    let digest = Digest::parse(text);
-    digest.ok_or_else(|| Trouble::Operator(format!("sink_positions.chain is {text:?}, which is no digest")))
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| format!("sink_positions.chain is {text:?}, which is no digest"))
 }
 
 #[cfg(test)]

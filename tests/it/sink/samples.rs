@@ -7,7 +7,7 @@ use crate::process::run;
 use crate::server::Server;
 use crate::world::ManualClock;
 use headroom::domain::Micros;
-use headroom::sink::postgres::{VIEWS, tables, type_of};
+use headroom::sink::postgres::{Dialect, VIEWS, tables};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -29,6 +29,8 @@ real database, so it says what the tables say.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
 - Times are in UTC. `window_start` and `areas` of an event are those of its pool: join `pools`, or read the view `decisions`.
 - Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`).
+- In Amazon Redshift objects and lists are JSON in a text, `decision_units` is a table, `partition` and `open` need double quotes,
+  and `lead_time` is in seconds ([what differs](../OPERATING.md#tables-in-amazon-redshift)).
 - Files in a folder or a bucket have the columns of `events` as well ([Files for a lake](../OPERATING.md#files-for-a-lake)).
 "#;
 const SAMPLES: &str = include_str!("samples.sql");
@@ -98,8 +100,15 @@ impl Day {
     }
 }
 
+/// Makes a log of that day in this directory.
+pub fn a_small_day(log: &Path) {
+    let clock = Arc::new(ManualClock::at(TEN));
+    let server = Server::start(log, 1, Arc::clone(&clock) as _);
+    Day { client: server.client(), clock }.pass();
+}
+
 /// The questions, each with its query.
-fn samples() -> Vec<(&'static str, String)> {
+pub fn samples() -> Vec<(&'static str, String)> {
     let parts = SAMPLES.split("\n\n").map(|part| part.trim().split_once('\n').unwrap());
     parts
         .map(|(question, query)| (question.trim_start_matches("-- "), query.trim_end_matches(';').to_owned()))
@@ -128,7 +137,7 @@ fn page(database: &Database) -> String {
         writeln!(page, "| `{}` | {} |", view.name, view.doc()).unwrap();
     }
     page.push_str("\n## Tables\n");
-    for table in tables() {
+    for table in tables(Dialect::Postgres) {
         write!(
             page,
             "\n### `{}`\n\n{} The primary key is `{}`.\n\n| column | type | what it says |\n|---|---|---|\n",
@@ -139,7 +148,8 @@ fn page(database: &Database) -> String {
         .unwrap();
         for column in &table.columns {
             let null = if column.is_always { "" } else { ", may be null" };
-            writeln!(page, "| `{}` | {}{null} | {} |", column.name, type_of(column.kind), column.doc).unwrap();
+            writeln!(page, "| `{}` | {}{null} | {} |", column.name, Dialect::Postgres.type_of(column.kind), column.doc)
+                .unwrap();
         }
     }
     page
@@ -151,10 +161,7 @@ fn page(database: &Database) -> String {
 fn the_page_for_analysts_is_what_the_tables_say() {
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
-    let clock = Arc::new(ManualClock::at(TEN));
-    let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
-    Day { client: server.client(), clock }.pass();
-    drop(server);
+    a_small_day(log.path());
     let ended = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(ended.code, 0, "{}", ended.err);
     let page = page(&database);

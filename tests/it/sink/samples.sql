@@ -11,7 +11,7 @@ SELECT day, ask, reason, dimension, attempts, keys FROM refusals ORDER BY day, a
 SELECT hours_before, reservations FROM lead_times ORDER BY hours_before;
 
 -- How many holds become orders?
-SELECT day, holds, confirmed, expired, released, open FROM hold_conversion ORDER BY day;
+SELECT day, holds, confirmed, expired, released, "open" FROM hold_conversion ORDER BY day;
 
 -- Which slots have promised more than they have?
 SELECT pool, dimension, used, limit_units, over FROM over_committed ORDER BY pool, dimension;
@@ -26,4 +26,4 @@ SELECT slot_day, pool, reason, dimension, keys, units, accepted_elsewhere FROM l
 SELECT pool, dimension, count(*) AS keys, sum(units) AS units FROM lost_demand_keys WHERE raise_needed <= 2 GROUP BY pool, dimension ORDER BY pool;
 
 -- What happened to one order, from the first event to the last?
-SELECT seq, decided_at, kind, outcome, pool, status, demand, used, lead_time FROM decisions WHERE order_ref = 'order-7' ORDER BY partition, seq;
+SELECT seq, decided_at, kind, outcome, pool, status, demand, used, lead_time FROM decisions WHERE order_ref = 'order-7' ORDER BY "partition", seq;

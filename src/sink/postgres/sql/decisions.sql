@@ -13,6 +13,6 @@ SELECT {columns},
        CASE WHEN e.ask IS NULL THEN 'headroom'
             WHEN e.reservation IS NOT NULL OR e.ask = 'Reserve' THEN 'caller'
             ELSE 'planner' END AS actor_class,
-       COALESCE(e.window_start, p.window_start) - e.decided_at AS lead_time
+       {lead_time} AS lead_time
 FROM events e
 LEFT JOIN pools p ON p.pool = e.pool

@@ -2,12 +2,13 @@
 -- and released later counts as confirmed.
 SELECT (r.accepted_at AT TIME ZONE 'UTC')::date AS day,
        count(*) AS holds,
-       count(*) FILTER (WHERE c.reservation IS NOT NULL) AS confirmed,
-       count(*) FILTER (WHERE r.end_cause = 'expired') AS expired,
-       count(*) FILTER (WHERE r.status = 'released' AND c.reservation IS NULL) AS released,
-       count(*) FILTER (WHERE r.status = 'retired' AND c.reservation IS NULL) AS retired,
-       count(*) FILTER (WHERE r.status = 'held') AS open
+       count(c.reservation) AS confirmed,
+       count(CASE WHEN r.end_cause = 'expired' THEN 1 END) AS expired,
+       count(CASE WHEN r.status = 'released' AND c.reservation IS NULL THEN 1 END) AS released,
+       count(CASE WHEN r.status = 'retired' AND c.reservation IS NULL THEN 1 END) AS retired,
+       count(CASE WHEN r.status = 'held' THEN 1 END) AS "open"
 FROM reservations r
-LEFT JOIN (SELECT DISTINCT reservation FROM events WHERE kind = 'Confirmed') c ON c.reservation = r.reservation
+LEFT JOIN (SELECT DISTINCT pool, reservation FROM events WHERE kind = 'Confirmed') c
+       ON c.pool = r.pool AND c.reservation = r.reservation
 WHERE r.was_held
 GROUP BY 1

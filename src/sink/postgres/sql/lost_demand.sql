@@ -3,6 +3,6 @@
 SELECT slot_day, pool, areas, window_start, reason, dimension,
        count(*) AS keys,
        sum(units)::bigint AS units,
-       count(*) FILTER (WHERE accepted_elsewhere) AS accepted_elsewhere
+       count(CASE WHEN accepted_elsewhere THEN 1 END) AS accepted_elsewhere
 FROM lost_demand_keys
 GROUP BY slot_day, pool, areas, window_start, reason, dimension

@@ -2,31 +2,31 @@
 -- units that were asked for in the dimension that decided, whether the same key or order was accepted in another pool
 -- within an hour, and `raise_needed`. That is an estimate: by how much the limit would have had to be higher for this call
 -- and all that the pool refused before it.
-WITH refused AS (
-    SELECT DISTINCT ON (e.pool, COALESCE(e.key, e.command_id))
-           e.partition, e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
-           (e.demand ->> e.dimension)::bigint - COALESCE((e.demand_before ->> e.dimension)::bigint, 0) AS units,
-           (e.used ->> e.dimension)::bigint AS used,
-           (e.limits ->> e.dimension)::bigint AS limit_units
-    FROM events e
+WITH calls AS (
+    SELECT e."partition", e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
+           {demand} - COALESCE({demand_before}, 0) AS units,
+           {used} AS used,
+           {limit_units} AS limit_units,
+           row_number() OVER (PARTITION BY e.pool, COALESCE(e.key, e.command_id) ORDER BY e."partition", e.seq) AS nth
+    FROM events e {with_units}
     WHERE e.kind = 'Rejected' AND e.ask IN ('Reserve', 'Amend')
       AND e.reason IN ('over_limit', 'closed', 'paused', 'past_cutoff', 'unknown_dimension')
-    ORDER BY e.pool, COALESCE(e.key, e.command_id), e.partition, e.seq
 ),
+refused AS (SELECT * FROM calls WHERE nth = 1),
 elsewhere AS (
-    SELECT DISTINCT f.partition, f.seq FROM refused f JOIN reservations r ON r.key = f.key
+    SELECT DISTINCT f."partition", f.seq FROM refused f JOIN reservations r ON r.key = f.key
     WHERE r.pool <> f.pool AND r.accepted_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour'
     UNION
-    SELECT DISTINCT f.partition, f.seq FROM refused f JOIN reservations r ON r.order_ref = f.order_ref
+    SELECT DISTINCT f."partition", f.seq FROM refused f JOIN reservations r ON r.order_ref = f.order_ref
     WHERE r.pool <> f.pool AND r.accepted_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour'
 )
-SELECT f.partition, f.seq, f.decided_at, (COALESCE(p.window_start, f.decided_at) AT TIME ZONE 'UTC')::date AS slot_day,
+SELECT f."partition", f.seq, f.decided_at, (COALESCE(p.window_start, f.decided_at) AT TIME ZONE 'UTC')::date AS slot_day,
        f.pool, p.areas, p.window_start, f.key, f.order_ref, f.reason, f.dimension, f.units,
        l.seq IS NOT NULL AS accepted_elsewhere,
        CASE WHEN f.reason = 'over_limit' THEN
-           f.used - f.limit_units + (sum(f.units) FILTER (WHERE f.reason = 'over_limit')
-               OVER (PARTITION BY f.pool, f.dimension ORDER BY f.partition, f.seq))::bigint
+           f.used - f.limit_units + (sum(CASE WHEN f.reason = 'over_limit' THEN f.units END)
+               OVER (PARTITION BY f.pool, f.dimension ORDER BY f."partition", f.seq ROWS UNBOUNDED PRECEDING))::bigint
        END AS raise_needed
 FROM refused f
-LEFT JOIN elsewhere l ON l.partition = f.partition AND l.seq = f.seq
+LEFT JOIN elsewhere l ON l."partition" = f."partition" AND l.seq = f.seq
 LEFT JOIN pools p ON p.pool = f.pool

@@ -3,7 +3,7 @@
 -- its own.
 SELECT (e.decided_at AT TIME ZONE 'UTC')::date AS day, e.ask, e.reason, e.dimension,
        count(*) AS attempts,
-       count(DISTINCT (e.pool, COALESCE(e.key, e.command_id))) AS keys
+       count(DISTINCT COALESCE(e.pool, '') || chr(10) || COALESCE(e.key, e.command_id, '')) AS keys
 FROM events e
 WHERE e.kind = 'Rejected' OR e.repeats = 'Rejected'
 GROUP BY 1, 2, 3, 4

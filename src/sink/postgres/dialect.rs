@@ -1,0 +1,151 @@
+//! What the two databases say differently. Everything else is the same text for both.
+
+use crate::sink::ColumnKind;
+
+/// The language of a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// PostgreSQL, 15 or newer.
+    Postgres,
+    /// Amazon Redshift, which is a PostgreSQL 8.0 without keys, indexes, objects and lists.
+    Redshift,
+}
+
+/// What is written in braces in a statement: its name, and what it is in PostgreSQL and in Redshift.
+#[rustfmt::skip]
+const WORDS: &[(&str, &str, &str)] = &[
+    ("now", "clock_timestamp()", "(GETDATE() AT TIME ZONE 'UTC')"),
+    // Between two times.
+    ("lead_time", "COALESCE(e.window_start, p.window_start) - e.decided_at",
+        "DATEDIFF('microsecond', e.decided_at, COALESCE(e.window_start, p.window_start)) / 1000000.0"),
+    // The units of an event `e` in the dimension that decided.
+    ("demand", "(e.demand ->> e.dimension)::bigint", "u.demand"),
+    ("demand_before", "(e.demand_before ->> e.dimension)::bigint", "u.demand_before"),
+    ("used", "(e.used ->> e.dimension)::bigint", "u.used"),
+    ("limit_units", "(e.limits ->> e.dimension)::bigint", "u.limit_units"),
+    ("with_units", "", "LEFT JOIN decision_units u ON u.pool = e.pool AND u.\"partition\" = e.\"partition\" AND u.seq = e.seq
+                                  AND u.dimension = e.dimension"),
+    // Whether the list `areas` has the area that is asked for, if one is.
+    ("in_area", "($3::varchar IS NULL OR $3 = ANY (areas))", "($3 = '' OR POSITION($3 IN areas) > 0)"),
+    // Of a column in the catalogue.
+    ("has_default", "a.atthasdef OR a.attidentity <> ''", "a.atthasdef"),
+    ("key_place", "array_position(i.indkey::int2[], a.attnum)", "NULL::integer"),
+    ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
+];
+
+impl Dialect {
+    /// The language of the database of this URL.
+    pub(super) fn of(url: &str) -> Dialect {
+        if url.starts_with("redshift://") { Dialect::Redshift } else { Dialect::Postgres }
+    }
+
+    /// A statement in this language, without the comment at its head.
+    pub(super) fn say(self, statement: &str) -> String {
+        let lines: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--")).collect();
+        let mut said = lines.join("\n").trim().to_owned();
+        for (name, postgres, redshift) in WORDS {
+            let word = match self {
+                Dialect::Postgres => postgres,
+                Dialect::Redshift => redshift,
+            };
+            said = said.replace(&format!("{{{name}}}"), word);
+        }
+        said
+    }
+
+    /// The type of a column, as the catalogue of the database spells it.
+    pub fn type_of(self, kind: ColumnKind) -> &'static str {
+        match (kind, self) {
+            (ColumnKind::Int, _) => "integer",
+            (ColumnKind::Long, _) => "bigint",
+            (ColumnKind::Truth, _) => "boolean",
+            (ColumnKind::Time, _) => "timestamp with time zone",
+            (ColumnKind::Text, Dialect::Postgres) => "text",
+            (ColumnKind::Object, Dialect::Postgres) => "jsonb",
+            (ColumnKind::Texts, Dialect::Postgres) => "text[]",
+            // No text of an event is longer, and shorter columns need less memory in queries.
+            (ColumnKind::Text, Dialect::Redshift) => "character varying(1024)",
+            // JSON, which the longest list of areas fits in.
+            (ColumnKind::Object | ColumnKind::Texts, Dialect::Redshift) => "character varying(65535)",
+        }
+    }
+
+    /// What every session is told. An hour of a lost client would hold its locks for as long. The memory is enough to sort a
+    /// whole batch, which would be sorted on the disk with what a database has by default.
+    pub(super) fn session(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Postgres => &[
+                "SET application_name = 'headroom sink'",
+                "SET timezone = 'UTC'",
+                "SET idle_in_transaction_session_timeout = '2min'",
+                "SET tcp_keepalives_idle = 10",
+                "SET tcp_keepalives_interval = 5",
+                "SET tcp_keepalives_count = 3",
+                "SET work_mem = '32MB'",
+            ],
+            Dialect::Redshift => {
+                &["SET application_name TO 'headroom sink'", "SET timezone TO 'UTC'", "SET statement_timeout TO 120000"]
+            }
+        }
+    }
+
+    /// What comes after the columns of a table of this name and this key, and statements that follow.
+    pub(super) fn end_of_table(self, name: &str, key: &[&str]) -> (String, Vec<&'static str>) {
+        match self {
+            Dialect::Postgres => {
+                let index = match name {
+                    // Small, because events come in the order of time, and cheap to keep.
+                    "events" => vec!["CREATE INDEX events_decided_at ON events USING brin (decided_at)"],
+                    "reservations" => vec!["CREATE INDEX reservations_pool ON reservations (pool)"],
+                    _ => Vec::new(),
+                };
+                let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
+                (format!(",\n    PRIMARY KEY ({})\n)", key.join(", ")), index)
+            }
+            Dialect::Redshift => {
+                // Views join by pool: its rows lie on one node. They ask for times: blocks of other times are skipped.
+                let sort = match name {
+                    "events" | "decision_units" => " DISTKEY (pool) SORTKEY (decided_at)",
+                    "reservations" => " DISTKEY (pool) SORTKEY (accepted_at)",
+                    "pools" => " DISTKEY (pool) SORTKEY (window_start)",
+                    _ => "",
+                };
+                (format!("\n){sort}"), Vec::new())
+            }
+        }
+    }
+}
+
+/// An identifier as SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL, as Redshift reads it: a backslash begins an escape.
+pub(in crate::sink) fn literal(text: &str) -> String {
+    let text = text.replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('\'', "''");
+    format!("'{text}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_said_in_the_language_of_its_database() {
+        let statement = "SELECT {now}, {used} FROM events e {with_units}";
+        assert_eq!(
+            Dialect::of("postgresql://u@h/d").say(statement),
+            "SELECT clock_timestamp(), (e.used ->> e.dimension)::bigint FROM events e "
+        );
+        let said = Dialect::of("redshift://u@h/d").say(statement);
+        assert!(said.starts_with("SELECT (GETDATE() AT TIME ZONE 'UTC'), u.used FROM events e LEFT JOIN"), "{said}");
+        assert!(!said.contains('{'), "{said}");
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's a \\ and \0"), "'it''s a \\\\ and \u{fffd}'");
+    }
+}

@@ -1,0 +1,12 @@
+-- The end of a pool's life ends its reservations, without an event for each.
+UPDATE reservations
+SET seq = n.seq, status = 'retired', changed_at = n.decided_at, ended_at = n.decided_at, end_cause = 'retired'
+FROM (
+    SELECT l.reservation, min(e.seq) AS seq, min(e.decided_at) AS decided_at
+    FROM {events} e
+    JOIN reservations l ON l."partition" = e."partition" AND l.pool = e.pool AND l.seq < e.seq
+                       AND l.status IN ('held', 'confirmed')
+    WHERE e."partition" = $1 AND e.seq >= $2 AND e.seq < $3 AND e.kind = 'PoolRetired'
+    GROUP BY l.reservation
+) n
+WHERE reservations.reservation = n.reservation

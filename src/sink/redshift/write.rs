@@ -1,0 +1,266 @@
+//! Writing: who has a partition, and the steps of a batch.
+
+use super::staged::{Kind, Packer, Staged};
+use crate::config::ObjectPlace;
+use crate::crash;
+use crate::objects::{Bucket, Objects};
+use crate::sink::postgres::{Access, Database, LOCK_POSITIONS, Said, literal, place, redshift_merges};
+use crate::sink::{Batch, Others, Place, Row, Target, TargetError};
+use crate::time;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest reason that is kept, in characters: four bytes each fit into its column.
+const WHY_CHARS_MAX: usize = 250;
+
+/// Where files lie until Redshift has read them.
+#[derive(Clone)]
+pub struct Staging {
+    /// The place in a bucket.
+    pub place: ObjectPlace,
+    /// The role, or the chain of them, with which Redshift reads the bucket: ARNs, or `default`.
+    pub role: String,
+}
+
+/// The tables in Redshift, for one writer.
+pub struct Redshift {
+    database: Database,
+    bucket: Bucket,
+    staging: Staging,
+    writer: String,
+    packer: Packer,
+    /// The number of this writer's claim, of each partition that it has claimed.
+    claims: BTreeMap<u32, i64>,
+    /// Claim and next seq of others.
+    others: Others<(i64, i64)>,
+}
+
+/// A position, as the table has it.
+struct Position {
+    next_seq: i64,
+    place: Place,
+    claim: i64,
+    writer: Option<String>,
+}
+
+impl Redshift {
+    /// Connects. The tables have to be as they should be. `writer` names this process, however often it connects.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] names each difference.
+    pub fn open(
+        access: &Access,
+        staging: &Staging,
+        writer: u128,
+        left_after: Duration,
+    ) -> Result<Redshift, TargetError> {
+        let bucket = Bucket::open(&staging.place).map_err(|error| TargetError::Operator(error.detail))?;
+        let mut database = Database::with_tables(access)?;
+        for kind in Kind::ALL {
+            database.say(&format!("CREATE TEMP TABLE {} (LIKE {})", kind.staged(), kind.table()))?;
+        }
+        Ok(Redshift {
+            database,
+            bucket,
+            staging: staging.clone(),
+            writer: format!("{writer:032x}"),
+            packer: Packer::new(),
+            claims: BTreeMap::new(),
+            others: Others::new(left_after),
+        })
+    }
+
+    fn position(&mut self, partition: u32) -> Result<Option<Position>, TargetError> {
+        let ask =
+            format!("SELECT next_seq, chain, claim, writer FROM sink_positions WHERE \"partition\" = {partition}");
+        let said = self.database.say(&ask)?;
+        if said.rows.is_empty() {
+            return Ok(None);
+        }
+        let number = |column: usize| said.number(0, column).unwrap_or_default();
+        Ok(Some(Position {
+            next_seq: number(0),
+            place: place(number(0), said.text(0, 1)).map_err(TargetError::Operator)?,
+            claim: number(2),
+            writer: said.text(0, 3).map(str::to_owned),
+        }))
+    }
+
+    /// Does this in a transaction that nobody else writes a position in. With `false` it is as if nothing had been.
+    fn locked(&mut self, work: impl FnOnce(&mut Redshift) -> Result<bool, TargetError>) -> Result<bool, TargetError> {
+        self.database.say("BEGIN")?;
+        self.database.say(LOCK_POSITIONS)?;
+        let is_done = work(self)?;
+        if is_done {
+            crash::point("sink-written");
+        }
+        self.database.say(if is_done { "COMMIT" } else { "ROLLBACK" })?;
+        Ok(is_done)
+    }
+
+    /// The name of an object, as Redshift reads it.
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.staging.place.to_string().trim_end_matches('/'))
+    }
+
+    /// Uploads a file and copies it into its table of the session.
+    fn stage(&mut self, file: &Staged) -> Result<(), TargetError> {
+        let staged = file.kind.staged();
+        self.bucket.put(&file.path, file.bytes.clone())?;
+        crash::point("sink-staged");
+        let copy = format!(
+            "COPY {staged} FROM {} IAM_ROLE {} FORMAT AVRO 'auto' TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF",
+            literal(&self.url(&file.path)),
+            role(&self.staging.role)
+        );
+        self.database.say(&copy)?;
+        let found = self.database.say(&format!("SELECT count(*) FROM {staged}"))?.number(0, 0).unwrap_or_default();
+        if found.cast_unsigned() != file.row_count {
+            let why = format!("{} has {} rows, and COPY has read {found}", file.path, file.row_count);
+            return Err(TargetError::Operator(why));
+        }
+        Ok(())
+    }
+
+    /// Moves the position and writes what is staged; `false` when the partition has another writer.
+    fn write(&mut self, batch: &Batch, claim: i64) -> Result<bool, TargetError> {
+        if self.move_position(batch, claim)?.changed == 0 {
+            return Ok(false);
+        }
+        crash::point("sink-moved");
+        let (partition, from, until) =
+            (i64::from(batch.partition), batch.from.cast_signed(), batch.until.cast_signed());
+        if batch.row_count > 0 {
+            for kind in Kind::ALL {
+                let (table, columns, staged) = (kind.table(), kind.columns(), kind.staged());
+                self.database.say(&format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged}"))?;
+            }
+            for merge in redshift_merges(Kind::Events.staged(), partition, from, until) {
+                self.database.say(&merge)?;
+            }
+        }
+        for event in &batch.aside {
+            // A record may be longer than a column: the table says where it is.
+            let record = self.url(&event.file(batch.partition).0);
+            self.database.say(&format!(
+                "INSERT INTO sink_set_aside (\"partition\", seq, why, record, set_aside_at) \
+                 VALUES ({partition}, {}, {}, {}, GETDATE())",
+                event.seq,
+                why(&event.why),
+                literal(&record)
+            ))?;
+        }
+        Ok(true)
+    }
+
+    fn move_position(&mut self, batch: &Batch, claim: i64) -> Result<Said, TargetError> {
+        let Batch { partition, from, until, row_count, .. } = batch;
+        let chain = batch.chain.map_or("NULL".to_owned(), |digest| literal(&digest.to_string()));
+        let decided = batch.decided_until.map(|at| format!("decided_until = {}, ", literal(&time::text(at))));
+        self.database.say(&format!(
+            "UPDATE sink_positions SET next_seq = {until}, chain = {chain}, row_count = row_count + {row_count}, \
+             set_aside = set_aside + {}, {}written_at = GETDATE() \
+             WHERE \"partition\" = {partition} AND next_seq = {from} AND claim = {claim}",
+            batch.aside.len(),
+            decided.unwrap_or_default()
+        ))
+    }
+}
+
+impl Target for Redshift {
+    fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        let seen = self.position(partition)?;
+        if let Some(Position { next_seq, claim, writer: Some(writer), .. }) = &seen
+            && *writer != self.writer
+            && !self.others.is_left(partition, &(*claim, *next_seq))
+        {
+            return Ok(None);
+        }
+        let (seen, mut place) = (seen.map(|position| position.claim), None);
+        let is_claimed = self.locked(|redshift| {
+            let now = redshift.position(partition)?;
+            if now.as_ref().map(|position| position.claim) != seen {
+                return Ok(false);
+            }
+            let writer = literal(&redshift.writer);
+            let statement = match &now {
+                None => format!(
+                    "INSERT INTO sink_positions (\"partition\", next_seq, first_seq, claim, row_count, set_aside, writer) \
+                     VALUES ({partition}, {first}, {first}, 1, 0, 0, {writer})"
+                ),
+                Some(_) => format!(
+                    "UPDATE sink_positions SET claim = claim + 1, stopped = NULL, writer = {writer} \
+                     WHERE \"partition\" = {partition}"
+                ),
+            };
+            place = Some(now.map_or(Place { next_seq: first, chain: None }, |position| position.place));
+            redshift.database.say(&statement).map(|_| true)
+        })?;
+        if !is_claimed {
+            return Ok(None);
+        }
+        self.claims.insert(partition, seen.map_or(1, |claim| claim.saturating_add(1)));
+        Ok(place)
+    }
+
+    fn put(&self, row: &Row, rows: &mut Vec<u8>) {
+        self.packer.put(row, rows);
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        crash::point("sink-read");
+        let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
+        for kind in Kind::ALL {
+            self.database.say(&format!("TRUNCATE {}", kind.staged()))?;
+        }
+        let files = self.packer.files(batch)?;
+        for file in &files {
+            self.stage(file)?;
+        }
+        for event in &batch.aside {
+            let (path, text) = event.file(batch.partition);
+            self.bucket.put(&path, text)?;
+        }
+        crash::point("sink-copied");
+        if !self.locked(|redshift| redshift.write(batch, claim))? {
+            self.claims.remove(&batch.partition);
+            return Err(TargetError::Fenced);
+        }
+        crash::point("sink-committed");
+        for file in &files {
+            if let Err(error) = self.bucket.delete(&file.path) {
+                tracing::warn!(%error, path = file.path, "a file that was copied stays in the bucket");
+            }
+        }
+        Ok(())
+    }
+
+    fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
+        let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
+        self.database.say(&note).map(drop)
+    }
+}
+
+impl Drop for Redshift {
+    /// Gives the partitions back, so that others need not wait. After an error the connection is gone, and they wait.
+    fn drop(&mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        let left = claims.iter().map(|(partition, claim)| format!("(\"partition\" = {partition} AND claim = {claim})"));
+        let left: Vec<String> = left.collect();
+        if !left.is_empty() {
+            let give = format!("UPDATE sink_positions SET writer = NULL WHERE {}", left.join(" OR "));
+            if let Err(error) = self.database.say(&give) {
+                tracing::debug!(%error, "partitions were not given back");
+            }
+        }
+    }
+}
+
+fn why(text: &str) -> String {
+    literal(&text.chars().take(WHY_CHARS_MAX).collect::<String>())
+}
+
+/// The roles as SQL. The settings have checked their form.
+fn role(role: &str) -> String {
+    if role == "default" { role.to_owned() } else { literal(role) }
+}
