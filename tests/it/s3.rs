@@ -59,6 +59,24 @@ impl Bucket {
         signal(&self.store, Signal::CONT);
     }
 
+    /// Every object under a folder of the place, with its name there.
+    pub fn objects(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        let objects = self.reader().beginning_with(&format!("lake/some/place/{folder}/")).into_iter();
+        objects.map(|(key, bytes)| (key.strip_prefix("some/place/").unwrap().to_owned(), bytes)).collect()
+    }
+
+    /// Somebody else who reads it.
+    pub fn reader(&self) -> Reader {
+        Reader { url: self.url.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub struct Reader {
+    url: String,
+}
+
+impl Reader {
     fn get(&self, path: &str) -> Vec<u8> {
         let mut answer = foreign_agent()
             .get(format!("{}/lake{path}", self.url))
@@ -70,13 +88,13 @@ impl Bucket {
         answer.body_mut().read_to_vec().unwrap()
     }
 
-    /// Every object under a folder of the place, with its name there.
-    pub fn objects(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
-        let prefix = "some/place/";
-        let page = String::from_utf8(self.get(&format!("?list-type=2&prefix={prefix}{folder}/"))).unwrap();
+    /// Every object whose name begins so, the bucket being its first part.
+    pub fn beginning_with(&self, name: &str) -> Vec<(String, Vec<u8>)> {
+        let prefix = name.strip_prefix("lake/").unwrap();
+        let page = String::from_utf8(self.get(&format!("?list-type=2&prefix={prefix}"))).unwrap();
         assert!(page.contains("<IsTruncated>false</IsTruncated>"), "{page}");
         let keys = page.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap());
-        keys.map(|key| (key.strip_prefix(prefix).unwrap().to_owned(), self.get(&format!("/{key}")))).collect()
+        keys.map(|key| (key.to_owned(), self.get(&format!("/{key}")))).collect()
     }
 }
 

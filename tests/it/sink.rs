@@ -14,6 +14,7 @@ mod lost_demand;
 mod meddled;
 mod outage;
 pub mod postgres;
+mod redshift;
 mod samples;
 mod secured;
 mod shared;

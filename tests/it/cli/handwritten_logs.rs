@@ -16,6 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 const LOG_ID: u128 = 7;
+/// When everything is decided.
+const NOW: Micros = Micros(1);
 
 fn the_pool() -> PoolId {
     pool_id("slot")
@@ -53,12 +55,31 @@ impl Writing {
         self.take_for(limit, 1, 1);
     }
 
+    /// A hold of one order under this limit, until this time.
+    pub fn hold(&mut self, limit: u64, until: Micros) {
+        let entry = self.entry(limit, 1);
+        let entry = Entry { status: Status::Held, hold_until: Some(until), hold_since: Some(NOW), ..entry };
+        let body = reserve_as(&entry.pool, entry.reservation, 1);
+        self.add(Some(body), EventBody::Accepted(entry));
+    }
+
+    /// A clock that had come to this time is set back to when everything is decided here.
+    pub fn set_clock_back(&mut self, from: Micros) {
+        self.add(None, EventBody::ClockSet { from, detail: "by hand".to_owned() });
+    }
+
     /// An acceptance of so many orders, where so many were asked for.
     fn take_for(&mut self, limit: u64, taken: u64, asked: u64) {
+        let entry = self.entry(limit, taken);
+        let body = reserve_as(&entry.pool, entry.reservation, asked);
+        self.add(Some(body), EventBody::Accepted(entry));
+    }
+
+    fn entry(&mut self, limit: u64, taken: u64) -> Entry {
         self.used += taken;
         let mut unique = [0; 11];
         unique[..8].copy_from_slice(&self.used.to_be_bytes());
-        let entry = Entry {
+        Entry {
             pool: the_pool(),
             reservation: ReservationId::new(route::pool_hash(&the_pool()), unique),
             status: Status::Confirmed,
@@ -68,9 +89,7 @@ impl Writing {
             order_ref: None,
             limits: orders(limit),
             used: orders(self.used),
-        };
-        let body = reserve_as(&entry.pool, entry.reservation, asked);
-        self.add(Some(body), EventBody::Accepted(entry));
+        }
     }
 
     fn add(&mut self, asked: Option<CommandBody>, body: EventBody) {
@@ -107,7 +126,7 @@ impl Writing {
 
     fn event(&mut self, cause: Option<Cause>, body: EventBody) {
         let seq = self.events.len() as u64;
-        let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
+        let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: NOW, cause, body };
         let (bytes, digest) = wire::event::encode(&event);
         self.prev = digest;
         self.events.push(StoredEvent { seq, bytes, trace: None });

@@ -21,6 +21,20 @@ fn sink(bucket: &Bucket, log: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Arguments of a sink that writes soon and counts its failures.
+pub const COUNTED: &[&str] = &["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
+
+/// How many calls of such a sink have failed.
+pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
+    let line = sink.line();
+    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap().to_owned();
+    move || {
+        let text = foreign_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
+        line.unwrap().parse::<f64>().unwrap()
+    }
+}
+
 fn positions(bucket: &Bucket) -> Vec<Value> {
     let objects = bucket.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json"));
     objects.map(|(_, bytes)| serde_json::from_slice(&bytes).unwrap()).collect()
@@ -64,15 +78,8 @@ fn calls_that_a_slow_store_carries_out_later_write_nothing_twice() {
     let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 31);
-    let args = ["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
-    let mut sink = Running::start(&mut sink(&bucket, log.path(), &args));
-    let line = sink.line();
-    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
-    let failures = || {
-        let text = foreign_agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
-        line.unwrap().parse::<f64>().unwrap()
-    };
+    let mut sink = Running::start(&mut sink(&bucket, log.path(), COUNTED));
+    let failures = failures_of(&mut sink);
     until("something is written", || written(&bucket) > 0);
     for _ in 0..2 {
         let before = failures();

@@ -129,6 +129,10 @@ impl Database {
         }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("postgresql://analyst@127.0.0.1:{}/postgres", self.port)
     }
@@ -159,7 +163,7 @@ impl Database {
 
     /// Begins to ask, and does not wait for the answer.
     pub fn begin(&self, sql: &str) -> Running {
-        Running::start(&mut self.asking(&["-t"], sql))
+        Running::start(&mut Database::asking(&self.url(), &["-t"], sql))
     }
 
     /// Asks, and does this again and again until the answer is there.
@@ -173,16 +177,23 @@ impl Database {
         assert_eq!(ended.code, 0, "{sql}: {}", ended.err);
     }
 
-    fn asking(&self, flags: &[&str], sql: &str) -> Command {
-        let sql = format!("SET search_path TO headroom; SET timezone TO 'UTC'; {sql}");
+    fn asking(url: &str, flags: &[&str], sql: &str) -> Command {
         let mut ask = Command::new(programs().join("psql"));
-        ask.args(["-X", "-q", "-A", "-v", "ON_ERROR_STOP=1"]).args(flags).args(["-c", &sql, &self.url()]);
-        ask.env("PGSSLMODE", "disable").stdin(Stdio::null());
+        ask.args(["-X", "-q", "-A", "-v", "ON_ERROR_STOP=1"]).args(flags);
+        for statement in ["SET search_path TO headroom", "SET timezone TO 'UTC'", sql] {
+            ask.args(["-c", statement]);
+        }
+        ask.arg(url).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable").stdin(Stdio::null());
         ask
     }
 
     fn psql(&self, flags: &[&str], sql: &str) -> Result<String, String> {
-        let answer = self.asking(flags, sql).output().unwrap();
+        Database::psql_of(&self.url(), flags, sql)
+    }
+
+    /// What the database at this URL answers, one statement after the other.
+    pub fn psql_of(url: &str, flags: &[&str], sql: &str) -> Result<String, String> {
+        let answer = Database::asking(url, flags, sql).output().unwrap();
         if !answer.status.success() {
             return Err(String::from_utf8_lossy(&answer.stderr).into_owned());
         }

@@ -1,0 +1,170 @@
+//! What breaks on the way into Redshift: the process at every named point, connections, other writers, and the bucket.
+
+use super::proxy::{Fault, Redshift};
+use super::{assert_rest, serve};
+use crate::cli::handwritten_logs::Writing;
+use crate::process::{Running, run};
+use crate::sink::bucket::{COUNTED, failures_of};
+use crate::sink::traffic::Traffic;
+use crate::wait::until;
+use std::path::Path;
+
+/// The points at which the process may die, from before a batch is written to after it.
+#[cfg(feature = "crash-points")]
+const POINTS: &[&str] = &["sink-read", "sink-staged", "sink-copied", "sink-moved", "sink-written", "sink-committed"];
+
+fn start(redshift: &Redshift, log: &Path) -> Running {
+    Running::start(&mut redshift.sink(log, &["--sink-batch-ms", "100"]))
+}
+
+/// The story: the machine of the sink is taken away while it writes, and no table has a key that would notice a row that came
+/// twice.
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_the_sink_repeats_nothing_and_loses_nothing() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 51);
+    let mut died = 0;
+    for nth in 1..=2 {
+        for point in POINTS {
+            traffic.calls(15);
+            redshift.writers_are_gone();
+            let mut backfill = redshift.sink(log.path(), &["backfill"]);
+            let ended = run(backfill.env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
+            died += u32::from(ended.code != 0);
+        }
+    }
+    assert_eq!(died, 12);
+    served.running.terminate();
+    assert_rest(&redshift, log.path());
+}
+
+/// Redshift says no in all the ways in which it may say yes later.
+#[test]
+fn what_may_pass_is_tried_again_and_writes_nothing_twice() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 52);
+    let mut sink = start(&redshift, log.path());
+    until("something is written", || redshift.tables.written() > 0);
+    for (statement, fault) in [
+        ("COMMIT", Fault::Says("1023")),
+        ("INSERT INTO events", Fault::Says("1023")),
+        ("LOCK TABLE", Fault::Says("Serializable isolation violation on table - 100143")),
+        ("COPY", Fault::Says("S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown")),
+        ("COPY headroom_staged_units", Fault::Says("The specified S3 prefix 's3://lake' does not exist")),
+        ("COMMIT", Fault::Cut),
+        ("INSERT INTO decision_units", Fault::Cut),
+        ("DELETE FROM reservations", Fault::Cut),
+        ("COPY", Fault::Cut),
+    ] {
+        redshift.fails(statement, fault);
+        traffic.calls(10);
+        until("it has failed", || redshift.has_failed());
+    }
+    assert!(!sink.is_over());
+    served.running.terminate();
+    let ended = sink.terminate();
+    assert!(ended.code == 0 && ended.err.contains("the database says: 1023 (XX000)"), "{}", ended.err);
+    assert_rest(&redshift, log.path());
+}
+
+/// A role that may not read the bucket does not get the right to by being asked again.
+#[test]
+fn a_bucket_that_redshift_may_not_read_ends_the_sink_by_name() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    Traffic::new(&served.url, 53).calls(10);
+    redshift.fails("COPY", Fault::Says("S3ServiceException:Access Denied,Status 403,Error AccessDenied"));
+    let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert!(refused.code == 1 && refused.err.contains("Status 403"), "{}", refused.err);
+    served.running.terminate();
+    assert_rest(&redshift, log.path());
+}
+
+/// The story: a network stands still for a minute, another sink takes the partitions over, and then the first one's transaction
+/// goes on as if nothing had been.
+#[test]
+fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 54);
+    let first = start(&redshift, log.path());
+    let held = || redshift.tables.ask("SELECT count(*) FROM sink_positions WHERE writer IS NOT NULL");
+    until("the first one has all partitions", || held() == "3");
+    let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert!(refused.code == 1 && refused.err.contains("another sink writes partition"), "{}", refused.err);
+    redshift.fails("LOCK TABLE", Fault::Waits);
+    traffic.calls(20);
+    until("a batch of the first one is on its way", || redshift.has_failed());
+    let second = start(&redshift, log.path());
+    let is_all_written = || {
+        let status = run(&mut redshift.sink(log.path(), &["status"]));
+        status.code == 0 && status.out.matches(", 0 events behind").count() == 3
+    };
+    // It waits until the positions have not changed for as long as a living writer needs.
+    until("the second one has taken over", is_all_written);
+    redshift.goes_on();
+    traffic.calls(20);
+    until("all of it is written", is_all_written);
+    let ended = first.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("another sink has taken the partition"), "{}", ended.err);
+    assert_eq!(second.terminate().code, 0);
+    // Who ends in good order is not waited for.
+    assert_eq!(held(), "0");
+    served.running.terminate();
+    assert_rest(&redshift, log.path());
+}
+
+/// Uploads that hang are given up, and what the store still does of them is the same file again.
+#[test]
+fn a_bucket_that_stands_still_is_waited_for() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 55);
+    let mut sink = Running::start(&mut redshift.sink(log.path(), COUNTED));
+    let failures = failures_of(&mut sink);
+    until("something is written", || redshift.tables.written() > 0);
+    let before = failures();
+    redshift.bucket.stands_still();
+    traffic.calls(20);
+    until("an upload is given up", || failures() > before);
+    redshift.bucket.goes_on();
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&redshift, log.path());
+}
+
+/// An event that cannot be read is set aside: the table says where its record lies, which may be longer than a column.
+#[test]
+fn an_event_that_is_set_aside_lies_in_the_bucket() {
+    let (dir, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.add_garbage();
+    writing.accept(5);
+    writing.write(dir.path());
+    let stopped = run(&mut redshift.sink(dir.path(), &["backfill"]));
+    assert!(
+        stopped.code == 1 && stopped.err.contains("the sink writes nothing more of the partition"),
+        "{}",
+        stopped.err
+    );
+    let status = run(&mut redshift.sink(dir.path(), &["status"]));
+    assert!(status.out.contains("partition 0: stopped: seq 3 cannot be read: "), "{}{}", status.out, status.err);
+    let aside = run(&mut redshift.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
+    assert_eq!(aside.code, 0, "{}", aside.err);
+    assert_eq!(redshift.tables.ask("SELECT seq FROM events ORDER BY seq"), "0\n1\n2\n4");
+    let place = redshift.tables.ask("SELECT record FROM sink_set_aside");
+    let (name, text) = &redshift.bucket.objects("set_aside")[0];
+    assert_eq!(place, format!("{}/{name}", redshift.bucket.place()));
+    assert!(String::from_utf8_lossy(text).contains("6e6f206576656e74"));
+}

@@ -1,0 +1,194 @@
+//! `headroom sink` into Amazon Redshift, which a test cannot have: a proxy takes of SQL what Redshift does, and reads what is
+//! copied from a real store. The tables are compared with those that the sink writes into a PostgreSQL from the same log.
+
+mod broken;
+mod dialect;
+mod proxy;
+
+use super::postgres::Database;
+use super::samples::{a_small_day, samples};
+use super::serve;
+use super::traffic::Traffic;
+use crate::cli::handwritten_logs::Writing;
+use crate::process::{headroom, run};
+use headroom::domain::Micros;
+use headroom::sink::postgres::VIEWS;
+use proxy::Redshift;
+use std::path::Path;
+
+const TABLES: &[&str] = &["events", "reservations", "pools"];
+
+fn nowhere() -> &'static Path {
+    Path::new("/nonexistent")
+}
+
+/// A PostgreSQL with everything that a stopped server's log has.
+fn postgres_of(log: &Path) -> Database {
+    let database = Database::start();
+    database.apply();
+    let ended = run(&mut database.sink(log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    database
+}
+
+/// The rows of a table or a view in both, in the types that PostgreSQL has.
+fn both(postgres: &Database, redshift: &Redshift, name: &str) -> (String, String) {
+    let columns = postgres.ask(&format!(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+         WHERE attrelid = '{name}'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    ));
+    let columns: Vec<(&str, &str)> = columns.lines().map(|line| line.split_once('|').unwrap()).collect();
+    let own: Vec<String> = columns
+        .iter()
+        .map(|(name, of)| match *of {
+            "interval" => format!("extract(epoch FROM \"{name}\")::numeric(18, 6)"),
+            _ => format!("\"{name}\""),
+        })
+        .collect();
+    let cast: Vec<String> = columns
+        .iter()
+        .map(|(name, of)| match *of {
+            "text[]" => format!(
+                "CASE WHEN \"{name}\" IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(\"{name}\"::jsonb)) END"
+            ),
+            "interval" => format!("\"{name}\"::numeric(18, 6)"),
+            of => format!("\"{name}\"::{of}"),
+        })
+        .collect();
+    let ask = |database: &Database, columns: &[String]| {
+        let mut rows: Vec<String> =
+            database.ask(&format!("SELECT {} FROM {name}", columns.join(", "))).lines().map(str::to_owned).collect();
+        rows.sort();
+        rows.join("\n")
+    };
+    (ask(postgres, &own), ask(&redshift.tables, &cast))
+}
+
+/// Whether both have the same rows, each once, and views that say the same.
+#[track_caller]
+fn assert_alike(postgres: &Database, redshift: &Redshift) {
+    for name in TABLES.iter().copied().chain(VIEWS.iter().map(|view| view.name)) {
+        // How long a slot has been sold out depends on when it is asked.
+        let is_now = name == "sold_out" && !postgres.ask("SELECT 1 FROM pools WHERE window_end > now()").is_empty();
+        if !is_now {
+            let (own, found) = both(postgres, redshift, name);
+            assert_eq!(found, own, "{name}");
+        }
+    }
+    let positions =
+        "SELECT partition, next_seq, first_seq, chain, row_count, set_aside, decided_until FROM sink_positions
+        ORDER BY partition";
+    assert_eq!(redshift.tables.ask(positions), postgres.ask(positions));
+}
+
+/// Writes what is left of a stopped server's log; then the tables hold all of it.
+#[track_caller]
+fn assert_rest(redshift: &Redshift, log: &Path) {
+    redshift.writers_are_gone();
+    let ended = run(&mut redshift.sink(log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_alike(&postgres_of(log), redshift);
+}
+
+/// The story: an analyst moves from a PostgreSQL to a Redshift. Every table and every view says the same, and so does the
+/// answer to each of the ten questions.
+#[test]
+fn tables_views_and_answers_are_those_of_postgresql() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    a_small_day(log.path());
+    let plan = run(&mut redshift.sink(nowhere(), &["plan"]));
+    assert!(plan.code == 0 && plan.out.contains("create table decision_units\n"), "{}{}", plan.out, plan.err);
+    redshift.apply();
+    for command in ["plan", "apply"] {
+        let again = run(&mut redshift.sink(nowhere(), &[command]));
+        assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
+    }
+    let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    let postgres = postgres_of(log.path());
+    assert_alike(&postgres, &redshift);
+    assert_eq!(redshift.bucket.objects("staged"), [], "what was copied is deleted");
+    for (question, query) in samples() {
+        // In Redshift a lead time is a number of seconds.
+        let query = query.replace(", lead_time", "");
+        let asked = redshift.ask(&query).unwrap_or_else(|error| panic!("{question}: {error}"));
+        let json = |text: String| text.replace(": ", ":").replace(", ", ",");
+        assert_eq!(json(asked), json(postgres.ask(&query)), "{question}");
+    }
+    let lost = |mut command: std::process::Command| {
+        let ended = run(command.args(["--from", "2020-11-22", "--to", "2020-11-22", "--raise", "2"]));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        ended.out
+    };
+    for area in [&[][..], &["--area", "SG-01"], &["--area", "SG-02"]] {
+        let mut own = headroom(["lost-demand"]);
+        own.args(area).env("HEADROOM_SINK_DATABASE", postgres.url());
+        assert_eq!(lost(redshift.command("lost-demand", area)), lost(own), "{area:?}");
+    }
+    let nothing = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    let status = run(&mut redshift.sink(log.path(), &["status"]));
+    assert!(status.code == 0 && status.out.contains(", 0 events behind, last batch "), "{}{}", status.out, status.err);
+}
+
+/// Every kind of call, many batches, and then both tables that follow from the events made anew from them.
+#[test]
+fn tables_of_busy_pools_are_those_of_postgresql_and_can_be_made_anew() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 41);
+    for _ in 0..5 {
+        traffic.calls(60);
+        let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    }
+    served.running.terminate();
+    assert_rest(&redshift, log.path());
+    let postgres = postgres_of(log.path());
+    redshift
+        .tables
+        .ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-41-4'");
+    let (own, found) = both(&postgres, &redshift, "reservations");
+    assert_ne!(found, own);
+    let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
+    assert_eq!(rebuilt.code, 0, "{}", rebuilt.err);
+    assert_alike(&postgres, &redshift);
+}
+
+/// A clock that is set back moves the end of every live hold, without an event for each.
+#[test]
+fn holds_end_earlier_when_a_clock_was_set_back() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let mut writing = Writing::new(5);
+    writing.hold(5, Micros(100_000_000));
+    writing.set_clock_back(Micros(10_500_001));
+    writing.hold(5, Micros(50_000_000));
+    writing.accept(5);
+    writing.set_clock_back(Micros(2_000_001));
+    writing.write(log.path());
+    assert_rest(&redshift, log.path());
+    let ends = || redshift.tables.ask("SELECT hold_until FROM reservations WHERE status = 'held' ORDER BY 1");
+    let expected = "1970-01-01 00:00:48+00\n1970-01-01 00:01:27.5+00";
+    assert_eq!(ends(), expected);
+    let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
+    assert_eq!((rebuilt.code, &*ends()), (0, expected), "{}", rebuilt.err);
+}
+
+/// A table that somebody has changed is refused, and a column that an older version did not know is added.
+#[test]
+fn tables_are_changed_forward_or_refused() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    redshift.tables.ask("ALTER TABLE events DROP COLUMN trace_id CASCADE");
+    let plan = run(&mut redshift.sink(nowhere(), &["plan"]));
+    assert!(plan.out.contains("add column events.trace_id, character varying(1024)\n"), "{}", plan.out);
+    redshift.apply();
+    redshift.tables.ask("ALTER TABLE sink_set_aside ALTER COLUMN seq TYPE integer");
+    redshift.tables.ask("ALTER TABLE sink_positions DROP COLUMN claim");
+    let plan = run(&mut redshift.sink(nowhere(), &["plan"]));
+    let refused: Vec<&str> = plan.out.lines().filter_map(|line| line.strip_prefix("refused: ")).collect();
+    let expected = ["sink_positions has no column claim", "sink_set_aside.seq has the type integer, not bigint"];
+    assert_eq!((plan.code, &refused[..]), (1, &expected[..]), "{}", plan.out);
+}
