@@ -193,22 +193,13 @@ fn the_tables_say_what_the_server_says() {
 
 const NOW: Micros = Micros(1_800_000_000_000_000);
 
-/// A pool has a second life 24 hours after the first one, by a clock of the test's own. Its tables follow.
-#[test]
-fn a_second_life_of_a_pool_is_told_apart_from_the_first() {
-    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
-    database.apply();
-    let server = |at: Micros| Server::start(log.path(), 1, Arc::new(ManualClock::at(at)));
+/// A pool lives twice in this log, 24 hours apart by a clock of the test's own. `after` is called when each life is written.
+fn two_lives(log: &Path, mut after: impl FnMut()) {
+    let server = |at: Micros| Server::start(log, 1, Arc::new(ManualClock::at(at)));
     let reserve = |server: &Server, units: u64| {
         let body = format!(r#"{{"pool":"van-1","demand":{{"orders":{units}}}}}"#);
         let reply = server.client().send("POST", "/v1/reservations", &["Idempotency-Key: k"], &body);
         assert_eq!(reply.status, 201, "{reply:?}");
-    };
-    let told = || {
-        let ended = run(&mut database.sink(log.path(), &["backfill"]));
-        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
-        let pool = database.ask("SELECT version, used ->> 'orders', retire_cause FROM pools");
-        (pool, database.ask("SELECT status, end_cause, demand ->> 'orders' FROM reservations"))
     };
     let first = server(NOW);
     first.pool("van-1", 9);
@@ -216,12 +207,26 @@ fn a_second_life_of_a_pool_is_told_apart_from_the_first() {
     let retired = first.client().send("DELETE", "/v1/pools/van-1?with_reservations=true", &[], "");
     assert_eq!(retired.status, 200, "{retired:?}");
     drop(first);
-    assert_eq!(told(), ("1|2|caller".to_owned(), "retired|retired|2".to_owned()));
+    after();
     let second = server(NOW.plus_ms(DEDUP_WINDOW_MS));
     second.pool("van-1", 5);
     reserve(&second, 3);
     drop(second);
-    assert_eq!(told(), ("1|3|".to_owned(), "confirmed||3".to_owned()));
+    after();
+}
+
+#[test]
+fn a_second_life_of_a_pool_is_told_apart_from_the_first() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let mut told = Vec::new();
+    two_lives(log.path(), || {
+        let ended = run(&mut database.sink(log.path(), &["backfill"]));
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        told.push(database.ask("SELECT version, used ->> 'orders', retire_cause FROM pools"));
+        told.push(database.ask("SELECT status, end_cause, demand ->> 'orders' FROM reservations"));
+    });
+    assert_eq!(told, ["1|2|caller", "retired|retired|2", "1|3|", "confirmed||3"]);
 }
 
 /// New events come into the tables while the server runs, also after it was started again on another port.

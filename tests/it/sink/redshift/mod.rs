@@ -7,8 +7,8 @@ mod proxy;
 
 use super::postgres::Database;
 use super::samples::{a_small_day, samples};
-use super::serve;
 use super::traffic::Traffic;
+use super::{serve, two_lives};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{headroom, run};
 use headroom::domain::Micros;
@@ -154,6 +154,17 @@ fn tables_of_busy_pools_are_those_of_postgresql_and_can_be_made_anew() {
     let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
     assert_eq!(rebuilt.code, 0, "{}", rebuilt.err);
     assert_alike(&postgres, &redshift);
+}
+
+/// A pool that lives again has the same rows, and a key that is used again the same reservation.
+#[test]
+fn a_second_life_of_a_pool_is_told_as_in_postgresql() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    two_lives(log.path(), || assert_rest(&redshift, log.path()));
+    let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
+    assert_eq!(rebuilt.code, 0, "{}", rebuilt.err);
+    assert_alike(&postgres_of(log.path()), &redshift);
 }
 
 /// A clock that is set back moves the end of every live hold, without an event for each.
