@@ -193,8 +193,14 @@ impl Target for Redshift {
                      WHERE \"partition\" = {partition}"
                 ),
             };
-            place = Some(now.map_or(Place { next_seq: first, chain: None }, |position| position.place));
-            redshift.database.say(&statement).map(|_| true)
+            redshift.database.say(&statement)?;
+            // Of which nothing was written begins where it is to begin now, if that is later.
+            redshift.database.say(&format!(
+                "UPDATE sink_positions SET next_seq = {first}, first_seq = {first} \
+                 WHERE \"partition\" = {partition} AND written_at IS NULL AND first_seq < {first}"
+            ))?;
+            place = redshift.position(partition)?.map(|position| position.place);
+            Ok(true)
         })?;
         if !is_claimed {
             return Ok(None);
