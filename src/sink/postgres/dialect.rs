@@ -14,10 +14,12 @@ pub enum Dialect {
 /// What is written in braces in a statement: its name, and what it is in PostgreSQL and in Redshift.
 #[rustfmt::skip]
 const WORDS: &[(&str, &str, &str)] = &[
-    ("now", "clock_timestamp()", "(GETDATE() AT TIME ZONE 'UTC')"),
-    // Between two times.
+    // What GETDATE says is in the zone of the session, and so is what a cast reads.
+    ("now", "clock_timestamp()", "GETDATE()::timestamptz"),
+    // Between two times. DATEDIFF is documented for times without a zone.
     ("lead_time", "COALESCE(e.window_start, p.window_start) - e.decided_at",
-        "DATEDIFF('microsecond', e.decided_at, COALESCE(e.window_start, p.window_start)) / 1000000.0"),
+        "DATEDIFF('microsecond', e.decided_at AT TIME ZONE 'UTC',
+                  COALESCE(e.window_start, p.window_start) AT TIME ZONE 'UTC') / 1000000.0"),
     // The units of an event `e` in the dimension that decided.
     ("demand", "(e.demand ->> e.dimension)::bigint", "u.demand"),
     ("demand_before", "(e.demand_before ->> e.dimension)::bigint", "u.demand_before"),
@@ -139,7 +141,7 @@ mod tests {
             "SELECT clock_timestamp(), (e.used ->> e.dimension)::bigint FROM events e "
         );
         let said = Dialect::of("redshift://u@h/d").say(statement);
-        assert!(said.starts_with("SELECT (GETDATE() AT TIME ZONE 'UTC'), u.used FROM events e LEFT JOIN"), "{said}");
+        assert!(said.starts_with("SELECT GETDATE()::timestamptz, u.used FROM events e LEFT JOIN"), "{said}");
         assert!(!said.contains('{'), "{said}");
     }
 

@@ -17,8 +17,8 @@ use std::sync::{Arc, Barrier, Mutex};
 
 /// Functions of Redshift that the sink uses and PostgreSQL does not have.
 const FUNCTIONS: &str = "
-    CREATE FUNCTION public.getdate() RETURNS timestamp LANGUAGE sql AS 'SELECT clock_timestamp() AT TIME ZONE ''UTC''';
-    CREATE FUNCTION public.datediff(unit text, f timestamptz, t timestamptz) RETURNS bigint LANGUAGE sql AS
+    CREATE FUNCTION public.getdate() RETURNS timestamp LANGUAGE sql AS 'SELECT clock_timestamp()::timestamp';
+    CREATE FUNCTION public.datediff(unit text, f timestamp, t timestamp) RETURNS bigint LANGUAGE sql AS
         'SELECT (extract(epoch FROM t) * 1000000 - extract(epoch FROM f) * 1000000)::bigint WHERE unit = ''microsecond'''";
 
 /// What happens to a statement instead of what it asks for.
