@@ -6,7 +6,7 @@ use headroom::domain::route::pool_hash;
 use headroom::domain::*;
 use headroom::limits::{DEDUP_WINDOW_MS, POOLS_PER_PARTITION_MAX, RETIRE_AFTER_DEFAULT_MS};
 use headroom::log::{CommitOutcome, StoredCommand};
-use headroom::owner::{Partition, RetiredPools, TurnReport};
+use headroom::owner::{Partition, RetiredPools, Staged, TurnReport};
 use headroom::replica::checkpoint::Restoring;
 use headroom::replica::state::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 use headroom::replica::{PartitionState, Position};
@@ -198,6 +198,40 @@ fn pools_of_an_older_version_retire_an_hour_after_the_first_event_of_this_one() 
         assert_eq!(owned.state.overdue(), (0, 0));
         assert!(owned.state.pools().get(&pool_id("slot")).is_none());
     }
+}
+
+/// What an owner waits for is in no checkpoint. So an owner that began with one retires a pool later, but it folds the same
+/// events to the same state.
+#[test]
+fn within_that_hour_a_checkpoint_changes_when_an_owner_decides_and_not_what_a_state_becomes() {
+    let upgraded = NOW.plus_ms(60_000);
+    let steady = upgraded.plus_ms(STEADY_MS);
+    let mut owned = Owned::with([]);
+    defined_before(&mut owned, Micros(1));
+    owned.tick(upgraded);
+    owned.tick(upgraded.plus_ms(STEADY_MS / 2));
+    let mut restored = owned.restored();
+    let [staged, other] = [&owned.state, &restored].map(|state| owned.owner.decide(state, Vec::new(), steady));
+    let kinds = |staged: &Staged| staged.decided().iter().map(|decided| decided.event.body.kind()).collect::<Vec<_>>();
+    assert_eq!((kinds(&staged), kinds(&other)), (vec![EventKind::PoolRetired], vec![EventKind::Tick]));
+    staged.decided().iter().for_each(|decided| restored.fold(decided).unwrap());
+    owned.owner.conclude(&mut owned.state, staged, CommitOutcome::Ok).unwrap();
+    assert_eq!((restored.digest(), restored.position()), (owned.state.digest(), owned.state.position()));
+}
+
+/// The hour is one in which only this version writes.
+#[test]
+fn an_event_of_an_older_version_begins_the_hour_again() {
+    let mut owned = Owned::with([]);
+    owned.tick(NOW);
+    owned.tick(NOW.plus_ms(STEADY_MS - 1));
+    defined_before(&mut owned, Micros(1));
+    owned.turn([], NOW.plus_ms(STEADY_MS));
+    assert!(owned.state.pools().get(&pool_id("slot")).is_some());
+    let steady = NOW.plus_ms(2 * STEADY_MS);
+    owned.turn([], steady.set_back(1));
+    assert!(owned.state.pools().get(&pool_id("slot")).is_some());
+    assert_eq!(owned.turn([], steady).retired, Some(RetiredPools { pools: 1, live: 0 }));
 }
 
 /// What a planner does in that hour to keep a pool.
