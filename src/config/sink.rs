@@ -124,6 +124,9 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
     if !is_redshift && url.is_some() == checking.is_given(Setting::SinkDatabase) {
         checking.clash(Setting::SinkRedshiftRole, "is set, and sink_database is no redshift:// URL");
     }
+    if is_redshift && format.is_some_and(|format| format != FilesFormat::Avro) {
+        checking.clash(Setting::SinkFilesFormat, "is not what a Redshift reads from its bucket: leave it out");
+    }
     let redshift = if is_redshift { Some(redshift(checking, files.clone(), role)?) } else { None };
     let to = match (url, files) {
         (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema?, redshift }),
@@ -232,6 +235,9 @@ mod tests {
         for good in ["default", &*chain] {
             assert!(check(&[database, bucket, (Setting::SinkRedshiftRole, good)]).is_ok(), "{good}");
         }
+        let parquet = check(&[database, bucket, role, (Setting::SinkFilesFormat, "parquet")]).unwrap_err();
+        let why = if cfg!(feature = "parquet") { "is not what a Redshift reads" } else { "is not in this build" };
+        assert!(parquet.contains(why), "{parquet}");
         let postgres = (Setting::SinkDatabase, "postgresql://writer@db:5432/lake");
         for (settings, problem) in [
             (&[database, role][..], "sink_database is a Redshift, which reads rows from a bucket"),

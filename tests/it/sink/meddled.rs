@@ -130,7 +130,10 @@ fn the_files_follow_the_mask_of_who_starts_the_sink() {
     let mut masked = std::process::Command::new("sh");
     masked.args(["-c", "umask 027; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
     for (name, value) in plain.get_envs() {
-        masked.env(name, value.unwrap_or_default());
+        match value {
+            Some(value) => masked.env(name, value),
+            None => masked.env_remove(name),
+        };
     }
     let ended = run(&mut masked);
     assert_eq!(ended.code, 0, "{}", ended.err);
