@@ -26,8 +26,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// Most objects of a folder that are listed.
 const LISTED_MAX: usize = 100_000;
-/// Bytes that a store sends about each object that it lists, about.
-const LISTED_BYTES: u64 = 512;
+/// Bytes that a store sends about so many objects: some 512 about each.
+const LISTED_BYTES: u64 = LISTED_MAX as u64 * 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
 
@@ -167,10 +167,9 @@ impl Bucket {
                 Err(error) => Err(error),
                 Ok(found) => {
                     let tag = Tag { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-                    let is_longer = found.meta.size > bytes_max;
-                    let got = match is_longer {
-                        true => Got::Longer(found.meta.size),
-                        false => Got::Whole(found.bytes().await?.to_vec()),
+                    let got = match found.meta.size {
+                        size if size > bytes_max => Got::Longer(size),
+                        _ => Got::Whole(found.bytes().await?.to_vec()),
                     };
                     Ok(Some((got, tag)))
                 }
@@ -231,7 +230,7 @@ impl Bucket {
             }
             Ok(false)
         };
-        self.call(&format!("cannot list {folder}"), LISTED_BYTES.saturating_mul(LISTED_MAX as u64), look)
+        self.call(&format!("cannot list {folder}"), LISTED_BYTES, look)
     }
 
     /// Makes a call that moves so many bytes.
@@ -317,7 +316,7 @@ impl Objects for Bucket {
             }
             Ok(found)
         };
-        self.call(&format!("cannot list {folder}"), LISTED_BYTES.saturating_mul(LISTED_MAX as u64), list)
+        self.call(&format!("cannot list {folder}"), LISTED_BYTES, list)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {

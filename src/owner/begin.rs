@@ -2,11 +2,12 @@
 //! state that the log continues. When the first events were removed, a state has to reach the first one that is left.
 //! Nobody begins anew then, and nobody passes over a gap: what cannot be continued is refused, with what was looked at.
 
+use crate::domain::Digest;
 use crate::log::{CommittedTail, LogError};
 use crate::replica::PartitionState;
 use crate::replica::checkpoint::Restoring;
 use crate::store::{SnapshotName, Snapshots};
-use crate::wire;
+use crate::wire::{self, DecodeError};
 
 /// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
 const TRIED_MAX: usize = 8;
@@ -153,17 +154,28 @@ pub(super) fn mismatch(
         return Ok(Some(format!("it reaches up to seq {}, and the log begins with seq {first}", position.next_seq)));
     }
     let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
-    // Where its last event is the last one that is gone, the next one names the digest of it.
-    let at = last.max(first);
+    Ok(match digest_of(tail, partition, last, first)? {
+        None => Some("the log does not hold its last event".to_owned()),
+        Some(Err(error)) => Some(error.to_string()),
+        Some(Ok(found)) if found == position.chain => None,
+        Some(Ok(found)) => {
+            Some(format!("its last event has the digest {}, that of the log has {found}", position.chain))
+        }
+    })
+}
+
+/// The digest of an event of a log that begins with `first`. Where the event is the last one that is gone, the next one
+/// names its digest. None where the log does not hold the event.
+pub(super) fn digest_of(
+    tail: &dyn CommittedTail,
+    partition: u32,
+    seq: u64,
+    first: u64,
+) -> Result<Option<Result<Digest, DecodeError>>, LogError> {
+    let at = seq.max(first);
     let events = tail.read(partition, at, 1)?;
-    let Some(event) = events.first() else { return Ok(Some("the log does not hold its last event".to_owned())) };
-    let found = match wire::event::decode(&event.bytes) {
-        Err(error) => return Ok(Some(error.to_string())),
-        Ok(chained) if at == last => chained.digest,
-        Ok(chained) => chained.event.prev,
-    };
-    let differs = found != position.chain;
-    Ok(differs.then(|| format!("its last event has the digest {}, that of the log has {found}", position.chain)))
+    let chained = events.first().map(|event| wire::event::decode(&event.bytes));
+    Ok(chained.map(|read| read.map(|chained| if at == seq { chained.digest } else { chained.event.prev })))
 }
 
 /// The state that a snapshot holds, whether or not it matches the log.

@@ -1,6 +1,7 @@
 //! Whether a log still holds all that was seen of it (L10). Lost events are named, and an operator has to look into
 //! them: an owner that went on would give away again what was promised to others.
 
+use super::begin::digest_of;
 use crate::domain::{Breach, ChainedEvent, EventBody, Law, Micros};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
@@ -163,11 +164,7 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
         return Ok(None);
     }
     let is_there = |chain| chain == seen.chain;
-    let found = match end < until {
-        true => None,
-        false if at < first => event(tail, partition, first)?.map(|next| next.event.prev),
-        false => event(tail, partition, at)?.map(|event| event.digest),
-    };
+    let found = if end < until { None } else { digest_of(tail, partition, at, first)?.and_then(Result::ok) };
     if found.is_some_and(is_there) || is_accepted(tail, partition, first..end, seen)? {
         return Ok(None);
     }

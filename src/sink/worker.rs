@@ -165,6 +165,8 @@ impl<'a, T: Target> Worker<'a, T> {
     /// Asks for a partition; returns whether this writer has it now. The inner error is that of the log.
     fn claim(&mut self, partition: u32, now: Micros) -> Result<Result<bool, LogError>, TargetError> {
         let first = match self.rules.first {
+            // Partitions of others are asked for every second: what begins at 0 asks the log for nothing.
+            First::Seq(0) => Ok(0),
             First::Seq(seq) => self.tail.end(partition).map(|end| seq.min(end)),
             First::OfLog => self.tail.first(partition),
         };

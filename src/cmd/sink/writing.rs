@@ -12,7 +12,7 @@ use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Access, Postgres};
-use crate::sink::redshift::{Redshift, Staging};
+use crate::sink::redshift::Redshift;
 use crate::sink::{Batch, First, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
@@ -63,7 +63,7 @@ impl Log {
 /// How the target is opened.
 enum To {
     Tables(Access),
-    Redshift { access: Access, staging: Staging, writer: u128, left_after: Duration },
+    Redshift { access: Access, settings: SinkRedshift, writer: u128, left_after: Duration },
     Files { files: SinkFiles, writer: u128, left_after: Duration },
 }
 
@@ -73,9 +73,8 @@ impl To {
         match &sink.to {
             SinkTo::Tables(database) => match &database.redshift {
                 None => To::Tables(access_to(database)),
-                Some(SinkRedshift { staging, role }) => {
-                    let staging = Staging { place: staging.clone(), role: role.clone() };
-                    To::Redshift { access: access_to(database), staging, writer, left_after }
+                Some(settings) => {
+                    To::Redshift { access: access_to(database), settings: settings.clone(), writer, left_after }
                 }
             },
             SinkTo::Files(files) => To::Files { files: files.clone(), writer, left_after },
@@ -85,8 +84,8 @@ impl To {
     fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
             To::Tables(access) => Box::new(Postgres::open(access)?),
-            To::Redshift { access, staging, writer, left_after } => {
-                Box::new(Redshift::open(access, staging, *writer, *left_after)?)
+            To::Redshift { access, settings, writer, left_after } => {
+                Box::new(Redshift::open(access, settings, *writer, *left_after)?)
             }
             To::Files { files, writer, left_after } => Box::new(Files::open(files, *writer, *left_after)?),
         })

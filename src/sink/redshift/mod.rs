@@ -20,4 +20,4 @@
 mod staged;
 mod write;
 
-pub use write::{Redshift, Staging};
+pub use write::Redshift;

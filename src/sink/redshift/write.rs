@@ -1,7 +1,7 @@
 //! Writing: who has a partition, and the steps of a batch.
 
 use super::staged::{Kind, Packer, Staged};
-use crate::config::ObjectPlace;
+use crate::config::SinkRedshift;
 use crate::crash;
 use crate::objects::{Bucket, Objects};
 use crate::sink::postgres::{Access, Database, LOCK_POSITIONS, Said, literal, place, redshift_merges};
@@ -13,20 +13,11 @@ use std::time::Duration;
 /// Longest reason that is kept, in characters: four bytes each fit into its column.
 const WHY_CHARS_MAX: usize = 250;
 
-/// Where files lie until Redshift has read them.
-#[derive(Clone)]
-pub struct Staging {
-    /// The place in a bucket.
-    pub place: ObjectPlace,
-    /// The role, or the chain of them, with which Redshift reads the bucket: ARNs, or `default`.
-    pub role: String,
-}
-
 /// The tables in Redshift, for one writer.
 pub struct Redshift {
     database: Database,
     bucket: Bucket,
-    staging: Staging,
+    settings: SinkRedshift,
     writer: String,
     packer: Packer,
     /// The number of this writer's claim, of each partition that it has claimed.
@@ -50,11 +41,11 @@ impl Redshift {
     /// [`TargetError::Operator`] names each difference.
     pub fn open(
         access: &Access,
-        staging: &Staging,
+        settings: &SinkRedshift,
         writer: u128,
         left_after: Duration,
     ) -> Result<Redshift, TargetError> {
-        let bucket = Bucket::open(&staging.place).map_err(|error| TargetError::Operator(error.detail))?;
+        let bucket = Bucket::open(&settings.staging).map_err(|error| TargetError::Operator(error.detail))?;
         let mut database = Database::with_tables(access)?;
         for kind in Kind::ALL {
             database.say(&format!("CREATE TEMP TABLE {} (LIKE {})", kind.staged(), kind.table()))?;
@@ -62,7 +53,7 @@ impl Redshift {
         Ok(Redshift {
             database,
             bucket,
-            staging: staging.clone(),
+            settings: settings.clone(),
             writer: format!("{writer:032x}"),
             packer: Packer::new(),
             claims: BTreeMap::new(),
@@ -100,7 +91,7 @@ impl Redshift {
 
     /// The name of an object, as Redshift reads it.
     fn url(&self, path: &str) -> String {
-        format!("{}/{path}", self.staging.place.to_string().trim_end_matches('/'))
+        format!("{}/{path}", self.settings.staging.to_string().trim_end_matches('/'))
     }
 
     /// Uploads a file and copies it into its table of the session.
@@ -111,7 +102,7 @@ impl Redshift {
         let copy = format!(
             "COPY {staged} FROM {} IAM_ROLE {} FORMAT AVRO 'auto' TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF",
             literal(&self.url(&file.path)),
-            role(&self.staging.role)
+            role(&self.settings.role)
         );
         self.database.say(&copy)?;
         let found = self.database.say(&format!("SELECT count(*) FROM {staged}"))?.number(0, 0).unwrap_or_default();
