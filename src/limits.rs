@@ -405,9 +405,6 @@ pub const HTTP2_ANSWER_TIMEOUT_MS: u64 = 10_000;
 pub const HTTP2_PING_EVERY_MS: u64 = 20_000;
 /// How long that caller may take to answer, in milliseconds. Then it counts as gone.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 10_000;
-/// How long an answer over HTTP/2 that did not wait for the body of its request is kept back for that body, in
-/// milliseconds. A body that is sent along with its head comes much sooner.
-pub const HTTP2_BODY_REST_MS: u64 = 100;
 /// Open files of the process itself.
 pub const FILES_OF_PROCESS: usize = 256;
 /// Open files of each partition: its share of the log, of checkpoints, or of clients of a cluster.

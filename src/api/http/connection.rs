@@ -1,6 +1,7 @@
 //! Serves one connection: its handshake, its version of HTTP, and its requests until it ends.
 
 use super::Api;
+use super::asked::Asked;
 use super::begin::{Rewound, Version, version};
 use super::health::PROBES;
 use super::http1::Http1;
@@ -150,12 +151,14 @@ async fn http1(io: impl AsyncRead + AsyncWrite + Unpin, stream: &TcpStream, call
     let service = service_fn(move |request: Request<Incoming>| {
         caller.slot.line.phase.busy();
         let mut caller = caller.clone();
+        let (request, mut asked) = Asked::of(request);
         async move {
             let mut response = caller.answer(request).await;
+            let is_read = asked.rest().await;
             if let Some(receipt) = response.extensions_mut().remove() {
                 caller.slot.line.owe(receipt);
             }
-            if caller.is_last() {
+            if !is_read || caller.is_last() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             caller.slot.waits();
@@ -191,7 +194,7 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (mut caller, stream) = (caller.clone(), http2::Stream::open(&caller.slot, &caller.api));
         authority(&mut request);
-        let (request, mut asked) = http2::Asked::of(request);
+        let (request, mut asked) = Asked::of(request);
         async move {
             let response = caller.answer(request).await;
             asked.rest().await;

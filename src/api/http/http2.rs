@@ -5,20 +5,18 @@
 //! connection breaks. A caller that gets the end of such an answer can rely on it.
 
 use super::Api;
+use super::asked::Asked;
 use super::slots::ConnectionSlot;
 use crate::limits::{
-    HTTP_HEAD_BYTES_MAX, HTTP2_BODY_REST_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX,
-    HTTP2_PENDING_RESETS_MAX, HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES,
-    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX,
+    HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
 };
 use crate::service::Receipt;
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Buf, Frame, Incoming, SizeHint};
+use axum::http::Response;
+use hyper::body::{Buf, Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
-use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -39,47 +37,6 @@ pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
         .keep_alive_interval(Duration::from_millis(HTTP2_PING_EVERY_MS))
         .keep_alive_timeout(Duration::from_millis(HTTP2_PING_TIMEOUT_MS));
     builder
-}
-
-/// The body of a request, which whoever answers may stop reading. hyper resets the stream of a body that is dropped
-/// before the answer was sent, and the answer would be lost. So a clone of the body stays until then.
-#[derive(Clone)]
-pub struct Asked(Arc<Mutex<Incoming>>);
-
-impl Asked {
-    /// The request with a body that stays for as long as the second part of the answer.
-    pub fn of(request: Request<Incoming>) -> (Request<Asked>, Asked) {
-        let (parts, body) = request.into_parts();
-        let body = Asked(Arc::new(Mutex::new(body)));
-        (Request::from_parts(parts, body.clone()), body)
-    }
-
-    /// Reads and forgets what the caller still sends, for a short time, when nobody else reads it. Some callers lose an
-    /// answer that ends the stream before they have sent their body, however short that is.
-    pub async fn rest(&mut self) {
-        if Arc::strong_count(&self.0) > 1 || self.0.lock().is_end_stream() {
-            return;
-        }
-        let rest = async { while let Some(Ok(_)) = self.frame().await {} };
-        let _ = tokio::time::timeout(Duration::from_millis(HTTP2_BODY_REST_MS), rest).await;
-    }
-}
-
-impl hyper::body::Body for Asked {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut *self.0.lock()).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.lock().is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.lock().size_hint()
-    }
 }
 
 /// A stream from its request to the end of its answer.

@@ -4,6 +4,7 @@
 //! [`crate::api::problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod asked;
 mod begin;
 mod clock;
 mod connection;

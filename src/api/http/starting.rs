@@ -1,6 +1,7 @@
 //! Answers while the log is being opened, before anything can be served: that the process is alive, how far the start
 //! is, and that callers have to try again.
 
+use super::asked::Asked;
 use super::begin::{Rewound, Version, version};
 use super::dispatch::Respond as _;
 use super::line::ConnectionState;
@@ -99,7 +100,7 @@ async fn connection(
                 refused(&request, Problem::of(Code::Restoring, detail), &trace_id)
             }
         };
-        let (_, mut asked) = http2::Asked::of(request);
+        let (_, mut asked) = Asked::of(request);
         let answered = Arc::clone(&answered);
         async move {
             asked.rest().await;

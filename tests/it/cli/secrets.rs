@@ -211,9 +211,8 @@ fn a_caller_is_named_in_the_logs_and_its_token_is_not() {
     let settings = ["--auth", "tokens", "--access-log", "all", "--log-level", "trace"];
     let server = super::calls_logged::json_lines(dir.path(), &settings);
     let local = std::fs::read_to_string(dir.path().join("server.token")).unwrap().trim_end().to_owned();
+    let agent = foreign_agent();
     let put = |token: &str| {
-        // On a connection of its own: the server closes one on which the body comes after the refusal.
-        let agent = foreign_agent();
         let put =
             agent.put(format!("{}/v1/pools/van-1", server.url)).header("authorization", format!("Bearer {token}"));
         let mut answer = put.content_type("application/json").send(r#"{"limits":{"orders":1}}"#).unwrap();

@@ -2,6 +2,7 @@
 
 use super::client::{Client, request};
 use crate::server::Server;
+use headroom::limits::HTTP_BODY_BYTES_MAX;
 
 fn raw(server: &Server, head: &str) -> (u16, String) {
     let reply = server.client().raw(head.as_bytes());
@@ -118,6 +119,31 @@ fn a_body_that_is_coded_in_an_unknown_way_is_refused_by_name() {
     }
     let plain = request("POST", "/v1/reservations", &["Content-Encoding: identity"], body.as_bytes());
     assert_eq!(server.client().raw(&plain).status, 201);
+}
+
+/// What the caller sends next would be taken for the rest of the body.
+#[test]
+fn an_answer_to_a_request_without_its_end_says_that_the_connection_ends() {
+    let server = Server::alone();
+    let head = |more: &str| format!("POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\n{more}\r\n\r\n");
+    let large = 8 * HTTP_BODY_BYTES_MAX;
+    for (sent, status) in [
+        (head("Content-Encoding: gzip\r\nContent-Length: 9"), 415),
+        (head("Content-Encoding: gzip\r\nContent-Length: 9\r\nExpect: 100-continue"), 415),
+        (head("Content-Encoding: gzip\r\nTransfer-Encoding: chunked") + "2\r\n{}\r\n", 415),
+        (head(&format!("Content-Length: {large}")) + &"x".repeat(large - 1), 413),
+    ] {
+        let mut c = server.client();
+        let reply = c.raw(sent.as_bytes());
+        assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{reply:?}");
+        c.ended();
+    }
+    // Its end is there, and too much was sent: the connection goes on.
+    let mut c = server.client();
+    let sent = head(&format!("Content-Length: {}", HTTP_BODY_BYTES_MAX + 1)) + &"x".repeat(HTTP_BODY_BYTES_MAX + 1);
+    assert_eq!((c.raw(sent.as_bytes()).status, c.get("/livez").status), (413, 200));
+    let sent = head("Content-Encoding: gzip\r\nTransfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n";
+    assert_eq!((c.raw(sent.as_bytes()).status, c.get("/livez").status), (415, 200));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use headroom::api::operation::Operation;
 use headroom::config::Open;
 use headroom::limits::CREDENTIAL_BYTES_MAX;
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// A call that a server with the pool `p` does, if its caller may.
 fn call(path: &str, operation: Operation, reservation: &str) -> (String, &'static str) {
@@ -201,18 +202,37 @@ fn who_may_not_call_is_told_so_before_the_body_is_read_and_after_where_it_comes_
     assert_eq!(guarded.server.client().raw(foreign.as_bytes()).code(), "foreign_host");
 }
 
-/// A body that is here already does not end the connection.
+/// Whether the body is here already or comes after the head: the connection goes on, or the answer says that it ends.
 #[test]
 fn a_refused_caller_may_call_again_on_its_connection() {
     let guarded = Guarded::start();
     pool(&guarded);
-    let mut c = guarded.server.client();
     let body = r#"{"pool":"p","demand":{"orders":1}}"#;
-    for header in [Guarded::header("stranger"), Guarded::header("viewer"), Guarded::header("checkout")] {
-        c.write(&request("POST", "/v1/reservations", &[&header], body.as_bytes()));
+    let told = |c: &mut Client, late: Option<Duration>| {
+        for header in [Guarded::header("stranger"), Guarded::header("viewer"), Guarded::header("checkout")] {
+            let whole = request("POST", "/v1/reservations", &[&header], body.as_bytes());
+            let (head, rest) = whole.split_at(whole.len() - body.len());
+            if let Some(late) = late {
+                c.write(head);
+                let sent = Instant::now();
+                while sent.elapsed() < late {
+                    std::hint::spin_loop();
+                }
+                c.write(rest);
+            } else {
+                c.write(&whole);
+            }
+        }
+        let replies: Vec<_> = (0..3).map(|_| c.read().unwrap()).collect();
+        assert!(replies.iter().all(|reply| reply.header("connection").is_none()), "{replies:?}");
+        replies.iter().map(|reply| reply.status).collect::<Vec<_>>()
+    };
+    let mut c = guarded.server.client();
+    for late in [None, Some(Duration::ZERO), Some(Duration::from_micros(100)), Some(Duration::from_millis(2))] {
+        for _ in 0..10 {
+            assert_eq!(told(&mut c, late), [401, 403, 201], "{late:?}");
+        }
     }
-    let told: Vec<_> = (0..3).map(|_| c.read().unwrap().status).collect();
-    assert_eq!(told, [401, 403, 201]);
 }
 
 fn actors(dir: &std::path::Path) -> Vec<(String, Option<String>)> {
