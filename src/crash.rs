@@ -1,5 +1,5 @@
-//! Named points at which the process kills itself, so that the crash tests can die exactly there. They exist only with
-//! the feature `crash-points`; without it the calls do nothing.
+//! What a process does only for tests: it kills itself at named points, so that the crash tests can die exactly there, and
+//! it plays an older version. All of it exists only with the feature `crash-points`; without it the calls do nothing.
 
 /// Dies here if `HEADROOM_CRASH_AT` says `<point>:<n>` and this is the n-th time.
 #[cfg(feature = "crash-points")]
@@ -12,6 +12,20 @@ pub fn point(name: &str) {
         // This is like kill -9: no destructors and no exit handlers run.
         std::process::abort();
     }
+}
+
+/// The feature level of the older version that this process plays, from `HEADROOM_OLDER_LEVEL`.
+#[cfg(feature = "crash-points")]
+pub fn older_level() -> Option<u32> {
+    static LEVEL: std::sync::LazyLock<Option<u32>> =
+        std::sync::LazyLock::new(|| std::env::var("HEADROOM_OLDER_LEVEL").ok()?.parse().ok());
+    *LEVEL
+}
+
+/// No process plays an older version: that is for the builds of tests.
+#[cfg(not(feature = "crash-points"))]
+pub fn older_level() -> Option<u32> {
+    None
 }
 
 /// Does nothing: crash points are for the builds of tests.

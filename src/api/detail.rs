@@ -54,6 +54,11 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::PositionOutOfRange(why) => {
             format!("the position is not one of this log: {why}; begin the watch without a position").into()
         }
+        Refusal::FeatureLevel(what) => format!(
+            "{what}, and the log's feature level does not have that yet: an operator raises it with headroom topics \
+             finalize when no older version serves the log any more"
+        )
+        .into(),
         Refusal::Internal => BUG.into(),
     }
 }

@@ -51,6 +51,7 @@ fn status(code: Code) -> u16 {
         Code::Shed | Code::SlowReader | Code::NotFresh | Code::Restoring | Code::Unreadable | Code::Timeout => 503,
         Code::TimeoutUnknown => 504,
         Code::PositionOutOfRange => 410,
+        Code::FeatureLevel => 409,
         Code::Internal => 500,
     }
 }

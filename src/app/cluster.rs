@@ -81,7 +81,7 @@ pub(super) fn start<L: ClusterLog>(
         Arc::clone(&replica),
         Arc::clone(&clock),
     );
-    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
+    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>).writing(log.level()));
     metrics.watch(&gateway, Arc::clone(&sink));
     if let Some(producer) = &producer {
         let gateway = Arc::downgrade(&gateway);
@@ -114,6 +114,7 @@ pub(super) fn start<L: ClusterLog>(
     let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
     let deadline_ms = config.deadline_default_ms;
     let process = Process { log, context, replica, sink, gateway: Arc::clone(&gateway), incarnation, deadline_ms };
+    let presence = process.log.attend()?;
     let threads = Threads::start(&process, roles)?;
     drop(process);
     let end = move || {
@@ -127,7 +128,7 @@ pub(super) fn start<L: ClusterLog>(
             }
         }
         let ended = threads.end() && checkpoints.join().is_ok() && flushing.end() && snapshots_ended;
-        drop(hold);
+        drop((presence, hold));
         ended
     };
     Ok(LogRuntime { gateway, tail, end: Box::new(end) })

@@ -3,7 +3,7 @@
 use super::owner::{OwnerContext, Served, set_status};
 use super::snapshots::{SnapshotThread, Snapshots};
 use super::witness::{Flushing, open};
-use super::{LogRuntime, StartError, draw, draw_wide, spawn};
+use super::{LogRuntime, StartError, draw, draw_wide, level, spawn};
 use crate::config::Config;
 use crate::gateway::{CallReport, Gateway};
 use crate::log::embedded::{Embedded, Options, Reopened};
@@ -31,8 +31,10 @@ pub(super) fn start(
     opening: &Arc<Opening>,
 ) -> Result<LogRuntime, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
+    level::check(&config.data_dir)?;
     let store = Arc::new(SledStore::open(&config.data_dir));
     let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
+    level::raise(&config.data_dir)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
     let flushing = Flushing::start(&store, log_id, partitions)?;
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);

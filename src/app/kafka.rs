@@ -6,9 +6,9 @@ use super::cluster::{self, Opened};
 use super::witness::{Flushing, told};
 use super::{Hold, LogRuntime, StartError};
 use crate::config::{self, Config};
-use crate::log::ClusterLog;
 use crate::log::kafka::Kafka;
 use crate::log::kafka::ops::preflight::{keep_topics, preflight};
+use crate::log::{ClusterLog, PartitionLog, known_level};
 use crate::owner::losses::{Loss, What};
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -30,6 +30,14 @@ pub(super) fn start(
     let (log, cluster_id) = checked(config, kafka, preflight)?;
     let partitions = log.manifest().partitions;
     tracing::info!(cluster_id, partitions, "the cluster passed every check");
+    let (level, known) = (log.level().of_log(), known_level());
+    if level < known {
+        tracing::warn!(
+            level,
+            known,
+            "headroom topics finalize raises the log's feature level, when all processes know it"
+        );
+    }
     let (store, flushing) = keep(config, kafka, &log)?;
     metrics.snapshots().keeps_events(kafka.events_keep.map(|keep| keep.ms));
     let paces = log.paces();

@@ -9,6 +9,7 @@ mod embedded;
 mod files;
 mod hold;
 mod kafka;
+mod level;
 mod local;
 mod looks;
 mod owner;

@@ -111,7 +111,7 @@ impl OwnerContext {
             }
         };
         self.look_at_the_clock(partition, handle);
-        let owner = handle.read(|state| Partition::claim(state, self.partitions));
+        let owner = handle.read(|state| Partition::claim(state, self.partitions)).writing(log.level());
         let shell = Shell {
             log: owned,
             owner,

@@ -25,6 +25,15 @@ pub enum StartError {
     Snapshots(String),
     /// The data directory belongs to another log.
     OtherLog(String),
+    /// A later version serves the log.
+    NewerLog {
+        /// The feature level of the log.
+        level: u32,
+        /// The newest level that this version knows.
+        known: u32,
+        /// The version that raised the level.
+        version: String,
+    },
     /// The server cannot listen on the address.
     Listen(SocketAddr, std::io::Error),
     /// Spans cannot be sent: what is wrong with the setting.
@@ -48,6 +57,11 @@ impl fmt::Display for StartError {
             }
             StartError::Witness(why) | StartError::Traces(why) => f.write_str(why),
             StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
+            StartError::NewerLog { level, known, version } => write!(
+                f,
+                "the log has feature level {level}, given by version {version}, and this version knows {known}: take that \
+                 version or a later one"
+            ),
             StartError::Snapshots(why) => write!(f, "snapshots cannot be written: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Access(why) => write!(f, "cannot read who may call: {why}"),

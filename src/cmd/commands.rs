@@ -9,7 +9,7 @@ use crate::app;
 use crate::config::Config;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
-use crate::log::{ClusterLog, CommittedTail, Fold};
+use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -96,7 +96,8 @@ fn skip(config: &Config, log: &Kafka, partition: u32, reason: &str, out: &mut im
             return Ok(true);
         };
         let detail = format!("{reason}: {continuity}");
-        if !commit_event(owned, log.partitions(), state, |owner, state, now| owner.lost(state, until, &detail, now))? {
+        let place = (log.partitions(), log.level());
+        if !commit_event(owned, place, state, |owner, state, now| owner.lost(state, until, &detail, now))? {
             return Ok(false);
         }
         writeln!(out, "partition {partition}: {continuity}; recorded in the log, its owner goes on at {until}")?;

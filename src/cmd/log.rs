@@ -137,7 +137,7 @@ fn accept<L: PartitionLog + CommittedTail>(
         let detail = format!("{because}: {}", loss.what);
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
         claim_until_committed(&mut state, claim, |owned, state| {
-            commit_event(owned, log.partitions(), state, |owner, state, now| {
+            commit_event(owned, (log.partitions(), log.level()), state, |owner, state, now| {
                 owner.events_lost(state, (from, until), &detail, (loss.last(), now))
             })
         })?;

@@ -12,7 +12,7 @@ use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::ops::manifest::{FORMAT_VERSION, Pinned};
 use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, compare};
 use crate::log::kafka::ops::topics::acls;
-use crate::log::{FEATURE_LEVEL, Manifest};
+use crate::log::{Manifest, known_level};
 use crate::time::{Clock, SystemClock};
 use clap::Subcommand;
 use std::io::{self, Write};
@@ -32,6 +32,10 @@ pub(super) enum Action {
     ///
     /// Exit code 0: there is no difference.
     Check(Flags<ClusterTopics>),
+    /// Give the log the newest feature level of this version, if every process that serves it can read that level
+    ///
+    /// From then on older versions cannot serve the log. Exit code 0: the log has the level.
+    Finalize(Flags<ClusterTopics>),
     /// Print the permissions of each role, as calls of kafka-acls.sh
     ///
     /// Those that depend on the log's id are printed once `apply` has written the manifest.
@@ -41,14 +45,18 @@ pub(super) enum Action {
 impl Action {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         match self {
-            Action::Plan(flags) | Action::Apply(flags) | Action::Check(flags) => flags.load(),
+            Action::Plan(flags) | Action::Apply(flags) | Action::Check(flags) | Action::Finalize(flags) => flags.load(),
             Action::Acls(flags) => flags.load(),
         }
     }
 
     /// What an operator does by it, and what it is about; `None` when it only reads.
     pub(super) fn act(&self) -> Option<(&'static str, String)> {
-        matches!(self, Action::Apply(_)).then(|| ("topics apply", String::new()))
+        match self {
+            Action::Apply(_) => Some(("topics apply", String::new())),
+            Action::Finalize(_) => Some(("topics finalize", String::new())),
+            Action::Plan(_) | Action::Check(_) | Action::Acls(_) => None,
+        }
     }
 }
 
@@ -66,7 +74,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     match action {
         Action::Acls(_) => return tell_acls(&cluster, out),
         Action::Check(_) => return check(config, kafka, out),
-        Action::Plan(_) | Action::Apply(_) => {}
+        Action::Plan(_) | Action::Apply(_) | Action::Finalize(_) => {}
     }
     let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster)?;
@@ -75,12 +83,20 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let seen = look()?;
     let differences = compare(&asked, &seen);
     let is_refused = differences.iter().any(|difference| difference.refusal().is_some());
+    if let (Action::Finalize(_), false, Ok(Some(pinned))) = (action, is_refused, &seen.manifest) {
+        return finalize(&admin, pinned, out);
+    }
     match action {
         Action::Apply(_) if !is_refused => {
             admin.apply(&differences, &made(&differences, seen))?;
             tell_plan(&differences, out)?;
             // The cluster may have applied something else: it is compared again.
             if differences.is_empty() { Ok(Verdict::Fine) } else { tell_differences(&compare(&asked, &look()?), out) }
+        }
+        Action::Finalize(_) => {
+            tell_plan(&differences, out)?;
+            writeln!(out, "the feature level stays as it is: there is no log whose topics are as they should be")?;
+            Ok(Verdict::Wrong)
         }
         Action::Plan(_) | Action::Apply(_) | Action::Check(_) | Action::Acls(_) => {
             tell_plan(&differences, out)?;
@@ -90,6 +106,25 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
             Ok(Verdict::fine_if(!is_refused))
         }
     }
+}
+
+/// Raises the feature level to the newest one here, unless a process that serves the log could not read it.
+fn finalize(admin: &Admin, pinned: &Pinned, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let (found, wanted) = (pinned.feature_level, known_level());
+    if found == wanted {
+        writeln!(out, "the log has feature level {found} already; nothing to do")?;
+        return Ok(Verdict::Fine);
+    }
+    let processes = admin.processes(pinned.manifest.log_id)?;
+    processes.iter().try_for_each(|process| writeln!(out, "{process}"))?;
+    let older = processes.iter().filter(|process| !process.knows(wanted)).count();
+    if older > 0 {
+        writeln!(out, "{older} of {} processes cannot read feature level {wanted}: it stays {found}", processes.len())?;
+        return Ok(Verdict::Wrong);
+    }
+    admin.raise_level(pinned)?;
+    writeln!(out, "the log has feature level {wanted}, it was {found}: older versions cannot serve it any more")?;
+    Ok(Verdict::Fine)
 }
 
 /// Refuses a cluster that has another id than the configured one.
@@ -120,7 +155,13 @@ fn made(differences: &[Difference], seen: ClusterState) -> Pinned {
         memory_version: MEMORY_VERSION,
         created_at: SystemClock::new().now(),
     };
-    Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: seen.place }
+    Pinned {
+        manifest,
+        feature_level: known_level(),
+        raised_by: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        command_window_ms: COMMAND_WINDOW_MS,
+        place: seen.place,
+    }
 }
 
 /// Prints the permissions. Those of owners depend on the log's id, which the manifest holds: before it is written, the

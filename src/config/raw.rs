@@ -13,6 +13,8 @@ const ENV_OTHERS: &[&str] = &[
     "HEADROOM_TOKEN",
     #[cfg(feature = "crash-points")]
     "HEADROOM_CRASH_AT",
+    #[cfg(feature = "crash-points")]
+    "HEADROOM_OLDER_LEVEL",
 ];
 
 /// Prefix of the variables of the test rig, which are not settings either.

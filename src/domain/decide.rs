@@ -28,11 +28,13 @@ pub struct DecisionContext {
     pub partitions: u32,
     /// The time of the turn, never earlier than the last event.
     pub now: Micros,
+    /// Whether pools retire. While older versions may serve the log, they do not, unless a caller says so.
+    pub pools_retire: bool,
 }
 
 /// Decides `command`. Every command gets exactly one body; nothing fails.
 pub fn decide(ledger: &impl Ledger, command: &Command, place: DecisionContext) -> EventBody {
-    let case = Case { ledger, command, now: place.now };
+    let case = Case { ledger, command, now: place.now, pools_retire: place.pools_retire };
     match case.checked(place) {
         Ok(body) => body,
         Err(refusal) => case.rejected(refusal),
@@ -58,6 +60,7 @@ struct Case<'a, L> {
     ledger: &'a L,
     command: &'a Command,
     now: Micros,
+    pools_retire: bool,
 }
 
 /// The reason of a refusal, and the dimension that decided it.
@@ -245,6 +248,9 @@ impl<L: Ledger> Case<'_, L> {
     /// Checks that the pool does not retire by itself so soon that somebody may still ask for what it has now. A change
     /// that makes it retire later is allowed in any case.
     fn is_kept_a_while(&self, before: Option<&PoolSpec>, spec: &PoolSpec) -> Result<(), Refusal> {
+        if !self.pools_retire && spec.rules.retire_after_ms.is_none() {
+            return Ok(());
+        }
         let at = |spec: &PoolSpec| spec.retires_at().unwrap_or(Micros::MAX);
         let earliest = before.map_or(Micros::MAX, at).min(self.now.plus_ms(RETIRE_AFTER_MIN_MS));
         if at(spec) < earliest { Err(Reason::RetiresTooSoon.into()) } else { Ok(()) }

@@ -13,7 +13,7 @@ use crate::domain::{
     Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route,
 };
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
-use crate::log::{AppendError, CommandSink, NewCommand, Reply, ReplyChannel};
+use crate::log::{AppendError, CommandSink, FeatureLevel, NewCommand, Reply, ReplyChannel};
 use crate::replica::Replica;
 use crate::time::{Clock, Stopwatch};
 use crate::trace::{CallTrace, TraceContext};
@@ -70,6 +70,8 @@ pub struct Gateway {
     readiness: Mutex<Readiness>,
     /// Where what is measured is reported; `None` reports it nowhere.
     report: Option<Arc<dyn CallReport>>,
+    /// What commands may say in the log.
+    level: FeatureLevel,
     /// The clock of readiness. It does not follow the wall clock, so setting the wall clock does not change readiness.
     running: Stopwatch,
     deadline_default_ms: u64,
@@ -96,11 +98,23 @@ impl Gateway {
             recorded: Mutex::default(),
             readiness: Mutex::default(),
             report: None,
+            level: FeatureLevel::default(),
             running: Stopwatch::start(),
             deadline_default_ms,
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
+    }
+
+    /// The same in a log of this level: commands say nothing that the level does not have.
+    #[must_use]
+    pub fn writing(self, level: FeatureLevel) -> Gateway {
+        Gateway { level, ..self }
+    }
+
+    /// The level of the log.
+    pub fn level(&self) -> &FeatureLevel {
+        &self.level
     }
 
     /// Reports what is measured to `report`.
@@ -291,7 +305,7 @@ impl Gateway {
 
     fn append(&self, partition: u32, command: &Command, trace: Option<&TraceContext>) -> Result<(), AppendError> {
         let cancels = matches!(command.body, CommandBody::Abandon { .. }).then_some(command.id);
-        let bytes = wire::command::encode(command);
+        let bytes = wire::command::encode_at(self.level.get(), command);
         let subject = command.body.subject();
         self.sink.append(NewCommand { partition, key: subject.record_key(), bytes: &bytes, cancels, trace })
     }

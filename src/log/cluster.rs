@@ -59,6 +59,13 @@ pub trait ClusterLog: PartitionLog + OwnerControl + CommittedTail + EndOffsets +
         positions: Box<dyn Fn() -> Vec<OwnedPosition> + Send>,
     ) -> Result<JoinedGroup, LogError>;
 
+    /// Says, until the answer is dropped, that this process serves the log and what it can read, and follows the feature level
+    /// of the log.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client or thread can be made.
+    fn attend(&self) -> Result<Box<dyn Send>, LogError>;
+
     /// Reads the notes of owners, without being an owner.
     ///
     /// # Errors

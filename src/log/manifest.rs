@@ -2,10 +2,6 @@
 
 use crate::domain::Micros;
 
-/// What this version can read and write. A log has the level of the version that created it. Every process that serves
-/// the log knows that level, and writes nothing that the level does not have. Level 1 has all schemas up to now.
-pub const FEATURE_LEVEL: u32 = 1;
-
 /// What identifies a log for good: it is fixed when the log is made, and checked whenever the log is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Manifest {

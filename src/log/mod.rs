@@ -14,6 +14,7 @@ pub mod embedded;
 mod error;
 mod events;
 pub mod kafka;
+mod level;
 mod manifest;
 mod membership;
 mod opening;
@@ -24,7 +25,8 @@ pub use cluster::{ClusterLog, EndOffsets};
 pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, StoredCommand};
 pub use error::{ClaimError, LogError, LogErrorKind};
 pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
-pub use manifest::{FEATURE_LEVEL, Manifest};
+pub use level::{FEATURE_LEVEL, FeatureLevel, RETIREMENT_LEVEL, known_level};
+pub use manifest::Manifest;
 pub use membership::{
     ClusterDistance, Company, Fitness, JoinedGroup, Membership, MembershipChange, OwnedPosition, OwnerNotes,
 };

@@ -4,6 +4,7 @@ use super::commands::StoredCommand;
 use super::dead_letters::Undecidable;
 use super::error::{ClaimError, LogError};
 use super::events::StoredEvent;
+use super::level::FeatureLevel;
 use crate::domain::{Breach, PoolId};
 use crate::time::Stamp;
 use std::iter;
@@ -128,6 +129,11 @@ pub trait PartitionLog: Send + Sync {
     /// [`ClaimError`], also when the log ends before `from_seq`. Then nobody owns the partition, not even the earlier
     /// owner.
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
+
+    /// The feature level at which its owners write. A log that only this process serves has the newest one.
+    fn level(&self) -> FeatureLevel {
+        FeatureLevel::default()
+    }
 }
 
 /// Folds one event and returns the next input offset after it.

@@ -8,7 +8,9 @@ use crate::domain::evolve::evolve;
 use crate::domain::{Breach, Cause, ChainedEvent, Event, EventBody, Ledger, Micros, PoolId, Reason, ReservationId};
 use crate::limits::{TURN_OVERDUE_MAX, TURN_TIMERS_MAX};
 use crate::log::dead_letters::Undecidable;
-use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Reply, StoredCommand, Turn, TurnEvent};
+use crate::log::{
+    CommitOutcome, FeatureLevel, OF_ANOTHER_LOG, RETIREMENT_LEVEL, Reply, StoredCommand, Turn, TurnEvent,
+};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
 use std::collections::BTreeSet;
@@ -20,11 +22,12 @@ pub const TURN_RETIREMENTS_MAX: usize = 64;
 const _: () = assert!(TURN_RETIREMENTS_MAX < TURN_TIMERS_MAX);
 
 /// An owner of one partition, for one epoch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Partition {
     partition: u32,
     partitions: u32,
     epoch: u32,
+    level: FeatureLevel,
 }
 
 /// A turn that is decided and not concluded.
@@ -64,7 +67,18 @@ impl Partition {
     /// The owner of the epoch after the last one in `state`. Its first turn must be [`Partition::barrier`].
     pub fn claim(state: &PartitionState, partitions: u32) -> Partition {
         let epoch = state.position().epoch.saturating_add(1);
-        Partition { partition: state.partition(), partitions, epoch }
+        Partition { partition: state.partition(), partitions, epoch, level: FeatureLevel::default() }
+    }
+
+    /// The same owner in a log of this level: it writes nothing that the level does not have.
+    #[must_use]
+    pub fn writing(self, level: FeatureLevel) -> Partition {
+        Partition { level, ..self }
+    }
+
+    /// When the next hold is due or the next pool retires.
+    pub fn next_due(&self, state: &PartitionState, now: Micros) -> Option<Micros> {
+        if self.level.has_retirement() { state.next_due(now) } else { state.next_expiry() }
     }
 
     /// The number of the owned partition.
@@ -196,6 +210,7 @@ struct Drafting<'a> {
     stage: Stage<'a>,
     position: Position,
     now: Micros,
+    level: u32,
     events: Vec<TurnEvent>,
     decided: Vec<ChainedEvent>,
     dead: Vec<Undecidable>,
@@ -208,7 +223,8 @@ impl<'a> Drafting<'a> {
         let now = now.max(position.decided_at);
         let stage = Stage::over(state, now);
         let (events, decided, dead) = (Vec::new(), Vec::new(), Vec::new());
-        Drafting { owner, stage, position, now, events, decided, dead }
+        let level = owner.level.get();
+        Drafting { owner, stage, position, now, level, events, decided, dead }
     }
 
     fn take(&mut self, state: &PartitionState, due: &[ReservationId], batch: &[StoredCommand]) {
@@ -227,6 +243,9 @@ impl<'a> Drafting<'a> {
 
     /// Retires pools whose time has come. When the time has jumped there, an event says so, and the pools wait.
     fn retire(&mut self, state: &PartitionState) {
+        if self.level < RETIREMENT_LEVEL {
+            return;
+        }
         if self.events.is_empty()
             && state.has_jumped(self.now)
             && state.next_retirement(self.now).is_some_and(|at| at <= self.now)
@@ -260,7 +279,9 @@ impl<'a> Drafting<'a> {
         let (command, unread, body) = match wire::command::decode(&record.bytes) {
             Ok(command) => {
                 let Partition { partition, partitions, .. } = *self.owner;
-                let body = decide(&self.stage, &command, DecisionContext { partition, partitions, now: self.now });
+                let pools_retire = self.level >= RETIREMENT_LEVEL;
+                let place = DecisionContext { partition, partitions, now: self.now, pools_retire };
+                let body = decide(&self.stage, &command, place);
                 (Some(command.stamp()), None, body)
             }
             Err(_) if record.bytes == OF_ANOTHER_LOG => {
@@ -290,11 +311,12 @@ impl<'a> Drafting<'a> {
         if let Err(breach) = evolve(&mut self.stage, &event) {
             panic!("a decision must fit the state it was made on: {breach}");
         }
-        let (bytes, digest) = wire::event::encode(&event);
+        let (bytes, decided) = wire::event::encode_at(self.level, event);
+        let ChainedEvent { event, digest, .. } = &decided;
         self.events.push(TurnEvent { seq: event.seq, key: event.body.pool_id().cloned(), bytes });
-        self.position.chain = digest;
+        self.position.chain = *digest;
         self.position.next_seq = self.position.next_seq.saturating_add(1);
-        self.decided.push(ChainedEvent::new(event, digest));
+        self.decided.push(decided);
     }
 
     fn finish(self, inputs: Vec<StoredCommand>) -> Staged {

@@ -171,13 +171,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     fn is_due(&self, time: Micros) -> bool {
-        self.handle.read(|state| state.next_due(time)).is_some_and(|due| due <= time)
+        self.handle.read(|state| self.owner.next_due(state, time)).is_some_and(|due| due <= time)
     }
 
     /// How long a poll may wait: until the next hold is due or the next pool retires, and at most [`POLL_WAIT_MAX_MS`].
     fn wait(&self) -> Result<Duration, End> {
         let time = self.time()?;
-        let due = self.handle.read(|state| state.next_due(time));
+        let due = self.handle.read(|state| self.owner.next_due(state, time));
         let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(time).saturating_add(1));
         Ok(Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS)))
     }

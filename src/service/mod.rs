@@ -28,7 +28,7 @@ pub use reads::{PoolList, ReservationView};
 pub use reserve::Reserve;
 
 use crate::access::{Principal, Quota};
-use crate::domain::{CommandBody, IdempotencyKey, Micros, ReservationId, route};
+use crate::domain::{CommandBody, Edit, IdempotencyKey, Micros, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
 use crate::limits::WATCHES_MAX;
 use crate::log::CommittedTail;
@@ -129,6 +129,9 @@ impl Service {
 
     /// Appends a command and waits for its decision, until the caller's deadline.
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
+        if let Some(what) = ends_a_life(&body).filter(|_| !self.gateway.level().has_retirement()) {
+            return Err(Refusal::FeatureLevel(what));
+        }
         let CallContext { key, principal, timeout_ms, arrived, trace } = context;
         let actor = principal.name.clone();
         let is_keyed = key.is_some();
@@ -155,6 +158,17 @@ impl Service {
     fn is_live(&self, id: ReservationId) -> bool {
         let known = self.replica().reservation(&id, self.gateway.clock());
         known.is_some_and(|known| known.reservation.status.is_live())
+    }
+}
+
+/// How a command asks for the end of a pool's life, if it does. Versions before that could not read it.
+fn ends_a_life(body: &CommandBody) -> Option<&'static str> {
+    const BY_ITSELF: &str = "the call says when a pool retires by itself";
+    match body {
+        CommandBody::RetirePool { .. } => Some("the call ends the life of a pool"),
+        CommandBody::DefinePool { spec, .. } => spec.rules.retire_after_ms.map(|_| BY_ITSELF),
+        CommandBody::ChangePool { change, .. } => (change.rules.retire_after_ms != Edit::Keep).then_some(BY_ITSELF),
+        _ => None,
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Code {
     SlowReader,
     /// A watch cannot begin at its position.
     PositionOutOfRange,
+    /// Older versions may serve the log, and could not read what the call asks for.
+    FeatureLevel,
     /// The server has a bug.
     Internal,
 }
@@ -104,6 +106,7 @@ impl Code {
             Code::TimeoutUnknown,
             Code::SlowReader,
             Code::PositionOutOfRange,
+            Code::FeatureLevel,
             Code::Internal,
         ];
         decided.map(|reason| Code::of_reason(*reason)).filter(|code| *code != Code::Timeout).chain(others)
@@ -125,6 +128,7 @@ impl Code {
             }
             Code::SlowReader => passing("slow_reader", "The reader of the watch is too slow"),
             Code::PositionOutOfRange => fault("position_out_of_range", "The watch cannot begin at this position"),
+            Code::FeatureLevel => fault("feature_level", "The log's feature level does not have this yet"),
             Code::Internal => unknown(passing("internal", "The server failed")),
         }
     }
@@ -235,6 +239,8 @@ pub enum Refusal {
     SlowReader,
     /// The log does not have the position at which a watch is to begin; the text says why, for people.
     PositionOutOfRange(String),
+    /// The log's feature level does not have what is asked for; the text says what that is, for people.
+    FeatureLevel(&'static str),
     /// The server has a bug. The log lines of the server say more.
     Internal,
 }
@@ -261,6 +267,7 @@ impl Refusal {
             Refusal::NotKnownHere(_) => Code::NotFresh,
             Refusal::SlowReader => Code::SlowReader,
             Refusal::PositionOutOfRange(_) => Code::PositionOutOfRange,
+            Refusal::FeatureLevel(_) => Code::FeatureLevel,
             Refusal::Internal => Code::Internal,
         }
     }

@@ -109,6 +109,7 @@ impl Metrics {
         let PendingCounts { calls: pending, abandons: backlog } = gateway.pending();
         self.pending.set(as_gauge(pending));
         self.abandon_backlog.set(as_gauge(backlog));
+        self.level.set(gateway.level().of_log().into());
         let outages = gateway.outages();
         let (silences, wall) = (gateway.silences(), gateway.clock().wall());
         for (partition, calls) in (0..).zip(gateway.in_flight()) {

@@ -3,7 +3,7 @@
 use super::codes::codes;
 use super::field::{Code, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
-use super::schema::COMMANDS;
+use super::schema::{COMMANDS, of_level};
 use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
 use crate::domain::{
     Attempt, Command, CommandBody, CommandId, CommandKind, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name,
@@ -74,6 +74,11 @@ const USUAL_BYTES: usize = 256;
 /// Encodes a command, with its frame.
 pub fn encode(command: &Command) -> Vec<u8> {
     COMMANDS.write(&record_of(command), USUAL_BYTES)
+}
+
+/// The same under the newest schema of a feature level, or under the newest of all where only that one can say what is asked.
+pub fn encode_at(level: u32, command: &Command) -> Vec<u8> {
+    COMMANDS.write_as(of_level(level).0, &record_of(command), USUAL_BYTES)
 }
 
 /// Decodes a command with its frame.

@@ -2,8 +2,9 @@
 
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
-use super::schema::EVENTS;
+use super::schema::{EVENTS, of_level};
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
+use crate::domain::event::VERSION;
 use crate::domain::{
     AskedChange, Attempt, Cause, ChainedEvent, CommandId, CommandKind, CommandStamp, Digest, Dimension, Entry, Event,
     EventBody, EventKind, IdempotencyKey, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
@@ -80,11 +81,21 @@ const USUAL_BYTES: usize = 384;
 /// Longest detail in characters. It is cut, so that the event of any broken record can be read.
 const DETAIL_CHARS_MAX: usize = 1_024;
 
-/// Encodes an event, with its frame, and computes its digest.
+/// Encodes an event under the newest schema, with its frame, and computes its digest.
 pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
     let bytes = EVENTS.write(&record_of(event), USUAL_BYTES);
     let digest = digest_of(bytes.get(frame::FRAME_BYTES..).unwrap_or_default());
     (bytes, digest)
+}
+
+/// Encodes an event under the newest schema of a feature level, or under the newest of all where only that one can say what
+/// the event says. Adds the digest and makes it an event of a log.
+pub fn encode_at(level: u32, event: Event) -> (Vec<u8>, ChainedEvent) {
+    let (_, wanted) = of_level(level);
+    let bytes = EVENTS.write_as(wanted, &record_of(&event), USUAL_BYTES);
+    let digest = digest_of(bytes.get(frame::FRAME_BYTES..).unwrap_or_default());
+    let version = EVENTS.version_of(&bytes).unwrap_or(VERSION);
+    (bytes, ChainedEvent { version, ..ChainedEvent::new(event, digest) })
 }
 
 /// Decodes an event with its frame, and computes its digest.

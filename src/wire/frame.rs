@@ -23,6 +23,13 @@ pub fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
     bytes
 }
 
+/// Puts the fingerprint of another schema into a record's frame.
+pub fn mark(record: &mut [u8], fingerprint: Fingerprint) {
+    if let Some(said) = record.get_mut(MARKER.len()..FRAME_BYTES) {
+        said.copy_from_slice(&fingerprint);
+    }
+}
+
 /// Splits a record into the fingerprint of the writer's schema and the datum.
 ///
 /// # Errors

@@ -4,13 +4,14 @@
 use super::DecodeError;
 use super::frame::{self, Fingerprint};
 use crate::limits::DECODE_ALLOCATION_BYTES_MAX;
+use crate::log::known_level;
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_avro_fast::de::DeserializerState;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -42,10 +43,21 @@ pub const SNAPSHOT: &[&str] = &[
     include_str!("../../schemas/snapshot.v3.avsc"),
 ];
 
-pub(super) static COMMANDS: LazyLock<Topic> = LazyLock::new(|| Topic::new(COMMAND));
-pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
+/// The newest versions that each feature level has, from level 1 on: of commands, and of events.
+const OF_LEVELS: [(usize, usize); 2] = [(3, 4), (4, 5)];
+
+pub(super) static COMMANDS: LazyLock<Topic> =
+    LazyLock::new(|| Topic { hidden: COMMAND.len().saturating_sub(of_level(known_level()).0), ..Topic::new(COMMAND) });
+pub(super) static EVENTS: LazyLock<Topic> =
+    LazyLock::new(|| Topic { hidden: EVENT.len().saturating_sub(of_level(known_level()).1), ..Topic::new(EVENT) });
 pub(super) static REPLIES: LazyLock<Topic> = LazyLock::new(|| Topic::new(REPLY));
 pub(super) static SNAPSHOTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(SNAPSHOT));
+
+/// The newest versions of commands and of events that a feature level has.
+pub(super) fn of_level(level: u32) -> (usize, usize) {
+    let known = |level: u32| OF_LEVELS.get(usize::try_from(level.checked_sub(1)?).ok()?).copied();
+    known(level).unwrap_or((COMMAND.len(), EVENT.len()))
+}
 
 /// The schemas of one topic, ready to write and read with.
 pub(super) struct Topic {
@@ -56,11 +68,15 @@ pub(super) struct Topic {
     head: serde_avro_fast::Schema,
     older: Vec<Older>,
     writer: GenericDatumWriter<'static>,
+    /// How many versions, from the newest on, an older program does not know: none, unless a test plays one.
+    hidden: usize,
 }
 
 struct Older {
     fingerprint: Fingerprint,
     reading: Reading,
+    /// How many fields the newest version has more.
+    lacks: usize,
 }
 
 /// How a record of an older version is read.
@@ -101,7 +117,8 @@ impl Topic {
                 let resolving = GenericDatumReader::builder(schema).reader_schema(reading);
                 Reading::Resolved(resolving.human_readable(false).build()?)
             };
-            Ok(Older { fingerprint: fingerprint(schema), reading })
+            let lacks = fields_of(newest)?.saturating_sub(fields_of(&schema.canonical_form())?);
+            Ok(Older { fingerprint: fingerprint(schema), reading, lacks })
         });
         Ok(Topic {
             fingerprint: fingerprint(reading),
@@ -109,7 +126,20 @@ impl Topic {
             head: head_of(newest)?.parse()?,
             older: older.collect::<Result<_, Box<dyn Error>>>()?,
             writer: GenericDatumWriter::builder(reading).human_readable(false).build()?,
+            hidden: 0,
         })
+    }
+
+    /// Encodes a record under this version, counted from 1, if that version can say all of it, and otherwise under the
+    /// newest one.
+    pub(super) fn write_as(&self, version: usize, record: &impl Serialize, capacity: usize) -> Vec<u8> {
+        let mut bytes = self.write(record, capacity);
+        let older = version.checked_sub(1).and_then(|at| self.older.get(at));
+        if let Some((fingerprint, length)) = older.and_then(|older| Some((older.fingerprint, older.ends(&bytes)?))) {
+            bytes.truncate(length);
+            frame::mark(&mut bytes, fingerprint);
+        }
+        bytes
     }
 
     /// Encodes a record under the newest schema, with its frame.
@@ -127,10 +157,11 @@ impl Topic {
     /// Decodes a record with its frame. Returns the bytes of its datum too.
     pub(super) fn read<'b, R: DeserializeOwned>(&self, bytes: &'b [u8]) -> Result<(R, &'b [u8]), DecodeError> {
         let (fingerprint, datum) = frame::open(bytes)?;
-        if fingerprint == self.fingerprint {
+        if fingerprint == self.fingerprint && self.hidden == 0 {
             return Ok((read_whole(&self.newest, datum)?, datum));
         }
-        let version = self.older.iter().find(|version| version.fingerprint == fingerprint);
+        let known = self.older.len().saturating_add(1).saturating_sub(self.hidden);
+        let version = self.older.iter().take(known).find(|version| version.fingerprint == fingerprint);
         let version = version.ok_or_else(|| DecodeError::new("written under a schema that is not known here"))?;
         let reader = match &version.reading {
             Reading::Shorter(schema) => return Ok((read_whole(schema, datum)?, datum)),
@@ -164,8 +195,26 @@ impl Topic {
     }
 }
 
+impl Older {
+    /// Where a framed record of the newest version ends under this one: the fields that this version lacks come last, and
+    /// are null there, each a byte. `None` when the record says something that this version cannot say.
+    fn ends(&self, bytes: &[u8]) -> Option<usize> {
+        let Reading::Shorter(schema) = &self.reading else { return None };
+        let length = bytes.len().checked_sub(self.lacks)?;
+        let (kept, rest) = bytes.split_at_checked(length)?;
+        let (_, datum) = frame::open(kept).ok()?;
+        let fits = rest.iter().all(|byte| *byte == 0) && read_whole::<IgnoredAny>(schema, datum).is_ok();
+        fits.then_some(length)
+    }
+}
+
 /// Number of fields in a head: the kind, and the identity after it.
 const HEAD_FIELDS: usize = 2;
+
+fn fields_of(text: &str) -> serde_json::Result<usize> {
+    let schema: Value = serde_json::from_str(text)?;
+    Ok(schema.get("fields").and_then(Value::as_array).map_or(0, Vec::len))
+}
 
 /// The schema of the first fields of a record.
 fn head_of(text: &str) -> serde_json::Result<String> {
@@ -223,10 +272,12 @@ pub fn fingerprint_of(text: &str) -> Option<Fingerprint> {
     Schema::parse_str(text).ok().as_ref().map(fingerprint)
 }
 
-/// The fingerprints of all schemas above.
+/// The fingerprints of all schemas above that this process knows.
 pub fn known() -> &'static BTreeSet<Fingerprint> {
     static KNOWN: LazyLock<BTreeSet<Fingerprint>> = LazyLock::new(|| {
-        [COMMAND, EVENT, REPLY, SNAPSHOT].into_iter().flatten().filter_map(|text| fingerprint_of(text)).collect()
+        let (commands, events) = of_level(known_level());
+        let known = [COMMAND.get(..commands), EVENT.get(..events), Some(REPLY), Some(SNAPSHOT)];
+        known.into_iter().flatten().flatten().filter_map(|text| fingerprint_of(text)).collect()
     });
     &KNOWN
 }

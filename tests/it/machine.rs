@@ -232,7 +232,12 @@ impl Machine {
                 turned.timers.push(self.record(&mut stage, None, body)?);
             }
         }
-        let place = DecisionContext { partition: self.partition, partitions: self.partitions, now: self.now };
+        let place = DecisionContext {
+            partition: self.partition,
+            partitions: self.partitions,
+            now: self.now,
+            pools_retire: true,
+        };
         for command in commands {
             let body = decide(&stage, command, place);
             turned.answers.push(self.record(&mut stage, Some(command), body)?);

@@ -30,6 +30,7 @@ mod grpc;
 mod http;
 mod id_collision;
 mod invalid_events;
+mod levels;
 mod live_copy;
 mod lost_data;
 mod machine;

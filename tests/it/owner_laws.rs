@@ -216,7 +216,7 @@ impl Life {
     /// The same partition in another process: from its checkpoints, or with a store that is lost.
     pub fn restarted(&self, is_store_lost: bool) -> Life {
         let log = self.log.clone();
-        let mut life = Life { log, owner: self.owner, inputs: self.inputs, ..Life::new(self.bounds) };
+        let mut life = Life { log, owner: self.owner.clone(), inputs: self.inputs, ..Life::new(self.bounds) };
         if !is_store_lost {
             (life.rows, life.mark) = (self.rows.clone(), self.mark);
         }

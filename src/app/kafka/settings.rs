@@ -2,11 +2,11 @@
 
 use crate::app::{StartError, draw_wide};
 use crate::config::{Config, EventsKeep, Kafka};
-use crate::log;
 use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
 use crate::log::kafka::ops::topics::TopicRequirements;
 use crate::log::kafka::schema::registry::Registry;
 use crate::log::kafka::{Cluster, Topics};
+use crate::log::{self, FeatureLevel};
 use std::time::Duration;
 
 /// The requirements for the topics.
@@ -58,8 +58,9 @@ pub(in crate::app) fn checked(
         registry: registry.as_ref(),
         data_dir: &config.data_dir,
     };
-    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::PreflightErrors)?;
-    Ok((log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?, cluster_id))
+    let Ready { manifest, level, cluster_id, framing } = check(&start).map_err(StartError::PreflightErrors)?;
+    let level = FeatureLevel::at(level);
+    Ok((log::kafka::Kafka::open_at(level, cluster, manifest, framing, draw_wide)?, cluster_id))
 }
 
 /// The schema registry, if one is configured.

@@ -5,7 +5,7 @@ use crate::cmd::Failure;
 use crate::domain::Micros;
 use crate::domain::event::is_reason;
 use crate::limits::REASON_CHARS_MAX;
-use crate::log::{ClaimError, CommitOutcome, Fold, OwnedPartition};
+use crate::log::{ClaimError, CommitOutcome, FeatureLevel, Fold, OwnedPartition};
 use crate::owner::recover::fold_stored;
 use crate::owner::{Partition, Staged};
 use crate::replica::PartitionState;
@@ -49,11 +49,11 @@ pub(in crate::cmd) fn claim_until_committed<O>(
 /// both are in the log; when they are not, the partition has another owner.
 pub(in crate::cmd) fn commit_event(
     mut owned: impl OwnedPartition,
-    partitions: u32,
+    (partitions, level): (u32, FeatureLevel),
     state: &mut PartitionState,
     stage: impl FnOnce(&Partition, &PartitionState, Micros) -> Staged,
 ) -> Result<bool, Failure> {
-    let (owner, clock) = (Partition::claim(state, partitions), SystemClock::new());
+    let (owner, clock) = (Partition::claim(state, partitions).writing(level), SystemClock::new());
     let mut commit = |state: &mut PartitionState, staged: Staged| {
         let outcome = owned.commit(staged.turn());
         owner.conclude(state, staged, outcome).map_err(|breach| Failure::Wrong(breach.to_string()))?;

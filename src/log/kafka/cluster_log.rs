@@ -8,6 +8,7 @@ use super::data::sink::Sink;
 use super::data::stream::Stream;
 use super::group::distance::{Distance, Notes};
 use super::group::member::Member;
+use super::group::process::Presence;
 use crate::domain::Micros;
 use crate::log::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution};
 use crate::log::{
@@ -52,6 +53,10 @@ impl ClusterLog for Kafka {
     ) -> Result<JoinedGroup, LogError> {
         (0..self.inner.context.manifest.partitions).for_each(|partition| self.inner.standby.prepare(partition));
         Member::join(&self.inner.context, fitness, positions)
+    }
+
+    fn attend(&self) -> Result<Box<dyn Send>, LogError> {
+        Ok(Box::new(Presence::start(&self.inner.context)?))
     }
 
     fn owner_notes(&self) -> Result<Box<dyn OwnerNotes>, LogError> {

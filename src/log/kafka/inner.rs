@@ -7,7 +7,7 @@ use super::data::dead_letters::DeadLettersTopic;
 use super::data::events::EventReader;
 use super::owner::standby::StandbyClients;
 use super::schema::framing::Framing;
-use crate::log::{LogError, Manifest};
+use crate::log::{FeatureLevel, LogError, Manifest};
 use std::sync::Arc;
 
 /// What [`super::Kafka`] and the parts that it hands out share.
@@ -25,12 +25,13 @@ impl Inner {
     /// # Errors
     /// [`LogError`] when no client can be made of the settings.
     pub(in crate::log::kafka) fn new(
+        level: FeatureLevel,
         cluster: Cluster,
         manifest: Manifest,
         framing: Framing,
         draw: Box<dyn Fn() -> u128 + Send + Sync>,
     ) -> Result<Inner, LogError> {
-        let context = Arc::new(LogContext::new(cluster, manifest, framing)?);
+        let context = Arc::new(LogContext::new(level, cluster, manifest, framing)?);
         let cluster = Arc::clone(&context.cluster);
         Ok(Inner {
             events: EventReader::new(Arc::clone(&context)),

@@ -32,7 +32,7 @@ pub use owner::owned::Owned;
 pub use owner::position::{CommandsPosition, Continuity};
 pub use schema::framing::Framing;
 
-use super::{LogError, Manifest};
+use super::{FeatureLevel, LogError, Manifest};
 use inner::Inner;
 use std::sync::Arc;
 
@@ -54,7 +54,21 @@ impl Kafka {
         framing: Framing,
         draw: impl Fn() -> u128 + Send + Sync + 'static,
     ) -> Result<Kafka, LogError> {
-        let inner = Inner::new(cluster, manifest, framing, Box::new(draw))?;
+        Kafka::open_at(FeatureLevel::default(), cluster, manifest, framing, draw)
+    }
+
+    /// The same of a log that has this feature level.
+    ///
+    /// # Errors
+    /// As [`Kafka::open`].
+    pub fn open_at(
+        level: FeatureLevel,
+        cluster: Cluster,
+        manifest: Manifest,
+        framing: Framing,
+        draw: impl Fn() -> u128 + Send + Sync + 'static,
+    ) -> Result<Kafka, LogError> {
+        let inner = Inner::new(level, cluster, manifest, framing, Box::new(draw))?;
         Ok(Kafka { inner: Arc::new(inner) })
     }
 

@@ -108,7 +108,12 @@ impl Owner {
                 (None, EventBody::ClockSet { from, detail: "by hand".to_owned() })
             }
             Input::Take(command) => {
-                let place = DecisionContext { partition: self.partition, partitions: PARTITIONS, now: self.now };
+                let place = DecisionContext {
+                    partition: self.partition,
+                    partitions: PARTITIONS,
+                    now: self.now,
+                    pools_retire: true,
+                };
                 let body = decide(&self.maps, command, place);
                 (Some(self.cause(Some(command.stamp()))), body)
             }

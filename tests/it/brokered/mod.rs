@@ -13,6 +13,7 @@ mod foreign_writer;
 mod group_offsets;
 mod grpc;
 mod head_gone;
+mod levels;
 mod lost_commands;
 mod lost_data;
 mod lost_replies;

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// What makes the binary play the version that knew the feature levels up to this one.
+pub const OLDER: &str = "HEADROOM_OLDER_LEVEL";
+
 /// A log on a rig's cluster, its configuration, and the directories of those who serve it.
 pub struct Site {
     /// None once it is to be kept.
@@ -31,6 +34,12 @@ impl Site {
     /// With topics of its own.
     #[track_caller]
     pub fn new(rig: &Rig, partitions: u32) -> Site {
+        Site::made_by(rig, partitions, None)
+    }
+
+    /// The same as the version made it that knew the feature levels up to this one.
+    #[track_caller]
+    pub fn made_by(rig: &Rig, partitions: u32, older: Option<u32>) -> Site {
         let prefix = prefix();
         let cluster = Cluster {
             brokers: rig.brokers().to_owned(),
@@ -43,7 +52,9 @@ impl Site {
         let dir = tempfile::Builder::new().prefix("headroom-site-").tempdir().unwrap();
         let site = Site { dir: Some(dir), cluster };
         fs::write(site.path("headroom.toml"), site.configuration(partitions)).unwrap();
-        let applied = site.run(["topics", "apply"]);
+        let mut apply = site.command(["topics", "apply"]);
+        apply.envs(older.map(|level| (OLDER, level.to_string())));
+        let applied = run(&mut apply);
         assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
         site
     }
@@ -111,8 +122,8 @@ impl Site {
     /// The same before it runs.
     pub fn serving(&self, name: &str) -> Serving<'_> {
         let (name, brokers) = (name.to_owned(), self.cluster.brokers.clone());
-        let (process, at) = (Mutex::new(None), Whereabouts::default());
-        Serving { site: self, name, brokers, settings: Vec::new(), clock: None, process, at }
+        let (process, at, plays) = (Mutex::new(None), Whereabouts::default(), Mutex::new(None));
+        Serving { site: self, name, brokers, settings: Vec::new(), clock: None, plays, process, at }
     }
 
     /// What a process of this name has, and files of the site.
@@ -149,6 +160,8 @@ pub struct Serving<'s> {
     settings: Vec<String>,
     /// Its wall clock, where that is not the machine's.
     clock: Option<&'s Stepped>,
+    /// The newest feature level that it knows, where that is not the binary's.
+    plays: Mutex<Option<u32>>,
     process: Mutex<Option<Child>>,
     at: Whereabouts,
 }
@@ -166,6 +179,11 @@ impl<'s> Serving<'s> {
         self
     }
 
+    /// From its next start on it plays the version that knew the feature levels up to this one.
+    pub fn plays(&self, older: Option<u32>) {
+        *self.plays.lock() = older;
+    }
+
     /// Starts it on any free port, over what it had before. Returns when it listens.
     #[track_caller]
     pub fn start(&self) {
@@ -175,6 +193,7 @@ impl<'s> Serving<'s> {
         command.args(["--kafka-brokers", &self.brokers]).args(&self.settings);
         command.arg("--data-dir").arg(&data).env("RUST_BACKTRACE", "1");
         self.clock.map(|clock| clock.rules(&mut command));
+        command.envs(self.plays.lock().map(|level| (OLDER, level.to_string())));
         let mut child = command.stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap();
         let mut address = None;
         until("the process listens", || {

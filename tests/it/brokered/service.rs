@@ -7,7 +7,7 @@ use headroom::app;
 use headroom::audit::PartitionAudit;
 use headroom::config::{Config, FileText, Inputs};
 use headroom::domain::{ChainedEvent, Micros};
-use headroom::limits::COMMAND_WINDOW_MS;
+use headroom::limits::{COMMAND_WINDOW_MS, DEADLINE_MAX_MS};
 use headroom::log::kafka::ops::admin::Admin;
 use headroom::log::kafka::ops::manifest::Pinned;
 use headroom::log::kafka::ops::plan::compare;
@@ -60,8 +60,13 @@ impl Log {
         let asked = app::asked(&config, config.kafka.as_ref().unwrap());
         let seen = admin.look().unwrap();
         let differences = compare(&asked, &seen);
-        let pinned =
-            Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: seen.place };
+        let pinned = Pinned {
+            manifest,
+            feature_level: FEATURE_LEVEL,
+            raised_by: None,
+            command_window_ms: COMMAND_WINDOW_MS,
+            place: seen.place,
+        };
         admin.apply(&differences, &pinned).unwrap();
         let topics = &log.cluster.topics;
         settled(brokers, &[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));
@@ -75,7 +80,7 @@ impl Log {
         Log { cluster, manifest: self.manifest }
     }
 
-    /// Of a process with these roles.
+    /// Of a process with these roles, which answers late rather than not at all: the machine may be busy.
     pub fn config(&self, data_dir: &Path, roles: &str) -> Config {
         let topics = &self.cluster.topics;
         let lines = [
@@ -91,6 +96,7 @@ impl Log {
         ];
         let mut text: String = lines.iter().map(|(name, value)| format!("{name} = {value:?}\n")).collect();
         text += &format!("partitions = {}\nkafka_replication = 1\nkafka_min_in_sync = 1\n", self.manifest.partitions);
+        text += &format!("deadline_default_ms = {DEADLINE_MAX_MS}\n");
         let file = Some(FileText { path: "headroom.toml".to_owned(), text });
         Config::load(&Inputs { file, ..Inputs::default() }).unwrap()
     }

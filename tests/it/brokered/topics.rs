@@ -155,7 +155,13 @@ fn pinned(place: &Place, partitions: u32) -> Pinned {
         memory_version: headroom::limits::MEMORY_VERSION,
         created_at: Micros(1),
     };
-    Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place.look().place }
+    Pinned {
+        manifest,
+        feature_level: FEATURE_LEVEL,
+        raised_by: None,
+        command_window_ms: COMMAND_WINDOW_MS,
+        place: place.look().place,
+    }
 }
 
 #[test]

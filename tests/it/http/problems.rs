@@ -212,9 +212,12 @@ const OVER_GRPC: &[&str] = &["bad_message", "unknown_service", "slow_reader", "p
 /// What is told on a connection that has to speak TLS: the tests of TLS have it.
 const OF_TLS: &[&str] = &["tls_required"];
 
+/// What is told while an older version may serve the log: `tests/it/brokered/levels.rs` has it.
+const OF_LEVELS: &[&str] = &["feature_level"];
+
 #[test]
 fn every_code_is_shown_here() {
-    let lists = [PASSING, BUILT, OF_ROLES, OVER_GRPC, OF_TLS].into_iter().flatten().copied();
+    let lists = [PASSING, BUILT, OF_ROLES, OVER_GRPC, OF_TLS, OF_LEVELS].into_iter().flatten().copied();
     let shown = FINAL.iter().map(|row| row.0).chain(lists);
     let told = problem::cases().iter().map(|case| case.code).collect::<BTreeSet<_>>();
     assert_eq!(shown.collect::<BTreeSet<_>>(), told);

@@ -52,7 +52,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("domain", &["limits"], "pure: values in, values out"),
     room("access", &["causes", "domain", "file_state", "limits", "time"], "who calls, whatever the protocol"),
     room("trace", &["domain", "limits"], "which trace a call belongs to; passed on by every room that does a part of it"),
-    room("log", &["trace", "domain", "limits", "time"], "what a log owes, whatever it is"),
+    room("log", &["crash", "trace", "domain", "limits", "time"], "what a log owes, whatever it is"),
     room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
     room("wire", &["domain", "limits", "log", "store", "time"], "bytes and values, and nothing that happens"),
     room("log::embedded", &["crash", "trace", "log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),

@@ -2,7 +2,7 @@
 
 use crate::api::http::endpoints::{Endpoint, Kind};
 use crate::api::http::health::PROBES;
-use crate::api::operation::Allowed;
+use crate::api::operation::{Allowed, Operation};
 use crate::api::problem::{Case, RequestFault};
 use crate::domain::Reason;
 use crate::service::Code;
@@ -42,8 +42,13 @@ impl Endpoint {
             Kind::Page if PROBES.contains(&self.path) => &[],
             Kind::Page | Kind::Undescribed => &[Code::Shed, Code::Restoring],
         };
+        let is_levelled =
+            matches!(self.operation, Operation::DefinePool | Operation::ChangePool | Operation::RetirePool);
+        let levelled = is_levelled.then_some(Code::FeatureLevel);
         let counted = self.operation.charge().map(|_| Code::OverQuota);
-        cases.extend(reasons.chain(counted).chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
+        cases.extend(
+            reasons.chain(counted).chain(levelled).chain([Code::Internal]).chain(more.iter().copied()).map(Case::of),
+        );
         let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
         for case in cases {
             let of_status = by_status.entry(case.status).or_default();

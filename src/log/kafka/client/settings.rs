@@ -183,6 +183,19 @@ const MEMBER: &[(&str, &str)] = &[
     ("auto.offset.reset", "error"),
 ];
 
+/// The member of the group of processes. It is assigned nothing that anybody reads: the group says who is there.
+const PROCESS: &[(&str, &str)] = &[
+    ("group.protocol", "classic"),
+    ("partition.assignment.strategy", "range"),
+    // So long a process that was killed counts as one that is there.
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "2000"),
+    ("max.poll.interval.ms", "60000"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "latest"),
+];
+
 impl Cluster {
     /// A client that asks about the cluster and writes the manifest.
     pub fn plain(&self) -> ClientConfig {
@@ -246,6 +259,13 @@ impl Cluster {
         config
     }
 
+    /// A member of the group of all processes that serve this log, under a name that says what it can read.
+    pub fn process(&self, log_id: u128, name: &str) -> ClientConfig {
+        let mut config = self.with("process", PROCESS);
+        config.set("group.id", processes_of(log_id)).set("client.id", name);
+        config
+    }
+
     fn with(&self, what: &str, settings: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
@@ -264,6 +284,11 @@ impl Cluster {
 /// serve the same log fence each other, whatever they are named, and processes of two logs never do.
 pub fn transactional_ids(log_id: u128) -> String {
     format!("{OF_LOGS}.{log_id:032x}.")
+}
+
+/// The consumer group of the processes that serve a log.
+pub fn processes_of(log_id: u128) -> String {
+    format!("{OF_LOGS}.{log_id:032x}.processes")
 }
 
 /// The consumer group of a log's owners. It contains the log's id for the same reasons.

@@ -8,7 +8,7 @@ use crate::log::kafka::client::reader::{Reader, TopicPartition, offset_of};
 use crate::log::kafka::client::reader_pool::ReaderPool;
 use crate::log::kafka::client::settings::{ASK_LIMIT, Cluster};
 use crate::log::kafka::schema::framing::Framing;
-use crate::log::{LogError, Manifest};
+use crate::log::{FeatureLevel, LogError, Manifest};
 use rdkafka::message::BorrowedMessage;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -27,12 +27,15 @@ pub(in crate::log::kafka) struct LogContext {
     pub(in crate::log::kafka) durable: DurableWriter,
     /// What the last round trip to the cluster took, in microseconds; 0 while that is not known.
     pub(in crate::log::kafka) round_trip_us: AtomicU64,
+    /// The level of the log.
+    pub(in crate::log::kafka) level: FeatureLevel,
 }
 
 impl LogContext {
     /// # Errors
     /// [`LogError`] when no client can be made of the settings.
     pub(in crate::log::kafka) fn new(
+        level: FeatureLevel,
         cluster: Cluster,
         manifest: Manifest,
         framing: Framing,
@@ -47,6 +50,7 @@ impl LogContext {
             uncommitted: Reader::uncommitted(&cluster)?,
             durable: DurableWriter::new(Arc::clone(&cluster)),
             round_trip_us: AtomicU64::new(0),
+            level,
             cluster,
         })
     }

@@ -35,10 +35,10 @@ const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
 
 /// A client for the topics of one log.
 pub struct Admin {
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     last_error: LastClientError,
     /// For questions. A consumer does not create a topic by asking about it.
-    asks: BaseConsumer<LastClientError>,
+    pub(super) asks: BaseConsumer<LastClientError>,
     client: AdminClient<LastClientError>,
 }
 

@@ -1,5 +1,6 @@
 //! The manifest of a log on a cluster: what the log was created with. It is one JSON record under one key, in a topic of its
-//! own. It is written once, before anything else. A second one with another content is an error for an operator.
+//! own. It is written before anything else. Later only the feature level in it rises, by another record; a record that differs
+//! in anything else is an error for an operator.
 //!
 //! It also pins where the log belongs: the cluster, the application, the environment, and the names of the topics. A process
 //! that is configured with others is refused when it starts. Fencing does not depend on
@@ -63,8 +64,10 @@ impl fmt::Display for ManifestProblem {
 pub struct Pinned {
     /// What a log of any kind pins.
     pub manifest: Manifest,
-    /// The feature level of the version that created it, see [`crate::log::FEATURE_LEVEL`].
+    /// What its processes may write, see [`crate::log::FEATURE_LEVEL`].
     pub feature_level: u32,
+    /// The version of this program that raised the level, if it was raised. Every later version knows the level.
+    pub raised_by: Option<String>,
     /// How long ids of decided commands are kept, in ms: see [`crate::limits::COMMAND_WINDOW_MS`].
     pub command_window_ms: u64,
     /// Where the log belongs.
@@ -92,6 +95,15 @@ impl LogLocation {
     }
 }
 
+impl Pinned {
+    /// Whether a later record of the same log may say this: a higher level, or the same again.
+    fn becomes(&self, later: &Pinned) -> bool {
+        let Pinned { feature_level, raised_by, .. } = later.clone();
+        let is_raised = feature_level > self.feature_level || *self == *later;
+        is_raised && Pinned { feature_level, raised_by, ..self.clone() } == *later
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -101,6 +113,8 @@ struct Record {
     hash_version: u32,
     format_version: u32,
     feature_level: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raised_by: Option<String>,
     dedup_window_ms: u64,
     command_window_ms: u64,
     #[serde(default = "first")]
@@ -139,7 +153,7 @@ struct Versioned {
 
 /// The JSON of a manifest's record.
 pub fn encode(pinned: &Pinned) -> String {
-    let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
+    let Pinned { manifest, feature_level, raised_by, command_window_ms, place } = pinned.clone();
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
         manifest;
     let LogLocation { cluster_id, application, environment, topics } = place;
@@ -150,6 +164,7 @@ pub fn encode(pinned: &Pinned) -> String {
         hash_version,
         format_version,
         feature_level,
+        raised_by,
         dedup_window_ms,
         command_window_ms,
         memory_version,
@@ -192,6 +207,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, ManifestProblem> {
             created_at,
         },
         feature_level,
+        raised_by: record.raised_by,
         command_window_ms: record.command_window_ms,
         place: LogLocation {
             cluster_id: record.cluster_id,
@@ -203,7 +219,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, ManifestProblem> {
 }
 
 /// Reads the topic, which exists, to its end. `reader` reports the end of a partition.
-pub(super) fn read(
+pub(in crate::log::kafka) fn read(
     reader: &BaseConsumer<LastClientError>,
     topic: &str,
 ) -> Result<Result<Option<Pinned>, ManifestProblem>, LogError> {
@@ -233,7 +249,7 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
                     Ok(pinned) => pinned,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                if found.as_ref().is_some_and(|other| *other != pinned) {
+                if found.as_ref().is_some_and(|before| !before.becomes(&pinned)) {
                     return Ok(Err(ManifestProblem::Two));
                 }
                 found = Some(pinned);
@@ -245,7 +261,8 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
     Err(last)
 }
 
-/// Writes the manifest of a new log and reads it back: of two processes that write at once, one or both get an error.
+/// Writes the manifest of a new log, or its next feature level, and reads it back: of two processes that write different
+/// ones at once, one or both get an error.
 pub(super) fn write(
     cluster: &Cluster,
     reader: &BaseConsumer<LastClientError>,
@@ -289,7 +306,7 @@ mod tests {
             environment: "prod".to_owned(),
             topics: Topics::of("h"),
         };
-        let pinned = Pinned { manifest, feature_level: 1, command_window_ms: 15_000, place };
+        let pinned = Pinned { manifest, feature_level: 1, raised_by: None, command_window_ms: 15_000, place };
         let text = encode(&pinned);
         let expected = concat!(
             r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":2,"#,

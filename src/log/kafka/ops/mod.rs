@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub(super) mod coordination;
+pub mod levels;
 pub(super) mod local_cache;
 pub mod manifest;
 pub mod plan;

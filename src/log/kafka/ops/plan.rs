@@ -5,7 +5,7 @@ use super::manifest::{LogLocation, ManifestProblem, Pinned};
 use super::topics::{Purpose, TopicRequirements, TopicSpec, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
-use crate::log::FEATURE_LEVEL;
+use crate::log::known_level;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -103,6 +103,8 @@ pub enum DifferenceKind {
 pub enum PinnedField {
     /// The number of partitions.
     Partitions,
+    /// The feature level. A program knows every level up to its own.
+    Level,
     /// A constant of the program, by its name in the manifest.
     Program(&'static str),
     /// The id of the cluster that the log was created on.
@@ -117,6 +119,7 @@ impl fmt::Display for PinnedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PinnedField::Partitions => "partitions",
+            PinnedField::Level => "feature_level",
             PinnedField::Cluster => "cluster_id",
             PinnedField::Program(name) | PinnedField::Name(name) | PinnedField::Topic(name) => name,
         })
@@ -217,19 +220,21 @@ fn compare_manifest(
     partitions: u32,
     differ: &mut impl FnMut(DifferenceKind),
 ) {
-    let Pinned { manifest, feature_level, command_window_ms, place } = match &seen.manifest {
+    let Pinned { manifest, feature_level, raised_by, command_window_ms, place } = match &seen.manifest {
         Ok(Some(pinned)) => pinned,
         Ok(None) if seen.has_events => return differ(DifferenceKind::LostManifest),
         Ok(None) => return differ(DifferenceKind::NoManifest { partitions }),
         Err(problem) => return differ(DifferenceKind::BadManifest(problem.clone())),
     };
     let said = u64::from(manifest.partitions);
-    let level = u64::from(*feature_level);
+    if *feature_level > known_level() {
+        let given_by = raised_by.as_ref().map(|version| format!(", given by version {version}"));
+        let found = format!("{feature_level}{}", given_by.unwrap_or_default());
+        differ(DifferenceKind::OtherManifest { what: PinnedField::Level, found, wanted: known_level().to_string() });
+    }
     for (what, found, wanted) in [
         (PinnedField::Partitions, said, asked.partitions.map_or(said, u64::from)),
         (PinnedField::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
-        // A program knows every level up to its own.
-        (PinnedField::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
         (PinnedField::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
         (PinnedField::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
         (PinnedField::Program("memory_version"), manifest.memory_version.into(), MEMORY_VERSION.into()),
@@ -278,6 +283,9 @@ impl Difference {
             DifferenceKind::OtherManifest { what, .. } => Some(match what {
                 PinnedField::Partitions => {
                     "a log keeps the number of partitions that it was created with: set that number, or none"
+                }
+                PinnedField::Level => {
+                    "a later version of this program serves the log: take that version or a later one"
                 }
                 PinnedField::Program(_) => OTHER_PROGRAM,
                 PinnedField::Cluster => {

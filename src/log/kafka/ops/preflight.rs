@@ -3,6 +3,7 @@
 use super::admin::Admin;
 use super::coordination;
 use super::local_cache;
+use super::manifest::Pinned;
 use super::plan::{Difference, compare};
 use super::topics::TopicRequirements;
 use crate::log::kafka::client::reader::{Reader, TopicPartition};
@@ -40,10 +41,18 @@ pub struct Start<'a> {
 pub struct Ready {
     /// What the log was created with.
     pub manifest: Manifest,
+    /// The feature level that it has now.
+    pub level: u32,
     /// The id of the cluster that answered.
     pub cluster_id: String,
     /// Translates the schema frames of records.
     pub framing: Framing,
+}
+
+impl Ready {
+    fn of(pinned: &Pinned, cluster_id: String, framing: Framing) -> Ready {
+        Ready { manifest: pinned.manifest, level: pinned.feature_level, cluster_id, framing }
+    }
 }
 
 /// Every problem that was found. Never empty.
@@ -69,13 +78,13 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let found = cluster(start, true, &mut reasons);
     let framing = framing(start, true, &mut reasons);
     // Events are not looked at when the topics already have problems.
-    if let (Some((manifest, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
-        unread(start, manifest, framing, &mut reasons);
+    if let (Some((pinned, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
+        unread(start, &pinned.manifest, framing, &mut reasons);
     }
     match (found, framing) {
-        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
+        (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
             match local_cache::keep_cluster_id(start.data_dir, &cluster_id) {
-                Ok(()) => Ok(Ready { manifest, cluster_id, framing }),
+                Ok(()) => Ok(Ready::of(&pinned, cluster_id, framing)),
                 Err(error) => Err(PreflightErrors(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
             }
         }
@@ -101,15 +110,15 @@ pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let found = cluster(start, false, &mut reasons);
     let framing = framing(start, false, &mut reasons);
     match (found, framing) {
-        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
-            Ok(Ready { manifest, cluster_id, framing })
+        (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            Ok(Ready::of(&pinned, cluster_id, framing))
         }
         _ => Err(PreflightErrors(reasons)),
     }
 }
 
 /// The manifest and the cluster's id. `None` comes with a reason.
-fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
+fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Pinned, String)> {
     let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
     let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
     // Without an answer here, further questions would only fail one by one.
@@ -140,7 +149,7 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         reasons.extend(bad);
     }
     // A missing manifest is one of the differences.
-    Some((seen.manifest.ok()??.manifest, id))
+    Some((seen.manifest.ok()??, id))
 }
 
 /// Checks what every "yes" depends on beside the log's own topics.

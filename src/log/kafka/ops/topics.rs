@@ -1,6 +1,6 @@
 //! The topics of a log, as the files in `topics/` declare them, and the permissions for them.
 
-use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS, group_of, transactional_ids};
+use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS, group_of, processes_of, transactional_ids};
 use crate::log::kafka::{Cluster, Topics};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -198,6 +198,12 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         allow(Role::Owner, &["Describe", "Read"], &owners);
         // A gateway reads which partitions have owners.
         allow(Role::Gateway, &["Describe"], &owners);
+        // Every process says that it is there and what it can read; an operator looks at all of them.
+        let processes = format!("--group {}", processes_of(log_id));
+        for role in [Role::Gateway, Role::Owner] {
+            allow(role, &["Describe", "Read"], &processes);
+        }
+        allow(Role::Operator, &["Describe"], &processes);
     }
     // A server checks the brokers and the cluster's own topics before it starts.
     for role in [Role::Gateway, Role::Owner] {

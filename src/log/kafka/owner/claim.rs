@@ -17,7 +17,7 @@ use crate::log::kafka::client::settings::TRANSACTION_LIMIT;
 use crate::log::kafka::data::events;
 use crate::log::kafka::data::record::{self, Decided, EventRecord, Fence};
 use crate::log::kafka::inner::Inner;
-use crate::log::{ClaimError, Fold, LogError, PartitionLog};
+use crate::log::{ClaimError, FeatureLevel, Fold, LogError, PartitionLog};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
 use std::sync::Arc;
@@ -39,6 +39,10 @@ impl PartitionLog for Kafka {
         let taken = inner.take(partition, from_seq, fold)?;
         let reader = inner.seek_commands(partition, taken.next.decided, taken.reader)?;
         Ok(inner.owned(Taken { reader, ..taken }))
+    }
+
+    fn level(&self) -> FeatureLevel {
+        self.inner.context.level.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::Micros;
+use crate::log::FEATURE_LEVEL;
 use crate::log::Manifest;
 use crate::log::kafka::Topics;
 use crate::log::kafka::ops::manifest::FORMAT_VERSION;
@@ -29,7 +30,13 @@ fn pinned() -> Pinned {
         memory_version: MEMORY_VERSION,
         created_at: Micros(1),
     };
-    Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place() }
+    Pinned {
+        manifest,
+        feature_level: FEATURE_LEVEL,
+        raised_by: None,
+        command_window_ms: COMMAND_WINDOW_MS,
+        place: place(),
+    }
 }
 
 /// A cluster on which everything is as it should be.
@@ -191,11 +198,12 @@ fn a_manifest_is_written_for_an_empty_log_only() {
         |seen| {
             let ours = pinned().manifest;
             let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, memory_version: 9, ..ours };
-            seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, command_window_ms: 2, ..pinned() }));
+            seen.manifest =
+                Ok(Some(Pinned { manifest, feature_level: 9, raised_by: None, command_window_ms: 2, ..pinned() }));
         },
         &[
+            ("h.manifest holds a manifest with feature_level=9, and here it is 2", true, true),
             ("h.manifest holds a manifest with hash_version=9, and here it is 1", true, true),
-            ("h.manifest holds a manifest with feature_level=9, and here it is 1", true, true),
             ("h.manifest holds a manifest with dedup_window_ms=1, and here it is 86400000", true, true),
             ("h.manifest holds a manifest with command_window_ms=2, and here it is 15000", true, true),
             ("h.manifest holds a manifest with memory_version=9, and here it is 1", true, true),

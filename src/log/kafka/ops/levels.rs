@@ -1,0 +1,75 @@
+//! Raising the feature level of a log: only to a level that every process which serves it can read.
+
+use super::admin::Admin;
+use super::manifest::{self, Pinned};
+use crate::log::kafka::client::classify::failed;
+use crate::log::kafka::client::settings::{ASK_LIMIT, processes_of};
+use crate::log::kafka::group::process::ProcessName;
+use crate::log::{LogError, known_level};
+use rdkafka::consumer::Consumer;
+use std::fmt;
+
+/// A process that serves the log, as the cluster shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProcessSeen {
+    /// Where it is connected from.
+    pub host: String,
+    /// The name that it gives itself.
+    pub name: String,
+    /// What the name says; `None` when it is none of this program.
+    pub process: Option<ProcessName>,
+}
+
+impl ProcessSeen {
+    /// Whether it can read what is written at this level.
+    pub fn knows(&self, level: u32) -> bool {
+        self.process.as_ref().is_some_and(|process| process.level >= level)
+    }
+}
+
+impl fmt::Display for ProcessSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.process {
+            Some(ProcessName { version, level }) => {
+                write!(f, "{}: version {version} knows the feature levels up to {level}", self.host)
+            }
+            None => {
+                write!(f, "{}: {:?} is no process of this program that says what it can read", self.host, self.name)
+            }
+        }
+    }
+}
+
+impl Admin {
+    /// The processes that serve the log of this id now. One that was killed counts for some seconds more.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or we lack the permission.
+    pub fn processes(&self, log_id: u128) -> Result<Vec<ProcessSeen>, LogError> {
+        let group = processes_of(log_id);
+        let asked = self.asks.fetch_group_list(Some(&group), ASK_LIMIT);
+        let groups = asked.map_err(|error| failed(&group, &error))?;
+        let members = groups.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
+        let seen = |host: &str, name: &str| ProcessSeen {
+            host: host.trim_start_matches('/').to_owned(),
+            name: name.to_owned(),
+            process: ProcessName::of(name),
+        };
+        let mut seen: Vec<_> = members.map(|member| seen(member.client_host(), member.client_id())).collect();
+        seen.sort_by(|a, b| (&a.host, &a.name).cmp(&(&b.host, &b.name)));
+        Ok(seen)
+    }
+
+    /// Gives the log the newest level of this program. Every process that serves it must know that level.
+    ///
+    /// # Errors
+    /// [`LogError`] when the manifest cannot be written.
+    pub fn raise_level(&self, pinned: &Pinned) -> Result<(), LogError> {
+        let raised_by = Some(env!("CARGO_PKG_VERSION").to_owned());
+        manifest::write(
+            &self.cluster,
+            &self.asks,
+            &Pinned { feature_level: known_level(), raised_by, ..pinned.clone() },
+        )
+    }
+}

@@ -1,0 +1,177 @@
+//! An upgrade of three processes under load, one after the other, a way back, and the feature level that is raised in the end.
+
+use super::serve::{OLDER, Serving, Site};
+use super::service::all_events;
+use crate::process::{agent, run};
+use crate::rig::Rig;
+use crate::wait::{PATIENCE, until};
+use headroom::domain::EventKind;
+use headroom::wire;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+const PARTITIONS: u32 = 4;
+const POOLS: usize = 8;
+const LIMIT: u64 = 100_000;
+
+/// Callers, who know which processes are about to be restarted and call the others.
+#[derive(Default)]
+struct Callers {
+    is_over: AtomicBool,
+    serving: Mutex<BTreeMap<usize, String>>,
+    /// The reservations that somebody was told of.
+    told: Mutex<BTreeSet<String>>,
+    rounds: AtomicUsize,
+}
+
+impl Callers {
+    /// One caller: each order is placed under its own key, again and again until there is a definite answer.
+    fn call(&self, caller: usize) {
+        let agent = agent();
+        for order in 0.. {
+            if self.is_over.load(Relaxed) {
+                return;
+            }
+            let (key, begun) = (format!("{caller}-{order}"), Instant::now());
+            let body = json!({ "pool": format!("p{}", order % POOLS), "demand": { "orders": 1 } }).to_string();
+            loop {
+                assert!(begun.elapsed() < PATIENCE, "nobody answered {key}");
+                let urls: Vec<_> = self.serving.lock().values().cloned().collect();
+                let request = agent.post(format!("{}/v1/reservations", urls[order % urls.len()]));
+                let request = request.header("idempotency-key", &key).header("request-timeout-ms", "2000");
+                let mut answer = request.content_type("application/json").send(&body).unwrap();
+                let said: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+                match answer.status().as_u16() {
+                    201 => {
+                        self.told.lock().insert(said["reservation"].as_str().unwrap().to_owned());
+                        break;
+                    }
+                    // A partition is on its way from one owner to the next.
+                    503 | 504 => {}
+                    status => panic!("{status}: {said}"),
+                }
+            }
+            self.rounds.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until everybody has placed some orders more.
+    fn go_on(&self) {
+        let wanted = self.rounds.load(Relaxed) + 50;
+        until("callers are answered", || self.rounds.load(Relaxed) >= wanted);
+    }
+
+    /// Restarts a process as this version, out of the callers' sight.
+    fn restart(&self, n: usize, process: &Serving<'_>, plays: Option<u32>) {
+        self.serving.lock().remove(&n);
+        process.terminate();
+        process.plays(plays);
+        process.start();
+        process.ready();
+        self.serving.lock().insert(n, process.url().unwrap());
+        self.go_on();
+    }
+}
+
+fn level_of(process: &Serving<'_>) -> u64 {
+    let metrics =
+        agent().get(format!("{}/metrics", process.url().unwrap())).call().unwrap().body_mut().read_to_string();
+    let value =
+        metrics.unwrap().lines().find_map(|line| line.strip_prefix("headroom_log_feature_level ")?.parse().ok());
+    value.expect("the gauge is there")
+}
+
+/// The versions of the schemas under which the log's events are written.
+fn versions(site: &Site) -> BTreeSet<u32> {
+    let log = site.log();
+    let stored = (0..PARTITIONS).flat_map(|partition| all_events(&log, partition));
+    stored.map(|event| wire::event::decode(&event.bytes).unwrap().version).collect()
+}
+
+#[test]
+fn nobody_notices_an_upgrade_nor_a_way_back() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    let site = Site::made_by(Rig::shared(), PARTITIONS, Some(1));
+    let processes = ["a", "b", "c"].map(|name| site.serving(name));
+    let callers = Callers::default();
+    for (n, process) in processes.iter().enumerate() {
+        process.plays(Some(1));
+        process.start();
+        process.ready();
+        callers.serving.lock().insert(n, process.url().unwrap());
+    }
+    let url = |n: usize, path: &str| format!("{}/v1/pools/{path}", processes[n].url().unwrap());
+    for pool in 0..POOLS {
+        let put = agent().put(url(0, &format!("p{pool}"))).header("request-timeout-ms", "5000");
+        let made = put.content_type("application/json").send(json!({ "limits": { "orders": LIMIT } }).to_string());
+        assert_eq!(made.unwrap().status(), 201);
+    }
+    std::thread::scope(|scope| {
+        // They end also when this test fails.
+        let over = Over(&callers);
+        for caller in 0..3 {
+            scope.spawn({
+                let callers = &callers;
+                move || callers.call(caller)
+            });
+        }
+        callers.go_on();
+        callers.restart(0, &processes[0], None);
+        callers.restart(1, &processes[1], None);
+        let early = site.run(["topics", "finalize"]);
+        assert_eq!(early.code, 1, "{}{}", early.out, early.err);
+        assert!(early.out.contains("1 of 3 processes cannot read feature level 2: it stays 1"), "{}", early.out);
+        let delete = |n: usize| agent().delete(url(n, "p7?with_reservations=true")).call().unwrap();
+        let mut refused = delete(0);
+        let said = refused.body_mut().read_to_string().unwrap();
+        assert!(refused.status() == 409 && said.contains("\"code\":\"feature_level\""), "{said}");
+        // A way back, and on.
+        callers.restart(0, &processes[0], Some(1));
+        callers.restart(2, &processes[2], None);
+        callers.restart(0, &processes[0], None);
+        assert_eq!(versions(&site), [4].into(), "an older version could serve until now");
+        let finalized = site.run(["topics", "finalize"]);
+        assert_eq!(finalized.code, 0, "{}{}", finalized.out, finalized.err);
+        until("all know it", || processes.iter().all(|process| level_of(process) == 2));
+        callers.go_on();
+        assert_eq!(versions(&site), [4, 5].into());
+        drop(over);
+    });
+    for process in &processes {
+        assert!(!process.logged().contains("ERROR"), "{}", process.logged());
+    }
+    let again = site.run(["topics", "finalize"]);
+    assert!(again.code == 0 && again.out.contains("already"), "{}{}", again.out, again.err);
+    let deleted = agent().delete(url(1, "p7?with_reservations=true")).header("request-timeout-ms", "5000").call();
+    assert_eq!(deleted.unwrap().status(), 200);
+    let mut late = site.command(["serve", "--listen", "127.0.0.1:0"]);
+    let refused = run(late.arg("--data-dir").arg(site.path("late")).env(OLDER, "1"));
+    let why = format!("feature_level=2, given by version {}, and here it is 1", env!("CARGO_PKG_VERSION"));
+    assert!(refused.code != 0 && refused.err.contains(&why), "{}", refused.err);
+    processes.iter().for_each(|process| process.terminate());
+    let verified = site.run(["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let log = site.log();
+    let mut accepted = BTreeSet::new();
+    for event in (0..PARTITIONS).flat_map(|partition| all_events(&log, partition)) {
+        let event = wire::event::decode(&event.bytes).unwrap().event;
+        let entry = event.body.entry().filter(|_| event.body.kind() == EventKind::Accepted);
+        accepted.extend(entry.map(|entry| entry.reservation.to_string()));
+    }
+    let told = callers.told.lock();
+    assert!(told.is_subset(&accepted), "somebody was told of what the log does not have");
+}
+
+/// Tells callers to stop, however a test ends.
+struct Over<'a>(&'a Callers);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Relaxed);
+    }
+}
