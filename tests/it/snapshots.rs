@@ -3,6 +3,7 @@
 
 mod bucket;
 mod head_gone;
+mod recorded;
 pub mod served;
 
 use crate::fixtures::{NOW, append};
