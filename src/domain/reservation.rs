@@ -31,9 +31,28 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status of a reservation that was admitted, once.
+    pub const ADMITTED: [Status; 4] = [Status::Held, Status::Confirmed, Status::Released, Status::Expired];
+
     /// Whether a reservation with this status takes capacity.
     pub fn is_live(self) -> bool {
         matches!(self, Status::Held | Status::Confirmed)
+    }
+
+    /// Its name, as callers write and read it; `None` for an id under which nothing was ever admitted.
+    pub fn code(self) -> Option<&'static str> {
+        match self {
+            Status::Held => Some("held"),
+            Status::Confirmed => Some("confirmed"),
+            Status::Released => Some("released"),
+            Status::Expired => Some("expired"),
+            Status::Void | Status::Refused { .. } => None,
+        }
+    }
+
+    /// Whether the reservation was admitted once, so that callers may read it.
+    pub fn was_admitted(self) -> bool {
+        self.code().is_some()
     }
 }
 

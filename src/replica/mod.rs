@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod decided;
+mod index;
 mod lives;
 mod orders;
 pub mod partition;
@@ -13,6 +14,7 @@ mod partitions;
 mod past;
 mod pools;
 pub mod query;
+pub mod reservations;
 mod retired;
 mod slab;
 pub mod state;
@@ -23,5 +25,6 @@ pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionSta
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
+pub use reservations::{ReservationPage, Reservations};
 pub use retired::{Ending, Retired};
 pub use state::{PartitionState, Position};

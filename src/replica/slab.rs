@@ -2,9 +2,9 @@
 //! shared with the checkpoint that is being written, and copied only if it changes meanwhile. So a snapshot of a
 //! million reservations costs the owner a clone of some reference counts.
 
+use super::index::{Index, Part};
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
-use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,24 +48,15 @@ pub type Page = [Option<Slot>; PAGE_SLOTS];
 /// more.
 const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
 
-/// A reservation's share of its page and of the index, which is at least half full, and two slot numbers of four bytes
-/// in the order of forgetting.
+/// A reservation's share of its page and of the index, whose tables are nearly half full when they are new, and two slot
+/// numbers of four bytes in the order of forgetting.
 const _: () = assert!(8_192usize.div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
 
-/// Parts of the index, each a table of its own: a full table doubles in one step, for which the owner waits.
-const INDEX_PARTS: usize = 256;
-
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Slab {
     pages: Vec<Arc<Page>>,
-    index: Vec<HashTable<u32>>,
+    index: Index,
     free: Vec<u32>,
-}
-
-impl Default for Slab {
-    fn default() -> Slab {
-        Slab { pages: Vec::new(), index: vec![HashTable::new(); INDEX_PARTS], free: Vec::new() }
-    }
 }
 
 impl Slab {
@@ -95,9 +86,7 @@ impl Slab {
     }
 
     pub fn find(&self, id: &ReservationId) -> Option<u32> {
-        let hash = hash(id);
-        let part = self.index.get(part_of(hash))?;
-        part.find(hash, |slot| self.at(*slot).is_some_and(|(other, _)| other == id)).copied()
+        self.index.find(id, |slot| id_at(&self.pages, slot))
     }
 
     pub fn get(&self, id: &ReservationId) -> Option<&Reservation> {
@@ -157,11 +146,7 @@ impl Slab {
     /// Removes a reservation, and frees its slot.
     pub fn remove(&mut self, id: &ReservationId) {
         let Some(slot) = self.find(id) else { return };
-        let hash = hash(id);
-        let part = self.index.get_mut(part_of(hash));
-        if let Some(Ok(entry)) = part.map(|part| part.find_entry(hash, |other| *other == slot)) {
-            entry.remove();
-        }
+        self.index.remove(id, slot, |slot| id_at(&self.pages, slot));
         if let Some(entry) = self.place(slot) {
             *entry = None;
         }
@@ -169,22 +154,27 @@ impl Slab {
     }
 
     pub fn at(&self, slot: u32) -> Option<&Slot> {
-        let (page, at) = split(slot);
-        self.pages.get(page)?.get(at)?.as_ref()
+        slot_at(&self.pages, slot)
+    }
+
+    /// The part of the index that holds this id, and all after it.
+    pub fn parts_from(&self, id: ReservationId) -> impl Iterator<Item = Part<'_>> {
+        self.index.parts_from(id)
     }
 
     fn enter(&mut self, id: ReservationId, slot: u32) {
         let pages = &self.pages;
-        let rehash = |slot: &u32| {
-            let (page, at) = split(*slot);
-            let id = pages.get(page).and_then(|page| page.get(at)).and_then(Option::as_ref).map(|(id, _)| id);
-            id.map_or(0, hash)
-        };
-        let hash = hash(&id);
-        if let Some(part) = self.index.get_mut(part_of(hash)) {
-            part.insert_unique(hash, slot, rehash);
-        }
+        self.index.insert(&id, slot, |slot| id_at(pages, slot));
     }
+}
+
+fn slot_at(pages: &[Arc<Page>], slot: u32) -> Option<&Slot> {
+    let (page, at) = split(slot);
+    pages.get(page)?.get(at)?.as_ref()
+}
+
+fn id_at(pages: &[Arc<Page>], slot: u32) -> Option<&ReservationId> {
+    slot_at(pages, slot).map(|(id, _)| id)
 }
 
 fn empty_page() -> Page {
@@ -198,42 +188,4 @@ pub fn page_of(slot: u32) -> u32 {
 fn split(slot: u32) -> (usize, usize) {
     let slot = slot as usize;
     (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
-}
-
-/// Uses bits of the hash that a table uses only when it is far larger than any part becomes.
-fn part_of(hash: u64) -> usize {
-    (hash >> 40) as usize % INDEX_PARTS
-}
-
-/// Takes eight bytes of an id that differ within a pool, and mixes them: the index uses the highest and the lowest
-/// bits.
-fn hash(id: &ReservationId) -> u64 {
-    let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *id.bytes();
-    let bytes = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bytes ^ (bytes >> 32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_doubled_at_once_stays_a_small_part_of_the_index() {
-        let mut slab = Slab::default();
-        let pool = PoolId::new("van-1").unwrap();
-        let ids = (0..100_000_u64).map(|n| {
-            let hash = blake3::hash(&n.to_le_bytes());
-            ReservationId::new(7, *hash.as_bytes().first_chunk().unwrap())
-        });
-        let ids: Vec<ReservationId> = ids.collect();
-        for id in &ids {
-            slab.insert(*id, Reservation::void(pool.clone()));
-        }
-        assert!(ids.iter().all(|id| slab.get(id).is_some()));
-        let largest = slab.index.iter().map(HashTable::len).max().unwrap();
-        assert!(largest * INDEX_PARTS < 2 * ids.len(), "{largest} of {} in one part", ids.len());
-        ids.iter().step_by(2).for_each(|id| slab.remove(id));
-        let left = ids.iter().filter(|id| slab.get(id).is_some()).count();
-        assert_eq!((slab.iter().count(), left), (ids.len() / 2, ids.len() / 2));
-    }
 }

@@ -45,6 +45,7 @@ mod partition_status;
 mod pool_filter;
 mod pool_search;
 mod process;
+mod reservation_pages;
 mod retirement;
 mod rig;
 mod roles;
