@@ -411,13 +411,13 @@ pub const FILES_OF_PROCESS: usize = 256;
 pub const FILES_OF_PARTITION: usize = 32;
 /// Connections of callers that are served in any case, however few files the system allows.
 pub const HTTP_CONNECTIONS_MIN: usize = 16;
-/// Most pools of one page of availability or of a listing.
+/// Most pools, or reservations, of one page of a list.
 pub const PAGE_POOLS_MAX: usize = 500;
-/// Pools of such a page when the caller does not say.
+/// How many such a page has when the caller does not say.
 pub const PAGE_POOLS_DEFAULT: usize = 100;
-/// Most queries over pools that are in progress; further ones are shed.
+/// Most queries over pools and reservations that are in progress; further ones are shed.
 pub const READS_MAX: usize = 512;
-/// Most queries over pools that run at the same time. There are no more than half the number of processors, so that
+/// Most of these queries that run at the same time. There are no more than half the number of processors, so that
 /// decisions have the other half.
 pub const READS_AT_ONCE_MAX: usize = 8;
 /// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].

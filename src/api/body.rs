@@ -13,7 +13,10 @@ use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, RETIRE_AFTER, UNIQUE_ORDE
 use super::value::{Value, quoted, shown};
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
-use crate::domain::{Amounts, Edit, LimitChange, Mode, PoolChange, PoolId, PoolRules, PoolSpec, RuleChange};
+use crate::domain::route::pool_hash;
+use crate::domain::{
+    Amounts, Edit, LimitChange, Mode, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Status,
+};
 use crate::limits::{PAGE_POOLS_DEFAULT, PAGE_POOLS_MAX, REASON_CHARS_MAX, WATCH_IDS_MAX};
 use crate::service::Reserve;
 use crate::service::reads::PoolPage;
@@ -214,7 +217,7 @@ fn conditions(fields: &mut Fields<'_>) -> Parsed<Query> {
     })
 }
 
-/// Checks the number of pools of a page.
+/// Checks the number of pools, or of reservations, of a page.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
@@ -229,12 +232,38 @@ fn bad_limit(limit: &str) -> Problem {
     )
 }
 
-/// Reads the cursor of a page.
+/// Reads the cursor of a page of pools.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
-    let wrong =
-        || format!("cursor is {}, which no page gave as 'next': leave it out for the first page", quoted(cursor));
-    PoolId::new(cursor).map_err(|_| Problem::fault(RequestFault::BadQuery, wrong()))
+    PoolId::new(cursor).map_err(|_| bad_cursor(cursor))
+}
+
+/// Reads the cursor of a page of the reservations of a pool.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn reservations_cursor(pool: &PoolId, cursor: &str) -> Parsed<ReservationId> {
+    let id = ReservationId::parse(cursor).ok().filter(|id| id.pool_hash() == pool_hash(pool));
+    id.ok_or_else(|| bad_cursor(cursor))
+}
+
+fn bad_cursor(cursor: &str) -> Problem {
+    let wrong = format!("cursor is {}, which no page gave as 'next': leave it out for the first page", quoted(cursor));
+    Problem::fault(RequestFault::BadQuery, wrong)
+}
+
+/// Reads the status of the reservations that are asked for.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn status(text: &str) -> Parsed<Status> {
+    Status::ADMITTED.into_iter().find(|status| status.code() == Some(text)).ok_or_else(|| bad_status(&quoted(text)))
+}
+
+/// The refusal of a status, which is shown like this.
+pub fn bad_status(shown: &str) -> Problem {
+    let words = Status::ADMITTED.into_iter().filter_map(Status::code).collect::<Vec<_>>().join(", ");
+    Problem::fault(RequestFault::BadQuery, format!("status is {shown}, it has to be one of {words}"))
 }

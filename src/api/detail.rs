@@ -86,7 +86,7 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
         }
         Shed::Watches => "the process serves as many watches as it may: try again, or call another process".into(),
         Shed::Reads => {
-            format!("the process runs {READS_MAX} searches over pools, which is the maximum: try again").into()
+            format!("the process runs {READS_MAX} searches over pools and reservations, which is the maximum: try again").into()
         }
     }
 }

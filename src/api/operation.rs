@@ -64,6 +64,7 @@ impl Operation {
             | Operation::ListPools
             | Operation::WatchPools
             | Operation::GetPool
+            | Operation::ListReservations
             | Operation::GetReservation => Some(Charge::Read),
             Operation::Confirm | Operation::Extend | Operation::Release => None,
             // These are for whoever looks after the service, or cost next to nothing.
@@ -102,6 +103,7 @@ operations! {
     ChangePool = "change_pool", only(&[Role::Planner]);
     RetirePool = "retire_pool", only(&[Role::Planner]);
     SetMode = "set_mode", only(&[Role::Planner]);
+    ListReservations = "list_reservations", only(READERS_AND_CHECKOUT);
     Reserve = "reserve", only(&[Role::Checkout]);
     GetReservation = "get_reservation", only(READERS_AND_CHECKOUT);
     Amend = "amend", only(&[Role::Checkout]);

@@ -28,7 +28,7 @@ pub enum Shed {
     Closing,
     /// The process serves as many connections as it may.
     Connections,
-    /// The process runs as many searches over pools as it may.
+    /// The process runs as many searches over pools and reservations as it may.
     Reads,
     /// The process serves as many watches as it may.
     Watches,

@@ -2,14 +2,14 @@
 
 use super::{Code, Refusal, Service, Unread};
 use crate::domain::coverage::Query;
-use crate::domain::{Pool, PoolId, Reservation, ReservationId, Status};
+use crate::domain::{Pool, PoolId, Reservation, ReservationId};
 use crate::limits::FRESH_WAIT_MAX_MS;
 use crate::replica::query::Known;
 use crate::replica::{PartitionHandle, PartitionStatus, Search};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::replica::{Listing, PoolPage};
+pub use crate::replica::{Listing, PoolPage, ReservationPage, Reservations};
 
 /// One page of pools, and what is missing in it.
 #[derive(Clone, Debug)]
@@ -43,10 +43,7 @@ impl Service {
             self.readable(handle, is_fresh).await?;
             self.reads(handle);
         }
-        let replica = self.replica();
-        replica
-            .pool(id)
-            .ok_or_else(|| Refusal::UnknownPool(id.clone(), replica.retired_until(id, self.gateway.clock())))
+        self.replica().pool(id).ok_or_else(|| self.unknown_pool(id.clone()))
     }
 
     /// One reservation, which may have ended already. `is_fresh` waits for everything that was committed before this
@@ -102,6 +99,38 @@ impl Service {
         self.searches.run(begin, render).await
     }
 
+    /// A page of the reservations of a pool, by id, and for how many milliseconds it may have been out of date. `render`
+    /// makes the answer of the edge on a thread that may block, because a page can be long.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn reservations<T: Send + 'static>(
+        &self,
+        page: ReservationPage,
+        is_fresh: bool,
+        render: fn(Reservations, u64) -> T,
+    ) -> Result<T, Refusal> {
+        let pool = page.pool.clone();
+        if let Some(handle) = self.replica().of_pool(&pool) {
+            self.readable(handle, is_fresh).await?;
+        }
+        let _slot = self.searches.enter().map_err(Refusal::Shed)?;
+        let gateway = Arc::clone(&self.gateway);
+        let look = move || {
+            let (found, staleness_us) = gateway.replica().reservations(&page, gateway.clock())?;
+            if let Some(report) = gateway.report() {
+                report.read(staleness_us);
+            }
+            Some(render(found, staleness_us / 1_000))
+        };
+        self.searches.turn(look).await?.ok_or_else(|| self.unknown_pool(pool))
+    }
+
+    fn unknown_pool(&self, id: PoolId) -> Refusal {
+        let retired_until = self.replica().retired_until(&id, self.gateway.clock());
+        Refusal::UnknownPool(id, retired_until)
+    }
+
     /// Reports how old the state of the partition is that a caller is answered from.
     fn reads(&self, handle: &PartitionHandle) {
         if let Some(report) = self.gateway.report() {
@@ -138,8 +167,7 @@ impl Service {
     /// admitted.
     pub(super) fn admitted(&self, id: ReservationId) -> Option<Known> {
         let known = self.replica().reservation(&id, self.gateway.clock())?;
-        let was_admitted = !matches!(known.reservation.status, Status::Void | Status::Refused { .. });
-        was_admitted.then_some(known)
+        known.reservation.status.was_admitted().then_some(known)
     }
 }
 

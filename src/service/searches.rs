@@ -1,4 +1,4 @@
-//! Searches over pools: how many may be open, how many of them run at once, and on which threads. They do not run on
+//! Searches over pools and reservations: how many may be open, how many run at once, and on which threads. They do not run on
 //! the threads that handle requests. So these threads stay free for reservations, however many callers search.
 
 use super::Refusal;
@@ -69,7 +69,7 @@ impl Searches {
         work: impl FnOnce() -> S + Send + 'static,
     ) -> Result<S, Refusal> {
         let _turn = self.turns.acquire().await;
-        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search over pools panicked"))
+        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search panicked"))
     }
 }
 

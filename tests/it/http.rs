@@ -15,6 +15,7 @@ mod protocol;
 mod quotas;
 mod race;
 mod readiness;
+mod reservation_lists;
 mod roles;
 mod stages;
 mod timeouts;

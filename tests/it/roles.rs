@@ -24,6 +24,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("change_pool", "planner"),
     ("retire_pool", "planner"),
     ("set_mode", "planner"),
+    ("list_reservations", "checkout viewer planner operator"),
     ("reserve", "checkout"),
     ("get_reservation", "checkout viewer planner operator"),
     ("amend", "checkout"),

@@ -2,9 +2,12 @@
 
 use super::v1;
 use crate::api::problem::Problem;
-use crate::domain::{Amounts, ChainedEvent, EventBody, Micros, Mode, Name, Origin, Pool, PoolId, Status, Window};
+use crate::domain::{
+    Amounts, ChainedEvent, EventBody, Micros, Mode, Name, Origin, Pool, PoolId, Reservation, ReservationId, Status,
+    Window,
+};
 use crate::service::outcome::Effect;
-use crate::service::reads::Listing;
+use crate::service::reads::{Listing, Reservations};
 use crate::service::{Decided, PoolList, Refusal, ReservationView, Shed};
 use prost_types::Timestamp;
 use std::collections::BTreeMap;
@@ -155,21 +158,40 @@ pub fn released(decided: &Decided) -> Result<v1::Released, Refusal> {
 }
 
 /// A reservation as it was read.
-pub fn reservation(id: &str, view: &ReservationView) -> v1::Reservation {
+pub fn reservation(id: ReservationId, view: &ReservationView) -> v1::Reservation {
     let ReservationView { reservation: known, pool, partition, next_seq } = view;
+    v1::Reservation { pool_now: Some(counters(pool, *next_seq)), ..listed(id, known, *partition) }
+}
+
+/// A page of the reservations of a pool.
+pub fn reservations(found: Reservations, staleness_ms: u64) -> v1::ReservationList {
+    let Reservations { pool, reservations, partition, next_seq, next, .. } = found;
+    v1::ReservationList {
+        reservations: reservations.iter().map(|(id, known)| listed(*id, known, partition)).collect(),
+        pool_now: Some(counters(&pool, next_seq)),
+        staleness_ms,
+        next: next.as_ref().map(ReservationId::to_string).unwrap_or_default(),
+    }
+}
+
+fn listed(id: ReservationId, known: &Reservation, partition: u32) -> v1::Reservation {
     v1::Reservation {
-        reservation: id.to_owned(),
-        pool: pool.id.to_string(),
+        reservation: id.to_string(),
+        pool: known.pool.to_string(),
         status: status(known.status).into(),
         demand: units(&known.demand),
         demand_before: Units::new(),
         hold_until: (known.status == Status::Held).then(|| time(known.until)),
         order_ref: known.order_ref.as_ref().map(Name::to_string).unwrap_or_default(),
         proof: None,
-        last_event: Some(v1::Place { partition: *partition, seq: known.seq }),
-        pool_now: Some(v1::Counters { next_seq: *next_seq, limits: units(&pool.spec.limits), used: units(&pool.used) }),
+        last_event: Some(v1::Place { partition, seq: known.seq }),
+        pool_now: None,
         replayed: false,
     }
+}
+
+fn counters(pool: &Pool, next_seq: u64) -> v1::Counters {
+    v1::Counters { next_seq, limits: units(&pool.spec.limits), used: units(&pool.used) }
 }
 
 /// A refusal, without the id of its call and the position of its watch.

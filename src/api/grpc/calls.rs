@@ -13,7 +13,7 @@ use crate::api::problem::{Problem, RequestFault};
 use crate::domain::coverage::Query;
 use crate::domain::{PoolId, ReservationId};
 use crate::limits::PAGE_POOLS_DEFAULT;
-use crate::service::reads::PoolPage;
+use crate::service::reads::{PoolPage, ReservationPage};
 use crate::service::{CallContext, Decided, ExpectedPool, ReservationChange};
 
 /// What a changing call carries besides the change itself.
@@ -130,6 +130,17 @@ pub async fn set_mode(api: &Api, request: &HttpRequest) -> Answer {
     Ok(GrpcReply::of(&answers::decided_pool(&decided)?))
 }
 
+pub async fn list_reservations(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::ListReservationsRequest = read(request)?;
+    let pool = pool_id(&said.pool)?;
+    let status = messages::status(said.status)?;
+    let limit = said.limit.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
+    let from = (!said.cursor.is_empty()).then(|| body::reservations_cursor(&pool, &said.cursor)).transpose()?;
+    let page = ReservationPage { pool, status, from, limit };
+    let found = api.service().reservations(page, said.fresh, answers::reservations).await?;
+    Ok(GrpcReply::of(&found))
+}
+
 pub async fn reserve(api: &Api, request: &HttpRequest) -> Answer {
     let said: v1::ReserveRequest = read(request)?;
     let context = context(request, &said.idempotency_key)?;
@@ -144,8 +155,9 @@ pub async fn reserve(api: &Api, request: &HttpRequest) -> Answer {
 
 pub async fn get_reservation(api: &Api, request: &HttpRequest) -> Answer {
     let v1::GetReservationRequest { reservation, fresh } = read(request)?;
-    let view = api.service().reservation(reservation_id(&reservation)?, fresh).await?;
-    Ok(GrpcReply::of(&answers::reservation(&reservation, &view)))
+    let id = reservation_id(&reservation)?;
+    let view = api.service().reservation(id, fresh).await?;
+    Ok(GrpcReply::of(&answers::reservation(id, &view)))
 }
 
 pub async fn amend(api: &Api, request: &HttpRequest) -> Answer {

@@ -2,11 +2,11 @@
 //! empty says nothing, because a message cannot tell it from one that was not set.
 
 use super::v1::{self, change_pool_request as change, window_change};
-use crate::api::body::Parsed;
+use crate::api::body::{self, Parsed};
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::shapes::{HOLD_LIFE_MAX, HOLD_TTL_MAX, RETIRE_AFTER, UNIQUE_ORDER_REF};
 use crate::api::value::{Members, Value, quoted};
-use crate::domain::Mode;
+use crate::domain::{Mode, Status};
 use prost_types::Timestamp;
 use std::collections::BTreeMap;
 
@@ -179,6 +179,21 @@ pub fn reserve(said: &v1::ReserveRequest) -> Value<'_> {
         .number("hold_ttl_ms", said.hold_ttl_ms)
         .text("order_ref", &said.order_ref)
         .value()
+}
+
+/// The status of the reservations that are asked for; none for all of them.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn status(said: i32) -> Parsed<Option<Status>> {
+    let status = v1::reservation::Status::try_from(said).map_err(|_| body::bad_status(&said.to_string()))?;
+    Ok(match status {
+        v1::reservation::Status::Unspecified => None,
+        v1::reservation::Status::Held => Some(Status::Held),
+        v1::reservation::Status::Confirmed => Some(Status::Confirmed),
+        v1::reservation::Status::Released => Some(Status::Released),
+        v1::reservation::Status::Expired => Some(Status::Expired),
+    })
 }
 
 /// The members of an amendment.

@@ -250,6 +250,25 @@ pub struct SetModeRequest {
     #[prost(string, tag = "4")]
     pub idempotency_key: ::prost::alloc::string::String,
 }
+/// A page of the reservations of a pool.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReservationsRequest {
+    /// The id of the pool.
+    #[prost(string, tag = "1")]
+    pub pool: ::prost::alloc::string::String,
+    /// Only reservations with this status; all of them when it is not set.
+    #[prost(enumeration = "reservation::Status", tag = "2")]
+    pub status: i32,
+    /// The most reservations of the answer, from 1 to 500; 100 when it is not set.
+    #[prost(uint64, optional, tag = "3")]
+    pub limit: ::core::option::Option<u64>,
+    /// The next of the page before.
+    #[prost(string, tag = "4")]
+    pub cursor: ::prost::alloc::string::String,
+    /// Whether the answer has to include all that was committed before the call. It waits up to a second.
+    #[prost(bool, tag = "5")]
+    pub fresh: bool,
+}
 /// A request for capacity.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReserveRequest {
@@ -685,7 +704,7 @@ pub struct Reservation {
     /// Of a read: the event that last changed the status, the demand, or the end of the hold.
     #[prost(message, optional, tag = "9")]
     pub last_event: ::core::option::Option<Place>,
-    /// Of a read: the counters of the pool at the time of the read.
+    /// Of a read of one reservation: the counters of the pool at the time of the read.
     #[prost(message, optional, tag = "10")]
     pub pool_now: ::core::option::Option<Counters>,
     /// Whether the key had this answer before, or the call asked for what was already the case.
@@ -745,6 +764,23 @@ pub mod reservation {
             }
         }
     }
+}
+/// Reservations of one pool, all after the same event of its partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReservationList {
+    /// The reservations, by id, without pool_now.
+    #[prost(message, repeated, tag = "1")]
+    pub reservations: ::prost::alloc::vec::Vec<Reservation>,
+    /// The counters of the pool at the time of the read.
+    #[prost(message, optional, tag = "2")]
+    pub pool_now: ::core::option::Option<Counters>,
+    /// How long this answer may have been out of date, in milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub staleness_ms: u64,
+    /// The cursor of the next page; empty when there is none. A page may have fewer reservations than asked for, or none, and
+    /// yet a next page.
+    #[prost(string, tag = "4")]
+    pub next: ::prost::alloc::string::String,
 }
 /// A reservation that was given back.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,7 +1,9 @@
 //! The JSON of answers: views over the domain's values. The domain itself knows no format.
 
 use super::schema;
-use crate::domain::{Amounts, ChainedEvent, EventBody, Micros, Name, Origin, Pool, ReservationId, Status, Window};
+use crate::domain::{
+    Amounts, ChainedEvent, EventBody, Micros, Name, Origin, Pool, Reservation, ReservationId, Status, Window,
+};
 use crate::time::Shown;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -153,6 +155,13 @@ impl Serialize for Hex<'_> {
             *pair = [digit(byte >> 4), digit(byte & 15)];
         }
         serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl<'a> CountersDto<'a> {
+    /// The counters of a pool that was read before the event `next_seq`.
+    pub fn of(pool: &'a Pool, next_seq: u64) -> CountersDto<'a> {
+        CountersDto { next_seq, limits: Units(&pool.spec.limits), used: Units(&pool.used) }
     }
 }
 
@@ -379,10 +388,47 @@ pub struct ReservationDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = PlaceDto, required = false)]
     pub last_event: Option<PlaceDto>,
-    /// For a read: the pool's counters at the time of the read, not at the time of `last_event`.
+    /// For a read of one reservation: the pool's counters at the time of the read, not at the time of `last_event`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = CountersDto<'a>, required = false)]
     pub pool_now: Option<CountersDto<'a>>,
+}
+
+impl<'a> ReservationDto<'a> {
+    /// A reservation as it was read, without the counters of its pool.
+    pub fn of(id: ReservationId, known: &'a Reservation, partition: u32) -> ReservationDto<'a> {
+        ReservationDto {
+            reservation: id,
+            pool: known.pool.as_str(),
+            status: known.status.code().unwrap_or_default(),
+            demand: Units(&known.demand),
+            demand_before: None,
+            hold_until: (known.status == Status::Held).then_some(Time(known.until)),
+            order_ref: known.order_ref.as_ref().map(Name::as_str),
+            proof: None,
+            last_event: Some(PlaceDto { partition, seq: known.seq }),
+            pool_now: None,
+        }
+    }
+}
+
+/// Reservations of one pool, all after the same event of its partition.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Reservations)]
+pub struct ReservationsDto<'a> {
+    /// The reservations, ordered by id.
+    pub reservations: Vec<ReservationDto<'a>>,
+    /// The pool's counters at the time of the read.
+    pub pool_now: CountersDto<'a>,
+    /// How long this answer may have been out of date, in milliseconds.
+    #[schema(value_type = schema::Count)]
+    pub staleness_ms: u64,
+    /// The cursor of the next page, when there is more. A page may have fewer reservations than asked for, or none, and
+    /// yet a next page.
+    #[serde(serialize_with = "as_text_if_any")]
+    #[schema(value_type = Option<schema::ReservationId>, required = true)]
+    pub next: Option<ReservationId>,
 }
 
 /// A reservation that was given back.
@@ -409,17 +455,6 @@ fn as_text_if_any<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> R
     match id {
         Some(id) => as_text(id, serializer),
         None => serializer.serialize_none(),
-    }
-}
-
-/// A status's name in bodies; `None` for an id under which nothing was ever admitted.
-pub fn status_code(status: Status) -> Option<&'static str> {
-    match status {
-        Status::Held => Some("held"),
-        Status::Confirmed => Some("confirmed"),
-        Status::Released => Some("released"),
-        Status::Expired => Some("expired"),
-        Status::Void | Status::Refused { .. } => None,
     }
 }
 

@@ -10,7 +10,7 @@ mod security;
 
 use super::dto::{
     CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
-    ReservationDto, WindowDto,
+    ReservationDto, ReservationsDto, WindowDto,
 };
 use super::endpoints::{ENDPOINTS, Endpoint, Kind};
 use super::health::{HealthDto, OutageDto, RebuiltDto, StartupDto};
@@ -69,6 +69,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<IncompleteDto<'_>>()
         .schema_from::<WindowDto>()
         .schema_from::<ReservationDto<'_>>()
+        .schema_from::<ReservationsDto<'_>>()
         .schema_from::<ReleasedDto<'_>>()
         .schema_from::<ProofDto<'_>>()
         .schema_from::<OriginDto>()

@@ -1,11 +1,13 @@
 //! Reservations: taking capacity, keeping it, giving it back.
 
 use super::Api;
-use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
+use super::dto::{CountersDto, ProofDto, ReleasedDto, ReservationDto, ReservationsDto, Time, Units};
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use crate::api::body;
-use crate::domain::{Name, ReservationId, Status};
+use crate::domain::{Name, ReservationId};
+use crate::limits::PAGE_POOLS_DEFAULT;
+use crate::service::reads::{ReservationPage, Reservations};
 use crate::service::{Decided, ReservationChange, ReservationView};
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -25,19 +27,31 @@ pub async fn get(api: Arc<Api>, request: HttpRequest) -> Answer {
     let is_fresh = request.wants_fresh()?;
     let ReservationView { reservation: known, pool, partition, next_seq } =
         api.service().reservation(id, is_fresh).await?;
-    let body = ReservationDto {
-        reservation: id,
-        pool: pool.id.as_str(),
-        status: status_code(known.status).unwrap_or_default(),
-        demand: Units(&known.demand),
-        demand_before: None,
-        hold_until: (known.status == Status::Held).then_some(Time(known.until)),
-        order_ref: known.order_ref.as_ref().map(Name::as_str),
-        proof: None,
-        last_event: Some(PlaceDto { partition, seq: known.seq }),
-        pool_now: Some(CountersDto { next_seq, limits: Units(&pool.spec.limits), used: Units(&pool.used) }),
-    };
+    let pool_now = Some(CountersDto::of(&pool, next_seq));
+    let body = ReservationDto { pool_now, ..ReservationDto::of(id, &known, partition) };
     Ok(Reply::json(StatusCode::OK, &body))
+}
+
+/// `GET /v1/pools/{pool}/reservations`.
+pub async fn list(api: Arc<Api>, request: HttpRequest) -> Answer {
+    let pool = body::pool_id("the pool in the path", request.param())?;
+    let query = request.query(&["status", "fresh", "limit", "cursor"])?;
+    let status = query.get("status").map(body::status).transpose()?;
+    let limit = query.number("limit")?.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
+    let from = query.get("cursor").map(|cursor| body::reservations_cursor(&pool, cursor)).transpose()?;
+    let is_fresh = query.fresh()?;
+    Ok(api.service().reservations(ReservationPage { pool, status, from, limit }, is_fresh, page_of).await?)
+}
+
+fn page_of(found: Reservations, staleness_ms: u64) -> Reply {
+    let Reservations { pool, reservations, partition, next_seq, next, .. } = &found;
+    let body = ReservationsDto {
+        reservations: reservations.iter().map(|(id, known)| ReservationDto::of(*id, known, *partition)).collect(),
+        pool_now: CountersDto::of(pool, *next_seq),
+        staleness_ms,
+        next: *next,
+    };
+    Reply::json(StatusCode::OK, &body)
 }
 
 /// `POST /v1/reservations/{reservation}/confirm`.
@@ -65,7 +79,7 @@ pub async fn release(api: Arc<Api>, request: HttpRequest) -> Answer {
     let entry = decided.entry()?;
     let body = ReleasedDto {
         reservation: entry.reservation,
-        status: status_code(entry.status).unwrap_or_default(),
+        status: entry.status.code().unwrap_or_default(),
         proof: ProofDto::of(&decided.0),
     };
     Ok(Reply::json(StatusCode::OK, &body).replayed(decided.is_repeated()))
@@ -87,7 +101,7 @@ fn answer(status: StatusCode, decided: &Decided) -> Answer {
     let body = ReservationDto {
         reservation: entry.reservation,
         pool: entry.pool.as_str(),
-        status: status_code(entry.status).unwrap_or_default(),
+        status: entry.status.code().unwrap_or_default(),
         demand: Units(&entry.demand),
         demand_before: decided.0.event.body.demand_before().map(Units),
         hold_until: entry.hold_until.map(Time),

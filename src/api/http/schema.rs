@@ -2,7 +2,7 @@
 //! uses these schemas, so a bound is the same everywhere.
 
 use crate::api::problem;
-use crate::domain::Mode as PoolMode;
+use crate::domain::{Mode as PoolMode, Status as ReservationStatus};
 use crate::limits::{
     AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,
     LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, RETIRE_AFTER_MAX_MS, RETIRE_AFTER_MIN_MS, UNITS_MAX,
@@ -95,7 +95,7 @@ values! {
     HoldLife = bounded(HOLD_TTL_MIN_MS, HOLD_LIFE_MAX_MS).description(Some("In milliseconds"));
     /// How long after its window a pool retires.
     RetireAfter = bounded(RETIRE_AFTER_MIN_MS, RETIRE_AFTER_MAX_MS).description(Some("In milliseconds"));
-    /// The number of pools of a page.
+    /// The number of pools, or reservations, of a page.
     PageLimit = bounded(1, PAGE_POOLS_MAX as u64);
     /// A pool's version.
     Version = at_least(1);
@@ -110,7 +110,7 @@ values! {
     /// A pool's mode.
     Mode = one_of(PoolMode::ALL.map(PoolMode::code));
     /// What has become of a reservation.
-    Status = one_of(["confirmed", "held", "released", "expired"]);
+    Status = one_of(ReservationStatus::ADMITTED.into_iter().filter_map(ReservationStatus::code));
     /// How a reservation ended.
     End = one_of(["released", "expired"]);
     /// Why a call was shed.

@@ -2,7 +2,7 @@
 
 use crate::client::{self, Method, Outgoing};
 use crate::cmd::shared::files::{bounded, file};
-use crate::domain::{Dimension, IdempotencyKey, PoolId, ReservationId};
+use crate::domain::{Dimension, IdempotencyKey, PoolId, ReservationId, Status};
 use crate::limits::{COMMAND_BYTES_MAX, DEADLINE_MAX_MS};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -112,6 +112,23 @@ pub(in crate::cmd) enum Pools {
         expected: Expected,
         #[command(flatten)]
         command: Command,
+    },
+    /// List the reservations of a pool, page by page; for a while also those that have ended
+    Reservations {
+        /// Id of the pool
+        #[arg(value_parser = PoolId::new)]
+        pool: PoolId,
+        /// Only those with this status
+        #[arg(long, value_parser = Status::ADMITTED.map(|status| status.code().unwrap_or_default()))]
+        status: Option<String>,
+        /// At most so many reservations
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Where the list before ended
+        #[arg(long, value_parser = ReservationId::parse)]
+        cursor: Option<ReservationId>,
+        #[command(flatten)]
+        read: Read,
     },
     /// Open, pause or close a pool
     Mode {
@@ -254,7 +271,7 @@ impl Action {
             Action::Amend { on, demand } => {
                 on.ask(Method::PATCH, "", Some(json!({ "demand": by_dimension(&demand.units)? })))
             }
-            Action::Get { reservation, read } => get(&format!("/v1/reservations/{reservation}"), read, None),
+            Action::Get { reservation, read } => get(&format!("/v1/reservations/{reservation}"), read, []),
             Action::Availability(query) => query.ask(),
             Action::Pools(pools) => pools.ask(),
         }
@@ -276,8 +293,16 @@ impl Action {
 impl Pools {
     fn ask(&self) -> Result<Ask, String> {
         match self {
-            Pools::List { page, read } => get("/v1/pools", read, Some(page)),
-            Pools::Get { pool, read } => get(&at(pool), read, None),
+            Pools::List { page: Page { limit, cursor }, read } => {
+                let cursor = cursor.as_ref().map(PoolId::to_string);
+                get("/v1/pools", read, [("limit", limit.map(|n| n.to_string())), ("cursor", cursor)])
+            }
+            Pools::Get { pool, read } => get(&at(pool), read, []),
+            Pools::Reservations { pool, status, limit, cursor, read } => {
+                let (limit, cursor) = (limit.map(|n| n.to_string()), cursor.map(|id| id.to_string()));
+                let query = [("status", status.clone()), ("limit", limit), ("cursor", cursor)];
+                get(&format!("{}/reservations", at(pool)), read, query)
+            }
             Pools::Put(edit) => edit.ask(Method::PUT),
             Pools::Patch(edit) => edit.ask(Method::PATCH),
             Pools::Retire { pool, with_reservations, expected, command } => {
@@ -370,11 +395,10 @@ fn at(pool: &PoolId) -> String {
     format!("/v1/pools/{}", pool.as_str())
 }
 
-fn get(path: &str, read: &Read, page: Option<&Page>) -> Result<Ask, String> {
-    let limit = page.and_then(|page| page.limit).map(|limit| format!("limit={limit}"));
-    let cursor = page.and_then(|page| page.cursor.as_ref()).map(|cursor| format!("cursor={}", cursor.as_str()));
-    let fresh = read.fresh.then(|| "fresh=true".to_owned());
-    let query: Vec<String> = [limit, cursor, fresh].into_iter().flatten().collect();
+/// A read with these parameters, of which none of the values means anything in a query.
+fn get<const N: usize>(path: &str, read: &Read, query: [(&str, Option<String>); N]) -> Result<Ask, String> {
+    let said = query.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+    let query: Vec<String> = said.chain(read.fresh.then(|| "fresh=true".to_owned())).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     Ok(read_only(client::bare(Method::GET, client::path(&format!("{path}{mark}{}", query.join("&")))?)))
 }

@@ -13,6 +13,8 @@ const COLUMNS: [&str; 6] = ["POOL", "MODE", "VERSION", "LEFT", "WINDOW", "AREAS"
 pub(super) fn text(body: &Value, is_replayed: bool) -> String {
     let text = if let Some(pools) = body["pools"].as_array() {
         table(pools)
+    } else if let Some(reservations) = body["reservations"].as_array() {
+        reservations.iter().map(reservation).collect()
     } else if body["reservation"].is_string() {
         reservation(body)
     } else if body["limits"].is_object() {
@@ -29,7 +31,7 @@ pub(super) fn notes(body: &Value) -> Vec<String> {
     let incomplete = body["incomplete"].as_array().into_iter().flatten();
     let missing = incomplete
         .map(|part| format!("the pools of partition {} are missing: {}", part["partition"], string(&part["reason"])));
-    let next = body["next"].as_str().map(|next| format!("there are more pools: --cursor {}", printable(next)));
+    let next = body["next"].as_str().map(|next| format!("there may be more: --cursor {}", printable(next)));
     missing.chain(next).collect()
 }
 

@@ -11,6 +11,7 @@ use crate::wait::until;
 use headroom::api::grpc::v1::{self, pool_changed::Kind, problem::Outcome};
 use headroom::limits::DEADLINE_MAX_MS;
 use prost::Message;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,6 +43,28 @@ where
         answer.is_some()
     });
     answer.unwrap().into_inner()
+}
+
+/// The reservations of the pool, each on one page of its own, for which the next process is asked.
+fn listed(processes: [&CapacityClient<Channel>; 2]) -> BTreeMap<String, v1::reservation::Status> {
+    let (mut all, mut cursor) = (BTreeMap::new(), String::new());
+    for client in processes.into_iter().cycle() {
+        let (pool, limit) = ("p".to_owned(), Some(1));
+        let request = v1::ListReservationsRequest { pool, limit, cursor, fresh: true, ..Default::default() };
+        let page = answered(client, |mut client| {
+            let request = request.clone();
+            async move { client.list_reservations(request).await }
+        });
+        for of in page.reservations {
+            let status = of.status();
+            assert_eq!(all.insert(of.reservation, status), None);
+        }
+        cursor = page.next;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    all
 }
 
 /// The sequence numbers of the changes up to this one.
@@ -103,6 +126,12 @@ fn grpc_calls_and_a_watch_go_on_while_the_partition_changes_hands() {
         let release = release.clone();
         async move { client.release(asked(release, 10)).await }
     });
+    // The gateway does not own the partition, and every other page is asked of the owner.
+    let owner = CapacityClient::new(channel(second.whereabouts().now().unwrap()));
+    let listed = listed([&client, &owner]);
+    assert_eq!(listed.get(&kept.reservation), Some(&v1::reservation::Status::Released), "{listed:?}");
+    assert_eq!(listed.get(&after.reservation), Some(&v1::reservation::Status::Confirmed), "{listed:?}");
+
     let read = v1::GetReservationRequest { reservation: kept.reservation, fresh: true };
     let read = answered(&client, |mut client| {
         let read = read.clone();

@@ -185,8 +185,20 @@ fn pools_are_made_listed_changed_and_searched() {
     assert_eq!(found("availability --json --from 2100-01-01T12:00:00Z"), "");
     assert_eq!(found("availability --json --to 2100-01-01T10:00:01Z --area nowhere --area SG-01"), "van-1 van-2");
     let page = run(&mut call(url, "pools list --limit 1"));
-    assert_eq!((page.code, &*page.err), (0, "headroom: there are more pools: --cursor van-1\n"));
+    assert_eq!((page.code, &*page.err), (0, "headroom: there may be more: --cursor van-1\n"));
     assert_eq!(found("pools list --json --limit 1 --cursor van-1"), "van-2");
+
+    let made: Vec<_> =
+        (0..2).map(|n| json(&done(url, &format!("reserve van-1 orders=1 --key r-{n} --json")))).collect();
+    let mut ids: Vec<_> = made.iter().map(|made| made["reservation"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    let page = run(&mut call(url, "pools reservations van-1 --status confirmed --limit 1 --fresh"));
+    assert_says(&page.out, &[&format!("{} confirmed in van-1: orders 1 (partition 0, event ", ids[0])]);
+    assert_eq!((page.code, page.err), (0, format!("headroom: there may be more: --cursor {}\n", ids[1])));
+    let rest = done(url, &format!("pools reservations van-1 --cursor {}", ids[1]));
+    assert!(rest.starts_with(ids[1]) && rest.lines().count() == 1, "{rest}");
+    assert_eq!(done(url, "pools reservations van-1 --status expired"), "");
+    assert_eq!(run(&mut call(url, "pools reservations van-1 --status parked")).code, 2);
 }
 
 #[test]

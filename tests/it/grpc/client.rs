@@ -263,6 +263,34 @@ pub mod capacity_client {
                 .insert(GrpcMethod::new("headroom.v1.Capacity", "SetMode"));
             self.inner.unary(req, path, codec).await
         }
+        /// The reservations of a pool, page by page; for a while also those that have ended. Roles: checkout, viewer, planner,
+        /// operator.
+        pub async fn list_reservations(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                ::headroom::api::grpc::v1::ListReservationsRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<::headroom::api::grpc::v1::ReservationList>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.Capacity/ListReservations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.Capacity", "ListReservations"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Takes capacity, all of it or none. Role: checkout.
         pub async fn reserve(
             &mut self,

@@ -91,7 +91,9 @@ fn what_is_no_message_or_no_method_is_refused_by_name() {
     let late: &[(&'static str, &str)] = &[("grpc-timeout", "1H")];
     let two = [frame(0, &good), frame(0, &good)].concat();
     let identity: &[(&'static str, &str)] = &[("grpc-encoding", "identity")];
-    let rows: [Row<'_>; 13] = [
+    let parked = v1::ListReservationsRequest { pool: "p".to_owned(), status: 99, ..Default::default() }.encode_to_vec();
+    let rows: [Row<'_>; 14] = [
+        ("/headroom.v1.Capacity/ListReservations", &[], frame(0, &parked), Code::InvalidArgument, "bad_query"),
         (RESERVE, &[], Vec::new(), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(0, &[0xff; 9]), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(0, &good)[..9].to_vec(), Code::InvalidArgument, "bad_message"),

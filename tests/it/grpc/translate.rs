@@ -129,6 +129,16 @@ async fn pool_call(client: &mut CapacityClient<Channel>, asked: Asked<'_>, metho
             let request = v1::ListPoolsRequest { limit, cursor, fresh: asked.is_fresh() };
             told(client.list_pools(request).await, pools)
         }
+        ("GET", ["pools", id, "reservations"]) => {
+            let request = v1::ListReservationsRequest {
+                pool: (*id).to_owned(),
+                status: asked.query("status").map_or(0, status_number),
+                limit: asked.query("limit").map(|limit| limit.parse().unwrap()),
+                cursor: asked.query("cursor").unwrap_or_default().to_owned(),
+                fresh: asked.is_fresh(),
+            };
+            told(client.list_reservations(request).await, reservations)
+        }
         ("GET", ["pools", id]) => {
             let request = v1::GetPoolRequest { pool: (*id).to_owned(), fresh: asked.is_fresh() };
             told(client.get_pool(request).await, pool)
@@ -304,10 +314,34 @@ fn status(status: v1::reservation::Status) -> &'static str {
     }
 }
 
+/// The number of a status; one that there is not has none.
+fn status_number(word: &str) -> i32 {
+    match word {
+        "held" => v1::reservation::Status::Held.into(),
+        "confirmed" => v1::reservation::Status::Confirmed.into(),
+        "released" => v1::reservation::Status::Released.into(),
+        "expired" => v1::reservation::Status::Expired.into(),
+        _ => 99,
+    }
+}
+
+fn counters(told: Option<v1::Counters>) -> Value {
+    json!(told.map(|now| json!({ "next_seq": now.next_seq, "limits": now.limits, "used": now.used })))
+}
+
+fn reservations(told: v1::ReservationList) -> (Value, bool) {
+    let body = json!({
+        "reservations": told.reservations.into_iter().map(|of| reservation(of).0).collect::<Vec<_>>(),
+        "pool_now": counters(told.pool_now),
+        "staleness_ms": told.staleness_ms,
+        "next": Some(told.next).filter(|next| !next.is_empty()),
+    });
+    (body, false)
+}
+
 fn reservation(told: v1::Reservation) -> (Value, bool) {
     let place = told.last_event.map(|place| json!({ "partition": place.partition, "seq": place.seq }));
-    let now = told.pool_now.as_ref();
-    let now = now.map(|now| json!({ "next_seq": now.next_seq, "limits": now.limits, "used": now.used }));
+    let now = counters(told.pool_now.clone());
     let body = object([
         ("reservation", json!(told.reservation)),
         ("pool", json!(told.pool)),
@@ -318,7 +352,7 @@ fn reservation(told: v1::Reservation) -> (Value, bool) {
         ("order_ref", json!(told.order_ref)),
         ("proof", proof(told.proof)),
         ("last_event", json!(place)),
-        ("pool_now", json!(now)),
+        ("pool_now", now),
     ]);
     (body, told.replayed)
 }

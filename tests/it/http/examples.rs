@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "availability",
     "reserve",
     "get_reservation",
+    "list_reservations",
     "extend",
     "confirm",
     "amend",

@@ -94,6 +94,15 @@ pub fn get_reservation() -> Example {
     Example::of([], with(reservation("held"), read))
 }
 
+pub fn list_reservations() -> Example {
+    let listed = [("hold_until", json!(UNTIL)), ("last_event", json!({ "partition": 0, "seq": 4 }))];
+    let body = json!({
+        "reservations": [with(reservation("held"), listed)], "pool_now": with(counters(1), [("next_seq", json!(5))]),
+        "staleness_ms": 0, "next": null,
+    });
+    Example::of([], body)
+}
+
 pub fn extend() -> Example {
     Example::of([("Fifteen minutes from now on", json!({ "hold_ttl_ms": 900_000 }))], held())
 }

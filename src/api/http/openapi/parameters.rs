@@ -3,6 +3,7 @@
 use super::examples;
 use crate::api::http::endpoints::Endpoint;
 use crate::api::http::schema::{self, one_of};
+use crate::api::operation::Operation;
 use crate::limits::DEADLINE_MAX_MS;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -12,10 +13,10 @@ use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Schema};
 /// The parameters of an operation: those in its path come first.
 pub fn of(endpoint: &Endpoint) -> Vec<Parameter> {
     let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.operation.name())).collect()
+    in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.operation)).collect()
 }
 
-fn known(name: &str, operation: &str) -> Parameter {
+fn known(name: &str, operation: Operation) -> Parameter {
     use ParameterIn::{Header, Path, Query};
     let to = |schema: &str| RefOr::from(Ref::from_schema_name(schema));
     let (location, schema, description): (_, RefOr<Schema>, String) = match name {
@@ -29,8 +30,12 @@ fn known(name: &str, operation: &str) -> Parameter {
             let flag = ObjectBuilder::new().schema_type(Type::Boolean);
             (Query, flag.into(), "Whether live reservations end with the pool; without it they keep it".to_owned())
         }
-        "limit" => (Query, to("PageLimit"), "At most so many pools".to_owned()),
-        "cursor" => (Query, to("PoolId"), "`next` of the page before".to_owned()),
+        "status" => (Query, to("Status"), "Only reservations with this status".to_owned()),
+        "limit" => (Query, to("PageLimit"), "At most so many of them on this page".to_owned()),
+        "cursor" => {
+            let of = if operation == Operation::ListReservations { "ReservationId" } else { "PoolId" };
+            (Query, to(of), "`next` of the page before".to_owned())
+        }
         "Idempotency-Key" => {
             let text = "The same key on the same pool or reservation is the same request: it is done once, and answered \
                         alike. On two pools it is two requests";
@@ -54,11 +59,11 @@ fn known(name: &str, operation: &str) -> Parameter {
 }
 
 /// The value that the page at `/docs` fills in; it has to fit the example of the body.
-fn example(name: &str, operation: &str) -> Option<Value> {
+fn example(name: &str, operation: Operation) -> Option<Value> {
     match name {
         "pool" => Some(json!(examples::POOL)),
         "reservation" => Some(json!(examples::RESERVATION)),
-        "Idempotency-Key" if operation == "reserve" => Some(json!(examples::KEY)),
+        "Idempotency-Key" if operation == Operation::Reserve => Some(json!(examples::KEY)),
         "Request-Timeout-Ms" => Some(json!(DEADLINE_MAX_MS)),
         _ => None,
     }
