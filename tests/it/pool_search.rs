@@ -125,6 +125,48 @@ proptest! {
     }
 }
 
+/// A change between two pages: a pool that comes, becomes another, or retires.
+fn passing() -> impl Strategy<Value = (Pool, bool)> {
+    (pool(), any::<bool>())
+        .prop_map(|(pool, comes)| (Pool { id: pool_id(&format!("{}-passing", pool.id)), ..pool }, comes))
+}
+
+proptest! {
+    /// A cursor is an id, and the pool of that id may be gone when it is used.
+    #[test]
+    fn pages_stay_stable_while_pools_come_and_go(
+        staying in vec(pool(), 1..60),
+        first in vec(passing(), 0..40),
+        changes in vec(vec(passing(), 0..12), 1..8),
+        query in query(),
+        limit in 1..7usize,
+    ) {
+        let replica = Replica::new(PARTITIONS);
+        let change = |(pool, comes): &(Pool, bool)| {
+            let handle = replica.of_pool(&pool.id).unwrap();
+            handle.write(|state| if *comes { state.put_pool(pool.clone()) } else { state.retire(&pool.id, 1, NOW) });
+        };
+        staying.iter().for_each(|pool| put(&replica, pool));
+        first.iter().for_each(change);
+        let staying: BTreeMap<_, _> = staying.iter().map(|pool| (&pool.id, pool)).collect();
+        let expected: Vec<_> = staying.values().filter(|pool| query.matches(pool, NOW)).map(|pool| pool.id.clone()).collect();
+        let (mut seen, mut after) = (Vec::new(), None);
+        for changes in changes.iter().cycle() {
+            let page = ended(begin(&replica, &query, after, limit));
+            seen.extend(ids(&page));
+            after = page.next;
+            let Some(next) = &after else { break };
+            if next.as_str().ends_with("-passing") {
+                replica.of_pool(next).unwrap().write(|state| state.retire(next, 1, NOW));
+            }
+            changes.iter().for_each(change);
+        }
+        prop_assert!(seen.is_sorted_by(|a, b| a < b), "a pool is seen twice, or out of order: {seen:?}");
+        seen.retain(|id| staying.contains_key(id));
+        prop_assert_eq!(seen, expected);
+    }
+}
+
 /// A pool of an hour, counted from the first.
 fn hourly(number: u64, area: &str) -> Pool {
     let (start, end) = (Micros(NOW.0 + number * 3_600_000_000), Micros(NOW.0 + (number + 1) * 3_600_000_000));
