@@ -57,6 +57,18 @@ pub enum OpenError {
         /// Path of the file.
         path: PathBuf,
     },
+    /// A log was to be restored here, and it is not whole.
+    Unfinished {
+        /// The directory in which it is put together.
+        path: PathBuf,
+    },
+    /// A log can only be restored where nothing is.
+    Occupied {
+        /// The data directory.
+        dir: PathBuf,
+        /// The name of something in it.
+        found: String,
+    },
     /// A new log cannot have so many partitions.
     Partitions {
         /// How many were asked for.
@@ -86,6 +98,16 @@ impl fmt::Display for OpenError {
                 "the log {} is of an earlier version: the next start of the server carries it over",
                 path.display()
             ),
+            OpenError::Unfinished { path } => write!(
+                f,
+                "{} is a log that was not restored to its end: run headroom restore again, or remove the directory",
+                path.display()
+            ),
+            OpenError::Occupied { dir, found } => write!(
+                f,
+                "{} is not empty, it has {found}: name a directory that is empty or does not exist",
+                dir.display()
+            ),
             OpenError::Partitions { asked } => {
                 let most = crate::limits::PARTITIONS_MAX;
                 write!(f, "a log cannot have {asked} partitions, only 1 to {most}")
@@ -107,6 +129,8 @@ impl From<OpenError> for LogError {
             | OpenError::Mismatch { .. }
             | OpenError::Behind { .. }
             | OpenError::Earlier { .. }
+            | OpenError::Unfinished { .. }
+            | OpenError::Occupied { .. }
             | OpenError::Partitions { .. } => LogError::operator(detail),
         }
     }

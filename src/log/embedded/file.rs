@@ -5,7 +5,7 @@ use super::disk::is_want_of_room;
 use super::error::{Fault, OpenError};
 use super::frame::Head;
 use super::segment::{SegmentHeader, path_of};
-use super::start::{Started, segments, start};
+use super::start::{Started, look, segments, start};
 use super::store::{Store, Terms, create};
 use super::{Judge, carried};
 use crate::domain::route::HASH_VERSION;
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// The directory of the log in its data directory.
 pub(super) const LOG_DIR: &str = "log";
+/// Where it is put together when it is restored (`restored.rs`).
+pub(super) const UNFINISHED_DIR: &str = "log.restoring";
 
 /// An opened log.
 pub(super) struct LogFile {
@@ -141,16 +143,14 @@ pub(super) fn open(
     let lock = lock(dir, dir, writable)?;
     let old = carried::old_file(dir);
     if segments(&path)?.is_none() {
+        is_none_begun(dir)?;
         match (access, &old) {
             (Access::Write(..), Some(old)) => carried::carry_over((dir, old, &path), &terms, &opening)?,
             (Access::Write(manifest, judge), None) => {
                 judge(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
                 make(dir, &path, manifest, &terms)?;
             }
-            (Access::ReadOnly, Some(old)) => return Err(OpenError::Earlier { path: old.clone() }),
-            (Access::ReadOnly, None) => {
-                return Err(OpenError::io(&path_of(&path, 0), &io::ErrorKind::NotFound.into()));
-            }
+            (Access::ReadOnly, old) => return Err(no_log(&path, old.as_deref())),
         }
     }
     let locks = [lock, self::lock(dir, &path_of(&path, 0), writable)?];
@@ -174,6 +174,32 @@ pub(super) fn open(
     let (manifest, heads, store) = (store.manifest, store.heads(), RwLock::new(Some(store)));
     let has_lost_a_flush = AtomicBool::new(false);
     Ok((LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _locks: locks }, release))
+}
+
+/// The first part of the log in `dir`, as [`look`] finds it. No lock is taken.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn prefix(dir: &Path, terms: Terms) -> Result<Store, OpenError> {
+    let path = dir.join(LOG_DIR);
+    match segments(&path)? {
+        Some(count) => look(&path, count, terms),
+        None => Err(is_none_begun(dir).err().unwrap_or(no_log(&path, carried::old_file(dir).as_deref()))),
+    }
+}
+
+/// Checks that no log is being put together in this data directory.
+fn is_none_begun(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(UNFINISHED_DIR);
+    if path.exists() { Err(OpenError::Unfinished { path }) } else { Ok(()) }
+}
+
+/// Why there is no log to read: there is none, or one of an earlier version.
+fn no_log(path: &Path, old: Option<&Path>) -> OpenError {
+    match old {
+        Some(old) => OpenError::Earlier { path: old.to_owned() },
+        None => OpenError::io(&path_of(path, 0), &io::ErrorKind::NotFound.into()),
+    }
 }
 
 fn settled(path: &Path, store: &Store, written_to: u64) -> Result<(), OpenError> {
@@ -203,7 +229,7 @@ pub(super) fn check_frames(dir: &Path, terms: Terms) -> Result<(), OpenError> {
 }
 
 /// Locks a file or directory for one writer or any number of readers.
-fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<File>, OpenError> {
+pub(super) fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<File>, OpenError> {
     let handle = File::open(path).map_err(|error| OpenError::io(path, &error))?;
     match if writable { handle.try_lock() } else { handle.try_lock_shared() } {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),

@@ -34,9 +34,11 @@ mod error;
 mod file;
 mod frame;
 mod intake;
+mod prefix;
 mod read;
 mod recent;
 mod reopen;
+mod restored;
 mod scan;
 mod segment;
 mod start;
@@ -45,7 +47,9 @@ mod store;
 mod tests;
 
 pub use error::OpenError;
+pub use prefix::{LogPrefix, PrefixSegment};
 pub use reopen::Reopened;
+pub use restored::{RestoredSegment, Restoring};
 
 use super::{
     AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
@@ -263,6 +267,10 @@ fn stored_command(Record { position, bytes, trace }: Record<'_>) -> StoredComman
     StoredCommand { offset: position, skipped: 0, bytes: bytes.to_vec(), trace }
 }
 
+fn stored_event(Record { position, bytes, trace }: Record<'_>) -> StoredEvent {
+    StoredEvent { seq: position, bytes: bytes.to_vec(), trace }
+}
+
 impl Shared {
     fn new(file: LogFile, intakes: Vec<Intake>) -> Shared {
         let committer = Committer::new(&file.heads);
@@ -298,7 +306,7 @@ impl Shared {
 
     fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
         let span = Span { records: Records::Events, partition, from, end, bytes_max };
-        self.read(span, |Record { position, bytes, trace }| StoredEvent { seq: position, bytes: bytes.to_vec(), trace })
+        self.read(span, stored_event)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::disk::Named;
 use super::error::{Fault, OpenError, damaged};
 use super::frame::{FRAME_HEADER, Header, Record, Records};
-use super::recent::{Sealed, changed};
+use super::recent::changed;
 use super::scan::{Entry, Indexed, Walk, Window, scan};
 use super::segment::{SegmentHeader, path_of};
 use super::store::Store;
@@ -130,25 +130,45 @@ impl Store {
         what(&active)
     }
 
+    /// The segments in their order.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        let (active, end) = self.end();
+        let sealed = self.readable.read().sealed.clone();
+        let headers: Vec<_> = sealed.into_iter().map(|sealed| sealed.header).chain([active]).collect();
+        let ends = headers.iter().skip(1).map(|next| next.before).chain([end]);
+        headers.iter().zip(ends).map(|(header, end)| Segment { header: Arc::clone(header), end }).collect()
+    }
+
     /// Reads every byte of the log and checks it.
     ///
     /// # Errors
     /// [`OpenError`] names the first segment that is not what was written.
     pub(super) fn check(&self, opening: &Opening) -> Result<(), OpenError> {
-        let (active, end) = self.end();
-        let mut segments = self.readable.read().sealed.clone();
-        segments.push(Sealed { header: active, end });
-        for Sealed { header, end } in &segments {
-            let path = path_of(&self.dir, header.number);
-            let io = |error| OpenError::io(&path, &error);
-            let named = Named::open(path.clone(), false).map_err(io)?;
-            let found = scan(&named, header, Walk::Checked { end: *end }, opening).map_err(io)?;
-            if found.end != *end {
-                return Err(OpenError::damaged(&path, format!("at byte {} {}", found.end, found.stopped)));
-            }
-        }
-        Ok(())
+        self.segments().iter().try_for_each(|segment| self.check_segment(segment, opening))
     }
+
+    /// Reads every byte of a segment and checks it.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is not what was written.
+    pub(super) fn check_segment(&self, segment: &Segment, opening: &Opening) -> Result<(), OpenError> {
+        let Segment { header, end: (end, _) } = segment;
+        let path = path_of(&self.dir, header.number);
+        let io = |error| OpenError::io(&path, &error);
+        let named = Named::open(path.clone(), false).map_err(io)?;
+        let found = scan(&named, header, Walk::Checked { end: *end }, opening).map_err(io)?;
+        match found.end == *end {
+            true => Ok(()),
+            false => Err(OpenError::damaged(&path, format!("at byte {} {}", found.end, found.stopped))),
+        }
+    }
+}
+
+/// A segment, and as far as it is a part of the log: where it ends, and where its last frame begins.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) header: Arc<SegmentHeader>,
+    pub(super) end: (u64, u64),
 }
 
 type Plan = (Arc<Named>, Arc<SegmentHeader>, Vec<Entry>);

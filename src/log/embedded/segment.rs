@@ -17,6 +17,7 @@ use crate::domain::Micros;
 use crate::limits::PARTITIONS_MAX;
 use crate::log::Manifest;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +81,11 @@ impl SegmentHeader {
     /// Where the first frame begins.
     pub(super) fn begin(&self) -> u64 {
         slots_at(self.manifest.partitions).saturating_add(SLOTS.saturating_mul(BLOCK))
+    }
+
+    /// Where the slots are. All other bytes before the end of a segment are written once.
+    pub(super) fn slots(&self) -> Range<u64> {
+        slots_at(self.manifest.partitions)..self.begin()
     }
 
     pub(super) fn place(&self, offset: u64) -> Place {
@@ -178,6 +184,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// The last batch that was flushed before the slot was written.
+    pub(super) fn flushed(&self) -> u64 {
+        if self.is_settled { self.batch } else { self.batch.saturating_sub(1) }
+    }
+
     /// Where it is written, and its bytes.
     pub(super) fn bytes(&self, header: &SegmentHeader) -> (u64, Vec<u8>) {
         let offset = slots_at(header.manifest.partitions).saturating_add((self.number % SLOTS).saturating_mul(BLOCK));

@@ -5,7 +5,7 @@
 use super::disk::Named;
 use super::error::OpenError;
 use super::recent::Sealed;
-use super::scan::{Walk, rest, scan};
+use super::scan::{Index, Scan, Walk, rest, scan};
 use super::segment::{CHUNK_BYTES, FORMAT_VERSION, NoSegment, SegmentHeader, Slot, is_frame, number_in, path_of};
 use super::store::{Store, Terms, Writer};
 use crate::log::Opening;
@@ -57,6 +57,29 @@ pub(super) fn start(
     (writable, terms): (bool, Terms),
     opening: &Opening,
 ) -> Result<Started, OpenError> {
+    let (sealed, last) = headers(dir, count, writable)?;
+    end(dir, terms, sealed, last, opening)
+}
+
+/// Opens the first part of a log that another process may be writing: up to the last whole batch that its files hold
+/// now. What was answered before the call is in it. What is written meanwhile may be or not; it is no fault.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn look(dir: &Path, count: u64, terms: Terms) -> Result<Store, OpenError> {
+    let (sealed, (named, header)) = headers(dir, count, false)?;
+    let io = |error: io::Error| OpenError::io(&named.path, &error);
+    // The slot first: its batch was written before it. A writer may have been at both of them while they were read.
+    let slot = last_slot(&named, &header).or_else(|_| last_slot(&named, &header))?;
+    let found = scan(&named, &header, Walk::Last { flushed: 0 }, &Opening::default()).map_err(io)?;
+    is_reached(&named.path, &found, &slot)?;
+    let allocated = named.file.metadata().map_err(io)?.len();
+    let (writer, index) = writer(named, header, found, (allocated, slot.number));
+    Ok(Store::new(dir, terms, sealed, (writer, index)))
+}
+
+/// Opens the segments of a log and reads their headers. Returns the sealed ones, and the last one.
+fn headers(dir: &Path, count: u64, writable: bool) -> Result<(Vec<Sealed>, (Named, SegmentHeader)), OpenError> {
     let (mut sealed, mut last): (Vec<Sealed>, Option<(Named, SegmentHeader)>) = (Vec::new(), None);
     for number in 0..count {
         let path = path_of(dir, number);
@@ -68,8 +91,7 @@ pub(super) fn start(
         }
         last = Some((named, header));
     }
-    let Some((named, header)) = last else { return Err(OpenError::damaged(dir, "it holds no segment")) };
-    end(dir, terms, sealed, (named, header), opening)
+    last.map(|last| (sealed, last)).ok_or_else(|| OpenError::damaged(dir, "it holds no segment"))
 }
 
 /// The header of a segment.
@@ -117,32 +139,41 @@ fn end(
     if !allocated.is_multiple_of(CHUNK_BYTES) || allocated < header.begin() {
         return Err(damaged(format!("{allocated} bytes are not its whole length: it was cut off")));
     }
-    let slot = Slot::last(&named, &header).map_err(io)?;
-    let slot = slot.ok_or_else(|| damaged("both of its slots are not what was written".to_owned()))?;
-    let flushed = if slot.is_settled { slot.batch } else { slot.batch.saturating_sub(1) };
-    let found = scan(&named, &header, Walk::Last { flushed }, opening).map_err(io)?;
+    let slot = last_slot(&named, &header)?;
+    let found = scan(&named, &header, Walk::Last { flushed: slot.flushed() }, opening).map_err(io)?;
     let rest = rest(&named, &header, &found, opening).map_err(io)?;
     if let Some(later) = rest.later_frame {
         let (end, why) = (found.end, found.stopped);
         return Err(damaged(format!("at byte {end} {why}, and a later batch follows at byte {later}")));
     }
-    let last = found.next_batch.saturating_sub(1);
-    if last < flushed || (last == slot.batch && found.end != slot.end) || found.end >= allocated {
-        let (end, why) = (found.end, found.stopped);
-        return Err(damaged(format!(
-            "at byte {end} {why}: batch {last} is its last one, and {} was written",
-            slot.batch
-        )));
+    is_reached(&path, &found, &slot)?;
+    if found.end >= allocated {
+        return Err(damaged("it has no room behind its last batch: it was cut off".to_owned()));
     }
-    let writer = Writer {
-        named: Arc::new(named),
-        header: Arc::new(header),
-        heads: found.heads,
-        end: found.end,
-        last_frame: found.last_frame,
-        allocated,
-        next_batch: found.next_batch,
-        next_slot: slot.number.saturating_add(1),
-    };
-    Ok(Started { store: Store::new(dir, terms, sealed, (writer, found.index)), written_to: rest.written_to })
+    let last = writer(named, header, found, (allocated, slot.number));
+    Ok(Started { store: Store::new(dir, terms, sealed, last), written_to: rest.written_to })
+}
+
+/// What the slots of a segment say of its end.
+fn last_slot(named: &Named, header: &SegmentHeader) -> Result<Slot, OpenError> {
+    let slot = Slot::last(named, header).map_err(|error| OpenError::io(&named.path, &error))?;
+    slot.ok_or_else(|| OpenError::damaged(&named.path, "both of its slots are not what was written"))
+}
+
+/// Checks that all is there that was flushed before this slot was written.
+fn is_reached(path: &Path, found: &Scan, slot: &Slot) -> Result<(), OpenError> {
+    let last = found.next_batch.saturating_sub(1);
+    if last >= slot.flushed() && (last != slot.batch || found.end == slot.end) {
+        return Ok(());
+    }
+    let (end, why, written) = (found.end, found.stopped, slot.batch);
+    let detail = format!("at byte {end} {why}: batch {last} is its last one, and {written} was written");
+    Err(OpenError::damaged(path, detail))
+}
+
+/// The end of a log whose last segment was scanned, which has so many bytes and this last slot.
+fn writer(named: Named, header: SegmentHeader, found: Scan, (allocated, slot): (u64, u64)) -> (Writer, Index) {
+    let Scan { index, heads, end, last_frame, next_batch, .. } = found;
+    let (named, header, next_slot) = (Arc::new(named), Arc::new(header), slot.saturating_add(1));
+    (Writer { named, header, heads, end, last_frame, allocated, next_batch, next_slot }, index)
 }

@@ -79,10 +79,10 @@ impl Store {
         self.writer.lock().heads.clone()
     }
 
-    /// The segment that is written, and where it ends.
-    pub(super) fn end(&self) -> (Arc<SegmentHeader>, u64) {
+    /// The segment that is written, where it ends, and where its last frame begins.
+    pub(super) fn end(&self) -> (Arc<SegmentHeader>, (u64, u64)) {
         let writer = self.writer.lock();
-        (Arc::clone(&writer.header), writer.end)
+        (Arc::clone(&writer.header), (writer.end, writer.last_frame))
     }
 
     /// The file that is written, which no sealed segment is.
