@@ -13,6 +13,7 @@ pub mod wire;
 pub mod access;
 pub mod trace;
 
+pub mod backup;
 pub mod log;
 pub mod objects;
 pub mod snapshot;

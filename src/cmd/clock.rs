@@ -2,7 +2,7 @@
 //! Each change is an event of the log.
 
 use super::shared::certificate::CertificateFlags;
-use super::shared::flags::{Flags, RunningServer};
+use super::shared::flags::{DataDir, Flags};
 use super::shared::operator_turn::reason;
 use super::shared::source::running_server;
 use super::{Failure, Verdict};
@@ -19,7 +19,7 @@ pub(super) enum Action {
     /// change. Holds and remembered keys keep the time that they have left.
     Set {
         #[command(flatten)]
-        flags: Flags<RunningServer>,
+        flags: Flags<DataDir>,
         /// Why the time is set, and who decided it; recorded in the log, up to 200 characters
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         because: String,

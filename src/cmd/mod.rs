@@ -3,6 +3,7 @@
 //! something wrong or was refused, 2 it could not run (bad usage, unreadable input, no server), 3 a server may have done
 //! what it was asked or not. Results go to standard output, everything else to standard error.
 
+mod backup;
 mod cat;
 mod client;
 mod clock;
@@ -91,6 +92,19 @@ enum Command {
     /// it begins with the oldest snapshot that covers them. Exit code 0: the old checkpoint, the log and the new checkpoint
     /// lead to the same state.
     Rebuild(Flags<FoldedLog>),
+    /// Copy the embedded log of a running or a stopped server to a folder or a bucket
+    ///
+    /// Reads the files of the data directory; no call of the server waits for it. All that the server had answered before is in
+    /// the backup. Only what is new since the last backup to the same place is copied. Exit code 0: the backup is written, and
+    /// whole. 1: the log is damaged. 2: the log or the place cannot be used.
+    Backup(backup::BackupArgs),
+    /// Put an embedded log together again from a backup, in a data directory that is empty or does not exist
+    ///
+    /// Every byte is checked. Until the log is whole no server starts on the directory, and the same command goes on with what
+    /// is there. Stop the server that the backup was taken from for good before you start another one: two servers would give
+    /// away the same capacity. Exit code 0: the log is restored. 1: the backup is damaged. 2: the place or the directory cannot
+    /// be used.
+    Restore(backup::RestoreArgs),
     /// Print the settings in force, and where each comes from
     Config(Flags<Every>),
     /// Print what each metric is that a server may export
@@ -256,6 +270,8 @@ impl Command {
             Command::Log(action) => Some(action.act()),
             Command::Tokens(action) => action.act(),
             Command::Sink(args) => args.act(),
+            Command::Backup(args) => Some(args.act()),
+            Command::Restore(args) => args.act(),
             Command::Topics(action) => action.act(),
             Command::Schemas(action) => action.act(),
             Command::Serve(_)
@@ -297,6 +313,8 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Log(action) => action.load()?,
         Command::Tokens(action) => action.load()?,
         Command::Sink(args) => args.load()?,
+        Command::Backup(args) => args.flags.load()?,
+        Command::Restore(args) => args.flags.load()?,
         Command::LostDemand(args) => args.flags.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
@@ -315,6 +333,8 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { what, .. } => verify::run(&config, &what, out),
         Command::Cat { what, .. } => cat::run(&config, &what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
+        Command::Backup(args) => backup::back_up(&config, &args, out),
+        Command::Restore(args) => backup::restore(&config, &args, out),
         Command::Client(args) => client::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Clock(action) => clock::run(&config, &action, out),

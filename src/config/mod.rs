@@ -18,7 +18,7 @@ use crate::access::Quota;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use auth::{Auth, Open, Proofs};
 pub use kafka::{EventsKeep, Kafka, Registry, Roles, Secret, TopicNames};
-pub use place::ObjectPlace;
+pub use place::{ObjectPlace, place as object_place};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
 pub use sink::{FilesFormat, Sink, SinkDatabase, SinkFiles, SinkRedshift, SinkTo};

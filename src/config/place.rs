@@ -26,7 +26,11 @@ impl fmt::Display for ObjectPlace {
     }
 }
 
-pub(super) fn place(text: &str) -> Result<ObjectPlace, String> {
+/// The place that a text names.
+///
+/// # Errors
+/// What a place looks like.
+pub fn place(text: &str) -> Result<ObjectPlace, String> {
     if let Some(dir) = text.strip_prefix("file://").filter(|dir| dir.starts_with('/')) {
         return Ok(ObjectPlace::Folder(PathBuf::from(dir)));
     }

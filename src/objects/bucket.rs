@@ -25,7 +25,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes a second that a store has to take or give.
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// Most objects of a folder that are listed.
-const LISTED_MAX: usize = 100_000;
+pub const LISTED_MAX: usize = 100_000;
 /// Bytes that a store sends about so many objects: some 512 about each.
 const LISTED_BYTES: u64 = LISTED_MAX as u64 * 512;
 /// Most characters of an error that are told: a store may answer with a page.

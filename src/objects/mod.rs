@@ -4,7 +4,7 @@
 mod bucket;
 mod environment;
 
-pub use bucket::{Bucket, Lock};
+pub use bucket::{Bucket, LISTED_MAX, Lock};
 
 use crate::domain::Micros;
 use crate::store::StoreError;

@@ -99,11 +99,11 @@ impl Takes for LostLog {
     }
 }
 
-/// For commands that call the running server of a data directory.
+/// For commands on a data directory, or on the server that runs on it.
 #[derive(Debug)]
-pub(in crate::cmd) struct RunningServer;
+pub(in crate::cmd) struct DataDir;
 
-impl Takes for RunningServer {
+impl Takes for DataDir {
     fn takes(setting: Setting) -> bool {
         setting == Setting::DataDir || is_of_log_lines(setting)
     }

@@ -1,0 +1,69 @@
+//! Backups of an embedded log in a folder or a bucket, and the way back. A backup is a manifest and the objects that it
+//! names. The manifest is written last, so a backup without one is not there.
+//!
+//! A segment is cut into pieces of 4 MiB, and each is an object whose name has its place and the hash of its bytes. Full
+//! pieces never change, so the next backup finds them under their names and copies what is new: at most the last piece
+//! of the segment that is being written comes again. Of sealed segments that the newest manifest names, nothing is read.
+//!
+//! A backup reads the files of the log beside the server that writes them ([`LogPrefix`]): it takes no lock and asks the
+//! server nothing, so no turn waits for it, and a server that hangs can be backed up. All that was answered before it
+//! began is in it.
+//!
+//! [`LogPrefix`]: crate::log::embedded::LogPrefix
+
+mod manifest;
+mod place;
+mod restore;
+mod take;
+
+pub use place::{Backup, Place};
+pub use restore::{Restored, restore};
+pub use take::{Taken, take};
+
+use crate::log::LogError;
+use crate::log::embedded::OpenError;
+use crate::store::StoreError;
+use std::fmt;
+
+/// Bytes of a piece of a segment; the last one may have fewer.
+const PIECE_BYTES: u64 = 4 << 20;
+
+/// Why there is no backup, or why nothing was restored.
+#[derive(Debug)]
+pub enum BackupError {
+    /// The log cannot be read, or not be put together.
+    Log(OpenError),
+    /// What is in the place is not what was written.
+    Damaged(String),
+    /// The place or the disk does not do its part, or what was asked for is not there.
+    Unusable(String),
+}
+
+impl fmt::Display for BackupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackupError::Log(error) => error.fmt(f),
+            BackupError::Damaged(why) | BackupError::Unusable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {}
+
+impl From<OpenError> for BackupError {
+    fn from(error: OpenError) -> BackupError {
+        BackupError::Log(error)
+    }
+}
+
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> BackupError {
+        BackupError::Unusable(error.detail)
+    }
+}
+
+impl From<LogError> for BackupError {
+    fn from(error: LogError) -> BackupError {
+        BackupError::Damaged(error.detail)
+    }
+}

@@ -1,0 +1,229 @@
+//! The place of backups: what lies in it under which name, and asking it again when it does not answer at once.
+
+use super::BackupError;
+use super::manifest::Manifest;
+use crate::domain::Micros;
+use crate::objects::{Bucket, Got, LISTED_MAX, Listed, Objects};
+use crate::store::StoreError;
+use crate::time::{pause, retry_ms, text};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The folder of the manifests.
+const MANIFESTS: &str = "backups";
+/// The folder of the pieces, with a folder for each log.
+const PIECES: &str = "backup-data";
+/// The end of the name of a manifest.
+const MANIFEST: &str = ".json";
+/// The longest manifest that is read, in bytes: that of a log of 3 TB.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// How often the place is asked the same before it counts as gone.
+const TRIES: u32 = 3;
+/// The first pause between two of these calls, in milliseconds, and the longest one.
+const PAUSE_MS: (u64, u64) = (500, 4_000);
+
+/// A place of backups, of one log or several.
+pub struct Place {
+    bucket: Bucket,
+}
+
+/// A backup, as its name tells.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Backup {
+    /// The name by which it is chosen. Names of one log sort by the time at which the backups began.
+    pub id: String,
+    /// The time at which it began, as the name tells it.
+    pub taken_at: String,
+    /// The first digits of the id of its log.
+    pub log: String,
+}
+
+impl Backup {
+    /// The name of the backup with this manifest.
+    pub(super) fn of(manifest: &Manifest) -> Backup {
+        let (second, rest) = (manifest.taken_at_us / 1_000_000, manifest.taken_at_us % 1_000_000);
+        // Always with as many digits, so that names sort by time.
+        let second = text(Micros(second.saturating_mul(1_000_000))).replace(['-', ':', 'Z'], "");
+        let taken_at = format!("{second}.{rest:06}Z");
+        let log = manifest.log.get(..8).unwrap_or_default().to_owned();
+        let id = format!("{taken_at}-{log}-{}", manifest.hash().get(..16).unwrap_or_default());
+        Backup { id, taken_at, log }
+    }
+
+    /// Reads a name; `None` when it is none.
+    fn parse(id: &str) -> Option<Backup> {
+        let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        let mut parts = id.split('-');
+        let (taken_at, log, hash) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_name = is_plain && parts.next().is_none() && log.len() == 8 && hash.len() == 16 && taken_at.len() > 8;
+        is_name.then(|| Backup { id: id.to_owned(), taken_at: taken_at.to_owned(), log: log.to_owned() })
+    }
+}
+
+impl Place {
+    /// The place that this bucket or folder is.
+    pub fn new(bucket: Bucket) -> Place {
+        Place { bucket }
+    }
+
+    /// The backups of the place, the newest first.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when the place does not answer.
+    pub fn backups(&self) -> Result<Vec<Backup>, BackupError> {
+        let listed = again(|| self.bucket.list(MANIFESTS))?;
+        let name = |listed: &Listed| Backup::parse(listed.name.strip_suffix(MANIFEST)?);
+        let mut backups: Vec<Backup> = listed.iter().filter_map(name).collect();
+        backups.sort();
+        backups.reverse();
+        Ok(backups)
+    }
+
+    /// The backup to restore: the one that is named, or the newest one.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when there is none, or there are backups of several logs and none is named.
+    pub fn choose(&self, named: Option<&str>) -> Result<Backup, BackupError> {
+        let all = self.backups()?;
+        let unusable = |why: String| Err(BackupError::Unusable(why));
+        match (named, all.first()) {
+            (Some(id), _) => match all.iter().find(|backup| backup.id == id) {
+                Some(backup) => Ok(backup.clone()),
+                None => unusable(format!("the place has no backup {id}: --list shows those that it has")),
+            },
+            (None, None) => unusable("the place has no backup".to_owned()),
+            (None, Some(newest)) => match all.iter().find(|backup| backup.log != newest.log) {
+                None => Ok(newest.clone()),
+                Some(other) => unusable(format!(
+                    "the place has backups of several logs: name the one to restore with --backup, such as {} or {}",
+                    newest.id, other.id
+                )),
+            },
+        }
+    }
+
+    /// What a backup holds.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] when it is not what was written.
+    pub(super) fn manifest(&self, backup: &Backup) -> Result<Manifest, BackupError> {
+        let path = manifest_path(backup);
+        let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
+        let manifest = match again(|| self.bucket.get(&path, MANIFEST_BYTES_MAX))? {
+            None => return Err(damaged(format!("{path} is gone"))),
+            Some(Got::Longer(bytes)) => return Err(damaged(format!("{path} has {bytes} bytes, and is no manifest"))),
+            Some(Got::Whole(bytes)) => Manifest::decode(&bytes).map_err(damaged)?,
+        };
+        match Backup::of(&manifest) == *backup {
+            true => Ok(manifest),
+            false => Err(damaged("its manifest is that of another backup".to_owned())),
+        }
+    }
+
+    /// Writes the manifest, and by that the backup. One that is there already under this name is the same.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when the place does not take it.
+    pub(super) fn publish(&self, manifest: &Manifest) -> Result<Backup, BackupError> {
+        let backup = Backup::of(manifest);
+        again(|| self.bucket.replace(&manifest_path(&backup), manifest.encode(), None))?;
+        Ok(backup)
+    }
+
+    /// The pieces of a log that the place has, with their lengths.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when the place does not answer, or has too many of them.
+    pub(super) fn pieces(&self, log_id: u128) -> Result<BTreeMap<String, u64>, BackupError> {
+        let listed = again(|| self.bucket.list(&folder(log_id)))?;
+        if listed.len() >= LISTED_MAX {
+            let why = format!("the place has {LISTED_MAX} objects of this log: back it up to another one");
+            return Err(BackupError::Unusable(why));
+        }
+        Ok(listed.into_iter().map(|listed| (listed.name, listed.bytes)).collect())
+    }
+
+    /// Writes a piece.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when the place does not take it.
+    pub(super) fn put(&self, log_id: u128, piece: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        Ok(again(|| self.bucket.put(&format!("{}/{piece}", folder(log_id)), bytes.to_vec()))?)
+    }
+
+    /// Reads a piece of so many bytes with this hash.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] when it is not there, or is not what was written.
+    pub(super) fn get(&self, log_id: u128, piece: &str, (length, hash): (usize, &str)) -> Result<Vec<u8>, BackupError> {
+        let path = format!("{}/{piece}", folder(log_id));
+        let damaged = |why: String| Err(BackupError::Damaged(format!("{path} {why}")));
+        match again(|| self.bucket.get(&path, length as u64))? {
+            None => damaged("is missing".to_owned()),
+            Some(Got::Longer(bytes)) => damaged(format!("has {bytes} bytes, and {length} were written")),
+            Some(Got::Whole(bytes)) if bytes.len() != length => {
+                damaged(format!("has {} bytes, and {length} were written", bytes.len()))
+            }
+            Some(Got::Whole(bytes)) if hash_of(&bytes) != hash => {
+                damaged("is damaged: it has another hash than its name says".to_owned())
+            }
+            Some(Got::Whole(bytes)) => Ok(bytes),
+        }
+    }
+}
+
+/// The hash of the bytes of a piece.
+pub(super) fn hash_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// The name of a piece: its segment, where it begins, and the hash of its bytes.
+pub(super) fn piece(segment: u64, start: u64, hash: &str) -> String {
+    format!("{segment:08}-{start:010}-{hash}")
+}
+
+fn folder(log_id: u128) -> String {
+    format!("{PIECES}/{log_id:032x}")
+}
+
+fn manifest_path(Backup { id, .. }: &Backup) -> String {
+    format!("{MANIFESTS}/{id}{MANIFEST}")
+}
+
+/// Asks the place, and again after a pause.
+fn again<T>(mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut failures = 0_u32;
+    loop {
+        match call() {
+            Err(error) if failures.saturating_add(1) < TRIES => {
+                tracing::warn!(%error, "the place of backups failed; trying again");
+                pause(Duration::from_millis(retry_ms(failures, PAUSE_MS.0, PAUSE_MS.1)));
+                failures = failures.saturating_add(1);
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_the_time_and_the_log_and_sorts_by_time() {
+        let of = |us| Backup::of(&Manifest::new(0xab << 120, Micros(us), Vec::new(), Vec::new()));
+        let first = of(1_700_000_000_000_000);
+        assert_eq!((&*first.taken_at, &*first.log), ("20231114T221320.000000Z", "ab000000"));
+        assert_eq!(Backup::parse(&first.id), Some(first.clone()));
+        assert!(first.id < of(1_700_000_000_000_001).id && of(1_700_000_000_999_999).id < of(1_700_000_001_000_000).id);
+        for bad in [
+            "",
+            "x",
+            "20231114T221320Z-ab000000",
+            "../../../../etc-ab000000-0123456789abcdef",
+            &format!("{}-1", first.id),
+        ] {
+            assert_eq!(Backup::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Takes a backup: every piece of the log that the place does not have, and then the manifest.
+
+use super::manifest::{Manifest, Segment, ends, length, ranges};
+use super::place::{Backup, Place, hash_of, piece};
+use super::{BackupError, PIECE_BYTES};
+use crate::crash;
+use crate::domain::Micros;
+use crate::log::embedded::{LogPrefix, PrefixSegment};
+use std::collections::BTreeMap;
+
+/// What a backup holds, and what was copied for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Its name, and what the name tells.
+    pub backup: Backup,
+    /// How many events are in it.
+    pub events: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// How many pieces were new, and how many bytes they have.
+    pub copied: (u64, u64),
+}
+
+/// A backup that is being taken.
+struct Taking<'a> {
+    log: &'a LogPrefix,
+    log_id: u128,
+    place: &'a Place,
+    /// The pieces that the place has.
+    there: BTreeMap<String, u64>,
+    copied: (u64, u64),
+}
+
+/// Takes a backup of the log, which begins at this time of the wall clock.
+///
+/// # Errors
+/// [`BackupError`]; then the place may have some more pieces, and no backup more.
+pub fn take(log: &LogPrefix, place: &Place, wall: Micros) -> Result<Taken, BackupError> {
+    let log_id = log.manifest().log_id;
+    let ends = ends(log_id, log)?;
+    let known = newest(place, log_id)?;
+    let there = place.pieces(log_id)?;
+    crash::point("backup-begun");
+    let mut taking = Taking { log, log_id, place, there, copied: (0, 0) };
+    let mut segments = Vec::new();
+    for segment in log.segments()? {
+        let known = known.iter().find(|known| known.number == segment.number);
+        segments.push(taking.segment(&segment, known)?);
+    }
+    let manifest = Manifest::new(log_id, wall, segments, ends);
+    taking.is_kept(&manifest)?;
+    crash::point("backup-copied");
+    let backup = place.publish(&manifest)?;
+    crash::point("backup-written");
+    Ok(Taken { backup, events: manifest.events(), bytes: manifest.bytes(), copied: taking.copied })
+}
+
+/// The segments that the newest backup of this log names; none where there is no backup that can be read.
+fn newest(place: &Place, log_id: u128) -> Result<Vec<Segment>, BackupError> {
+    let log = format!("{log_id:032x}");
+    let newest = place.backups()?.into_iter().find(|backup| log.starts_with(&backup.log));
+    match newest.map(|backup| place.manifest(&backup)).transpose() {
+        Ok(manifest) => {
+            Ok(manifest.filter(|manifest| manifest.log == log).map(|known| known.segments).unwrap_or_default())
+        }
+        Err(BackupError::Damaged(why)) => {
+            tracing::warn!(why, "the newest backup cannot be used: the log is read from its beginning");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Taking<'_> {
+    /// Copies what the place does not have of a segment. One that the newest backup has as it is now is not read.
+    fn segment(&mut self, segment: &PrefixSegment, known: Option<&Segment>) -> Result<Segment, BackupError> {
+        let seal = blake3::Hash::from_bytes(segment.seal).to_hex().to_string();
+        if let Some(known) = known.filter(|known| known.seal == seal && known.end == segment.end)
+            && self.missing(known).is_none()
+        {
+            return Ok(known.clone());
+        }
+        // What is damaged must not take the place of what may be whole in an earlier backup.
+        self.log.check(segment)?;
+        let mut pieces = Vec::new();
+        for range in ranges(segment.end) {
+            let bytes = self.log.read(segment, range.start, length(&range))?;
+            let hash = hash_of(&bytes);
+            let name = piece(segment.number, range.start, &hash);
+            if self.there.get(&name) != Some(&(bytes.len() as u64)) {
+                self.place.put(self.log_id, &name, &bytes)?;
+                crash::point("backup-piece");
+                self.copied = (self.copied.0.saturating_add(1), self.copied.1.saturating_add(bytes.len() as u64));
+            }
+            pieces.push(hash);
+        }
+        Ok(Segment { number: segment.number, end: segment.end, seal, pieces })
+    }
+
+    /// The first piece of a segment that the place does not list with its length.
+    fn missing(&self, segment: &Segment) -> Option<String> {
+        let name = |(start, length, hash): (u64, usize, &str)| (piece(segment.number, start, hash), length as u64);
+        let mut pieces = segment.pieces().map(name);
+        pieces.find(|(name, length)| self.there.get(name) != Some(length)).map(|(name, _)| name)
+    }
+
+    /// Checks that the place lists all that the backup needs, as it was written.
+    fn is_kept(&mut self, manifest: &Manifest) -> Result<(), BackupError> {
+        if self.copied.0 > 0 {
+            self.there = self.place.pieces(self.log_id)?;
+        }
+        let missing = manifest.segments.iter().find_map(|segment| self.missing(segment));
+        let told = |name: String| {
+            let found =
+                self.there.get(&name).map_or("does not list it".to_owned(), |bytes| format!("lists {bytes} bytes"));
+            let why = format!("{name} was written, at most {PIECE_BYTES} bytes, and the place {found}");
+            Err(BackupError::Unusable(why))
+        };
+        missing.map_or(Ok(()), told)
+    }
+}
