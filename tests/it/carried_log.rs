@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// As a killed server of format version 1 left it: orders of three pools with refusals, an amend and a release.
 const OLD: &str = "tests/golden/formats/embedded-1/log.redb";
 /// Its events, one a line: partition, number, digest, kind and trace.
-const EVENTS: &str = include_str!("../golden/formats/embedded-1/events.txt");
+pub const EVENTS: &str = include_str!("../golden/formats/embedded-1/events.txt");
 
 fn old_in(dir: &Path) -> PathBuf {
     dir.join("log.redb")
@@ -30,7 +30,7 @@ fn serve(dir: &Path) -> Served {
 }
 
 /// The events that it had, of those that the log has now.
-fn events(dir: &Path) -> String {
+pub fn events(dir: &Path) -> String {
     let printed = on(dir, ["cat"]);
     assert_eq!(printed.code, 0, "{}", printed.err);
     let line = |line: &str| {
@@ -145,7 +145,7 @@ fn an_old_file_beside_the_log_goes_if_the_log_holds_it() {
 }
 
 /// The same log in the form of this version, without the zeros at its end.
-const RECORDED: &str = "tests/golden/formats/embedded-2/segment-00000000";
+pub const RECORDED: &str = "tests/golden/formats/embedded-2/segment-00000000";
 
 /// The story: a change of the code changes the form of the log, and nobody notices before an older version cannot read
 /// it, or this one cannot read what it has written. A new form has a new format version, and both are recorded.

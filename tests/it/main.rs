@@ -5,6 +5,7 @@ mod access;
 mod alerts;
 mod audit;
 mod authority;
+mod backup;
 mod bounded_memory;
 mod brokered;
 mod canary;

@@ -83,6 +83,8 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("sink rebuild", &[], sink_tables.clone()),
         ("sink apply", &[], sink_tables),
         ("clock set", &["--because", "a test"], [DATA_DIR, LOG_LINES].concat()),
+        ("backup", &["--to", "file:///nowhere"], [DATA_DIR, LOG_LINES].concat()),
+        ("restore", &["--from", "file:///nowhere"], [DATA_DIR, LOG_LINES].concat()),
         ("topics plan", &[], cluster_topics.clone()),
         ("topics apply", &[], cluster_topics.clone()),
         ("topics check", &[], cluster_topics),

@@ -1,0 +1,63 @@
+//! Backups in a bucket of a real store.
+
+use super::{a_log, done, is_all_of, more};
+use crate::cli::assert_says;
+use crate::process::{Running, headroom, run};
+use crate::s3::Bucket;
+use crate::wait::until;
+use std::path::Path;
+use std::process::Command;
+
+fn command(bucket: &Bucket, args: [&str; 3], dir: &Path) -> Command {
+    let mut command = headroom(args);
+    command.arg("--data-dir").arg(dir);
+    bucket.named(&mut command);
+    command
+}
+
+/// Whether somebody has a connection to the store that this command names. The system takes it for a store that stands still.
+fn is_connected(command: &Command) -> bool {
+    let url = command.get_envs().find(|(name, _)| *name == "AWS_ENDPOINT_URL").unwrap().1.unwrap();
+    let port: u16 = url.to_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+    let open = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let is_to_it = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "01"
+    };
+    open.lines().skip(1).any(is_to_it)
+}
+
+/// A log goes into the bucket, a later backup adds what is new, and all of it comes back. A store that does not answer for a
+/// while is waited for.
+#[test]
+fn a_log_comes_back_from_a_bucket() {
+    let (dir, target, bucket) = (a_log(10), tempfile::tempdir().unwrap(), Bucket::start());
+    let back_up = || command(&bucket, ["backup", "--to", bucket.place()], dir.path());
+    assert_says(&done(run(&mut back_up())), &["in 1 objects"]);
+    assert_says(&done(run(&mut back_up())), &["0 were new, in 0 objects"]);
+    more(dir.path(), 11);
+    bucket.stands_still();
+    let mut waits = Running::start(&mut back_up());
+    until("it is connected to the store", || is_connected(&back_up()));
+    assert!(!waits.is_over());
+    bucket.goes_on();
+    assert_says(&done(waits.ended()), &["in 1 objects"]);
+    assert_eq!((bucket.objects("backups").len(), bucket.objects("backup-data").len()), (3, 2));
+    let restored = run(&mut command(&bucket, ["restore", "--from", bucket.place()], target.path()));
+    assert_says(&done(restored), &["is restored into"]);
+    is_all_of(target.path(), dir.path());
+}
+
+/// The story: the keys of the store are wrong, or nobody listens there. The command ends, and says why.
+#[test]
+fn a_store_that_cannot_be_reached_is_named() {
+    let dir = a_log(1);
+    let mut backup = headroom(["backup", "--to", "s3://bucket/prefix", "--data-dir"]);
+    crate::s3::at(backup.arg(dir.path()), "http://127.0.0.1:9");
+    let failed = run(&mut backup);
+    assert_eq!((failed.code, &*failed.out), (2, ""));
+    assert_says(&failed.err, &["trying again", "s3://bucket/prefix: cannot list backups"]);
+    let failed = run(backup.env("AWS_SECRET_ACCESS_KEY", "secret\n"));
+    assert_eq!((failed.code, &*failed.out), (2, ""));
+    assert_says(&failed.err, &["AWS_SECRET_ACCESS_KEY has a character that no request can carry"]);
+}

@@ -1,0 +1,122 @@
+//! Backups with damage, and places that do not do their part: what is wrong is named, and nothing of it is served.
+
+use super::{Folder, a_log, done, is_all_of, more, only};
+use crate::cli::{assert_says, on};
+use crate::process::{headroom, run};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The story: a bucket has lost, cut or mixed up objects, or somebody has written into them. A log made of what is left
+/// would miss orders, or hold others. It is refused with the name of the object; when the object is back the same command
+/// goes on.
+#[test]
+fn a_damaged_backup_is_named_and_nothing_of_it_is_served() {
+    let (dir, folder) = (a_log(10), Folder::new());
+    done(folder.back_up(dir.path()));
+    let (piece, manifest) = (only(&folder.0.path().join("backup-data")), only(&folder.0.path().join("backups")));
+    let (other, elsewhere) = (a_log(12), Folder::new());
+    done(elsewhere.back_up(other.path()));
+    let [foreign_piece, foreign_manifest] = ["backup-data", "backups"].map(|of| only(&elsewhere.0.path().join(of)));
+    let flipped = |path: &Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        let at = at.min(bytes.len() - 1);
+        bytes[at] ^= 1;
+        Some(bytes)
+    };
+    let cut = |path: &Path| Some(fs::read(path).unwrap().split_last().unwrap().1.to_vec());
+    let longer = |path: &Path| Some([fs::read(path).unwrap(), vec![0]].concat());
+    let cases: [(&Path, Option<Vec<u8>>, &str); 11] = [
+        (&piece, None, " is missing"),
+        (&piece, cut(&piece), " were written"),
+        (&piece, longer(&piece), " were written"),
+        (&piece, flipped(&piece, 0), "it has another hash than its name says"),
+        (&piece, flipped(&piece, 40_000), "it has another hash than its name says"),
+        (&piece, fs::read(&foreign_piece).ok(), " were written"),
+        (&manifest, cut(&manifest), "its manifest cannot be read"),
+        (&manifest, longer(&manifest), "its manifest cannot be read"),
+        (&manifest, flipped(&manifest, 60), "manifest"),
+        (&manifest, fs::read(&foreign_manifest).ok(), "its manifest is that of another backup"),
+        (&manifest, Some(Vec::new()), "its manifest cannot be read"),
+    ];
+    for (path, bytes, says) in cases {
+        let (target, whole) = (tempfile::tempdir().unwrap(), fs::read(path).unwrap());
+        match bytes {
+            Some(bytes) => fs::write(path, bytes).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
+        let refused = folder.restore(target.path(), &[]);
+        assert_eq!((refused.code, &*refused.out), (1, ""), "{says}: {}", refused.err);
+        assert_says(&refused.err, &[path.file_stem().unwrap().to_str().unwrap(), says]);
+        if path == piece {
+            let (serve, url) = (["serve", "--listen", "127.0.0.1:0"], folder.url());
+            for command in [&serve[..], &["verify"], &["backup", "--to", &url]] {
+                let refused = run(headroom([]).args(command).arg("--data-dir").arg(target.path()));
+                assert_eq!((refused.code, &*refused.out), (2, ""), "{command:?}");
+                assert_says(&refused.err, &["log.restoring is a log that was not restored to its end"]);
+            }
+        }
+        fs::write(path, whole).unwrap();
+        done(folder.restore(target.path(), &[]));
+        is_all_of(target.path(), dir.path());
+    }
+}
+
+/// The story: the objects of the newest backup are damaged. Nobody falls back to an older one unasked: it has fewer orders,
+/// and a person has to know.
+#[test]
+fn an_older_backup_is_restored_only_when_it_is_named() {
+    let (dir, folder, target) = (a_log(10), Folder::new(), tempfile::tempdir().unwrap());
+    done(folder.back_up(dir.path()));
+    more(dir.path(), 11);
+    done(folder.back_up(dir.path()));
+    let ids = folder.list();
+    fs::write(folder.0.path().join("backups").join(format!("{}.json", ids[0])), "{").unwrap();
+    assert_eq!(folder.restore(target.path(), &[]).code, 1);
+    assert_says(&done(folder.restore(target.path(), &["--backup", &ids[1]])), &["is restored"]);
+    assert_says(&done(on(target.path(), ["verify"])), &["clean: no law broken"]);
+    // The next backup does not need the damaged one.
+    let told = folder.back_up(dir.path());
+    assert_says(&told.err, &["the newest backup cannot be used"]);
+    let again = tempfile::tempdir().unwrap();
+    done(told);
+    done(folder.restore(again.path(), &[]));
+    is_all_of(again.path(), dir.path());
+}
+
+/// A command whose files may not grow beyond so many blocks of 512 bytes.
+fn limited(program: &Command, blocks: u64) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
+    for (name, _) in program.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The story: the folder is not mounted, or its disk is full. There is no backup, and the command says so: a schedule that
+/// ends with success would be trusted for months.
+#[test]
+fn a_place_that_is_gone_or_full_is_no_success() {
+    let (dir, folder, target) = (a_log(10), Folder::new(), tempfile::tempdir().unwrap());
+    let none = format!("{}/none", folder.url());
+    let gone = on(dir.path(), ["backup", "--to", &none]);
+    assert_eq!((gone.code, &*gone.out), (2, ""), "{}", gone.err);
+    assert_says(&gone.err, &["trying again", &none]);
+    let mut full = limited(headroom(["backup", "--to", &folder.url(), "--data-dir"]).arg(dir.path()), 8);
+    let full = run(&mut full);
+    assert_eq!((full.code, &*full.out, folder.list().len()), (2, "", 0), "{}", full.err);
+    assert_says(&full.err, &["cannot write backup-data/"]);
+    done(folder.back_up(dir.path()));
+    // And the disk to which it is to go back.
+    let restore = |blocks| {
+        let mut command = headroom(["restore", "--from", &folder.url(), "--data-dir"]);
+        run(&mut limited(command.arg(target.path()), blocks))
+    };
+    let full = restore(8);
+    assert_eq!((full.code, &*full.out), (2, ""), "{}", full.err);
+    assert_says(&full.err, &["cannot write"]);
+    done(folder.restore(target.path(), &[]));
+    is_all_of(target.path(), dir.path());
+}
