@@ -131,7 +131,7 @@ pub(super) fn start<L: ClusterLog>(
         drop((presence, hold));
         ended
     };
-    Ok(LogRuntime { gateway, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, log_id, tail, end: Box::new(end) })
 }
 
 /// Offers every event that is read from the log to this process's gateway: an event may be the outcome of a call whose

@@ -78,7 +78,7 @@ pub(super) fn start(
         let is_written = checkpoints.join().is_ok();
         flushing.end() && is_written && snapshots_ended && owners_ended == 0
     };
-    Ok(LogRuntime { gateway, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, log_id, tail, end: Box::new(end) })
 }
 
 fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {

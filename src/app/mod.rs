@@ -63,6 +63,7 @@ const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
 /// The parts that depend on the kind of log: the gateway, and the threads that own and follow partitions.
 struct LogRuntime {
     gateway: Arc<Gateway>,
+    log_id: u128,
     tail: Arc<dyn CommittedTail>,
     /// Ends the threads in their order, once no call is in flight; returns whether all ended cleanly. It blocks.
     end: Box<dyn FnOnce() -> bool + Send>,
@@ -130,7 +131,8 @@ impl App {
         let local_files = LocalFiles::write(&data_dir, address, local_token, tls.clone());
         let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
-        let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
+        let log = (runtime.log_id, Arc::clone(&runtime.tail));
+        let service = Service::new(Arc::clone(&runtime.gateway), log, draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
         metrics.watch_service(&service);
         let state = http::State::new(Arc::clone(&service), Arc::clone(&metrics) as _, tracing).limits(limits);

@@ -1,13 +1,15 @@
 //! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the
-//! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is followed by the
+//! id of the log and the end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is followed by the
 //! `traceparent` of its command, and each of the two is preceded by its length in four big-endian bytes.
 //! `GET /internal/state/{partition}` returns the digest of the partition's state. `GET /internal/support` says of the
 //! process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
 
 use super::{Answer, Connection, Method, Outgoing, bare, json, path};
+use crate::domain::hex128;
 use crate::log::StoredEvent;
 use crate::trace::TraceContext;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,6 +27,11 @@ struct Ends {
     ends: Vec<u64>,
 }
 
+#[derive(Deserialize)]
+struct Identity {
+    log: String,
+}
+
 /// The part of a problem body that is shown to a person.
 #[derive(Deserialize)]
 struct Refusal {
@@ -36,12 +43,25 @@ struct Refusal {
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
 pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
-    let answer = get(server, "/internal/log").await?;
-    let Ends { partitions, ends } = serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))?;
+    let Ends { partitions, ends } = log(server).await?;
     if usize::try_from(partitions) == Ok(ends.len()) {
         return Ok(ends);
     }
     Err(format!("/internal/log: {partitions} partitions with {} ends", ends.len()))
+}
+
+/// The id of the log.
+///
+/// # Errors
+/// The server does not answer 200, or without an id.
+pub async fn log_id(server: &mut Connection) -> Result<u128, String> {
+    let Identity { log } = log(server).await?;
+    hex128(&log).ok_or_else(|| format!("/internal/log: {log} is no id of a log"))
+}
+
+async fn log<T: DeserializeOwned>(server: &mut Connection) -> Result<T, String> {
+    let answer = get(server, "/internal/log").await?;
+    serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))
 }
 
 /// The ends once no partition grows any more: the Abandon of a caller who was told "no" may still be on its way.

@@ -18,11 +18,12 @@ pub struct RunningServer {
     connection: Mutex<Connection>,
     /// The scheme and the address, for messages.
     base: String,
+    log_id: u128,
     partitions: u32,
 }
 
 impl RunningServer {
-    /// Connects to the server that listens on this address, and asks how many partitions it has. `tls` says which server
+    /// Connects to the server that listens on this address, and asks for its log and how many partitions it has. `tls` says which server
     /// is believed; without it, plain HTTP is spoken. Every call carries the token, if there is one.
     ///
     /// # Errors
@@ -44,9 +45,16 @@ impl RunningServer {
             None => connection,
         };
         let connection = Mutex::new(connection);
-        let mut server = RunningServer { runtime, connection, base: format!("{scheme}://{address}"), partitions: 0 };
+        let base = format!("{scheme}://{address}");
+        let mut server = RunningServer { runtime, connection, base, log_id: 0, partitions: 0 };
         server.partitions = u32::try_from(server.ends()?.len()).unwrap_or(u32::MAX);
+        server.log_id = server.ask(async |connection| internal::log_id(connection).await)?;
         Ok(server)
+    }
+
+    /// The id of the log.
+    pub fn log_id(&self) -> u128 {
+        self.log_id
     }
 
     /// The position and digests of a partition's state in the server's memory.

@@ -61,6 +61,7 @@ pub struct CallContext {
 /// All use cases of one process.
 pub struct Service {
     gateway: Arc<Gateway>,
+    log_id: u128,
     tail: Arc<dyn CommittedTail>,
     freshness: Freshness,
     searches: Searches,
@@ -74,12 +75,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// The use cases over this gateway and the committed events of its log. `secret` is drawn at start.
-    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, secret: u128) -> Service {
+    /// The use cases over this gateway, and over the id and the committed events of its log. `secret` is drawn at start.
+    pub fn new(gateway: Arc<Gateway>, (log_id, tail): (u128, Arc<dyn CommittedTail>), secret: u128) -> Service {
         let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
         let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
         let watches = Arc::new(Semaphore::new(WATCHES_MAX));
-        Service { gateway, tail, freshness, searches, quotas: None, watches, secret, next_unkeyed }
+        Service { gateway, log_id, tail, freshness, searches, quotas: None, watches, secret, next_unkeyed }
     }
 
     /// Counts calls in this quota, by the monotonic side of this clock. Without it, callers have no bound.
@@ -224,7 +225,7 @@ mod no_log {
         pub(crate) fn over_no_log() -> Service {
             let (log, replica, clock) = (Arc::new(NoLog), Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
             let gateway = Arc::new(Gateway::new(1, 250, log.clone(), replica, clock));
-            Service::new(gateway, log, 7)
+            Service::new(gateway, (7, log), 7)
         }
     }
 }

@@ -91,6 +91,11 @@ impl Service {
         self.tail.partitions()
     }
 
+    /// The id of the log.
+    pub fn log_id(&self) -> u128 {
+        self.log_id
+    }
+
     /// The sequence number after the last committed event, of each partition in order. It blocks.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ const END: HeaderName = HeaderName::from_static("headroom-end");
 
 #[derive(Serialize)]
 struct LogDto {
+    /// The id of the log.
+    log: String,
     partitions: u32,
     /// For each partition, the sequence number after its last committed event.
     ends: Vec<u64>,
@@ -28,7 +30,8 @@ pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
     request.query(&[])?;
     blocking(move || {
         let ends = api.service().log_ends().map_err(unreadable)?;
-        Ok(Reply::json(StatusCode::OK, &LogDto { partitions: api.service().partition_count(), ends }))
+        let (log, partitions) = (format!("{:032x}", api.service().log_id()), api.service().partition_count());
+        Ok(Reply::json(StatusCode::OK, &LogDto { log, partitions, ends }))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! Answers as short texts. An answer is told by what it holds, so that one of a newer server is shown as far as it is known,
 //! and otherwise as JSON.
 
+use crate::cmd::shared::table::lines;
 use serde_json::{Map, Value};
 
 /// Says that a text stands for nothing.
@@ -61,16 +62,7 @@ fn reservation(body: &Value) -> String {
 
 /// A line for each pool, under the names of the columns.
 fn table(pools: &[Value]) -> String {
-    let rows: Vec<_> = std::iter::once(COLUMNS.map(str::to_owned)).chain(pools.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
-    let mut out = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(text, width)| format!("{text:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
+    lines(COLUMNS, || pools.iter().map(row)).collect()
 }
 
 fn row(pool: &Value) -> [String; COLUMNS.len()] {

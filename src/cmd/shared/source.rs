@@ -66,12 +66,12 @@ impl Source {
         }
     }
 
-    /// The id of the log; `None` through a server, which does not tell it.
-    pub(in crate::cmd) fn log_id(&self) -> Option<u128> {
+    /// The id of the log.
+    pub(in crate::cmd) fn log_id(&self) -> u128 {
         match self {
-            Source::Directory(reader) => Some(reader.manifest().log_id),
-            Source::Server(_) => None,
-            Source::Cluster(log) => Some(log.manifest().log_id),
+            Source::Directory(reader) => reader.manifest().log_id,
+            Source::Server(server) => server.log_id(),
+            Source::Cluster(log) => log.manifest().log_id,
         }
     }
 

@@ -89,10 +89,10 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
     let source = Source::open(config, own.as_ref())?;
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
-    let folding = source.log_id().map(|log_id| Folding::new(config, source.tail(), log_id)).transpose()?;
+    let folding = Folding::new(config, source.tail(), source.log_id())?;
     let mut found = Vec::new();
     for partition in source.partitions(what.partition)? {
-        let checked = Verifying::new(&source, &evidence, folding.as_ref(), partition).and_then(Verifying::run);
+        let checked = Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
@@ -165,7 +165,7 @@ impl<'a> Verifying<'a> {
     fn new(
         source: &'a Source,
         evidence: &'a LocalEvidence,
-        folding: Option<&Folding<'_>>,
+        folding: &Folding<'_>,
         partition: u32,
     ) -> Result<Verifying<'a>, LogError> {
         // The state is read first: everything in it is committed by then, and the log only grows.
@@ -174,26 +174,24 @@ impl<'a> Verifying<'a> {
             _ => None,
         };
         let tail = source.tail();
-        let begin = |folding: Option<&Folding<'_>>| match folding {
-            Some(folding) => Trust::of(tail, folding, partition),
-            None => Ok(Trust::anew(partition, tail.partitions())),
-        };
         let mut trust = Trust::anew(partition, tail.partitions());
         let (until, mut commands) = match source {
             Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
             Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
-            Source::Cluster(log) => match log.end(partition).and_then(|end| Ok((end, begin(folding)?))) {
-                // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
-                Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
-                    trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
-                    (0, None)
+            Source::Cluster(log) => {
+                match log.end(partition).and_then(|end| Ok((end, Trust::of(tail, folding, partition)?))) {
+                    // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
+                    Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+                        trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
+                        (0, None)
+                    }
+                    found => {
+                        let (end, begun) = found?;
+                        trust = begun;
+                        (end.max(trust.state.position().next_seq), Some(Commands::of_taken(&**log, partition)?))
+                    }
                 }
-                found => {
-                    let (end, begun) = found?;
-                    trust = begun;
-                    (end.max(trust.state.position().next_seq), Some(Commands::of_taken(&**log, partition)?))
-                }
-            },
+            }
         };
         let Trust { state, audit, notes, breaches } = trust;
         let Position { next_seq: next, next_input, .. } = *state.position();
@@ -263,10 +261,8 @@ impl<'a> Verifying<'a> {
 
     /// L10: events that the data directory has seen as committed and the log does not hold.
     fn check_losses(&mut self) -> Result<(), LogError> {
-        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.evidence, self.source.log_id()) else {
-            return Ok(());
-        };
-        match loss(self.source.tail(), store, log_id, self.partition) {
+        let LocalEvidence::Checkpoints { store, .. } = self.evidence else { return Ok(()) };
+        match loss(self.source.tail(), store, self.source.log_id(), self.partition) {
             Ok(loss) => self.breaches.extend(loss.map(|loss| loss.breach())),
             // Events that cannot be read are reported already.
             Err(_) if self.source.is_there() => {}
@@ -359,14 +355,12 @@ impl<'a> Verifying<'a> {
             format!("the digest of the owner's fold is {folded}, that of the auditor's model {audited}")
         });
         self.agreeing.extend(live);
-        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.evidence, self.source.log_id()) else {
-            return Ok(());
-        };
+        let LocalEvidence::Checkpoints { store, .. } = self.evidence else { return Ok(()) };
         if self.breaches.iter().any(|breach| breach.law == Law::LogIsTruth) {
             // A restart does not use a checkpoint of events that are gone.
             return Ok(());
         }
-        let restarting = Restarting { log_id, tail: self.source.tail(), store };
+        let restarting = Restarting { log_id: self.source.log_id(), tail: self.source.tail(), store };
         match restarting.restart(self.partition, self.until)? {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),
             Restart::Mismatch(why) => {

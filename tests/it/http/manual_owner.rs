@@ -88,7 +88,7 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Arc::new(Service::new(Arc::clone(&gateway), tail, 7));
+        let service = Arc::new(Service::new(Arc::clone(&gateway), (world.log.manifest().log_id, tail), 7));
         let state = State::new(service, Arc::new(Metrics::new()), Arc::new(Tracing::off(|| 7)));
         let (closing, closed) = oneshot::channel::<()>();
         runtime.spawn(http::serve(listener, state, async move { drop(closed.await) }));

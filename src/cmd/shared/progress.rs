@@ -1,4 +1,4 @@
-//! Progress of a rebuild on standard error: a bar on a terminal, otherwise a line after each tenth of the events.
+//! Progress of reading a log on standard error: a bar on a terminal, otherwise a line after each tenth of the events.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 const LINES: u64 = 10;
 
 /// Progress over all partitions.
-pub(super) struct Progress {
+pub(in crate::cmd) struct Progress {
     events: u64,
     /// Events of the partitions that are finished.
     done: u64,
@@ -17,7 +17,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// No progress yet, of so many events in all partitions.
-    pub(super) fn new(events: u64) -> Progress {
+    pub(in crate::cmd) fn new(events: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// The current partition has reached this sequence number.
-    pub(super) fn reach(&mut self, next_seq: u64) {
+    pub(in crate::cmd) fn reach(&mut self, next_seq: u64) {
         let reached = self.done.saturating_add(next_seq);
         if let Some(bar) = &self.bar {
             return bar.set_position(reached);
@@ -40,12 +40,12 @@ impl Progress {
     }
 
     /// The current partition is finished; it had so many events.
-    pub(super) fn partition_done(&mut self, events: u64) {
+    pub(in crate::cmd) fn partition_done(&mut self, events: u64) {
         self.done = self.done.saturating_add(events);
     }
 
     /// Removes the bar from the terminal.
-    pub(super) fn finish(&self) {
+    pub(in crate::cmd) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -2,9 +2,8 @@
 //! covers the events which the log has lost; on Kafka, up to the end of the log at the start. The state that the old checkpoint leads to, the state after all events, and the state read back from
 //! the new checkpoint must have the same digest (L7).
 
-mod progress;
-
 use super::shared::fold::{Folding, described};
+use super::shared::progress::Progress;
 use super::shared::restart::{Restart, Restarting};
 use super::shared::source::{Source, in_use};
 use super::{Failure, Verdict};
@@ -18,16 +17,14 @@ use crate::replica::PartitionState;
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::time::Stopwatch;
-use progress::Progress;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, None)?;
-    let (Some(log_id), Some(_hold)) = (source.log_id(), hold(&source, &config.data_dir)?) else {
-        return Err(in_use(&config.data_dir));
-    };
+    let Some(_hold) = hold(&source, &config.data_dir)? else { return Err(in_use(&config.data_dir)) };
+    let log_id = source.log_id();
     let tail = source.tail();
     let ends = (0..tail.partitions()).map(|partition| tail.end(partition)).collect::<Result<Vec<_>, _>>();
     let ends = ends?;
@@ -55,8 +52,10 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
 /// Keeps servers from the data directory of a log on Kafka; `None` when a server uses it. The embedded log is locked by
 /// being open.
 fn hold(source: &Source, dir: &Path) -> Result<Option<DirectoryLock>, Failure> {
-    if !matches!(source, Source::Cluster(_)) {
-        return Ok(Some(DirectoryLock::ByOpenLog));
+    match source {
+        Source::Directory(_) => return Ok(Some(DirectoryLock::ByOpenLog)),
+        Source::Server(_) => return Ok(None),
+        Source::Cluster(_) => {}
     }
     let held = std::fs::create_dir_all(dir).and_then(|()| Hold::take(dir));
     let held =
