@@ -2,12 +2,14 @@
 //! state that the log continues. When the first events were removed, a state has to reach the first one that is left.
 //! Nobody begins anew then, and nobody passes over a gap: what cannot be continued is refused, with what was looked at.
 
-use crate::domain::Digest;
+use crate::domain::{Digest, Micros};
 use crate::log::{CommittedTail, LogError};
 use crate::replica::PartitionState;
 use crate::replica::checkpoint::Restoring;
 use crate::store::{SnapshotName, Snapshots};
+use crate::time::Shown;
 use crate::wire::{self, DecodeError};
+use std::fmt;
 
 /// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
 const TRIED_MAX: usize = 8;
@@ -23,6 +25,25 @@ pub struct Beginning<'a> {
     pub snapshots: Option<&'a dyn Snapshots>,
 }
 
+/// A place in the course of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Before the event of this sequence number.
+    Before(u64),
+    /// After the last event that was decided at this time or earlier. Where a clock was set back, later times may stand
+    /// before that event.
+    At(Micros),
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Moment::Before(seq) => write!(f, "seq {seq}"),
+            Moment::At(time) => write!(f, "{}", Shown(*time)),
+        }
+    }
+}
+
 /// Which snapshot is taken, if several can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Prefer {
@@ -30,6 +51,18 @@ pub enum Prefer {
     Newest,
     /// The oldest, after which the most of the log is checked.
     Oldest,
+    /// The newest that does not lie after this moment.
+    Nearest(Moment),
+}
+
+impl Prefer {
+    fn admits(self, name: &SnapshotName) -> bool {
+        match self {
+            Prefer::Newest | Prefer::Oldest => true,
+            Prefer::Nearest(Moment::Before(seq)) => name.next_seq <= seq,
+            Prefer::Nearest(Moment::At(time)) => name.decided_at <= time,
+        }
+    }
 }
 
 /// What snapshots of a partition came to.
@@ -73,7 +106,7 @@ impl Beginning<'_> {
         let Some(snapshots) = self.snapshots else {
             return match first {
                 0 => Ok(Looked::default()),
-                _ => Err(uncovered(partition, first, "no place of snapshots is set")),
+                _ => Err(uncovered_for(prefer, partition, first, "no place of snapshots is set")),
             };
         };
         let end = self.tail.end(partition)?;
@@ -86,7 +119,7 @@ impl Beginning<'_> {
             Err(error) => return Err(LogError::transient(unknown(partition, first, &error.detail))),
         };
         let short = names.iter().find(|name| name.next_seq < first).cloned();
-        names.retain(|name| name.next_seq >= first);
+        names.retain(|name| name.next_seq >= first && prefer.admits(name));
         if prefer == Prefer::Oldest {
             names.reverse();
         }
@@ -115,7 +148,18 @@ impl Beginning<'_> {
             short.map(|name| format!("the newest before it, {}, reaches up to seq {}", name.text, name.next_seq)),
         );
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
-        Err(uncovered(partition, first, &seen))
+        Err(uncovered_for(prefer, partition, first, &seen))
+    }
+}
+
+fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogError {
+    match prefer {
+        Prefer::Newest | Prefer::Oldest => uncovered(partition, first, seen),
+        Prefer::Nearest(moment) => LogError::operator(format!(
+            "partition {partition} of the log begins with seq {first}, the events before it are gone, and no snapshot that is \
+             known here has a state from then on that is not after {moment}: {seen}; ask for a later place, or name the place \
+             that has such a snapshot with the setting snapshots"
+        )),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod begin;
 pub mod checkpointer;
 pub mod follower;
 pub mod losses;
+pub mod moment;
 pub mod ownership;
 pub mod partition;
 pub mod recover;

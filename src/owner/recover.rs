@@ -3,7 +3,7 @@
 use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
-use crate::domain::{Breach, ChainedEvent};
+use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
@@ -250,6 +250,40 @@ pub fn replay_from(
         Ok(())
     })?;
     Ok(state)
+}
+
+/// Folds into a state all events before `until`, which the log has, up to the last one that was decided at `time` or earlier,
+/// and calls `progress` with the sequence number reached.
+///
+/// # Errors
+/// [`ClaimError`] when the log cannot be read or breaks a law.
+pub fn replay_through(
+    tail: &dyn CommittedTail,
+    mut state: PartitionState,
+    until: u64,
+    time: Micros,
+    progress: &mut dyn FnMut(u64),
+) -> Result<PartitionState, ClaimError> {
+    let (partition, from) = (state.partition(), state.position().next_seq);
+    // After the last event of that time or earlier, where a later time stands before it because a clock was set back.
+    let (mut is_later, mut behind) = (false, None);
+    ahead(tail, partition, from..until, until, |events| {
+        for decoded in &events {
+            let chained = decoded.as_ref().map_err(|breach| ClaimError::Breach(breach.clone()))?;
+            let next_seq = chained.event.seq.saturating_add(1);
+            match (chained.event.decided_at > time, is_later) {
+                (true, _) => is_later = true,
+                (false, true) => behind = Some(next_seq),
+                (false, false) => state.fold(chained).map_err(ClaimError::Breach)?,
+            }
+            progress(next_seq);
+        }
+        Ok(())
+    })?;
+    match behind {
+        None => Ok(state),
+        Some(next_seq) => replay_from(tail, state, next_seq, &mut |_| {}),
+    }
 }
 
 /// The result for one event. The events before it are folded first, so that the first breach is the one that is named.

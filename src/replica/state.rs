@@ -254,6 +254,14 @@ impl PartitionState {
         self.memory_used(self.position.decided_at)
     }
 
+    /// Every reservation that is known at `now`, by id: it lives, or it is remembered that it ended or was refused.
+    pub fn known(&self, now: Micros) -> Vec<(ReservationId, &Reservation)> {
+        let is_known = |r: &Reservation| r.is_known(now) && !self.retired.ends(r);
+        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| is_known(r)).map(|(id, r)| (*id, r)).collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        known
+    }
+
     /// Every live reservation, by id.
     pub fn live(&self) -> Vec<(ReservationId, &Reservation)> {
         let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| self.counts_live(r)).map(|(id, r)| (*id, r)).collect();
@@ -287,9 +295,7 @@ impl PartitionState {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
         self.pools.iter().for_each(|pool| stating.pool(pool));
-        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now) && !self.retired.ends(r)).collect();
-        known.sort_unstable_by_key(|(id, _)| *id);
-        known.into_iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
+        self.known(now).into_iter().for_each(|(id, reservation)| stating.reservation(id, reservation));
         let answers = self.remembered.iter().filter(|(_, answer)| answer.until > now);
         answers.for_each(|(key, remembered)| stating.answer(key, remembered));
         self.decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));

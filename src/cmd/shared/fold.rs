@@ -5,7 +5,8 @@ use crate::app;
 use crate::cmd::Failure;
 use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail, LogError};
-use crate::owner::begin::{Beginning, Looked, Prefer};
+use crate::owner::begin::{Beginning, Looked, Moment, Prefer};
+use crate::owner::moment::Then;
 use crate::owner::recover::replay_from;
 use crate::replica::PartitionState;
 use crate::store::{SnapshotName, Snapshots};
@@ -31,8 +32,23 @@ impl<'a> Folding<'a> {
 
     /// What a partition begins with.
     pub(in crate::cmd) fn begin(&self, partition: u32, prefer: Prefer) -> Result<Looked, LogError> {
+        self.beginning().covering(partition, prefer)
+    }
+
+    fn beginning(&self) -> Beginning<'_> {
         let Folding { log_id, tail, snapshots } = self;
-        Beginning { log_id: *log_id, tail: *tail, snapshots: snapshots.as_deref() }.covering(partition, prefer)
+        Beginning { log_id: *log_id, tail: *tail, snapshots: snapshots.as_deref() }
+    }
+
+    /// The state at a moment of a partition whose log ends before the event `end`.
+    pub(in crate::cmd) fn then(
+        &self,
+        partition: u32,
+        moment: Moment,
+        end: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Then, ClaimError> {
+        self.beginning().then(partition, moment, end, progress)
     }
 
     /// The state before the event `until`, which the log has.

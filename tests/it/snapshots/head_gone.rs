@@ -1,13 +1,15 @@
 //! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
 
 use super::{Bed, Reader};
+use headroom::domain::Micros;
 use headroom::log::embedded::Embedded;
 use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
-use headroom::owner::begin::{Beginning, Prefer};
+use headroom::owner::begin::{Beginning, Moment, Prefer};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
 use headroom::store::{Snapshots, Store};
+use headroom::wire;
 use std::fs;
 use std::sync::Arc;
 
@@ -58,6 +60,45 @@ impl Bed {
         });
         Ok((begun, looked.passed_over))
     }
+}
+
+/// The snapshots reach up to 4, 8 and 12, the log has 14 events, and the n-th was decided n seconds after the first.
+#[test]
+fn the_past_begins_with_the_nearest_snapshot_that_the_log_goes_on_from() {
+    let bed = Bed::with_three();
+    let times: Vec<Micros> = bed.world.log.read(0, 0, usize::MAX).unwrap().iter().map(decided_at).collect();
+    for first in 0..=14 {
+        for last in 0..14u64 {
+            // With its last event, and at its time.
+            let after = usize::try_from(last).unwrap();
+            for moment in [Moment::Before(last + 1), Moment::At(times[after])] {
+                let (tail, reader) = (bed.beheaded(first), bed.reader());
+                let log_id = bed.world.log.manifest().log_id;
+                let beginning = Beginning { log_id, tail: &tail, snapshots: Some(&reader) };
+                let then = beginning.then(0, moment, 14, &mut |_| {});
+                let nearest = (last + 1) / 4 * 4;
+                let read_until = if matches!(moment, Moment::At(_)) { 14 } else { last + 1 };
+                if nearest >= first && (nearest > 0 || first == 0) {
+                    let then = then.map_err(|error| format!("{error:?}")).unwrap();
+                    assert_eq!(then.snapshot.map(|name| name.next_seq).unwrap_or_default(), nearest);
+                    assert_eq!(then.read, read_until - nearest, "{first} {moment:?}");
+                    let whole = rebuild(bed.world.log.as_ref(), 0, last + 1, &mut |_| {}).unwrap();
+                    assert_eq!((then.state.position(), then.state.digest()), (whole.position(), whole.digest()));
+                } else {
+                    let Err(ClaimError::Log(error)) = then else { panic!("{first} {moment:?} is refused") };
+                    let begins =
+                        format!("partition 0 of the log begins with seq {first}, the events before it are gone");
+                    let no_other =
+                        format!("no snapshot that is known here has a state from then on that is not after {moment}");
+                    assert_refused(Err(error), &[&begins, &no_other, "ask for a later place"]);
+                }
+            }
+        }
+    }
+}
+
+fn decided_at(event: &StoredEvent) -> Micros {
+    wire::event::decode(&event.bytes).unwrap().event.decided_at
 }
 
 #[track_caller]
