@@ -5,7 +5,7 @@ mod detail;
 pub mod grpc;
 pub mod http;
 pub mod identity;
-mod instant;
+pub mod instant;
 pub mod operation;
 pub mod problem;
 mod shapes;

@@ -1,4 +1,4 @@
-//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `rebuild`, `sink`, `verify`), and
+//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `sink`, `state`, `verify`), and
 //! `shared` for what several of them need. Every command ends with one of four codes: 0 fine, 1 the command found
 //! something wrong or was refused, 2 it could not run (bad usage, unreadable input, no server), 3 a server may have done
 //! what it was asked or not. Results go to standard output, everything else to standard error.
@@ -19,6 +19,7 @@ mod schemas;
 mod serve;
 mod shared;
 mod sink;
+mod state;
 mod support;
 mod tokens;
 mod topics;
@@ -85,6 +86,19 @@ enum Command {
         flags: Flags<AnyLog>,
         #[command(flatten)]
         what: cat::What,
+    },
+    /// Print pools, and the reservations of one, as they are or as they were
+    ///
+    /// Reads the log as verify does, and changes nothing. It begins with the nearest snapshot of --snapshots, and otherwise
+    /// with the first event. A state is the one after the last event that was decided by --at, in each partition by itself; what
+    /// is decided meanwhile is not in it. A hold counts until its expiry is an event, as in answers of a server. Exit code 1:
+    /// the pool was not there. 2: bad usage, a time or an event that has not come, or one that the log has lost and no
+    /// snapshot covers.
+    State {
+        #[command(flatten)]
+        flags: Flags<FoldedLog>,
+        #[command(flatten)]
+        what: state::What,
     },
     /// Rebuild the checkpoints of a stopped server from its log, and compare the states
     ///
@@ -278,6 +292,7 @@ impl Command {
             | Command::Demo(_)
             | Command::Verify { .. }
             | Command::Cat { .. }
+            | Command::State { .. }
             | Command::Config(_)
             | Command::Support { .. }
             | Command::Metrics { .. }
@@ -305,7 +320,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Support { flags, .. } => flags.load()?,
-        Command::Verify { flags, .. } | Command::Rebuild(flags) => flags.load()?,
+        Command::Verify { flags, .. } | Command::State { flags, .. } | Command::Rebuild(flags) => flags.load()?,
         Command::Cat { flags, .. } => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
@@ -332,6 +347,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Serve(_) => serve::run(&config, out),
         Command::Verify { what, .. } => verify::run(&config, &what, out),
         Command::Cat { what, .. } => cat::run(&config, &what, out),
+        Command::State { what, .. } => state::run(&config, &what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Backup(args) => backup::back_up(&config, &args, out),
         Command::Restore(args) => backup::restore(&config, &args, out),

@@ -56,6 +56,7 @@ mod schemas;
 mod server;
 mod sink;
 mod snapshots;
+mod state;
 mod store;
 mod strategies;
 mod threads;

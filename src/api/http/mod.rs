@@ -10,7 +10,7 @@ mod clock;
 mod connection;
 pub(in crate::api) mod dispatch;
 mod docs;
-mod dto;
+pub mod dto;
 mod endpoints;
 pub(in crate::api) mod health;
 mod hosts;

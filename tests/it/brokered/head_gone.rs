@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-const INTERVAL: [&str; 2] = ["--snapshot-interval-ms", "1000"];
+pub const INTERVAL: [&str; 2] = ["--snapshot-interval-ms", "1000"];
 
 /// Removes the events of partition 0 before this offset, as retention does.
 pub fn remove_events(cluster: &Cluster, offset: Offset) {
@@ -42,7 +42,7 @@ pub fn remove_before(log: &Kafka, seq: u64) {
 }
 
 /// The folder of a site's snapshots, and how it is named.
-fn folder(site: &Site, name: &str) -> (PathBuf, String) {
+pub fn folder(site: &Site, name: &str) -> (PathBuf, String) {
     let folder = site.path(name);
     std::fs::create_dir_all(&folder).unwrap();
     let place = format!("file://{}", folder.display());
@@ -50,7 +50,7 @@ fn folder(site: &Site, name: &str) -> (PathBuf, String) {
 }
 
 /// The whole snapshots in a folder, the oldest first: up to which event each reaches, and its rows.
-fn snapshots(folder: &Path) -> Vec<(u64, PathBuf)> {
+pub fn snapshots(folder: &Path) -> Vec<(u64, PathBuf)> {
     let log = std::fs::read_dir(folder).unwrap().next().map(|entry| entry.unwrap().path().join("p0"));
     let entries = log.and_then(|log| std::fs::read_dir(log).ok()).into_iter().flatten();
     let manifests =
@@ -66,7 +66,7 @@ fn snapshots(folder: &Path) -> Vec<(u64, PathBuf)> {
 }
 
 /// What a process says of the partition: the number of its events, and the digest of its state.
-fn state(process: &Serving<'_>) -> (u64, String) {
+pub fn state(process: &Serving<'_>) -> (u64, String) {
     let url = format!("{}/internal/state/0", process.url().unwrap());
     let Ok(mut reply) = agent().get(url).call() else { return (0, String::new()) };
     let state: Value = serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap_or_default();
@@ -91,7 +91,7 @@ fn refused(process: &Serving<'_>, says: &[&str]) -> String {
 }
 
 #[track_caller]
-fn says(ended: &Ended, code: i32, parts: &[&str]) {
+pub fn says(ended: &Ended, code: i32, parts: &[&str]) {
     let told = format!("{}{}", ended.out, ended.err);
     assert_eq!(ended.code, code, "{told}");
     assert_says(&told, parts);
@@ -102,7 +102,7 @@ fn on<const N: usize>(site: &Site, name: &str, args: [&str; N], more: &[&str]) -
     run(site.command(args).args(more).arg("--data-dir").arg(site.path(name)))
 }
 
-fn change(process: &Serving<'_>, limits: std::ops::Range<u64>) {
+pub fn change(process: &Serving<'_>, limits: std::ops::Range<u64>) {
     limits.for_each(|orders| until("the limit is set", || put(process, orders) < 300));
 }
 

@@ -37,6 +37,7 @@ pub mod service;
 mod shutdown;
 mod sink;
 mod snapshots;
+mod state;
 mod three_processes;
 mod topics;
 mod traces;

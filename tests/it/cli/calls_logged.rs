@@ -209,7 +209,7 @@ fn what_an_operator_does_by_a_command_is_told_and_what_only_reads_is_not() {
     let gone = on(dir.path(), ["dead-letters", "discard", "0-7"]);
     let line = gone.err.lines().find(|line| line.contains(AUDIT_LOG)).unwrap_or_else(|| panic!("{}", gone.err));
     assert_says(line, &["operation=\"dead-letters discard\" about=\"0-7\" outcome=\"wrong\""]);
-    for command in ["verify", "cat", "config"] {
+    for command in ["verify", "cat", "state", "config"] {
         assert!(!on(dir.path(), [command]).err.contains(AUDIT_LOG), "{command}");
     }
 }
