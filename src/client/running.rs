@@ -73,6 +73,14 @@ impl RunningServer {
         self.ask(async |connection| internal::support(connection).await)
     }
 
+    /// The version of the process.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn version(&self) -> Result<String, LogError> {
+        Ok(self.support()?["version"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// The metrics of the process, in Prometheus' text format.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `sink`, `state`, `verify`), and
-//! `shared` for what several of them need. Every command ends with one of four codes: 0 fine, 1 the command found
+//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `rebuild`, `sink`, `state`,
+//! `verify`), and `shared` for what several of them need. Every command ends with one of four codes: 0 fine, 1 the command found
 //! something wrong or was refused, 2 it could not run (bad usage, unreadable input, no server), 3 a server may have done
 //! what it was asked or not. Results go to standard output, everything else to standard error.
 
@@ -100,12 +100,18 @@ enum Command {
         #[command(flatten)]
         what: state::What,
     },
-    /// Rebuild the checkpoints of a stopped server from its log, and compare the states
+    /// Fold the log into new states: new checkpoints of a stopped server, or a comparison beside a running one
     ///
-    /// Each old checkpoint is deleted after the partition's events were read without a fault. When the first events are gone,
-    /// it begins with the oldest snapshot that covers them. Exit code 0: the old checkpoint, the log and the new checkpoint
-    /// lead to the same state.
-    Rebuild(Flags<FoldedLog>),
+    /// Of a stopped server, each old checkpoint is deleted after the partition's events were read without a fault. Beside a
+    /// running one, the partition of --partition is compared with the state in the server's memory, and nothing is changed.
+    /// When the first events are gone, it begins with the oldest snapshot that covers them. Exit code 0: the log, both
+    /// checkpoints or the server's memory lead to the same state.
+    Rebuild {
+        #[command(flatten)]
+        flags: Flags<FoldedLog>,
+        #[command(flatten)]
+        what: rebuild::What,
+    },
     /// Copy the embedded log of a running or a stopped server to a folder or a bucket
     ///
     /// Reads the files of the data directory; no call of the server waits for it. All that the server had answered before is in
@@ -278,7 +284,7 @@ impl Command {
     /// does for a command stands in the audit log of the server.
     fn act(&self) -> Option<(&'static str, String)> {
         match self {
-            Command::Rebuild(_) => Some(("rebuild", String::new())),
+            Command::Rebuild { what, .. } => Some(("rebuild", what.about())),
             Command::Commands(action) => action.act(),
             Command::DeadLetters(action) => action.act(),
             Command::Log(action) => Some(action.act()),
@@ -320,7 +326,9 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Support { flags, .. } => flags.load()?,
-        Command::Verify { flags, .. } | Command::State { flags, .. } | Command::Rebuild(flags) => flags.load()?,
+        Command::Verify { flags, .. } | Command::State { flags, .. } | Command::Rebuild { flags, .. } => {
+            flags.load()?
+        }
         Command::Cat { flags, .. } => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
@@ -348,7 +356,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { what, .. } => verify::run(&config, &what, out),
         Command::Cat { what, .. } => cat::run(&config, &what, out),
         Command::State { what, .. } => state::run(&config, &what, out),
-        Command::Rebuild(_) => rebuild::run(&config, out),
+        Command::Rebuild { what, .. } => rebuild::run(&config, &what, out),
         Command::Backup(args) => backup::back_up(&config, &args, out),
         Command::Restore(args) => backup::restore(&config, &args, out),
         Command::Client(args) => client::run(&args, out),

@@ -8,6 +8,7 @@ mod documented;
 pub mod handwritten_logs;
 mod help;
 mod log_lines;
+mod rebuild;
 mod running_server;
 mod secrets;
 mod support;

@@ -72,6 +72,8 @@ fn a_log_is_verified_read_and_rebuilt_beside_its_server_and_without_one() {
     assert_eq!(place.headroom(&["cat", "--from", "1000"]).out, "");
     says(&place.headroom(&["cat", "--partition", "2"]), 2, &["there is no partition 2: the log has 2"]);
     says(&rebuild(dir.path()), 2, &["a server is running on", "stop it and try again"]);
+    let beside = place.headroom(&["rebuild", "--partition", "1", "--data-dir", text(dir.path())]);
+    says(&beside, 0, &["partition 1: ", "live state: the same after event "]);
     says(&rebuild(other.path()), 0, &["rebuilt from", "old checkpoint: there was none"]);
     let second = place.headroom(&["serve", "--listen", "127.0.0.1:0", "--data-dir", text(dir.path())]);
     says(&second, 2, &["is in use by another process"]);

@@ -1,0 +1,101 @@
+//! What came of rebuilding a partition: as text for people, or as a line of JSON.
+
+use crate::domain::Digest;
+use crate::replica::PartitionState;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// What is compared of two states.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seal {
+    pub(super) next_seq: u64,
+    pub(super) chain: Digest,
+    pub(super) digest: Digest,
+}
+
+impl Seal {
+    pub(super) fn of(state: &PartitionState) -> Seal {
+        let position = state.position();
+        Seal { next_seq: position.next_seq, chain: position.chain, digest: state.digest() }
+    }
+}
+
+/// A new state.
+pub(super) struct Folded {
+    pub(super) partition: u32,
+    /// The name of the snapshot that it was begun with, and the same in words; none when the log was read from its first event.
+    pub(super) snapshot: Option<(String, String)>,
+    /// Snapshots that were passed over before, and why.
+    pub(super) passed_over: Vec<String>,
+    /// Events that were read after it.
+    pub(super) read: u64,
+    /// How long reading and applying them took.
+    pub(super) took: Duration,
+    pub(super) seal: Seal,
+    pub(super) pools: usize,
+    pub(super) live: usize,
+}
+
+/// Another state, or its absence, beside the new one.
+pub(super) struct Compared {
+    /// What it is the state of.
+    pub(super) what: &'static str,
+    /// Whether all is well with it.
+    pub(super) is_fine: bool,
+    /// What came of it, in words.
+    pub(super) told: String,
+}
+
+/// The new state of a partition, and what it was compared with.
+pub(super) struct Rebuilt {
+    pub(super) folded: Folded,
+    pub(super) compared: Vec<Compared>,
+}
+
+impl Rebuilt {
+    pub(super) fn is_fine(&self) -> bool {
+        self.compared.iter().all(|compared| compared.is_fine)
+    }
+
+    pub(super) fn text(&self, out: &mut impl Write) -> io::Result<()> {
+        let Folded { partition, snapshot, passed_over, seal, pools, live, .. } = &self.folded;
+        passed_over.iter().try_for_each(|why| writeln!(out, "partition {partition}: not used: {why}"))?;
+        if let Some((_, described)) = snapshot {
+            writeln!(out, "partition {partition}: the log has lost its first events; begins with {described}")?;
+        }
+        let Seal { next_seq, digest, .. } = seal;
+        writeln!(
+            out,
+            "partition {partition}: {next_seq} events, {pools} pools, {live} live reservations, digest {digest}"
+        )?;
+        self.compared.iter().try_for_each(|Compared { what, told, .. }| writeln!(out, "  {what}: {told}"))?;
+        out.flush()
+    }
+
+    /// `server` is the version of the server that was compared with, if one was.
+    pub(super) fn json(&self, log_id: u128, server: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        let Folded { partition, snapshot, passed_over, read, took, seal, pools, live } = &self.folded;
+        let compared =
+            |Compared { what, is_fine, told }: &Compared| json!({ "what": what, "fine": is_fine, "told": told });
+        let report = json!({
+            "build": env!("CARGO_PKG_VERSION"),
+            "server_build": server,
+            "log": format!("{log_id:032x}"),
+            "partition": partition,
+            "snapshot": snapshot.as_ref().map(|(name, _)| name),
+            "passed_over": passed_over,
+            "events_read": read,
+            "seconds": took.as_secs_f64(),
+            "next_seq": seal.next_seq,
+            "chain": seal.chain.to_string(),
+            "digest": seal.digest.to_string(),
+            "pools": pools,
+            "live": live,
+            "compared": self.compared.iter().map(compared).collect::<Vec<Value>>(),
+            "fine": self.is_fine(),
+        });
+        writeln!(out, "{report}")?;
+        out.flush()
+    }
+}
