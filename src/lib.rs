@@ -25,6 +25,7 @@ pub mod replica;
 
 pub mod service;
 
+pub mod archive;
 pub mod audit;
 pub mod sink;
 

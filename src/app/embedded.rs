@@ -1,5 +1,6 @@
 //! A process on the embedded log: it owns every partition, from its start to its end.
 
+use super::archive::KeeperThread;
 use super::owner::{OwnerContext, Served, set_status};
 use super::snapshots::{SnapshotThread, Snapshots};
 use super::witness::{Flushing, open};
@@ -15,7 +16,7 @@ use crate::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
-use crate::time::{Clock, pause};
+use crate::time::{Clock, Stopwatch, pause};
 use crate::trace::Tracing;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +24,10 @@ use std::time::Duration;
 
 /// Pause between two checks whether a failed log accepts turns again.
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
+/// After so many milliseconds without an event the owner of a bounded log writes a Tick.
+const QUIET_TICK_MS: u64 = 6 * 3_600_000;
+/// Pause before a partition looks again for what covers the events that have left its log.
+const UNCOVERED_LOOK: Duration = Duration::from_secs(5);
 
 pub(super) fn start(
     config: &Config,
@@ -58,13 +63,15 @@ pub(super) fn start(
         tracing,
         // Every decision is made in this process, and its caller gets it as a reply.
         on_committed: Box::new(|_| {}),
-        tick_after_ms: None,
+        // A partition that nobody calls gets snapshots that cover what leaves the log.
+        tick_after_ms: config.log_keep.map(|_| QUIET_TICK_MS),
     });
     let checkpoints = {
         let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
     let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
+    let keeper = KeeperThread::start(config, &context, (&log, &replica))?;
     let mut owners = Vec::new();
     for handle in replica.partitions() {
         let (context, log, handle) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(handle));
@@ -72,11 +79,12 @@ pub(super) fn start(
     }
     drop(context);
     let end = move || {
+        let keeper_ended = keeper.is_none_or(KeeperThread::end);
         let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
         log.close();
         let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let is_written = checkpoints.join().is_ok();
-        flushing.end() && is_written && snapshots_ended && owners_ended == 0
+        flushing.end() && is_written && keeper_ended && snapshots_ended && owners_ended == 0
     };
     Ok(LogRuntime { gateway, log_id, tail, end: Box::new(end) })
 }
@@ -92,10 +100,16 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     };
     // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
+    let mut uncovered = None;
     loop {
         let reopenings = log.reopenings();
         let served = match if is_whole { Ok(false) } else { context.recovery().restore(handle) } {
-            Ok(is_of_checkpoint) => context.serve(log, handle, is_of_checkpoint),
+            Ok(is_of_checkpoint) => {
+                if uncovered.take().is_some() {
+                    handle.set_read_error(None);
+                }
+                context.serve(log, handle, is_of_checkpoint)
+            }
             Err(error) => Served::NotClaimed(error),
         };
         let why = match served {
@@ -124,11 +138,31 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         match reopened(log, partition, waits) {
             None => return set(PartitionStatus::Stopped),
             Some(Err(error)) => return end(stopped(error.reason())),
+            Some(Ok(())) if log.reopenings() > reopenings => handle.set_read_error(None),
+            // Snapshots that cover what has left the log may come, or be brought back.
+            Some(Ok(())) if !is_whole && log.first(partition).is_ok_and(|first| first > 0) => {
+                if uncovered.as_ref() != Some(&why) {
+                    tracing::error!(partition, why, "the partition is not served; looking again every few seconds");
+                    handle.set_read_error(Some(why.clone()));
+                    uncovered = Some(why);
+                }
+                if !rested(log, partition) {
+                    return set(PartitionStatus::Stopped);
+                }
+            }
             // The log had not failed: a retry would fail in the same way.
-            Some(Ok(())) if log.reopenings() == reopenings => return end(stopped(why)),
-            Some(Ok(())) => handle.set_read_error(None),
+            Some(Ok(())) => return end(stopped(why)),
         }
     }
+}
+
+/// Waits before something is looked at again; returns whether the process goes on.
+fn rested(log: &Embedded, partition: u32) -> bool {
+    let since = Stopwatch::start();
+    while since.elapsed() < UNCOVERED_LOOK && !log.is_closed(partition) {
+        pause(REOPEN_LOOK);
+    }
+    !log.is_closed(partition)
 }
 
 /// Waits until the log accepts turns, or has failed for good, and calls `waits` with each reason meanwhile. `None` when

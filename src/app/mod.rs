@@ -1,6 +1,7 @@
 //! The composition root: it chooses the adapters, starts the threads, and defines the order in which everything ends.
 
 mod access;
+mod archive;
 mod canary;
 mod clock;
 mod cluster;
@@ -25,6 +26,7 @@ mod withdrawal;
 mod witness;
 
 pub use access::new_token;
+pub use archive::archive;
 pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
 pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};

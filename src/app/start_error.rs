@@ -23,6 +23,8 @@ pub enum StartError {
     Witness(String),
     /// There can be no client of the place for snapshots.
     Snapshots(String),
+    /// There can be no client of the place for what leaves the log.
+    Archive(String),
     /// The data directory belongs to another log.
     OtherLog(String),
     /// A later version serves the log.
@@ -62,6 +64,7 @@ impl fmt::Display for StartError {
                 "the log has feature level {level}, given by version {version}, and this version knows {known}: take that \
                  version or a later one"
             ),
+            StartError::Archive(why) => write!(f, "the log cannot be archived: {why}"),
             StartError::Snapshots(why) => write!(f, "snapshots cannot be written: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Access(why) => write!(f, "cannot read who may call: {why}"),

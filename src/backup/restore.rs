@@ -30,7 +30,8 @@ pub fn restore(place: &Place, backup: &Backup, data_dir: &Path) -> Result<Restor
     let manifest = place.manifest(backup)?;
     let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
     let (log_id, seen) = (manifest.log_id().map_err(damaged)?, manifest.seen().map_err(damaged)?);
-    let last = manifest.segments.last().ok_or_else(|| damaged("it holds no segment".to_owned()))?;
+    let ends = manifest.segments.first().zip(manifest.segments.last());
+    let (first, last) = ends.ok_or_else(|| damaged("it holds no segment".to_owned()))?;
     let restoring = Restoring::begin(data_dir).map_err(of_target)?;
     crash::point("restore-begun");
     let mut read = 0_u64;
@@ -38,9 +39,9 @@ pub fn restore(place: &Place, backup: &Backup, data_dir: &Path) -> Result<Restor
         let file = restoring.segment(segment.number, segment.end).map_err(|error| cannot_write(data_dir, &error))?;
         read = read.saturating_add(fill(place, log_id, segment, &file)?);
     }
-    let log = restoring.whole(last.number, last.end).map_err(of_target)?;
+    let log = restoring.whole(first.number..=last.number, last.end).map_err(of_target)?;
     crash::point("restore-whole");
-    is_as_said(&manifest, &ends(log_id, &log)?).map_err(damaged)?;
+    is_as_said(&manifest, &self::ends(log_id, &log)?).map_err(damaged)?;
     drop(log);
     noted(data_dir, &manifest, log_id, &seen)?;
     crash::point("restore-noted");

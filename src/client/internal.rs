@@ -1,6 +1,6 @@
-//! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the
-//! id of the log and the end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is followed by the
-//! `traceparent` of its command, and each of the two is preceded by its length in four big-endian bytes.
+//! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the id of the
+//! log, and where every partition begins and ends. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each
+//! is followed by the `traceparent` of its command, and each of the two is preceded by its length in four big-endian bytes.
 //! `GET /internal/state/{partition}` returns the digest of the partition's state. `GET /internal/support` says of the
 //! process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
 
@@ -11,6 +11,7 @@ use crate::trace::TraceContext;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,8 +23,11 @@ const SETTLED_FOR: Duration = Duration::from_millis(300);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-struct Ends {
+struct Reach {
     partitions: u32,
+    /// Without them every partition begins with its first event, as in an earlier version.
+    #[serde(default)]
+    firsts: Vec<u64>,
     ends: Vec<u64>,
 }
 
@@ -43,9 +47,18 @@ struct Refusal {
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
 pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
-    let Ends { partitions, ends } = log(server).await?;
+    Ok(reach(server).await?.into_iter().map(|reach| reach.end).collect())
+}
+
+/// The committed events that the server has, by partition.
+///
+/// # Errors
+/// The server does not answer 200, or its answer contradicts itself.
+pub async fn reach(server: &mut Connection) -> Result<Vec<Range<u64>>, String> {
+    let Reach { partitions, firsts, ends } = log(server).await?;
     if usize::try_from(partitions) == Ok(ends.len()) {
-        return Ok(ends);
+        let firsts = firsts.into_iter().chain(std::iter::repeat(0));
+        return Ok(firsts.zip(ends).map(|(first, end)| first..end).collect());
     }
     Err(format!("/internal/log: {partitions} partitions with {} ends", ends.len()))
 }

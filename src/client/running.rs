@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -47,7 +48,7 @@ impl RunningServer {
         let connection = Mutex::new(connection);
         let base = format!("{scheme}://{address}");
         let mut server = RunningServer { runtime, connection, base, log_id: 0, partitions: 0 };
-        server.partitions = u32::try_from(server.ends()?.len()).unwrap_or(u32::MAX);
+        server.partitions = u32::try_from(server.reach()?.len()).unwrap_or(u32::MAX);
         server.log_id = server.ask(async |connection| internal::log_id(connection).await)?;
         Ok(server)
     }
@@ -99,11 +100,16 @@ impl RunningServer {
 
     /// Whether the server answers.
     pub fn is_there(&self) -> bool {
-        self.ends().is_ok()
+        self.reach().is_ok()
     }
 
-    fn ends(&self) -> Result<Vec<u64>, LogError> {
-        self.ask(async |connection| internal::ends(connection).await)
+    fn reach(&self) -> Result<Vec<Range<u64>>, LogError> {
+        self.ask(async |connection| internal::reach(connection).await)
+    }
+
+    fn reach_of(&self, partition: u32) -> Result<Range<u64>, LogError> {
+        let reach = self.reach()?.get(partition as usize).cloned();
+        reach.ok_or_else(|| LogError::no_partition(partition, self.partitions))
     }
 
     fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> Result<T, String>) -> Result<T, LogError> {
@@ -117,14 +123,21 @@ impl CommittedTail for RunningServer {
         self.partitions
     }
 
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        Ok(self.reach_of(partition)?.start)
+    }
+
     fn end(&self, partition: u32) -> Result<u64, LogError> {
-        let end = self.ends()?.get(partition as usize).copied();
-        end.ok_or_else(|| LogError::no_partition(partition, self.partitions))
+        Ok(self.reach_of(partition)?.end)
     }
 
     /// Returns as many events as the server puts in one page; `_bytes_max` has no effect.
     fn read(&self, partition: u32, from_seq: u64, _bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.ask(async |connection| internal::page(connection, partition, from_seq).await)
+        let page = self.ask(async |connection| internal::page(connection, partition, from_seq).await);
+        page.map_err(|error| match self.first(partition) {
+            Ok(first) if from_seq < first => LogError::out_of_range(error.detail),
+            _ => error,
+        })
     }
 }
 

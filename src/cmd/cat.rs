@@ -76,7 +76,7 @@ fn follow(
 ) -> Result<(), Failure> {
     let mut server = match source {
         Source::Cluster(log) => return follow_cluster(&*log, printing),
-        Source::Server(server) => Some(*server),
+        Source::Server(server) => Some(server.into_log()),
         Source::Directory(reader) => {
             drop(reader);
             None

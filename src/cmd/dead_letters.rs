@@ -99,7 +99,7 @@ fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a,
                 app::open(&config.data_dir, options, &store, &Arc::default()).map_err(|error| cannot_open(&error))?;
             (log.partitions(), log)
         }
-        Source::Directory(reader) => (reader.partitions(), Arc::new(reader)),
+        Source::Directory(reader) => (reader.partitions(), Arc::new(reader.into_log())),
         Source::Cluster(log) => (log.partitions(), Arc::new(*log)),
     };
     Ok(Desk { log, partitions, out })

@@ -31,7 +31,7 @@ use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use shared::certificate::CertificateFlags;
-use shared::flags::{AnyLog, Every, Flags, FoldedLog};
+use shared::flags::{Every, Flags, FoldedLog, WholeLog};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ enum Command {
     /// Print events as JSON, one object a line
     Cat {
         #[command(flatten)]
-        flags: Flags<AnyLog>,
+        flags: Flags<WholeLog>,
         #[command(flatten)]
         what: cat::What,
     },

@@ -1,7 +1,7 @@
 //! The settings of a log on a Kafka cluster, and the checks of those that depend on each other.
 
-use super::snapshots::{self, HOUR_MS, SnapshotRule, Snapshots};
-use super::{Checking, Setting, number};
+use super::snapshots::{self, Snapshots};
+use super::{Checking, EventsKeep, Setting, number};
 use crate::limits::{REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_MAX};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,15 +57,6 @@ pub struct Kafka {
     pub registry: Option<Registry>,
 }
 
-/// How long events are kept in their topic when snapshots cover those that go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventsKeep {
-    /// For so long, in milliseconds.
-    pub ms: u64,
-    /// The shortest time that is accepted beside these snapshots, in milliseconds.
-    pub min_ms: u64,
-}
-
 /// The roles of a process on a cluster. At least one is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roles {
@@ -114,7 +105,7 @@ pub(super) fn check(checking: &mut Checking<'_>, snapshots: Option<&Snapshots>) 
     let security = security(checking);
     let cluster_id = checking.optional(Setting::KafkaClusterId, |text| word(text, TOPIC_BYTES_MAX, "-_"));
     let copies = copies(checking);
-    let events_keep = events_keep(checking, snapshots.map(|snapshots| &snapshots.rule));
+    let events_keep = snapshots::events_kept(checking, Setting::KafkaEventsKeep, snapshots);
     let alternating = checking.setting(Setting::KafkaAlternatingProducers, |text| one_of(text, &["true", "false"]));
     let application = checking.setting(Setting::Application, name);
     let environment = checking.setting(Setting::Environment, name);
@@ -145,31 +136,6 @@ pub(super) fn check(checking: &mut Checking<'_>, snapshots: Option<&Snapshots>) 
         topics: topics?,
         registry,
     })
-}
-
-/// How long events are kept, after a check that snapshots are written and that there is time to mend them.
-fn events_keep(checking: &mut Checking<'_>, rule: Option<&SnapshotRule>) -> Option<Option<EventsKeep>> {
-    let Some(ms) = checking.setting(Setting::KafkaEventsKeep, snapshots::events_keep)? else { return Some(None) };
-    // With a wrong setting of snapshots, that is the problem which is told.
-    if rule.is_none() && !checking.is_given(Setting::Snapshots) {
-        checking.clash(
-            Setting::KafkaEventsKeep,
-            "is set without snapshots: only a snapshot can take the place of events that are gone",
-        );
-        return None;
-    }
-    let min_ms = rule?.events_keep_min_ms();
-    if ms < min_ms {
-        let hours = min_ms.div_ceil(HOUR_MS);
-        checking.clash(
-            Setting::KafkaEventsKeep,
-            format_args!(
-                "is shorter than {hours}h: two intervals of snapshots, and the time to mend what keeps them from being written"
-            ),
-        );
-        return None;
-    }
-    Some(Some(EventsKeep { ms, min_ms }))
 }
 
 /// The client's security properties, after a check that the settings match the security protocol.

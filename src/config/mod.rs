@@ -5,6 +5,7 @@
 mod auth;
 mod canary;
 mod kafka;
+mod log;
 mod place;
 mod quota;
 pub mod raw;
@@ -17,13 +18,13 @@ mod traces;
 use crate::access::Quota;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use auth::{Auth, Open, Proofs};
-pub use kafka::{EventsKeep, Kafka, Registry, Roles, Secret, TopicNames};
+pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use place::{ObjectPlace, place as object_place};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
 pub use sink::{FilesFormat, Sink, SinkDatabase, SinkFiles, SinkRedshift, SinkTo};
 pub(crate) use snapshots::{DAY_MS, HOUR_MS};
-pub use snapshots::{Keep, SnapshotRule, Snapshots};
+pub use snapshots::{EventsKeep, Keep, SnapshotRule, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
@@ -85,6 +86,10 @@ pub struct Config {
     pub connections_per_address: Option<usize>,
     /// Where snapshots are written; `None` when no place is named.
     pub snapshots: Option<Snapshots>,
+    /// How long the embedded log keeps its events on this disk; `None` for ever.
+    pub log_keep: Option<EventsKeep>,
+    /// Where segments of the embedded log go that leave it; `None` when they are removed.
+    pub log_archive: Option<ObjectPlace>,
     /// The time between two rounds of the canary, in milliseconds; `None` when there is no canary.
     pub canary_interval_ms: Option<u64>,
     /// The files of TLS; `None` when plain HTTP is served.
@@ -154,6 +159,7 @@ impl Config {
         let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
         let canary_interval_ms = canary::check(&mut checking);
         let snapshots = snapshots::check(&mut checking);
+        let log = log::check(&mut checking, snapshots.as_ref());
         let tls = tls::check(&mut checking);
         let auth = auth::check(&mut checking, listen);
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
@@ -162,13 +168,13 @@ impl Config {
         let sink = sink::check(&mut checking, open);
         let kafka = kafka::check(&mut checking, snapshots.as_ref());
         let problems = checking.problems;
-        match (listen, data_dir, log_format.zip(access_log), log_level, deadline, auth.zip(open)) {
+        match (listen, data_dir, log_format.zip(access_log), log_level, deadline.zip(log), auth.zip(open)) {
             (
                 Some(listen),
                 Some(data_dir),
                 Some((log_format, access_log)),
                 Some(log_level),
-                Some(deadline_default_ms),
+                Some((deadline_default_ms, (log_keep, log_archive))),
                 Some((auth, open)),
             ) if problems.is_empty() => {
                 let given = raw.given;
@@ -187,6 +193,8 @@ impl Config {
                     connections_per_address,
                     canary_interval_ms,
                     snapshots,
+                    log_keep,
+                    log_archive,
                     tls,
                     auth,
                     tokens_file,

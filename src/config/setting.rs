@@ -2,10 +2,11 @@
 //! command line, `headroom config` and the documentation show these texts.
 
 use crate::limits::{
-    ACCESS_ONE_OF, CANARY_INTERVAL_DEFAULT_MS, CANARY_INTERVAL_MAX_MS, CANARY_INTERVAL_MIN_MS, DEADLINE_DEFAULT_MS,
-    DEADLINE_MAX_MS, LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
-    REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
-    SINK_BATCH_DEFAULT_MS, SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS, SINK_BATCH_ROWS_MAX,
+    ACCESS_ONE_OF, CANARY_INTERVAL_DEFAULT_MS, CANARY_INTERVAL_MAX_MS, CANARY_INTERVAL_MIN_MS, COMMAND_SPAN_MS,
+    COMMAND_WINDOW_MS, DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, DEDUP_WINDOW_MS, FORGET_SPAN_MS, HOLD_TTL_MAX_MS,
+    LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX, REGISTRY_TIMEOUT_DEFAULT_MS,
+    REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT, RETIRE_AFTER_MIN_MS, SINK_BATCH_DEFAULT_MS,
+    SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS, SINK_BATCH_ROWS_MAX,
 };
 use std::fmt;
 
@@ -22,7 +23,7 @@ pub(super) const SNAPSHOT_INTERVAL_MAX_MS: u64 = 3_600_000;
 /// The ages up to which snapshots are kept, when nothing else is set.
 pub(super) const SNAPSHOT_KEEP_DEFAULT: &str = "1h,1d,30d";
 
-/// Events stay in their topic for two intervals of snapshots and so much longer, in milliseconds: when a place takes no
+/// Events stay in their log for two intervals of snapshots and so much longer, in milliseconds: when a place takes no
 /// snapshots, or the newest ones turn out to be damaged, so much time is left to mend that before a state is lost.
 pub(super) const EVENTS_KEEP_BEYOND_MS: u64 = 72 * 3_600_000;
 
@@ -32,6 +33,10 @@ const _: () = {
             && SNAPSHOT_INTERVAL_DEFAULT_MS <= SNAPSHOT_INTERVAL_MAX_MS
     );
     assert!(SNAPSHOT_EVENTS_DEFAULT <= SNAPSHOT_EVENTS_MAX);
+    // Nothing may still be asked that needs an event which has left: a key that comes again, a copy of a command, a hold, or a
+    // pool that retires by itself at the earliest moment.
+    assert!(EVENTS_KEEP_BEYOND_MS > DEDUP_WINDOW_MS + COMMAND_WINDOW_MS + COMMAND_SPAN_MS + FORGET_SPAN_MS);
+    assert!(EVENTS_KEEP_BEYOND_MS > HOLD_TTL_MAX_MS + DEDUP_WINDOW_MS && EVENTS_KEEP_BEYOND_MS > RETIRE_AFTER_MIN_MS);
 };
 
 /// Prefix of the environment variables that set settings.
@@ -158,6 +163,10 @@ settings! {
     SnapshotKeep = "snapshot_keep", "--snapshot-keep", Some(&SNAPSHOT_KEEP_DEFAULT), Kind::Text("AGE,AGE,AGE"),
         "ages, in hours (h) or days (d), up to which all snapshots are kept, the last one of each hour, and the last one of \
          each day";
+    LogKeep = "log_keep", "--log-keep", Some(&"all"), Kind::Text("all|AGE"),
+        "age in hours (h) or days (d) up to which the embedded log stays on this disk, which needs snapshots; or all";
+    LogArchive = "log_archive", "--log-archive", None, Kind::Text("URL"),
+        "place to which what is older goes before, file:///FOLDER or s3://BUCKET/PREFIX; without one it is removed";
     TlsCertificate = "tls_certificate", "--tls-certificate", None, Kind::Text("FILE"),
         "PEM file of the server's certificate, with those of authorities after it; it turns TLS on";
     TlsKey = "tls_key", "--tls-key", None, Kind::Text("FILE"), "PEM file of that certificate's private key";

@@ -50,6 +50,15 @@ pub struct Keep {
     pub daily_ms: u64,
 }
 
+/// How long events are kept when snapshots cover those that go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventsKeep {
+    /// For so long, in milliseconds.
+    pub ms: u64,
+    /// The shortest time that is accepted beside these snapshots, in milliseconds.
+    pub min_ms: u64,
+}
+
 /// The settings; `None` when no place is named, or when a problem was noted.
 pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
     let place = checking.optional(Setting::Snapshots, place);
@@ -71,11 +80,38 @@ fn age(text: &str) -> Option<u64> {
 }
 
 /// How long events are kept, of a log whose snapshots are written; `None` for ever.
-pub(super) fn events_keep(text: &str) -> Result<Option<u64>, String> {
+fn events_keep(text: &str) -> Result<Option<u64>, String> {
     match text.trim() {
         "all" => Ok(None),
         text => age(text).map(Some).ok_or_else(|| "is neither all nor an age in hours or days, such as 14d".to_owned()),
     }
+}
+
+/// How long a log keeps its events, after a check that snapshots are written and that there is time to mend them; `None` when
+/// a problem was noted.
+pub(super) fn events_kept(
+    checking: &mut Checking<'_>,
+    setting: Setting,
+    snapshots: Option<&Snapshots>,
+) -> Option<Option<EventsKeep>> {
+    let Some(ms) = checking.setting(setting, events_keep)? else { return Some(None) };
+    // With a wrong setting of snapshots, that is the problem which is told.
+    if snapshots.is_none() && !checking.is_given(Setting::Snapshots) {
+        checking.clash(setting, "is set without snapshots: only a snapshot can take the place of events that are gone");
+        return None;
+    }
+    let min_ms = snapshots?.rule.events_keep_min_ms();
+    if ms < min_ms {
+        let hours = min_ms.div_ceil(HOUR_MS);
+        checking.clash(
+            setting,
+            format_args!(
+                "is shorter than {hours}h: two intervals of snapshots, and the time to mend what keeps them from being written"
+            ),
+        );
+        return None;
+    }
+    Some(Some(EventsKeep { ms, min_ms }))
 }
 
 fn keep(text: &str) -> Result<Keep, String> {

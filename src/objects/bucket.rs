@@ -294,6 +294,17 @@ impl Objects for Bucket {
         self.call(&format!("cannot write {path}"), length, put).map(drop)
     }
 
+    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        let (at, length) = (self.path(path), bytes.len() as u64);
+        let create = |client: Arc<dyn ObjectStore>| async move {
+            match client.put_opts(&at, PutPayload::from(bytes), PutMode::Create.into()).await {
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+                done => done.map(|_| true),
+            }
+        };
+        self.call(&format!("cannot write {path}"), length, create)
+    }
+
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
         Ok(self.read(path, bytes_max)?.map(|(got, _)| got))
     }

@@ -44,6 +44,12 @@ pub trait Objects: Send + Sync {
     /// [`StoreError`]; then it is not known whether the object is there.
     fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
 
+    /// Writes an object unless there is one of this name. Nobody sees half of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not known whether the object is there.
+    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError>;
+
     /// Reads an object; `None` when there is none of this name. One of more than `bytes_max` bytes is not read.
     ///
     /// # Errors

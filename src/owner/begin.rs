@@ -150,6 +150,28 @@ impl Beginning<'_> {
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
         Err(uncovered_for(prefer, partition, first, &seen))
     }
+
+    /// The newest snapshots, at most so many, that are whole, that the log continues, and that reach up to seq `until`. All of
+    /// them are read.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log or the place of snapshots cannot be read.
+    pub fn good(&self, partition: u32, until: u64, count: usize) -> Result<Vec<SnapshotName>, LogError> {
+        let Some(snapshots) = self.snapshots else { return Ok(Vec::new()) };
+        let (first, end) = (self.tail.first(partition)?, self.tail.end(partition)?);
+        let (names, _) = snapshots.names(partition, end).map_err(|error| LogError::transient(error.detail))?;
+        let mut good = Vec::new();
+        for name in names.into_iter().take_while(|name| name.next_seq >= until).take(TRIED_MAX) {
+            let Ok(state) = copied(snapshots, self.log_id, partition, &name.text) else { continue };
+            if mismatch(self.tail, &state, first)?.is_none() {
+                good.push(name);
+            }
+            if good.len() == count {
+                break;
+            }
+        }
+        Ok(good)
+    }
 }
 
 fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogError {

@@ -7,7 +7,9 @@ use super::report::{Report, TurnReport};
 use super::traced::{TracedTurn, TurnTimes};
 use crate::crash;
 use crate::domain::{Breach, Ledger, Micros};
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
+use crate::limits::{
+    CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS, TICK_AFTER_MS,
+};
 use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
 use crate::replica::{
     ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, Position, StatusKind,
@@ -54,7 +56,7 @@ pub struct Shell<'a, O> {
     /// Receives the spans of turns with recorded commands.
     pub tracing: &'a Tracing,
     /// After this many milliseconds without a turn the owner commits an empty one, because the log forgets silent
-    /// writers. None for a log that does not forget them.
+    /// writers, or loses its oldest events with time. None for a log that does neither.
     pub tick_after_ms: Option<u64>,
 }
 
@@ -96,9 +98,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
 
     /// For how many microseconds nobody had decided before this owner, which began at `last`: since the event before
     /// that position, or since the last note of an owner if that is later. None when there was no event, and on a log
-    /// whose owners write nothing while nobody calls: there an owner may have lived for long after its last event.
+    /// whose owners write little or nothing while nobody calls: there an owner may have lived for long after its last event.
     fn gap_us(&self, last: &Position) -> Result<Option<u64>, End> {
-        if last.next_seq == 0 || self.tick_after_ms.is_none() {
+        if last.next_seq == 0 || self.tick_after_ms.is_none_or(|after_ms| after_ms > TICK_AFTER_MS) {
             return Ok(None);
         }
         let of_event = self.time()?.0.saturating_sub(last.decided_at.0);

@@ -96,6 +96,14 @@ impl Service {
         self.log_id
     }
 
+    /// The sequence number of the first event that the log still has, of each partition in order. It blocks.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log_firsts(&self) -> Result<Vec<u64>, LogError> {
+        (0..self.partition_count()).map(|partition| self.tail.first(partition)).collect()
+    }
+
     /// The sequence number after the last committed event, of each partition in order. It blocks.
     ///
     /// # Errors

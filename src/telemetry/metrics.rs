@@ -10,6 +10,7 @@ use super::catalogue::{Described, Kind};
 use super::clock::ClockMetrics;
 use super::disk::{Disk, DiskMetrics};
 use super::lines::LEFT_OUT;
+use super::log::LogMetrics;
 use super::memory::MemoryMetrics;
 use super::partitions::PartitionMetrics;
 use super::register::{Register, counters, float_gauges, gauge, gauges, histograms, seconds};
@@ -64,6 +65,7 @@ pub struct Metrics {
     pub(super) status: IntGaugeVec,
     pub(super) partitions: PartitionMetrics,
     disk: DiskMetrics,
+    log: LogMetrics,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
     pub(super) memory: MemoryMetrics,
@@ -315,6 +317,7 @@ impl Metrics {
             status: statuses(r),
             partitions: PartitionMetrics::new(r),
             disk: DiskMetrics::new(r),
+            log: LogMetrics::new(r),
             pools: gauges(r, "headroom_pools", "Pools that the partition has.", &["partition"]),
             over_committed: gauges(
                 r,
@@ -380,6 +383,11 @@ impl Metrics {
     /// How far this process has written partitions as a sink.
     pub fn sink(&self) -> &SinkMetrics {
         &self.sink
+    }
+
+    /// Where what leaves the embedded log is told.
+    pub fn log(&self) -> &LogMetrics {
+        &self.log
     }
 
     /// Where the writer of snapshots tells what it does.

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// The edges of every histogram of times: from half a millisecond to twice the longest deadline, close together around
@@ -56,6 +56,12 @@ pub(super) fn counters(r: &Register, name: &str, help: &str, labels: &[&str]) ->
     let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
     r.put(Kind::Counter, counters.clone());
     counters
+}
+
+pub(super) fn counter(r: &Register, name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect(VALID);
+    r.put(Kind::Counter, counter.clone());
+    counter
 }
 
 pub(super) fn gauges(r: &Register, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {

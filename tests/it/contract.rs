@@ -573,6 +573,7 @@ macro_rules! contract {
 }
 
 // Here because a macro is known below its definition only.
+mod bounded;
 mod brokered;
 mod cluster;
 mod embedded;

@@ -6,6 +6,7 @@ mod alerts;
 mod audit;
 mod authority;
 mod backup;
+mod bounded_log;
 mod bounded_memory;
 mod brokered;
 mod canary;

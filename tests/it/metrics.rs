@@ -118,7 +118,8 @@ fn exported() -> (String, Vec<Described>) {
     (metrics.render(), metrics.catalogue())
 }
 
-/// A writer that wrote one snapshot and failed at the next, on a partition whose start passed one over.
+/// A writer that wrote one snapshot and failed at the next, on a partition whose start passed one over, beside a keeper of the
+/// log that counts on them.
 fn as_a_writer_of_snapshots(metrics: &Metrics) {
     let heard: &dyn headroom::snapshot::Heard = metrics.snapshots();
     heard.began(0, Micros(1));
@@ -127,6 +128,15 @@ fn as_a_writer_of_snapshots(metrics: &Metrics) {
     heard.missing(0, 3);
     heard.written(0, 9, 300);
     heard.failed(0, "the place is gone");
+    as_a_keeper_of_the_log(metrics.log());
+}
+
+/// A keeper of a log from which one segment has left, and another one cannot.
+fn as_a_keeper_of_the_log(heard: &dyn headroom::archive::Heard) {
+    heard.begins(0, 9);
+    heard.left(0, true);
+    heard.overdue(5_000);
+    heard.failed("the archive is gone");
 }
 
 /// A canary of which one round passed and one failed.

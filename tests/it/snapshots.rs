@@ -299,6 +299,10 @@ impl Objects for Faulty<'_> {
         bytes.truncate(bytes.len() - *self.cut.lock());
         self.bucket.put(path, bytes)
     }
+    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        self.call("create")?;
+        self.bucket.create(path, bytes)
+    }
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
         self.call("get")?;
         self.bucket.get(path, bytes_max)
@@ -322,6 +326,9 @@ struct Mute {
 impl Objects for Mute {
     fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         self.bucket.put(path, bytes)
+    }
+    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        self.bucket.create(path, bytes)
     }
     fn get(&self, _path: &str, _bytes_max: u64) -> Result<Option<Got>, StoreError> {
         *self.gets.lock() += 1;

@@ -116,10 +116,29 @@ pub struct World {
 impl World {
     pub fn new(partitions: u32) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
-        let log = Embedded::open(dir.path(), options).unwrap();
+        let log = Embedded::open(dir.path(), World::options(partitions)).unwrap();
+        World::of(dir, log, partitions)
+    }
+
+    /// The same, over a log whose segments are sealed at so many bytes.
+    pub fn sealing_at(partitions: u32, segment_bytes: u64) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Embedded::open_sealing_at(dir.path(), World::options(partitions), segment_bytes).unwrap();
+        World::of(dir, log, partitions)
+    }
+
+    fn options(partitions: u32) -> Options {
+        Options { partitions: Some(partitions), log_id: 7, now: Micros(0) }
+    }
+
+    fn of(dir: tempfile::TempDir, log: Arc<Embedded>, partitions: u32) -> World {
         let store = SledStore::open(dir.path());
         World { dir, log, store, snapshots: None, clock: ManualClock::default(), heard: Heard::default(), partitions }
+    }
+
+    /// Where its files are.
+    pub fn path(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// What is left when it is over.

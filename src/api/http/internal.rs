@@ -21,6 +21,8 @@ struct LogDto {
     /// The id of the log.
     log: String,
     partitions: u32,
+    /// For each partition, the sequence number of the first event that the log still has.
+    firsts: Vec<u64>,
     /// For each partition, the sequence number after its last committed event.
     ends: Vec<u64>,
 }
@@ -29,9 +31,11 @@ struct LogDto {
 pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
     request.query(&[])?;
     blocking(move || {
-        let ends = api.service().log_ends().map_err(unreadable)?;
-        let (log, partitions) = (format!("{:032x}", api.service().log_id()), api.service().partition_count());
-        Ok(Reply::json(StatusCode::OK, &LogDto { log, partitions, ends }))
+        let service = api.service();
+        let (log, partitions) = (format!("{:032x}", service.log_id()), service.partition_count());
+        let (firsts, ends) =
+            service.log_firsts().and_then(|firsts| Ok((firsts, service.log_ends()?))).map_err(unreadable)?;
+        Ok(Reply::json(StatusCode::OK, &LogDto { log, partitions, firsts, ends }))
     })
     .await
 }

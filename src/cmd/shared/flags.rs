@@ -49,13 +49,23 @@ impl Takes for AnyLog {
     }
 }
 
+/// For commands that read what has left a log as well.
+#[derive(Debug)]
+pub(in crate::cmd) struct WholeLog;
+
+impl Takes for WholeLog {
+    fn takes(setting: Setting) -> bool {
+        AnyLog::takes(setting) || setting == Setting::LogArchive
+    }
+}
+
 /// For commands that fold the events of a log, and begin with a snapshot when the first events are gone.
 #[derive(Debug)]
 pub(in crate::cmd) struct FoldedLog;
 
 impl Takes for FoldedLog {
     fn takes(setting: Setting) -> bool {
-        AnyLog::takes(setting) || setting == Setting::Snapshots
+        WholeLog::takes(setting) || setting == Setting::Snapshots
     }
 }
 
@@ -85,7 +95,7 @@ pub(in crate::cmd) struct OwnedLog;
 
 impl Takes for OwnedLog {
     fn takes(setting: Setting) -> bool {
-        FoldedLog::takes(setting) || setting == Setting::KafkaAlternatingProducers
+        AnyLog::takes(setting) || matches!(setting, Setting::Snapshots | Setting::KafkaAlternatingProducers)
     }
 }
 

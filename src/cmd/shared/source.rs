@@ -7,7 +7,7 @@ use crate::cmd::Failure;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::flags::token_of_environment;
 use crate::config::Config;
-use crate::log::embedded::{EmbeddedReader, OpenError};
+use crate::log::embedded::{EmbeddedReader, OpenError, WithArchive};
 use crate::log::kafka::Kafka;
 use crate::log::{ClusterLog, CommittedTail, EndOffsets};
 use crate::store::sled::SledStore;
@@ -24,10 +24,10 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// An open log.
 pub(in crate::cmd) enum Source {
-    /// The file of a stopped server. No server can start while it is open.
-    Directory(EmbeddedReader),
-    /// A running server, asked over HTTP.
-    Server(Box<RunningServer>),
+    /// The files of a stopped server, with what has left them. No server can start while they are open.
+    Directory(WithArchive<EmbeddedReader>),
+    /// A running server, asked over HTTP, with what has left its log.
+    Server(Box<WithArchive<RunningServer>>),
     /// The topics of a Kafka cluster, which servers may be using.
     Cluster(Box<Kafka>),
 }
@@ -35,22 +35,29 @@ pub(in crate::cmd) enum Source {
 impl Source {
     /// The log of this configuration. To a server that asks for a certificate, `own` is shown.
     pub(in crate::cmd) fn open(config: &Config, own: Option<&Certificate>) -> Result<Source, Failure> {
-        let Some(kafka) = &config.kafka else { return Source::of_directory(&config.data_dir, own) };
+        let Some(kafka) = &config.kafka else { return Source::of_directory(config, own) };
         let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
         Ok(Source::Cluster(Box::new(log)))
     }
 
-    fn of_directory(dir: &Path, own: Option<&Certificate>) -> Result<Source, Failure> {
+    fn of_directory(config: &Config, own: Option<&Certificate>) -> Result<Source, Failure> {
+        let dir = &config.data_dir;
         let mut tries = TRIES;
         loop {
             tries = tries.saturating_sub(1);
             match EmbeddedReader::open(dir) {
-                Ok(reader) => return Ok(Source::Directory(reader)),
+                Ok(reader) => {
+                    let log_id = reader.manifest().log_id;
+                    return Ok(Source::Directory(with_archive(reader, config, log_id)?));
+                }
                 // A server has the log open for a moment before it can be called, and after it can be.
                 Err(OpenError::InUse { .. }) => match running_server(dir, own) {
                     Err(_) if tries > 0 => pause(TRY_EVERY),
                     Err(why) => return Err(not_answering(dir, &why)),
-                    Ok(server) => return Ok(Source::Server(Box::new(server))),
+                    Ok(server) => {
+                        let log_id = server.log_id();
+                        return Ok(Source::Server(Box::new(with_archive(server, config, log_id)?)));
+                    }
                 },
                 Err(error) => return Err(cannot_open(&gone(dir, error))),
             }
@@ -60,8 +67,8 @@ impl Source {
     /// Whether the log still answers. Then a read that failed shows a fault of the log and not of the connection.
     pub(in crate::cmd) fn is_there(&self) -> bool {
         match self {
-            Source::Directory(_) => true,
-            Source::Server(server) => server.is_there(),
+            Source::Directory(reader) => reader.has_archive(),
+            Source::Server(server) => server.log().is_there() && server.has_archive(),
             Source::Cluster(log) => log.end_offset(0).is_ok(),
         }
     }
@@ -69,7 +76,7 @@ impl Source {
     /// The id of the log.
     pub(in crate::cmd) fn log_id(&self) -> u128 {
         match self {
-            Source::Directory(reader) => reader.manifest().log_id,
+            Source::Directory(reader) => reader.log_id(),
             Source::Server(server) => server.log_id(),
             Source::Cluster(log) => log.manifest().log_id,
         }
@@ -94,6 +101,11 @@ impl Source {
             Source::Cluster(log) => &**log,
         }
     }
+}
+
+fn with_archive<L: CommittedTail>(log: L, config: &Config, log_id: u128) -> Result<WithArchive<L>, Failure> {
+    let archive = app::archive(config, log_id).map_err(|error| Failure::Unusable(error.to_string()))?;
+    Ok(WithArchive::new(log, log_id, archive))
 }
 
 /// The server that runs on this data directory; the error says why it cannot be called. It knows the command as an operator

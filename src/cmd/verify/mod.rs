@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
-use crate::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
+use crate::log::{LogError, LogErrorKind, StoredEvent};
 use crate::owner::losses::loss;
 use crate::replica::{PartitionState, Position};
 use crate::store::sled::SledStore;
@@ -170,27 +170,31 @@ impl<'a> Verifying<'a> {
     ) -> Result<Verifying<'a>, LogError> {
         // The state is read first: everything in it is committed by then, and the log only grows.
         let live = match (source, evidence) {
-            (Source::Server(server), _) | (_, LocalEvidence::Server(server)) => Some(server.state(partition)?),
+            (Source::Server(server), _) => Some(server.log().state(partition)?),
+            (_, LocalEvidence::Server(server)) => Some(server.state(partition)?),
             _ => None,
         };
         let tail = source.tail();
-        let mut trust = Trust::anew(partition, tail.partitions());
-        let (until, mut commands) = match source {
-            Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
-            Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
-            Source::Cluster(log) => {
-                match log.end(partition).and_then(|end| Ok((end, Trust::of(tail, folding, partition)?))) {
-                    // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
-                    Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
-                        trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
-                        (0, None)
-                    }
-                    found => {
-                        let (end, begun) = found?;
-                        trust = begun;
-                        (end.max(trust.state.position().next_seq), Some(Commands::of_taken(&**log, partition)?))
-                    }
-                }
+        let end = match source {
+            Source::Server(_) => Ok(live.as_ref().map_or(0, |live| live.next_seq)),
+            _ => tail.end(partition),
+        };
+        let begun = end.and_then(|end| Ok((end, Trust::of(tail, folding, partition)?)));
+        let (until, trust, mut commands) = match begun {
+            // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
+            Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+                let mut trust = Trust::anew(partition, tail.partitions());
+                trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
+                (0, trust, None)
+            }
+            begun => {
+                let (end, trust) = begun?;
+                let commands = match source {
+                    Source::Directory(reader) => Some(Commands::of_decided(reader, partition)?),
+                    Source::Server(_) => None,
+                    Source::Cluster(log) => Some(Commands::of_taken(&**log, partition)?),
+                };
+                (end.max(trust.state.position().next_seq), trust, commands)
             }
         };
         let Trust { state, audit, notes, breaches } = trust;
@@ -361,7 +365,15 @@ impl<'a> Verifying<'a> {
             return Ok(());
         }
         let restarting = Restarting { log_id: self.source.log_id(), tail: self.source.tail(), store };
-        match restarting.restart(self.partition, self.until)? {
+        let restart = match restarting.restart(self.partition, self.until) {
+            // It is reported already that the log cannot be read.
+            Err(error) if error.kind != LogErrorKind::Transient && !self.breaches.is_empty() => {
+                self.notes.push(format!("the checkpoint was not compared: {error}"));
+                return Ok(());
+            }
+            restart => restart?,
+        };
+        match restart {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),
             Restart::Mismatch(why) => {
                 let note = "the checkpoint does not match the log, and the next start rebuilds it";

@@ -15,7 +15,7 @@ use crate::wire;
 impl Shared {
     fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
         let head = self.committer.head(partition)?;
-        let (mut letters, mut from) = (Vec::new(), 0);
+        let (mut letters, mut from) = (Vec::new(), self.first(partition)?.next_seq);
         while from < head.next_seq {
             for event in self.events(partition, from, head.next_seq, CLAIM_READ_BYTES)? {
                 from = event.seq.saturating_add(1);

@@ -2,6 +2,7 @@
 //! them, and keep only what a power cut would leave. Reading needs no such trait: damaged bytes can be put on a real
 //! disk.
 
+use super::segment::ReadAt;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,6 +24,25 @@ impl Named {
     pub(super) fn open(path: PathBuf, writable: bool) -> io::Result<Named> {
         let file = OpenOptions::new().read(true).write(writable).open(&path)?;
         Ok(Named { path, file })
+    }
+}
+
+impl ReadAt for Named {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_up_to(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut there = 0usize;
+        while let Some(rest) = buffer.get_mut(there..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(there as u64)) {
+                Ok(0) => break,
+                Ok(read) => there = there.saturating_add(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(there)
     }
 }
 
@@ -53,6 +73,11 @@ pub(super) trait Disk: Debug + Send + Sync {
     /// Renames a file or directory. The new name survives a power cut after [`Disk::flush_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    /// Removes a file. It stays away after a power cut once [`Disk::flush_dir`] has returned.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 
     /// Returns when the names in the directory survive a power cut.

@@ -152,6 +152,8 @@ pub(super) enum Fault {
     Io(io::Error),
     /// The bytes are not those that were written.
     Damaged(String),
+    /// What is asked for has left the log.
+    Gone(String),
 }
 
 pub(super) fn damaged(detail: impl Into<String>) -> Fault {
@@ -164,6 +166,7 @@ impl Fault {
     pub(super) fn error(&self, doing: fmt::Arguments<'_>) -> LogError {
         let detail = format!("{doing} failed: {self}");
         match self {
+            Fault::Gone(detail) => LogError::out_of_range(detail.clone()),
             Fault::Damaged(_) => LogError::operator(detail),
             Fault::Io(error) if is_operators(error.kind()) => LogError::operator(detail),
             Fault::Io(_) => LogError::transient(detail),
@@ -172,7 +175,7 @@ impl Fault {
 
     /// Whether the fault concerns one part of the file, and other parts may be sound.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Fault::Damaged(_))
+        matches!(self, Fault::Damaged(_) | Fault::Gone(_))
     }
 }
 
@@ -186,7 +189,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Io(error) => error.fmt(f),
-            Fault::Damaged(detail) => f.write_str(detail),
+            Fault::Damaged(detail) | Fault::Gone(detail) => f.write_str(detail),
         }
     }
 }

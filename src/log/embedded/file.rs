@@ -10,7 +10,7 @@ use super::store::{Store, Terms, create};
 use super::{Judge, carried};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,8 @@ pub(super) struct LogFile {
     has_lost_a_flush: AtomicBool,
     /// The locks on the directory and on the first segment, against other processes. A file system that cannot lock the
     /// one may be able to lock the other.
-    _locks: [Option<File>; 2],
+    _lock: Option<File>,
+    first_lock: Mutex<Option<File>>,
 }
 
 impl LogFile {
@@ -86,6 +87,21 @@ impl LogFile {
         let heads = store.heads();
         *open = Some(store);
         Ok(heads)
+    }
+
+    /// Removes the oldest segment: see [`Store::remove_oldest`]. The one after it is locked before.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub(super) fn remove_oldest(&self, number: u64) -> Result<(), Fault> {
+        self.with(|store| {
+            store.oldest_of(number)?;
+            let after = path_of(&self.path, number.saturating_add(1));
+            let locked = lock(&self.path, &after, true).map_err(|error| io::Error::other(error.to_string()))?;
+            store.remove_oldest(number)?;
+            *self.first_lock.lock() = locked;
+            Ok(())
+        })
     }
 
     /// Checks that the path still names the open file: whatever is written to a removed file is lost when this process
@@ -153,11 +169,12 @@ pub(super) fn open(
             (Access::ReadOnly, old) => return Err(no_log(&path, old.as_deref())),
         }
     }
-    let locks = [lock, self::lock(dir, &path_of(&path, 0), writable)?];
+    let first = segments(&path)?.unwrap_or_default().start;
+    let first_lock = Mutex::new(self::lock(dir, &path_of(&path, first), writable)?);
     let (at, of_terms) = (path.clone(), terms.clone());
     let opens = Box::new(move || {
-        let count = segments(&at)?.unwrap_or_default();
-        let started = start(&at, count, (writable, of_terms.clone()), &opening)?;
+        let numbers = segments(&at)?.unwrap_or_default();
+        let started = start(&at, numbers, (writable, of_terms.clone()), &opening)?;
         agreed(&at, &started.store.manifest, partitions)?;
         Ok(started)
     });
@@ -173,7 +190,7 @@ pub(super) fn open(
     });
     let (manifest, heads, store) = (store.manifest, store.heads(), RwLock::new(Some(store)));
     let has_lost_a_flush = AtomicBool::new(false);
-    Ok((LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _locks: locks }, release))
+    Ok((LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _lock: lock, first_lock }, release))
 }
 
 /// The first part of the log in `dir`, as [`look`] finds it. No lock is taken.
@@ -183,7 +200,7 @@ pub(super) fn open(
 pub(super) fn prefix(dir: &Path, terms: Terms) -> Result<Store, OpenError> {
     let path = dir.join(LOG_DIR);
     match segments(&path)? {
-        Some(count) => look(&path, count, terms),
+        Some(numbers) => look(&path, numbers, terms),
         None => Err(is_none_begun(dir).err().unwrap_or(no_log(&path, carried::old_file(dir).as_deref()))),
     }
 }

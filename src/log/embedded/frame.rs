@@ -38,11 +38,11 @@ pub(super) fn check_of(bytes: &[u8]) -> [u8; 8] {
 
 /// The end of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Head {
+pub struct Head {
     /// The sequence number after the last event.
-    pub(super) next_seq: u64,
+    pub next_seq: u64,
     /// The input offset after the last one decided.
-    pub(super) next_input: u64,
+    pub next_input: u64,
 }
 
 impl Head {

@@ -1,6 +1,7 @@
 //! The log in files of this machine, written by one process, without other software. A turn's commands and events
 //! become durable in one batch; before that a command is in memory only. The contents are checked when they are read.
-//! This log has no compaction, no deletion and no reply channel.
+//! This log has no compaction and no reply channel. Its oldest segments may leave it as a whole (`leaving.rs`), and can be read
+//! where they went (`archived.rs`).
 //!
 //! The log is the directory `log` of the data directory: segments of 64 MiB, each a header and frames one behind the
 //! other (`segment.rs`, `frame.rs`). A batch is appended to the last segment and flushed once. A sealed segment is
@@ -25,6 +26,7 @@
 //! Segments win where it counts: what a turn costs, and how long a start takes. The damaged contents of a frame cost one
 //! partition and not the log, and a copy of a running log opens. Of what fjall does they lack the compression.
 
+mod archived;
 mod carried;
 mod commit;
 mod dead_letters;
@@ -34,6 +36,7 @@ mod error;
 mod file;
 mod frame;
 mod intake;
+mod leaving;
 mod prefix;
 mod read;
 mod recent;
@@ -46,7 +49,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use archived::{Archive, WithArchive};
 pub use error::OpenError;
+pub use frame::Head;
+pub use leaving::{Reach, Whole};
 pub use prefix::{LogPrefix, PrefixSegment};
 pub use reopen::Reopened;
 pub use restored::{RestoredSegment, Restoring};
@@ -135,6 +141,15 @@ impl Embedded {
     /// [`OpenError`]; whatever file there is, is left as it is.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
         Embedded::open_judged(dir, options, &|_| Ok(()), &Arc::default())
+    }
+
+    /// The same, with segments that are sealed at so many bytes.
+    ///
+    /// # Errors
+    /// [`OpenError`]; whatever file there is, is left as it is.
+    pub fn open_sealing_at(dir: &Path, options: Options, segment_bytes: u64) -> Result<Arc<Embedded>, OpenError> {
+        let terms = Terms { segment_bytes, ..of_this_machine() };
+        Embedded::open_on(dir, options, (&|_| Ok(()), &Arc::default()), terms)
     }
 
     /// The same, but only if `judge` finds nothing missing. `opening` shows the progress meanwhile.
@@ -235,8 +250,8 @@ impl EmbeddedReader {
 
 /// Only decided commands: all others are not part of the log.
 impl CommandTail for EmbeddedReader {
-    fn first(&self, _: u32) -> Result<u64, LogError> {
-        Ok(0)
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        Ok(self.log.shared.first(partition)?.next_input)
     }
 
     fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
@@ -247,6 +262,10 @@ impl CommandTail for EmbeddedReader {
 impl CommittedTail for EmbeddedReader {
     fn partitions(&self) -> u32 {
         self.log.partitions()
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.log.first(partition)
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
@@ -283,6 +302,13 @@ impl Shared {
 
     fn intake(&self, partition: u32) -> Option<&Intake> {
         self.intakes.get(partition as usize)
+    }
+
+    /// The first event and the first command of the partition that the log has.
+    fn first(&self, partition: u32) -> Result<Head, LogError> {
+        let header = self.file.with(|store| Ok(Arc::clone(store.readable.read().first())));
+        let header = header.map_err(|fault| fault.error(format_args!("reading {}", self.file.path.display())))?;
+        header.heads.get(partition as usize).copied().ok_or_else(|| self.no_partition(partition))
     }
 
     fn read<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, LogError> {
@@ -328,6 +354,10 @@ impl CommandSink for Embedded {
 impl CommittedTail for Embedded {
     fn partitions(&self) -> u32 {
         self.shared.file.manifest.partitions
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        Ok(self.shared.first(partition)?.next_seq)
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {

@@ -6,7 +6,7 @@ use super::error::{Fault, OpenError, damaged};
 use super::frame::{FRAME_HEADER, Header, Record, Records};
 use super::recent::changed;
 use super::scan::{Entry, Indexed, Walk, Window, scan};
-use super::segment::{SegmentHeader, path_of};
+use super::segment::{ReadAt, SegmentHeader, path_of};
 use super::store::Store;
 use crate::log::Opening;
 use std::sync::Arc;
@@ -33,71 +33,39 @@ impl Store {
     /// Reads records without a gap, making each with `make`.
     ///
     /// # Errors
-    /// [`Fault`] when the segment cannot be read, or a record is missing or not what was written.
+    /// [`Fault`] when the segment cannot be read, or a record has left the log, is missing or not what was written.
     pub(super) fn read<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, Fault> {
-        let Span { records, partition, from, end, bytes_max } = span;
-        let (mut read, mut next, mut bytes) = (Vec::new(), from, 0usize);
-        let opening = Opening::default();
-        while next < end {
-            let (named, segment, entries) = self.plan(records, partition, next, bytes_max)?;
-            let (mut window, mut covered, before) = (Window::new(&named, &opening), 0, next);
-            for (at, entry) in entries.iter().enumerate() {
-                let ahead = run(entries.get(at..).unwrap_or_default(), &mut covered);
-                let changed = || changed(&named, entry.offset);
-                let frame = window.get(entry.offset.into(), entry.length as usize, ahead)?.ok_or_else(changed)?;
-                let (header, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
-                let header = Header::read(segment.place(entry.offset.into()), header).ok_or_else(changed)?;
-                if !header.is_body(body) || header.partition != partition {
-                    return Err(changed());
-                }
-                for record in header.records(records, body) {
-                    if record.position < next {
-                        continue;
-                    }
-                    if record.position != next || next >= end {
-                        break;
-                    }
-                    bytes = bytes.saturating_add(record.bytes.len());
-                    if bytes > bytes_max && next != from {
-                        return Ok(read);
-                    }
-                    read.push(make(record));
-                    next = next.saturating_add(1);
-                }
-            }
-            if next == before {
-                let path = named.path.display();
-                return Err(damaged(format!(
-                    "{records:?} of partition {partition} from {next} on are missing in {path}"
-                )));
-            }
-        }
-        Ok(read)
+        read(span, |from| self.holding(span, from), make)
     }
 
-    /// The frames of one segment to read from this position on, with some bytes more than asked for.
-    fn plan(&self, records: Records, partition: u32, from: u64, bytes_max: usize) -> Result<Plan, Fault> {
-        let take = |indexed: &Indexed| {
-            let mut bytes = 0usize;
-            let entries = indexed.index.from(&indexed.header, records, partition, from).iter().take_while(|entry| {
-                let is_room = bytes <= bytes_max;
-                bytes = bytes.saturating_add(entry.length as usize);
-                is_room
-            });
-            (Arc::clone(&indexed.named), Arc::clone(&indexed.header), entries.copied().collect())
-        };
+    /// The frames to read for this position.
+    fn holding(&self, span: Span, from: u64) -> Result<Plan, Fault> {
+        let Span { records, partition, .. } = span;
         let begins_by =
             |header: &SegmentHeader| header.heads.get(partition as usize).is_some_and(|head| head.of(records) <= from);
         let readable = self.readable.read();
         if begins_by(&readable.active.header) {
-            return Ok(take(&readable.active));
+            return Ok(readable.active.plan(span, from));
         }
         let after = readable.sealed.partition_point(|sealed| begins_by(&sealed.header));
         let sealed = after.checked_sub(1).and_then(|at| readable.sealed.get(at));
-        let missing = || damaged(format!("{records:?} of partition {partition} from {from} on are missing"));
-        let sealed = sealed.cloned().ok_or_else(missing)?;
+        let gone = |first: &SegmentHeader| {
+            let first = first.heads.get(partition as usize).map_or(0, |head| head.of(records));
+            Fault::Gone(format!(
+                "{records:?} of partition {partition} in {} begin with {first}, after the requested {from}",
+                self.dir.display()
+            ))
+        };
+        let Some(sealed) = sealed.cloned() else { return Err(gone(readable.first())) };
         drop(readable);
-        Ok(take(&*self.recent.get(&self.dir, &sealed)?))
+        let indexed = self.recent.get(&self.dir, &sealed).map_err(|fault| match fault {
+            Fault::Gone(_) if self.readable.read().first().number > sealed.header.number => {
+                gone(self.readable.read().first())
+            }
+            Fault::Gone(_) => damaged(format!("{} is missing", path_of(&self.dir, sealed.header.number).display())),
+            other => other,
+        })?;
+        Ok(indexed.plan(span, from))
     }
 
     /// The resolutions of dead letters in the order in which they were written: partition, offset and text of each.
@@ -105,9 +73,9 @@ impl Store {
         let mut letters = Vec::new();
         self.each_segment(|Indexed { named, header, index }| {
             let opening = Opening::default();
-            let mut window = Window::new(named, &opening);
+            let mut window = Window::new(&**named, &opening);
             for entry in &index.letters {
-                let changed = || changed(named, entry.offset);
+                let changed = || changed(&**named, entry.offset);
                 let frame = window.get(entry.offset.into(), entry.length as usize, 0)?.ok_or_else(changed)?;
                 let (of, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
                 let of = Header::read(header.place(entry.offset.into()), of).filter(|of| of.is_body(body));
@@ -126,7 +94,13 @@ impl Store {
         let active = Indexed { named: Arc::clone(named), header: Arc::clone(header), index };
         let sealed = readable.sealed.clone();
         drop(readable);
-        sealed.iter().try_for_each(|sealed| what(&*self.recent.get(&self.dir, sealed)?))?;
+        for sealed in &sealed {
+            match self.recent.get(&self.dir, sealed) {
+                // It has left the log meanwhile.
+                Err(Fault::Gone(_)) => {}
+                indexed => what(&*indexed?)?,
+            }
+        }
         what(&active)
     }
 
@@ -171,7 +145,68 @@ pub(super) struct Segment {
     pub(super) end: (u64, u64),
 }
 
-type Plan = (Arc<Named>, Arc<SegmentHeader>, Vec<Entry>);
+/// Frames of one segment.
+pub(super) type Plan = (Arc<dyn ReadAt>, Arc<SegmentHeader>, Vec<Entry>);
+
+impl Indexed {
+    /// The frames to read from this position on, with some bytes more than asked for.
+    pub(super) fn plan(&self, Span { records, partition, bytes_max, .. }: Span, from: u64) -> Plan {
+        let mut bytes = 0usize;
+        let entries = self.index.from(&self.header, records, partition, from).iter().take_while(|entry| {
+            let is_room = bytes <= bytes_max;
+            bytes = bytes.saturating_add(entry.length as usize);
+            is_room
+        });
+        (Arc::clone(&self.named), Arc::clone(&self.header), entries.copied().collect())
+    }
+}
+
+/// Reads records without a gap, making each with `make`. `holding` says which frames of one segment to read for a position.
+///
+/// # Errors
+/// [`Fault`] when the segment cannot be read, or a record is missing or not what was written.
+pub(super) fn read<T>(
+    span: Span,
+    holding: impl Fn(u64) -> Result<Plan, Fault>,
+    make: impl Fn(Record<'_>) -> T,
+) -> Result<Vec<T>, Fault> {
+    let Span { records, partition, from, end, bytes_max } = span;
+    let (mut read, mut next, mut bytes) = (Vec::new(), from, 0usize);
+    let opening = Opening::default();
+    while next < end {
+        let (named, segment, entries) = holding(next)?;
+        let (mut window, mut covered, before) = (Window::new(&*named, &opening), 0, next);
+        for (at, entry) in entries.iter().enumerate() {
+            let ahead = run(entries.get(at..).unwrap_or_default(), &mut covered);
+            let changed = || changed(&*named, entry.offset);
+            let frame = window.get(entry.offset.into(), entry.length as usize, ahead)?.ok_or_else(changed)?;
+            let (header, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
+            let header = Header::read(segment.place(entry.offset.into()), header).ok_or_else(changed)?;
+            if !header.is_body(body) || header.partition != partition {
+                return Err(changed());
+            }
+            for record in header.records(records, body) {
+                if record.position < next {
+                    continue;
+                }
+                if record.position != next || next >= end {
+                    break;
+                }
+                bytes = bytes.saturating_add(record.bytes.len());
+                if bytes > bytes_max && next != from {
+                    return Ok(read);
+                }
+                read.push(make(record));
+                next = next.saturating_add(1);
+            }
+        }
+        if next == before {
+            let path = named.path().display();
+            return Err(damaged(format!("{records:?} of partition {partition} from {next} on are missing in {path}")));
+        }
+    }
+    Ok(read)
+}
 
 /// The number of bytes to read at once for the first of these frames: up to the last one that lies close by. It is 0
 /// when the frame was read with an earlier one; `covered` is the end of what was read.

@@ -3,10 +3,11 @@
 use super::disk::Named;
 use super::error::{Fault, damaged};
 use super::scan::{Indexed, Walk, scan};
-use super::segment::{SegmentHeader, path_of};
+use super::segment::{ReadAt, SegmentHeader, path_of};
 use crate::log::Opening;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,21 +30,34 @@ impl Recent {
         push(&mut self.0.lock(), indexed);
     }
 
+    pub(super) fn forget(&self, number: u64) {
+        self.0.lock().retain(|indexed| indexed.header.number != number);
+    }
+
     /// A sealed segment with its index. Who needs the same one meanwhile waits and finds it.
-    pub(super) fn get(&self, dir: &Path, Sealed { header, end }: &Sealed) -> Result<Arc<Indexed>, Fault> {
+    pub(super) fn get(&self, dir: &Path, sealed: &Sealed) -> Result<Arc<Indexed>, Fault> {
         let mut recent = self.0.lock();
-        if let Some(indexed) = recent.iter().find(|indexed| indexed.header.number == header.number) {
+        if let Some(indexed) = recent.iter().find(|indexed| indexed.header.number == sealed.header.number) {
             return Ok(Arc::clone(indexed));
         }
-        let named = Arc::new(Named::open(path_of(dir, header.number), false)?);
-        let found = scan(&named, header, Walk::Sealed { end: *end }, &Opening::default())?;
-        if found.end != *end {
-            return Err(changed(&named, u32::try_from(found.end).unwrap_or(u32::MAX)));
-        }
-        let indexed = Arc::new(Indexed { named, header: Arc::clone(header), index: found.index });
+        let named = Named::open(path_of(dir, sealed.header.number), false).map_err(|error| match error.kind() {
+            // It has left the log since the caller looked.
+            io::ErrorKind::NotFound => Fault::Gone(format!("segment {} has left the log", sealed.header.number)),
+            _ => error.into(),
+        })?;
+        let indexed = Arc::new(indexed(Arc::new(named), sealed)?);
         push(&mut recent, Arc::clone(&indexed));
         Ok(indexed)
     }
+}
+
+/// A sealed segment with its index, made from its frames.
+pub(super) fn indexed(named: Arc<dyn ReadAt>, Sealed { header, end }: &Sealed) -> Result<Indexed, Fault> {
+    let found = scan(&*named, header, Walk::Sealed { end: *end }, &Opening::default())?;
+    if found.end != *end {
+        return Err(changed(&*named, u32::try_from(found.end).unwrap_or(u32::MAX)));
+    }
+    Ok(Indexed { named, header: Arc::clone(header), index: found.index })
 }
 
 fn push(recent: &mut VecDeque<Arc<Indexed>>, indexed: Arc<Indexed>) {
@@ -53,6 +67,6 @@ fn push(recent: &mut VecDeque<Arc<Indexed>>, indexed: Arc<Indexed>) {
     }
 }
 
-pub(super) fn changed(named: &Named, offset: u32) -> Fault {
-    damaged(format!("what begins at byte {offset} of {} is not what was written", named.path.display()))
+pub(super) fn changed(named: &dyn ReadAt, offset: u32) -> Fault {
+    damaged(format!("what begins at byte {offset} of {} is not what was written", named.path().display()))
 }

@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+/// A log that fails again so soon after it was opened is as it was before.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// The result of an attempt to reopen a log that accepted no turns.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reopened {
@@ -30,18 +33,28 @@ pub(super) struct Reopening {
     times: AtomicU64,
 }
 
+#[cfg(test)]
+impl Reopening {
+    /// The pause before the next attempt.
+    pub(super) fn rest(&self) -> Duration {
+        self.tried.lock().as_ref().map_or(Duration::ZERO, |tries| tries.rest)
+    }
+}
+
 struct Tries {
     since: Stopwatch,
     /// The time since the last attempt.
     rested: Stopwatch,
     rest: Duration,
     tries: u32,
+    /// Since when the log takes turns again.
+    whole: Option<Stopwatch>,
 }
 
 impl Tries {
     fn new() -> Tries {
         let rest = Duration::from_millis(LOG_REOPEN_MS);
-        Tries { since: Stopwatch::start(), rested: Stopwatch::start(), rest, tries: 0 }
+        Tries { since: Stopwatch::start(), rested: Stopwatch::start(), rest, tries: 0, whole: None }
     }
 
     /// Counts a failed attempt, which took this long.
@@ -58,12 +71,13 @@ impl Embedded {
     pub fn reopen(&self) -> Reopened {
         let shared = &self.shared;
         let mut tried = shared.reopening.tried.lock();
-        let Some(failure) = shared.committer.failure() else {
-            *tried = None;
-            return Reopened::Whole;
-        };
+        let Some(failure) = shared.committer.failure() else { return Reopened::Whole };
         if shared.file.has_lost_a_flush() {
             return Reopened::Never(failure);
+        }
+        // A disk without room may take the end of the log, and refuse the next turn. Then the pauses go on to grow.
+        if tried.as_ref().is_some_and(|tries| tries.whole.is_some_and(|whole| whole.elapsed() > STEADY)) {
+            *tried = None;
         }
         let tries = tried.get_or_insert_with(|| {
             let why = &failure;
@@ -74,6 +88,7 @@ impl Embedded {
             }
             Tries::new()
         });
+        tries.whole = None;
         if tries.rested.elapsed() < tries.rest {
             return Reopened::Later(failure);
         }
@@ -84,9 +99,9 @@ impl Embedded {
             (Err(lost), _) => Reopened::Never(lost),
             (Ok(()), Some(failure)) => Reopened::Later(failure),
             (Ok(()), None) => {
-                let (after_ms, tries) = (tries.since.elapsed().as_millis(), tries.tries);
-                tracing::info!(after_ms, tries, "the log takes turns again");
-                *tried = None;
+                let (after_ms, count) = (tries.since.elapsed().as_millis(), tries.tries);
+                tracing::info!(after_ms, tries = count, "the log takes turns again");
+                tries.whole = Some(Stopwatch::start());
                 Reopened::Whole
             }
         }

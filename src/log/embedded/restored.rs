@@ -13,6 +13,7 @@ use super::start::{Started, start};
 use crate::log::Opening;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// What else may lie beside it: what was seen of the log, which is written before the log gets its place.
@@ -66,25 +67,27 @@ impl Restoring {
         Ok(RestoredSegment(Named { path, file }))
     }
 
-    /// Ends a log whose last segment has this number and `end` bytes, and reads and checks all of it.
+    /// Ends a log of the segments with these numbers, of which the last one has `end` bytes, and reads and checks all of it.
     ///
     /// # Errors
     /// [`OpenError`] when it is not a log, or not a whole one.
-    pub fn whole(&self, last: u64, end: u64) -> Result<LogPrefix, OpenError> {
+    pub fn whole(&self, numbers: RangeInclusive<u64>, end: u64) -> Result<LogPrefix, OpenError> {
         let io = |error| OpenError::io(&self.at, &error);
         for entry in fs::read_dir(&self.at).map_err(io)? {
             let entry = entry.map_err(io)?;
             let number = entry.file_name().to_str().and_then(number_in);
             // An attempt with another backup may have left more.
-            if number.is_none_or(|number| number > last) {
+            if number.is_none_or(|number| !numbers.contains(&number)) {
                 fs::remove_file(entry.path()).map_err(io)?;
             }
         }
-        let (count, path) = (last.saturating_add(1), path_of(&self.at, last));
+        let (first, last) = numbers.into_inner();
+        let path = path_of(&self.at, last);
         let named = Named::open(path.clone(), true).map_err(|error| OpenError::io(&path, &error))?;
         marked(&named, end)?;
         OsDisk.flush(&named).and_then(|()| OsDisk.flush_dir(&self.at)).map_err(io)?;
-        let Started { store, .. } = start(&self.at, count, (false, of_this_machine()), &Opening::default())?;
+        let Started { store, .. } =
+            start(&self.at, first..last.saturating_add(1), (false, of_this_machine()), &Opening::default())?;
         store.check(&Opening::default())?;
         Ok(LogPrefix::of(store))
     }

@@ -3,7 +3,7 @@
 
 use super::disk::Named;
 use super::frame::{FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, Records};
-use super::segment::{SegmentHeader, read_up_to};
+use super::segment::{ReadAt, SegmentHeader};
 use crate::log::Opening;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// Reads a file in pieces.
 pub(super) struct Window<'a> {
-    named: &'a Named,
+    named: &'a dyn ReadAt,
     opening: &'a Opening,
     start: u64,
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(named: &'a Named, opening: &'a Opening) -> Window<'a> {
+    pub(super) fn new(named: &'a dyn ReadAt, opening: &'a Opening) -> Window<'a> {
         Window { named, opening, start: 0, bytes: Vec::new(), filled: 0 }
     }
 
@@ -36,7 +36,7 @@ impl<'a> Window<'a> {
             }
             let Some(buffer) = self.bytes.get_mut(..wanted) else { return Ok(None) };
             (self.start, self.filled) = (offset, 0);
-            self.filled = read_up_to(self.named, offset, buffer)?;
+            self.filled = self.named.read_up_to(offset, buffer)?;
             self.opening.reads(self.filled);
         }
         let at = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
@@ -145,7 +145,7 @@ impl Walk {
 }
 
 /// Walks from the first frame as far as `walk` says, or as the frames are sound.
-pub(super) fn scan(named: &Named, segment: &SegmentHeader, walk: Walk, opening: &Opening) -> io::Result<Scan> {
+pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, opening: &Opening) -> io::Result<Scan> {
     let mut window = Window::new(named, opening);
     let begin = segment.begin();
     let mut found = Scan {
@@ -246,7 +246,7 @@ pub(super) fn rest(named: &Named, segment: &SegmentHeader, found: &Scan, opening
 /// A segment with its index.
 #[derive(Debug)]
 pub(super) struct Indexed {
-    pub(super) named: Arc<Named>,
+    pub(super) named: Arc<dyn ReadAt>,
     pub(super) header: Arc<SegmentHeader>,
     pub(super) index: Index,
 }

@@ -11,14 +11,13 @@
 //! is known twice, and frames that a disk or a copy has lost are missed. A slot lies in a sector of its own: a power
 //! cut can spoil the one that is being written, and leaves the other.
 
-use super::disk::Named;
 use super::frame::{FRAME_HEADER, Head, Header, Place, check_of};
 use crate::domain::Micros;
 use crate::limits::PARTITIONS_MAX;
 use crate::log::Manifest;
+use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The version of the layout of the log's files. Version 1 was a redb file: see `carried`.
@@ -38,6 +37,15 @@ const SLOT_BYTES: usize = 40;
 
 // The number of a partition takes two bytes in a frame, and there is room for frames in the first chunk.
 const _: () = assert!(PARTITIONS_MAX <= 1 << 16 && slots_at(PARTITIONS_MAX) + SLOTS * BLOCK < CHUNK_BYTES);
+
+/// The bytes of a segment: of its file, or of an object that its file has become.
+pub(super) trait ReadAt: Debug + Send + Sync {
+    /// Where they are, for messages.
+    fn path(&self) -> &Path;
+
+    /// Reads until the buffer is full or the bytes end. Returns how many were read.
+    fn read_up_to(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
 
 /// What the header of a segment says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,9 +131,9 @@ impl SegmentHeader {
     ///
     /// # Errors
     /// The inner error says why it is none, the outer one that the file cannot be read.
-    pub(super) fn read(named: &Named) -> io::Result<Result<SegmentHeader, NoSegment>> {
+    pub(super) fn read(named: &dyn ReadAt) -> io::Result<Result<SegmentHeader, NoSegment>> {
         let mut fixed = [0; FIXED];
-        let there = read_up_to(named, 0, &mut fixed)?;
+        let there = named.read_up_to(0, &mut fixed)?;
         let start = fixed.get(..there).unwrap_or_default();
         if start.is_empty() {
             return Ok(Err(NoSegment::Damaged("it is empty")));
@@ -135,7 +143,7 @@ impl SegmentHeader {
         }
         let length = u32_at(&fixed, 20).min(u32::try_from(slots_at(PARTITIONS_MAX)).unwrap_or(u32::MAX));
         let mut bytes = vec![0; length as usize];
-        if read_up_to(named, 0, &mut bytes)? != bytes.len() || bytes.len() < FIXED {
+        if named.read_up_to(0, &mut bytes)? != bytes.len() || bytes.len() < FIXED {
             return Ok(Err(NoSegment::Damaged("its header is not whole")));
         }
         let body = bytes.get(16..).unwrap_or_default();
@@ -205,12 +213,12 @@ impl Slot {
     }
 
     /// The slot of this segment that was written last; `None` when both are damaged.
-    pub(super) fn last(named: &Named, header: &SegmentHeader) -> io::Result<Option<Slot>> {
+    pub(super) fn last(named: &dyn ReadAt, header: &SegmentHeader) -> io::Result<Option<Slot>> {
         let mut last: Option<Slot> = None;
         for at in 0..SLOTS {
             let offset = slots_at(header.manifest.partitions).saturating_add(at.saturating_mul(BLOCK));
             let mut bytes = [0; SLOT_BYTES];
-            let there = read_up_to(named, offset, &mut bytes)?;
+            let there = named.read_up_to(offset, &mut bytes)?;
             let (body, check) = bytes.split_at(SLOT_BYTES - 8);
             if there == SLOT_BYTES && check == Slot::check(header, offset, body) {
                 let slot = Slot {
@@ -227,25 +235,11 @@ impl Slot {
 }
 
 /// Whether a whole frame header was written at this offset of the segment; the frame ends at `end`.
-pub(super) fn is_frame(named: &Named, header: &SegmentHeader, offset: u64, end: u64) -> io::Result<bool> {
+pub(super) fn is_frame(named: &dyn ReadAt, header: &SegmentHeader, offset: u64, end: u64) -> io::Result<bool> {
     let mut bytes = [0; FRAME_HEADER];
-    let there = read_up_to(named, offset, &mut bytes)?;
+    let there = named.read_up_to(offset, &mut bytes)?;
     let frame = Header::read(header.place(offset), &bytes).filter(|_| there == FRAME_HEADER);
     Ok(frame.is_some_and(|frame| frame.is_last && offset.saturating_add(frame.frame_length()) == end))
-}
-
-/// Reads until the buffer is full or the file ends. Returns the number of bytes read.
-pub(super) fn read_up_to(named: &Named, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut there = 0usize;
-    while let Some(rest) = buffer.get_mut(there..).filter(|rest| !rest.is_empty()) {
-        match named.file.read_at(rest, offset.saturating_add(there as u64)) {
-            Ok(0) => break,
-            Ok(read) => there = there.saturating_add(read),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(there)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

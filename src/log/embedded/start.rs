@@ -11,6 +11,7 @@ use super::store::{Store, Terms, Writer};
 use crate::log::Opening;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,11 +23,12 @@ pub(super) struct Started {
     pub(super) written_to: u64,
 }
 
-/// The number of segments in this directory; `None` when there is none, or no directory.
+/// The numbers of the segments in this directory, of which the first ones may have left it; `None` when there is none, or no
+/// directory.
 ///
 /// # Errors
-/// [`OpenError`] when the directory cannot be read, or a segment before the last one is missing.
-pub(super) fn segments(dir: &Path) -> Result<Option<u64>, OpenError> {
+/// [`OpenError`] when the directory cannot be read, or a segment between others is missing.
+pub(super) fn segments(dir: &Path) -> Result<Option<Range<u64>>, OpenError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -38,26 +40,27 @@ pub(super) fn segments(dir: &Path) -> Result<Option<u64>, OpenError> {
         found.extend(name.to_str().and_then(number_in));
     }
     found.sort_unstable();
-    let is_missing = (0..).zip(&found).find(|(expected, number)| expected != *number);
+    let Some(first) = found.first().copied() else { return Ok(None) };
+    let is_missing = (first..).zip(&found).find(|(expected, number)| expected != *number);
     match is_missing {
         Some((missing, _)) => {
             Err(OpenError::damaged(&path_of(dir, missing), "it is missing, and later ones are there"))
         }
-        None => Ok(Some(found.len() as u64).filter(|count| *count > 0)),
+        None => Ok(Some(first..first.saturating_add(found.len() as u64))),
     }
 }
 
-/// Opens a log of so many segments.
+/// Opens a log of these segments.
 ///
 /// # Errors
 /// [`OpenError`].
 pub(super) fn start(
     dir: &Path,
-    count: u64,
+    numbers: Range<u64>,
     (writable, terms): (bool, Terms),
     opening: &Opening,
 ) -> Result<Started, OpenError> {
-    let (sealed, last) = headers(dir, count, writable)?;
+    let (sealed, last) = headers(dir, numbers, writable)?;
     end(dir, terms, sealed, last, opening)
 }
 
@@ -66,8 +69,8 @@ pub(super) fn start(
 ///
 /// # Errors
 /// [`OpenError`].
-pub(super) fn look(dir: &Path, count: u64, terms: Terms) -> Result<Store, OpenError> {
-    let (sealed, (named, header)) = headers(dir, count, false)?;
+pub(super) fn look(dir: &Path, numbers: Range<u64>, terms: Terms) -> Result<Store, OpenError> {
+    let (sealed, (named, header)) = headers(dir, numbers, false)?;
     let io = |error: io::Error| OpenError::io(&named.path, &error);
     // The slot first: its batch was written before it. A writer may have been at both of them while they were read.
     let slot = last_slot(&named, &header).or_else(|_| last_slot(&named, &header))?;
@@ -79,9 +82,13 @@ pub(super) fn look(dir: &Path, count: u64, terms: Terms) -> Result<Store, OpenEr
 }
 
 /// Opens the segments of a log and reads their headers. Returns the sealed ones, and the last one.
-fn headers(dir: &Path, count: u64, writable: bool) -> Result<(Vec<Sealed>, (Named, SegmentHeader)), OpenError> {
+fn headers(
+    dir: &Path,
+    numbers: Range<u64>,
+    writable: bool,
+) -> Result<(Vec<Sealed>, (Named, SegmentHeader)), OpenError> {
     let (mut sealed, mut last): (Vec<Sealed>, Option<(Named, SegmentHeader)>) = (Vec::new(), None);
-    for number in 0..count {
+    for number in numbers {
         let path = path_of(dir, number);
         let named = Named::open(path.clone(), writable).map_err(|error| OpenError::io(&path, &error))?;
         let header = header(&named, number)?;
@@ -95,7 +102,10 @@ fn headers(dir: &Path, count: u64, writable: bool) -> Result<(Vec<Sealed>, (Name
 }
 
 /// The header of a segment.
-fn header(named: &Named, number: u64) -> Result<SegmentHeader, OpenError> {
+///
+/// # Errors
+/// [`OpenError`] when the file is not that segment.
+pub(super) fn header(named: &Named, number: u64) -> Result<SegmentHeader, OpenError> {
     let path = &named.path;
     match SegmentHeader::read(named).map_err(|error| OpenError::io(path, &error))? {
         Ok(header) if header.number == number => Ok(header),

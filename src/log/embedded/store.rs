@@ -3,11 +3,12 @@
 
 use super::disk::{Disk, Named, is_want_of_room};
 use super::draft::Draft;
-use super::error::Fault;
+use super::error::{Fault, damaged};
 use super::frame::{Head, Kind};
 use super::recent::{Recent, Sealed};
 use super::scan::{Index, Indexed};
 use super::segment::{CHUNK_BYTES, SegmentHeader, Slot, path_of};
+use crate::crash;
 use crate::log::Manifest;
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -20,6 +21,15 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 pub(super) struct Readable {
     pub(super) sealed: Vec<Sealed>,
     pub(super) active: Indexed,
+    /// The file of the active segment.
+    file: Arc<Named>,
+}
+
+impl Readable {
+    /// The segment with which the log begins.
+    pub(super) fn first(&self) -> &Arc<SegmentHeader> {
+        self.sealed.first().map_or(&self.active.header, |sealed| &sealed.header)
+    }
 }
 
 /// The end of the log.
@@ -61,13 +71,14 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(dir: &Path, terms: Terms, sealed: Vec<Sealed>, (writer, index): (Writer, Index)) -> Store {
-        let active = Indexed { named: Arc::clone(&writer.named), header: Arc::clone(&writer.header), index };
+        let file = Arc::clone(&writer.named);
+        let active = Indexed { named: Arc::clone(&file) as _, header: Arc::clone(&writer.header), index };
         Store {
             dir: dir.to_owned(),
             manifest: writer.header.manifest,
             terms,
             writer: Mutex::new(writer),
-            readable: RwLock::new(Readable { sealed, active }),
+            readable: RwLock::new(Readable { sealed, active, file }),
             recent: Recent::default(),
             is_writable: AtomicBool::new(false),
             has_lost_a_flush: AtomicBool::new(false),
@@ -87,7 +98,7 @@ impl Store {
 
     /// The file that is written, which no sealed segment is.
     pub(super) fn active(&self) -> Arc<Named> {
-        Arc::clone(&self.readable.read().active.named)
+        Arc::clone(&self.readable.read().file)
     }
 
     /// Whether a flush has failed. The system may have dropped what it could not write, and may report the next flush
@@ -161,16 +172,45 @@ impl Store {
         })?;
         let (named, header) = (Arc::new(named), Arc::new(header));
         let index = Index::new(header.heads.len());
-        let next = Indexed { named: Arc::clone(&named), header: Arc::clone(&header), index };
+        let next = Indexed { named: Arc::clone(&named) as _, header: Arc::clone(&header), index };
         let mut readable = self.readable.write();
         let sealed = std::mem::replace(&mut readable.active, next);
+        readable.file = Arc::clone(&named);
         readable.sealed.push(Sealed { header: Arc::clone(&sealed.header), end: writer.end });
         drop(readable);
         self.recent.keep(Arc::new(sealed));
+        crash::point("log-sealed");
         let (heads, next_batch) = (std::mem::take(&mut writer.heads), writer.next_batch);
         let end = header.begin();
         *writer = Writer { named, header, heads, end, last_frame: 0, allocated, next_batch, next_slot: 1 };
         Ok(())
+    }
+
+    /// Removes the oldest segment, which has to be a sealed one of this number. Who appends waits for moments only.
+    ///
+    /// Names become safe in the order of the segments: a power cut leaves no log with a gap.
+    ///
+    /// # Errors
+    /// [`Fault`]: the segment is there as before, or is removed and may come back after a power cut.
+    pub(super) fn remove_oldest(&self, number: u64) -> Result<(), Fault> {
+        if self.has_lost_a_flush() {
+            return Err(io::Error::other("a flush has failed, and nothing is removed before a restart").into());
+        }
+        self.flush_names(&self.dir)?;
+        let mut readable = self.readable.write();
+        if readable.sealed.first().is_none_or(|sealed| sealed.header.number != number) {
+            return Err(damaged(format!("segment {number} is not the oldest sealed one")));
+        }
+        let sealed = readable.sealed.remove(0);
+        drop(readable);
+        self.recent.forget(number);
+        crash::point("log-leaving");
+        if let Err(error) = self.terms.disk.remove(&path_of(&self.dir, number)) {
+            self.readable.write().sealed.insert(0, sealed);
+            return Err(error.into());
+        }
+        crash::point("log-removed");
+        Ok(self.flush_names(&self.dir)?)
     }
 
     /// Allocates zeros for so many bytes behind the end, and at least one more. They are flushed before they are used:

@@ -38,8 +38,9 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let every: Vec<Setting> =
         [process, callers, sink.clone(), group(Group::Kafka), registry.clone(), topics.clone()].concat();
     let any_log = [DATA_DIR, LOG_LINES, CONNECTION, CLUSTER_ID, &registry, &topics].concat();
-    let folded_log = [&any_log[..], &[Setting::Snapshots]].concat();
-    let owned_log = [&folded_log[..], &[Setting::KafkaAlternatingProducers]].concat();
+    let whole_log = [&any_log[..], &[Setting::LogArchive]].concat();
+    let folded_log = [&whole_log[..], &[Setting::Snapshots]].concat();
+    let owned_log = [&any_log[..], &[Setting::Snapshots, Setting::KafkaAlternatingProducers]].concat();
     let sink_tables = [LOG_LINES, &sink].concat();
     let sink_log = [&any_log[..], &sink].concat();
     let lost_log = [&owned_log[..], &[Setting::Partitions]].concat();
@@ -62,7 +63,7 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("serve", &[], every.clone()),
         ("config", &[], every),
         ("verify", &[], folded_log.clone()),
-        ("cat", &[], any_log.clone()),
+        ("cat", &[], whole_log),
         ("rebuild", &[], folded_log.clone()),
         ("state", &[], folded_log),
         ("dead-letters list", &[], any_log.clone()),

@@ -1,19 +1,23 @@
 //! The contract over the embedded log: a fresh directory for each case, opened again for a restart.
 
+use super::bounded::Beheading;
 use super::*;
 use crate::process::once_free;
 use headroom::domain::Micros;
 use headroom::log::embedded::{Embedded, Options};
 use tempfile::TempDir;
 
-struct Harnessed {
+/// Some turns of these tests are sealed in a segment.
+const SEGMENT_BYTES: u64 = 20 << 10;
+
+pub(super) struct Harnessed {
     log: Arc<Embedded>,
     dir: TempDir,
 }
 
 fn open(dir: &TempDir, partitions: u32) -> Arc<Embedded> {
     let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(1) };
-    once_free(|| Embedded::open(dir.path(), options)).unwrap()
+    once_free(|| Embedded::open_sealing_at(dir.path(), options, SEGMENT_BYTES)).unwrap()
 }
 
 impl Harness for Harnessed {
@@ -45,6 +49,13 @@ impl Harness for Harnessed {
 
     fn close(&self) {
         self.log.close();
+    }
+}
+
+impl Beheading for Harnessed {
+    fn lose_head(&self) {
+        let (number, _) = self.log.oldest().unwrap().unwrap();
+        self.log.remove_oldest(number).unwrap();
     }
 }
 

@@ -8,6 +8,7 @@ mod row;
 mod unwritten;
 
 use super::CLAIM_READ_BYTES;
+use super::disk::is_want_of_room;
 use super::draft::{Draft, Pair};
 use super::error::{Fault, OpenError};
 use super::frame::{Head, Record, Records};
@@ -77,7 +78,7 @@ fn cleared(to: &Path) -> io::Result<()> {
 /// Writes the new log and compares it with the file.
 fn written(from: (&RedbFile, &Path), new: &Path, terms: &Terms) -> Result<(), OpenError> {
     let (file, _) = from;
-    let io = |error| OpenError::io(new, &error);
+    let io = |error| failed(new, &error);
     fs::create_dir(new).map_err(io)?;
     let manifest = Manifest { format_version: FORMAT_VERSION, ..file.manifest };
     let heads = vec![Head::default(); file.heads.len()];
@@ -124,8 +125,8 @@ pub(super) fn remove(dir: &Path, old: &Path, terms: &Terms) -> Result<(), OpenEr
 }
 
 fn opened(new: &Path, terms: &Terms) -> Result<Started, OpenError> {
-    let count = segments(new)?.unwrap_or_default();
-    start(new, count, (true, terms.clone()), &Opening::default())
+    let numbers = segments(new)?.unwrap_or_default();
+    start(new, numbers, (true, terms.clone()), &Opening::default())
 }
 
 fn owned(record: Record<'_>) -> Owned {
@@ -206,7 +207,36 @@ fn compare(from: (&RedbFile, &Path), (store, new): (&Store, &Path)) -> Result<()
 
 fn of_fault(path: &Path, fault: Fault) -> OpenError {
     match fault {
-        Fault::Io(error) => OpenError::io(path, &error),
-        Fault::Damaged(detail) => OpenError::damaged(path, detail),
+        Fault::Io(error) => failed(path, &error),
+        Fault::Gone(detail) | Fault::Damaged(detail) => OpenError::damaged(path, detail),
+    }
+}
+
+/// The error of a write into the new log. It is written beside the old file, which may take more room than there is.
+fn failed(new: &Path, error: &io::Error) -> OpenError {
+    let dir = new.parent().unwrap_or(new);
+    match is_want_of_room(error) {
+        false => OpenError::io(new, error),
+        true => OpenError::Io {
+            path: dir.to_owned(),
+            detail: format!(
+                "its disk has no room to carry over the log of an earlier version, which is written anew beside {OLD_NAME} \
+                 and takes about as much: {error}"
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The operator is told of the disk, and not of a directory that is gone by then.
+    #[test]
+    fn without_room_the_disk_is_named() {
+        let told = |kind| failed(Path::new("/data/log.new"), &io::Error::from(kind)).to_string();
+        let full = told(ErrorKind::StorageFull);
+        assert!(full.starts_with("cannot open the log /data: its disk has no room to carry over"), "{full}");
+        assert!(told(ErrorKind::TimedOut).starts_with("cannot open the log /data/log.new: "));
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Conduct {
     pub(super) fails_half: bool,
     pub(super) syncs_fail: bool,
     pub(super) dir_syncs_fail: bool,
+    pub(super) removes_fail: bool,
     pub(super) syncs_wait: bool,
     pub(super) syncs: usize,
     /// Whether power cuts are noted.
@@ -186,6 +187,16 @@ impl Disk for TestDisk {
         }
         conduct.cut();
         fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut conduct = self.0.0.lock();
+        if conduct.removes_fail {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        conduct.names.remove(path);
+        conduct.cut();
+        fs::remove_file(path)
     }
 
     fn flush_dir(&self, _: &Path) -> io::Result<()> {

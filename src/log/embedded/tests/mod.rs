@@ -2,6 +2,7 @@
 //! what a damaged file comes to in `tests/it/corrupt_file.rs`.
 
 mod disk;
+mod leaving;
 mod prefix;
 mod segments;
 

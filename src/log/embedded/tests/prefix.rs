@@ -19,7 +19,7 @@ fn restored(prefix: &LogPrefix) -> TempDir {
         file.flush().unwrap();
     }
     assert!(matches!(Embedded::open(dir.path(), OPTIONS), Err(OpenError::InUse { .. })), "it is locked meanwhile");
-    restoring.whole(segments.len() as u64 - 1, segments.last().unwrap().end).unwrap();
+    restoring.whole(0..=segments.len() as u64 - 1, segments.last().unwrap().end).unwrap();
     restoring.place().unwrap();
     dir
 }
@@ -86,7 +86,7 @@ fn a_log_that_is_not_whole_is_refused_and_another_attempt_goes_on() {
     let restoring = Restoring::begin(target.path()).unwrap();
     let file = restoring.segment(0, segment.end).unwrap();
     file.write(0, &prefix.read(segment, 0, 8_192).unwrap()).unwrap();
-    let short = restoring.whole(0, segment.end).map(|_| ()).unwrap_err();
+    let short = restoring.whole(0..=0, segment.end).map(|_| ()).unwrap_err();
     assert!(matches!(short, OpenError::Damaged { .. }), "{short}");
     drop(restoring);
     let refused = [
@@ -101,7 +101,7 @@ fn a_log_that_is_not_whole_is_refused_and_another_attempt_goes_on() {
     let restoring = Restoring::begin(target.path()).unwrap();
     let file = restoring.segment(0, segment.end).unwrap();
     file.write(0, &prefix.read(segment, 0, segment.end as usize).unwrap()).unwrap();
-    restoring.whole(0, segment.end).unwrap();
+    restoring.whole(0..=0, segment.end).unwrap();
     restoring.place().unwrap();
     assert_eq!(claim(&Embedded::open(target.path(), OPTIONS).unwrap(), 0).1, events(0, 0, 50));
     let occupied = Restoring::begin(target.path()).err().unwrap();

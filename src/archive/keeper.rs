@@ -1,0 +1,185 @@
+//! Lets the oldest segments leave the log. Of a segment every event is older than the log is kept, and two snapshots of each
+//! partition, read and checked, hold what it leads to: so a start needs none of it, even when the newer one is damaged later.
+
+use super::{Heard, Shelf};
+use crate::crash;
+use crate::domain::Micros;
+use crate::log::embedded::{Embedded, Reach, Whole};
+use crate::log::{CommittedTail, LogError};
+use crate::owner::begin::Beginning;
+use crate::replica::Replica;
+use crate::store::{SnapshotName, Snapshots};
+use crate::time::{Clock, retry_ms};
+use std::collections::BTreeMap;
+
+/// Snapshots of each partition that cover a segment before it leaves.
+const COVERS: usize = 2;
+/// Pause before a segment is looked at again that could not leave, in milliseconds. It doubles with every further failure.
+const RETRY_MS: u64 = 1_000;
+/// Longest such pause, in milliseconds.
+const RETRY_MAX_MS: u64 = 300_000;
+/// Pause before snapshots are looked for again, in milliseconds.
+const UNCOVERED_MS: u64 = 5_000;
+
+/// What is known of the oldest segment.
+struct Oldest {
+    number: u64,
+    /// The time of its first event.
+    begins: Micros,
+    /// That of its newest one. It is not known before the first is old enough.
+    newest: Option<Micros>,
+    /// Whether it was told that snapshots are missing.
+    is_told: bool,
+}
+
+/// What became of the oldest segment.
+enum Step {
+    /// It has left: the next one can be looked at.
+    Left,
+    /// It is not old enough, or there is none.
+    Stays,
+    /// It has to wait for snapshots.
+    Uncovered,
+}
+
+/// Bounds one log. It is driven by one thread, which calls [`Keeper::round`] again and again: at most one segment leaves in a
+/// round.
+pub struct Keeper<'a> {
+    log: &'a Embedded,
+    replica: &'a Replica,
+    snapshots: &'a dyn Snapshots,
+    archive: Option<Shelf>,
+    clock: &'a dyn Clock,
+    heard: &'a dyn Heard,
+    keep_ms: u64,
+    oldest: Option<Oldest>,
+    /// The snapshots of each partition that were read and checked last.
+    proven: BTreeMap<u32, Vec<SnapshotName>>,
+    /// Failures since the last success.
+    tries: u32,
+    /// Nothing is tried before this time of the monotonic clock.
+    due: Micros,
+}
+
+impl<'a> Keeper<'a> {
+    /// A keeper of this log, which stays for so many milliseconds. What leaves it goes to `archive` before, if there is one.
+    pub fn new(
+        (log, replica): (&'a Embedded, &'a Replica),
+        snapshots: &'a dyn Snapshots,
+        archive: Option<Shelf>,
+        (clock, heard): (&'a dyn Clock, &'a dyn Heard),
+        keep_ms: u64,
+    ) -> Keeper<'a> {
+        let (oldest, proven, tries, due) = (None, BTreeMap::new(), 0, Micros(0));
+        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, proven, tries, due }
+    }
+
+    /// Looks at the oldest segment, and lets it leave when its time has come. It takes as long as the places do; the log is
+    /// not held meanwhile.
+    pub fn round(&mut self, is_over: &dyn Fn() -> bool) {
+        if self.clock.now() < self.due {
+            return;
+        }
+        match self.step(is_over) {
+            Ok(step) => {
+                self.tries = 0;
+                if matches!(step, Step::Uncovered) {
+                    self.due = self.clock.now().plus_ms(UNCOVERED_MS);
+                }
+            }
+            Err(_) if is_over() => {}
+            Err(why) => {
+                let pause_ms = retry_ms(self.tries, RETRY_MS, RETRY_MAX_MS);
+                self.tries = self.tries.saturating_add(1);
+                self.due = self.clock.now().plus_ms(pause_ms);
+                self.heard.failed(&why);
+            }
+        }
+    }
+
+    fn step(&mut self, is_over: &dyn Fn() -> bool) -> Result<Step, String> {
+        let told = |error: LogError| error.detail;
+        let Some((number, reach)) = self.log.oldest().map_err(told)? else {
+            self.heard.overdue(0);
+            return Ok(Step::Stays);
+        };
+        let mut oldest = match self.oldest.take().filter(|oldest| oldest.number == number) {
+            Some(oldest) => oldest,
+            None => {
+                let begins = self.log.oldest_begins(number).map_err(told)?.unwrap_or_default();
+                Oldest { number, begins, newest: None, is_told: false }
+            }
+        };
+        let stepped = self.attend(&mut oldest, &reach, is_over);
+        self.oldest = Some(oldest);
+        stepped
+    }
+
+    fn attend(&mut self, oldest: &mut Oldest, reach: &Reach, is_over: &dyn Fn() -> bool) -> Result<Step, String> {
+        let (number, now, keep_ms) = (oldest.number, self.time(), self.keep_ms);
+        let over_ms = |at: Micros| now.ms_since(at).saturating_sub(keep_ms);
+        let mut whole: Option<Whole> = None;
+        if oldest.newest.is_none() && over_ms(oldest.begins) > 0 {
+            let read = self.log.oldest_whole(number).map_err(|error| error.detail)?;
+            oldest.newest = Some(read.newest.unwrap_or_default());
+            whole = Some(read);
+        }
+        let overdue_ms = oldest.newest.map_or(0, over_ms);
+        self.heard.overdue(overdue_ms);
+        let Some(newest) = oldest.newest.filter(|_| overdue_ms > 0 && !is_over()) else { return Ok(Step::Stays) };
+        if let Some(partition) = self.uncovered(reach)? {
+            if !std::mem::replace(&mut oldest.is_told, true) {
+                self.heard.uncovered(number, partition);
+            }
+            return Ok(Step::Uncovered);
+        }
+        crash::point("log-old");
+        if let Some(archive) = self.archive.as_ref().filter(|_| !is_over()) {
+            let whole = match whole {
+                Some(whole) => whole,
+                None => self.log.oldest_whole(number).map_err(|error| error.detail)?,
+            };
+            archive.put(number, reach, newest.0, whole.bytes)?;
+        }
+        if is_over() {
+            return Ok(Step::Stays);
+        }
+        self.log.remove_oldest(number).map_err(|error| error.detail)?;
+        (0..).zip(&reach.end).for_each(|(partition, end)| self.heard.begins(partition, end.next_seq));
+        self.heard.left(number, self.archive.is_some());
+        Ok(Step::Left)
+    }
+
+    /// The time from which ages count: that of this machine, or of the newest event if that is earlier. So a clock alone
+    /// removes nothing.
+    fn time(&self) -> Micros {
+        let decided_at = self.replica.partitions().map(|handle| handle.read(|state| state.position().decided_at));
+        let newest = decided_at.max().unwrap_or_default();
+        newest.min(self.clock.wall())
+    }
+
+    /// A partition whose part of a segment is not covered yet.
+    fn uncovered(&mut self, reach: &Reach) -> Result<Option<u32>, String> {
+        for (partition, end) in (0..).zip(&reach.end) {
+            if end.next_seq > 0 && !self.is_covered(partition, end.next_seq)? {
+                return Ok(Some(partition));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_covered(&mut self, partition: u32, until: u64) -> Result<bool, String> {
+        let end = self.log.end(partition).map_err(|error| error.detail)?;
+        let (there, _) = self.snapshots.names(partition, end).map_err(|error| error.detail)?;
+        let is_there = |name: &SnapshotName| name.next_seq >= until && there.contains(name);
+        if self.proven.get(&partition).is_some_and(|proven| proven.len() == COVERS && proven.iter().all(is_there)) {
+            return Ok(true);
+        }
+        let (log_id, tail) = (self.log.manifest().log_id, self.log);
+        let beginning = Beginning { log_id, tail, snapshots: Some(self.snapshots) };
+        let good = beginning.good(partition, until, COVERS).map_err(|error| error.detail)?;
+        let is_covered = good.len() == COVERS;
+        self.proven.insert(partition, good);
+        Ok(is_covered)
+    }
+}

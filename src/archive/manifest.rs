@@ -1,0 +1,88 @@
+//! What an archived segment says of itself.
+
+use crate::log::embedded::{Head, Reach};
+use serde::{Deserialize, Serialize};
+
+/// Version of the form of an archived segment: of its manifest and of the object with its bytes.
+const FORMAT: u32 = 1;
+
+/// The manifest of an archived segment, as JSON. It has nothing that differs between two uploads of the same segment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Version of the form.
+    pub(super) format: u32,
+    /// The id of the log.
+    pub(super) log: String,
+    /// The number of the segment in its log.
+    pub(super) segment: u64,
+    /// The next event and the next command of each partition before the segment.
+    first: Vec<(u64, u64)>,
+    /// The same after it.
+    end: Vec<(u64, u64)>,
+    /// The time of the newest event in it, in microseconds since 1970.
+    pub(super) newest_us: u64,
+    /// The length of the object with its bytes.
+    pub(super) bytes: u64,
+    /// The hash of that object.
+    pub(super) blake3: String,
+    /// The hash of this manifest without it.
+    check: String,
+}
+
+impl Manifest {
+    /// The manifest of a segment with these bytes.
+    pub(super) fn new((log_id, segment): (u128, u64), reach: &Reach, newest_us: u64, bytes: &[u8]) -> Manifest {
+        let pairs = |heads: &[Head]| heads.iter().map(|head| (head.next_seq, head.next_input)).collect();
+        let mut manifest = Manifest {
+            format: FORMAT,
+            log: format!("{log_id:032x}"),
+            segment,
+            first: pairs(&reach.first),
+            end: pairs(&reach.end),
+            newest_us,
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+            check: String::new(),
+        };
+        manifest.check = manifest.hash();
+        manifest
+    }
+
+    fn hash(&self) -> String {
+        let bare = Manifest { check: String::new(), ..self.clone() };
+        blake3::hash(&bare.encode()).to_hex().to_string()
+    }
+
+    /// The manifest as JSON.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Numbers and texts can always be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the manifest of this segment.
+    ///
+    /// # Errors
+    /// Why it is not one, in words.
+    pub(super) fn decode((log_id, segment): (u128, u64), bytes: &[u8]) -> Result<Manifest, String> {
+        let manifest: Manifest =
+            serde_json::from_slice(bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+        if manifest.format != FORMAT {
+            return Err(format!("it has format {}, this version reads {FORMAT}", manifest.format));
+        }
+        if manifest.check != manifest.hash() {
+            return Err("it is damaged: it has another hash than it says".to_owned());
+        }
+        if (&*manifest.log, manifest.segment) != (&*format!("{log_id:032x}"), segment) {
+            return Err(format!("it is that of segment {} of log {}", manifest.segment, manifest.log));
+        }
+        Ok(manifest)
+    }
+
+    /// How far the segment reaches.
+    pub(super) fn reach(&self) -> Reach {
+        let heads = |pairs: &[(u64, u64)]| {
+            pairs.iter().map(|(next_seq, next_input)| Head { next_seq: *next_seq, next_input: *next_input }).collect()
+        };
+        Reach { first: heads(&self.first), end: heads(&self.end) }
+    }
+}

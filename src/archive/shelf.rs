@@ -1,0 +1,107 @@
+//! A place with archived segments.
+
+use super::manifest::Manifest;
+use crate::crash;
+use crate::log::LogError;
+use crate::log::embedded::{Archive, Reach};
+use crate::objects::{Got, Objects};
+use std::sync::Arc;
+
+/// The longest manifest that is read, in bytes: of a segment of a log with the most partitions.
+const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+/// What the name of a manifest ends with, and what that of the bytes.
+const MANIFEST: &str = ".json";
+const BYTES: &str = ".segment";
+
+/// The archived segments of one log.
+pub struct Shelf {
+    objects: Arc<dyn Objects>,
+    log_id: u128,
+}
+
+impl Shelf {
+    /// The segments of this log in `objects`.
+    pub fn new(objects: Arc<dyn Objects>, log_id: u128) -> Shelf {
+        Shelf { objects, log_id }
+    }
+
+    fn folder(&self) -> String {
+        format!("{:032x}/segments", self.log_id)
+    }
+
+    fn path(&self, number: u64, end: &str) -> String {
+        format!("{}/{number:08}{end}", self.folder())
+    }
+
+    /// Writes a segment, and reads it back. What is there already has to be the same.
+    ///
+    /// # Errors
+    /// Why it is not known to be there, in words.
+    pub(super) fn put(&self, number: u64, reach: &Reach, newest_us: u64, bytes: Vec<u8>) -> Result<(), String> {
+        let manifest = Manifest::new((self.log_id, number), reach, newest_us, &bytes);
+        self.once(&self.path(number, BYTES), bytes)?;
+        crash::point("archive-bytes");
+        self.once(&self.path(number, MANIFEST), manifest.encode())?;
+        crash::point("archive-manifest");
+        Ok(())
+    }
+
+    /// Writes an object unless it is there, and compares what is there then.
+    fn once(&self, path: &str, bytes: Vec<u8>) -> Result<(), String> {
+        let told = |error: crate::store::StoreError| error.detail;
+        let (length, hash) = (bytes.len() as u64, blake3::hash(&bytes));
+        let is_new = self.objects.create(path, bytes).map_err(told)?;
+        let found = match self.objects.get(path, length).map_err(told)? {
+            Some(Got::Whole(found)) if found.len() as u64 == length && blake3::hash(&found) == hash => return Ok(()),
+            Some(Got::Whole(found)) => found.len() as u64,
+            Some(Got::Longer(found)) => found,
+            None => return Err(format!("{path} was written, and the store does not have it")),
+        };
+        if !is_new {
+            return Err(format!(
+                "{path} is another object, of {found} bytes, and was left as it is: move it away, or name another log_archive"
+            ));
+        }
+        // Otherwise it would stand in the way of the next attempt.
+        self.objects.delete(path).map_err(told)?;
+        Err(format!("{path} was read back as {found} other bytes than the {length} that were written"))
+    }
+
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, LogError> {
+        match self.objects.get(path, bytes_max).map_err(|error| LogError::transient(error.detail))? {
+            Some(Got::Whole(bytes)) => Ok(bytes),
+            Some(Got::Longer(bytes)) => {
+                Err(LogError::operator(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")))
+            }
+            None => Err(LogError::operator(format!("{path} is gone from the archive"))),
+        }
+    }
+
+    fn manifest(&self, number: u64) -> Result<Manifest, LogError> {
+        let path = self.path(number, MANIFEST);
+        let bytes = self.get(&path, MANIFEST_BYTES_MAX)?;
+        Manifest::decode((self.log_id, number), &bytes).map_err(|why| LogError::operator(format!("{path}: {why}")))
+    }
+}
+
+impl Archive for Shelf {
+    fn numbers(&self) -> Result<Vec<u64>, LogError> {
+        let listed = self.objects.list(&self.folder()).map_err(|error| LogError::transient(error.detail))?;
+        let number = |name: &str| name.strip_suffix(MANIFEST).filter(|name| name.len() >= 8)?.parse().ok();
+        Ok(listed.iter().filter_map(|listed| number(&listed.name)).collect())
+    }
+
+    fn reach(&self, number: u64) -> Result<Reach, LogError> {
+        Ok(self.manifest(number)?.reach())
+    }
+
+    fn segment(&self, number: u64) -> Result<Vec<u8>, LogError> {
+        let manifest = self.manifest(number)?;
+        let path = self.path(number, BYTES);
+        let bytes = self.get(&path, manifest.bytes)?;
+        if bytes.len() as u64 != manifest.bytes || blake3::hash(&bytes).to_hex().as_str() != manifest.blake3 {
+            return Err(LogError::operator(format!("{path} is damaged: it has other bytes than its manifest says")));
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,248 @@
+//! Segments that have left a log, in the place to which they went, and the log together with them: who reads both reads one
+//! log. Nothing is asked of that place as long as nothing is read that has left.
+
+use super::error::{Fault, damaged};
+use super::frame::{Head, Record, Records};
+use super::leaving::{InMemory, Reach};
+use super::read::{Plan, Span, read};
+use super::recent::{Sealed, indexed};
+use super::scan::Indexed;
+use super::segment::SegmentHeader;
+use super::stored_command;
+use crate::log::{CommandTail, CommittedTail, LogError, LogErrorKind, StoredCommand, StoredEvent};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Segments that are kept in memory, of up to 64 MiB each: one whose events are read, and one whose commands are.
+const KEPT: usize = 2;
+
+/// A place with segments that have left one log.
+pub trait Archive: Send + Sync {
+    /// The numbers of the segments there, in any order.
+    ///
+    /// # Errors
+    /// [`LogError`] when the place does not answer.
+    fn numbers(&self) -> Result<Vec<u64>, LogError>;
+
+    /// How far a segment reaches.
+    ///
+    /// # Errors
+    /// [`LogError`] when it is not there, is damaged or belongs to another log.
+    fn reach(&self, number: u64) -> Result<Reach, LogError>;
+
+    /// The bytes of a segment up to the end of its last frame, as they were when it left.
+    ///
+    /// # Errors
+    /// [`LogError`] when it is not there, is damaged or belongs to another log.
+    fn segment(&self, number: u64) -> Result<Vec<u8>, LogError>;
+}
+
+/// A log with the segments that have left it.
+pub struct WithArchive<L> {
+    log: L,
+    log_id: u128,
+    archive: Option<Archived>,
+}
+
+impl<L: CommittedTail> WithArchive<L> {
+    /// The log of this id, and the place with what has left it, if there is one.
+    pub fn new(log: L, log_id: u128, archive: Option<Box<dyn Archive>>) -> WithArchive<L> {
+        WithArchive { log, log_id, archive: archive.map(Archived::new) }
+    }
+
+    /// The id of the log.
+    pub fn log_id(&self) -> u128 {
+        self.log_id
+    }
+
+    /// The log alone.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// Whether the place with what has left it answers, if it was asked for anything.
+    pub fn has_archive(&self) -> bool {
+        let answers = |archived: &Archived| archived.numbers.lock().is_none() || archived.archive.numbers().is_ok();
+        self.archive.as_ref().is_none_or(answers)
+    }
+
+    /// The same, when nothing else is needed any more.
+    pub fn into_log(self) -> L {
+        self.log
+    }
+
+    /// The place, and how far it reaches, when the log begins with `begins` and something has left it.
+    fn left(&self, partition: u32, records: Records, begins: u64) -> Result<Option<(&Archived, Range<u64>)>, LogError> {
+        let Some(archive) = self.archive.as_ref().filter(|_| begins > 0) else { return Ok(None) };
+        for is_last_look in [false, true] {
+            let Some(numbers) = archive.numbers()? else { return Ok(None) };
+            let place = |heads: &[Head]| heads.get(partition as usize).map_or(0, |head| head.of(records));
+            let first = place(&archive.reach(numbers.start)?.first);
+            let end = place(&archive.reach(numbers.end.saturating_sub(1))?.end);
+            if end >= begins {
+                return Ok(Some((archive, first..begins)));
+            }
+            if is_last_look {
+                return Err(LogError::operator(format!(
+                    "{records:?} of partition {partition} begin with {begins} in the log, and the archive has them up to {end}: \
+                     what lies between them is missing in both"
+                )));
+            }
+            // It has left the log after the place was looked at.
+            archive.forget_numbers();
+        }
+        Ok(None)
+    }
+
+    /// Records that have left the log; `None` when the place does not have the first of them.
+    fn archived<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Option<Vec<T>>, LogError> {
+        let Some((archive, reach)) = self.left(span.partition, span.records, span.end)? else { return Ok(None) };
+        if !reach.contains(&span.from) {
+            return Ok(None);
+        }
+        let records = read(span, |from| archive.holding(self.log_id, span, from), make);
+        records.map(Some).map_err(|fault| fault.error(format_args!("reading the archive")))
+    }
+}
+
+impl<L: CommittedTail> CommittedTail for WithArchive<L> {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        let begins = self.log.first(partition)?;
+        Ok(self.left(partition, Records::Events, begins)?.map_or(begins, |(_, reach)| reach.start))
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let end = self.log.first(partition)?;
+        if from < end {
+            let span = Span { records: Records::Events, partition, from, end, bytes_max };
+            let event = |Record { position, bytes, trace }: Record<'_>| StoredEvent {
+                seq: position,
+                bytes: bytes.to_vec(),
+                trace,
+            };
+            if let Some(events) = self.archived(span, event)? {
+                return Ok(events);
+            }
+        }
+        self.log.read(partition, from, bytes_max)
+    }
+}
+
+impl<L: CommittedTail + CommandTail> CommandTail for WithArchive<L> {
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        let begins = CommandTail::first(&self.log, partition)?;
+        Ok(self.left(partition, Records::Commands, begins)?.map_or(begins, |(_, reach)| reach.start))
+    }
+
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
+        let end = CommandTail::first(&self.log, partition)?;
+        if from < end {
+            let span = Span { records: Records::Commands, partition, from, end, bytes_max };
+            if let Some(commands) = self.archived(span, stored_command)? {
+                return Ok(commands);
+            }
+        }
+        self.log.commands(partition, from, bytes_max)
+    }
+}
+
+/// The segments in a place that follow each other up to the newest one.
+struct Archived {
+    archive: Box<dyn Archive>,
+    /// Their numbers, once the place was asked.
+    numbers: Mutex<Option<Range<u64>>>,
+    reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
+    recent: Mutex<VecDeque<Arc<Indexed>>>,
+}
+
+impl Archived {
+    fn new(archive: Box<dyn Archive>) -> Archived {
+        Archived { archive, numbers: Mutex::default(), reaches: Mutex::default(), recent: Mutex::default() }
+    }
+
+    /// `None` when there is no segment.
+    fn numbers(&self) -> Result<Option<Range<u64>>, LogError> {
+        let mut known = self.numbers.lock();
+        if known.is_none() {
+            let mut found = self.archive.numbers()?;
+            found.sort_unstable_by(|a, b| b.cmp(a));
+            let newest = found.first().copied();
+            // What lies before a gap does not lead to the log.
+            *known = newest.map(|newest| {
+                let count =
+                    found.iter().zip(0..).take_while(|(number, at)| newest.checked_sub(*at) == Some(**number)).count();
+                let end = newest.saturating_add(1);
+                end.saturating_sub(count as u64)..end
+            });
+        }
+        Ok(known.clone())
+    }
+
+    fn forget_numbers(&self) {
+        *self.numbers.lock() = None;
+    }
+
+    fn reach(&self, number: u64) -> Result<Arc<Reach>, LogError> {
+        if let Some(reach) = self.reaches.lock().get(&number) {
+            return Ok(Arc::clone(reach));
+        }
+        let reach = Arc::new(self.archive.reach(number)?);
+        self.reaches.lock().insert(number, Arc::clone(&reach));
+        Ok(reach)
+    }
+
+    /// The frames to read for this position, which some segment here has.
+    fn holding(&self, log_id: u128, span: Span, from: u64) -> Result<Plan, Fault> {
+        let numbers = self.numbers().map_err(fault)?.unwrap_or_default();
+        // The last segment that begins by this position has it.
+        let (mut low, mut high) = (numbers.start, numbers.end);
+        while high.saturating_sub(low) > 1 {
+            let middle = low.saturating_add(high.saturating_sub(low) / 2);
+            let reach = self.reach(middle).map_err(fault)?;
+            let begins_by = reach.first.get(span.partition as usize).is_some_and(|head| head.of(span.records) <= from);
+            if begins_by { low = middle } else { high = middle }
+        }
+        Ok(self.segment(log_id, low)?.plan(span, from))
+    }
+
+    fn segment(&self, log_id: u128, number: u64) -> Result<Arc<Indexed>, Fault> {
+        let mut recent = self.recent.lock();
+        if let Some(indexed) = recent.iter().find(|indexed| indexed.header.number == number) {
+            return Ok(Arc::clone(indexed));
+        }
+        let bytes = self.archive.segment(number).map_err(fault)?;
+        let end = bytes.len() as u64;
+        let read = InMemory { path: PathBuf::from(format!("segment {number} of the archive")), bytes };
+        let header = SegmentHeader::read(&read)?.map_err(|why| damaged(format!("it is no segment: {why:?}")))?;
+        if (header.manifest.log_id, header.number) != (log_id, number) {
+            let (of, log) = (header.number, header.manifest.log_id);
+            return Err(damaged(format!("what should be segment {number} is segment {of} of log {log:032x}")));
+        }
+        let indexed = Arc::new(indexed(Arc::new(read), &Sealed { header: Arc::new(header), end })?);
+        recent.push_back(Arc::clone(&indexed));
+        if recent.len() > KEPT {
+            recent.pop_front();
+        }
+        Ok(indexed)
+    }
+}
+
+/// A place that does not answer may answer later; what it has wrong stays wrong.
+fn fault(error: LogError) -> Fault {
+    match error.kind {
+        LogErrorKind::Transient => Fault::Io(io::Error::other(error.detail)),
+        _ => damaged(error.detail),
+    }
+}

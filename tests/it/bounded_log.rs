@@ -1,0 +1,329 @@
+//! The embedded log is bounded: what is older than an age leaves the disk as whole segments, first into an archive. Log and
+//! archive together are the log that kept everything, and what is wrong with one of them is refused by name.
+
+mod bucket;
+mod place;
+mod served;
+
+use crate::fixtures::{append, command, orders, pool_id, reservation_id, reserve};
+use crate::process::{Ended, headroom, run};
+use crate::world::{World, becomes, commit_turn};
+use headroom::archive::{Heard, Keeper, Shelf};
+use headroom::config::{Keep, ObjectPlace, SnapshotRule};
+use headroom::domain::{Command, CommandBody, Micros};
+use headroom::log::CommittedTail;
+use headroom::log::embedded::Owned;
+use headroom::objects::{Bucket, Objects};
+use headroom::owner::Partition;
+use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
+use headroom::snapshot::{self, Reader, Writer};
+use headroom::store::{Snapshots, Store};
+use headroom::time::Clock as _;
+use parking_lot::Mutex;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// A season begins here.
+const BEGIN: Micros = Micros(1_780_000_000_000_000);
+const KEEP_DAYS: u64 = 10;
+/// So few bytes that a day fills more than one segment.
+const SEGMENT_BYTES: u64 = 40 << 10;
+/// Orders of a day.
+const ORDERS: u64 = 50;
+const RULE: SnapshotRule = SnapshotRule {
+    events: 1,
+    interval_ms: HOUR_MS,
+    keep: Keep { all_ms: HOUR_MS, hourly_ms: DAY_MS, daily_ms: 30 * DAY_MS },
+};
+
+/// Listens to a keeper and to a writer of snapshots.
+#[derive(Default)]
+struct Told {
+    failed: Mutex<Vec<String>>,
+    left: Mutex<Vec<u64>>,
+    uncovered: Mutex<Vec<u64>>,
+    overdue_ms: Mutex<u64>,
+}
+
+impl Heard for Told {
+    fn begins(&self, _partition: u32, _seq: u64) {}
+    fn overdue(&self, ms: u64) {
+        *self.overdue_ms.lock() = ms;
+    }
+    fn left(&self, segment: u64, _is_archived: bool) {
+        self.left.lock().push(segment);
+    }
+    fn uncovered(&self, segment: u64, _partition: u32) {
+        self.uncovered.lock().push(segment);
+    }
+    fn failed(&self, why: &str) {
+        self.failed.lock().push(why.to_owned());
+    }
+}
+
+impl snapshot::Heard for Told {
+    fn began(&self, _partition: u32, _wall: Micros) {}
+    fn left(&self, _partition: u32) {}
+    fn newest(&self, _partition: u32, _at: Micros) {}
+    fn missing(&self, _partition: u32, _events: u64) {}
+    fn written(&self, _partition: u32, _next_seq: u64, _bytes: u64) {}
+    fn ahead(&self, _partition: u32, snapshots: usize, events: u64) {
+        panic!("{snapshots} snapshots are ahead of {events} events");
+    }
+    fn failed(&self, _partition: u32, why: &str) {
+        panic!("a snapshot failed: {why}");
+    }
+}
+
+/// An owner with the real log, days that pass by its clock, and the places for snapshots and for what leaves the log.
+struct Bed {
+    world: World,
+    replica: Replica,
+    handle: Arc<PartitionHandle>,
+    owner: Partition,
+    owned: Owned,
+    snapshots: TempDir,
+    archive: TempDir,
+    told: Told,
+    days: u64,
+    commands: u64,
+}
+
+impl Bed {
+    fn new(begin: Micros) -> Bed {
+        let (world, replica) = (World::sealing_at(1, SEGMENT_BYTES), Replica::new(1));
+        world.clock.set(begin);
+        let (handle, owned) = world.recover_in(&replica, 0);
+        becomes(&handle, PartitionStatus::Active);
+        let owner = handle.read(|state| Partition::claim(state, 1));
+        let [snapshots, archive] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let told = Told::default();
+        Bed { world, replica, handle, owner, owned, snapshots, archive, told, days: 0, commands: 0 }
+    }
+
+    /// Days after which snapshots cover all but the last one.
+    fn of_days(begin: Micros, days: u64) -> Bed {
+        let mut bed = Bed::new(begin);
+        (0..days).for_each(|_| bed.day());
+        bed
+    }
+
+    /// A pool for the day, its orders, and the end of those of the day before; then a checkpoint and a snapshot.
+    fn day(&mut self) {
+        self.days += 1;
+        let day = |days: u64| pool_id(&format!("van-{days}"));
+        let key = |n: u64| format!("K{n}");
+        let (today, before) = (day(self.days), day(self.days - 1));
+        let spec = crate::fixtures::define(&today, orders(ORDERS));
+        let released = |n| CommandBody::Release { reservation: reservation_id(&before, &key(n)) };
+        let mut bodies = vec![spec];
+        bodies.extend((0..ORDERS).map(|n| reserve(&today, &key(n))));
+        bodies.extend((0..ORDERS).filter(|_| self.days > 1).map(released));
+        for turn in bodies.chunks(26) {
+            self.world.clock.pass_ms(DAY_MS / 4);
+            for body in turn {
+                self.commands += 1;
+                let deadline = self.world.clock.wall().plus_ms(5_000);
+                let asked = Command { deadline, ..command(self.commands, body.clone()) };
+                append(&*self.world.log, 0, &headroom::wire::command::encode(&asked));
+            }
+            commit_turn(&self.owner, &self.handle, &mut self.owned, self.world.clock.wall());
+        }
+        self.world.checkpoint(&self.handle);
+        self.snapshot();
+    }
+
+    fn snapshot(&self) {
+        let log = (self.world.log.manifest().log_id, &self.replica, &self.world.store as &dyn Store);
+        let objects = bucket(self.snapshots.path());
+        Writer::new(log, &objects, (&self.world.clock, &self.told), RULE).round(&|| false);
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::new(Arc::new(bucket(self.snapshots.path())), self.world.log.manifest().log_id)
+    }
+
+    fn keeper<'a>(&'a self, snapshots: &'a dyn Snapshots, objects: Option<Arc<dyn Objects>>) -> Keeper<'a> {
+        let shelf = objects.map(|objects| Shelf::new(objects, self.world.log.manifest().log_id));
+        let Bed { world, replica, told, .. } = self;
+        Keeper::new((&world.log, replica), snapshots, shelf, (&world.clock, told), KEEP_DAYS * DAY_MS)
+    }
+
+    /// Lets everything leave whose time has come, and answers which segments did.
+    fn leave(&self) -> Vec<u64> {
+        let reader = self.reader();
+        let mut keeper = self.keeper(&reader, Some(Arc::new(bucket(self.archive.path()))));
+        self.told.left.lock().clear();
+        loop {
+            let before = self.told.left.lock().len();
+            keeper.round(&|| false);
+            let left = self.told.left.lock().clone();
+            if left.len() == before {
+                assert_eq!(*self.told.failed.lock(), Vec::<String>::new());
+                return left;
+            }
+        }
+    }
+
+    /// How many bytes the log takes on the disk.
+    fn bytes(&self) -> u64 {
+        segments(self.world.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    }
+
+    fn archived(&self, end: &str) -> Vec<PathBuf> {
+        let folder = self.archive.path().join(format!("{:032x}/segments", self.world.log.manifest().log_id));
+        let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        paths.sort();
+        paths
+    }
+}
+
+fn bucket(folder: &Path) -> Bucket {
+    Bucket::open(&ObjectPlace::Folder(folder.to_owned())).unwrap()
+}
+
+fn url(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+/// The files of a log, the oldest first.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// A log of a stopped server with its places.
+struct Stopped {
+    dir: TempDir,
+    snapshots: TempDir,
+    archive: TempDir,
+}
+
+impl Stopped {
+    fn of(bed: Bed) -> Stopped {
+        let Bed { world, owned, snapshots, archive, .. } = bed;
+        drop(owned);
+        Stopped { dir: world.close(), snapshots, archive }
+    }
+
+    /// A command over the log alone.
+    fn bare(&self, what: &str, args: &[&str]) -> Ended {
+        run(headroom([what, "--data-dir"]).arg(self.dir.path()).args(args))
+    }
+
+    /// A command over the log and its archive.
+    fn whole(&self, what: &str, args: &[&str]) -> Ended {
+        let archive = url(self.archive.path());
+        self.bare(what, &[&["--log-archive", &archive], args].concat())
+    }
+}
+
+/// The story: a shop takes orders for four months. The disk that its log takes is that of ten days, from the tenth day on.
+/// Months later an auditor reads everything, from the archive and the log, and finds what a log says that has kept all.
+#[test]
+fn a_season_takes_the_disk_of_ten_days_and_log_and_archive_are_the_log_that_kept_all() {
+    let (mut bounded, mut unbounded) = (Bed::new(BEGIN), Bed::new(BEGIN));
+    let mut taken = Vec::new();
+    for _ in 0..120 {
+        bounded.day();
+        unbounded.day();
+        bounded.leave();
+        taken.push((bounded.bytes(), unbounded.bytes()));
+    }
+    let most = |days: std::ops::Range<usize>| taken[days].iter().map(|(bytes, _)| *bytes).max().unwrap();
+    let (middle, last) = (most(50..60), most(110..120));
+    assert!(last * 100 <= middle * 105 && middle * 100 <= last * 105, "{middle} and {last} bytes");
+    assert!(taken[119].1 > 18 * taken[59].1 / 10 && taken[119].1 > 8 * last, "{:?} of {last}", taken[119]);
+    let digest = |bed: &Bed| bed.handle.read(|state| (*state.position(), state.digest()));
+    assert_eq!(digest(&bounded), digest(&unbounded));
+    let first = bounded.world.log.first(0).unwrap();
+    let end = bounded.world.log.end(0).unwrap();
+    assert!(first > end * 8 / 10, "{first} of {end}");
+    let (bounded, unbounded) = (Stopped::of(bounded), Stopped::of(unbounded));
+    let kept_all = |what: &str, args: &[&str]| {
+        let ended = unbounded.bare(what, args);
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        ended.out
+    };
+    for (what, args) in [("cat", &[][..]), ("cat", &["--from", "17"]), ("verify", &["--json"])] {
+        let read = bounded.whole(what, args);
+        assert_eq!((read.code, read.out == kept_all(what, args)), (0, true), "{what} {args:?}: {}", read.err);
+    }
+    // Without the archive it is told from where the log is trusted.
+    let read = bounded.bare("cat", &[]);
+    assert!(read.err.contains(&format!("partition 0 begins with seq {first}: the events before it are gone")));
+    assert_eq!(read.out.lines().count() as u64, end - first);
+    let snapshots = url(bounded.snapshots.path());
+    let trusted = bounded.bare("verify", &["--snapshots", &snapshots]);
+    assert_eq!(trusted.code, 0, "{}{}", trusted.out, trusted.err);
+    let says = format!("events before seq {first} are gone; the chain is trusted from snapshot");
+    assert!(trusted.out.contains(&says), "{}", trusted.out);
+    let refused = bounded.bare("verify", &[]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.out.contains(&format!("the log begins with seq {first}")), "{}", refused.out);
+    let lines = |ended: Ended| {
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        ended.out.lines().filter(|line| line.starts_with("partition ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(bounded.whole("rebuild", &[])), lines(unbounded.bare("rebuild", &[])));
+    let refused = bounded.bare("rebuild", &[]);
+    assert!(refused.code != 0 && refused.err.contains("no place of snapshots is set"), "{}", refused.err);
+}
+
+/// The story: the clock of the machine jumps ten years ahead. Everything is old by that clock, and nothing leaves by it alone.
+#[test]
+fn a_clock_alone_removes_nothing() {
+    let mut bed = Bed::of_days(BEGIN, KEEP_DAYS - 1);
+    let today = bed.world.clock.wall();
+    bed.world.clock.step(today.plus_ms(3_650 * DAY_MS));
+    assert_eq!(bed.leave(), [] as [u64; 0]);
+    bed.world.clock.step(today);
+    (0..5).for_each(|_| bed.day());
+    let left = bed.leave();
+    assert!(left.starts_with(&[0, 1]), "{left:?}");
+}
+
+/// The story: the place of snapshots lost one, and another is damaged. A log that let its events go would stand on a single
+/// copy of what they lead to, or on none.
+#[test]
+fn a_segment_stays_until_two_good_snapshots_cover_it() {
+    let mut bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let folder = bed.snapshots.path().join(format!("{:032x}/p0", bed.world.log.manifest().log_id));
+    let of = |end: &str| {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        paths.sort();
+        paths
+    };
+    let (manifests, rows) = (of(".json"), of(".rows"));
+    manifests.iter().rev().skip(2).for_each(|path| fs::remove_file(path).unwrap());
+    let kept = fs::read(&rows[rows.len() - 2]).unwrap();
+    fs::write(&rows[rows.len() - 2], &kept[1..]).unwrap();
+    let reader = bed.reader();
+    {
+        let mut keeper = bed.keeper(&reader, None);
+        for _ in 0..5 {
+            keeper.round(&|| false);
+            bed.world.clock.pass_ms(10_000);
+        }
+        assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![], &vec![0]), "it is told once");
+        assert!(*bed.told.overdue_ms.lock() > DAY_MS);
+        fs::write(&rows[rows.len() - 2], &kept).unwrap();
+        keeper.round(&|| false);
+        assert_eq!(*bed.told.left.lock(), [0]);
+    }
+    // The one that was counted on is gone: what is proven once is looked for again.
+    fs::remove_file(manifests.last().unwrap()).unwrap();
+    bed.told.left.lock().clear();
+    bed.keeper(&reader, None).round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [] as [u64; 0]);
+    bed.day();
+    bed.keeper(&reader, None).round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [1]);
+}

@@ -1,0 +1,240 @@
+//! The place for what leaves the log is gone, full or lying, or somebody puts something else into it. Nothing leaves the log
+//! that is not there as it was, and nobody reads what is not.
+
+use super::{BEGIN, Bed, DAY_MS, KEEP_DAYS, Stopped, bucket, segments};
+use headroom::archive::Shelf;
+use headroom::log::embedded::{EmbeddedReader, WithArchive};
+use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
+use headroom::objects::{Bucket, Got, Listed, Objects};
+use headroom::store::StoreError;
+use parking_lot::Mutex;
+use std::fs;
+use std::sync::Arc;
+
+/// What a place does with what it is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Conduct {
+    Fine,
+    Gone,
+    Full,
+    /// It keeps less than it was given, and says that all is well.
+    KeepsShort,
+    /// It keeps other bytes of the same length.
+    KeepsOthers,
+    /// It says that all is well, and keeps nothing.
+    KeepsNothing,
+    /// It fails after the bytes are there, before the manifest is.
+    LosesManifests,
+}
+
+struct Place {
+    bucket: Bucket,
+    conduct: Mutex<Conduct>,
+}
+
+impl Place {
+    fn call(&self) -> Result<Conduct, StoreError> {
+        match *self.conduct.lock() {
+            Conduct::Gone => Err(StoreError { detail: "the place is gone".to_owned() }),
+            conduct => Ok(conduct),
+        }
+    }
+}
+
+impl Objects for Place {
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.bucket.put(path, bytes)
+    }
+    fn create(&self, path: &str, mut bytes: Vec<u8>) -> Result<bool, StoreError> {
+        match self.call()? {
+            Conduct::Full => return Err(StoreError { detail: "no space is left".to_owned() }),
+            Conduct::LosesManifests if path.ends_with(".json") => {
+                return Err(StoreError { detail: "no answer within 10 s".to_owned() });
+            }
+            Conduct::KeepsNothing => return Ok(true),
+            Conduct::KeepsShort => bytes.truncate(bytes.len() / 2),
+            Conduct::KeepsOthers => bytes[20] ^= 1,
+            _ => {}
+        }
+        self.bucket.create(path, bytes)
+    }
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
+        self.call()?;
+        self.bucket.get(path, bytes_max)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.call()?;
+        self.bucket.list(folder)
+    }
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.call()?;
+        self.bucket.delete(path)
+    }
+}
+
+/// A log of which some segments are old, and its archive.
+fn old() -> (Bed, Arc<Place>) {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let place = Place { bucket: bucket(bed.archive.path()), conduct: Mutex::new(Conduct::Fine) };
+    (bed, Arc::new(place))
+}
+
+#[test]
+fn nothing_leaves_before_the_place_has_it_as_it_was() {
+    for (conduct, why) in [
+        (Conduct::Gone, "the place is gone"),
+        (Conduct::Full, "no space is left"),
+        (Conduct::KeepsShort, "was read back as"),
+        (Conduct::KeepsOthers, "was read back as"),
+        (Conduct::KeepsNothing, "was written, and the store does not have it"),
+        (Conduct::LosesManifests, "no answer within 10 s"),
+    ] {
+        let (bed, place) = old();
+        let reader = bed.reader();
+        let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+        *place.conduct.lock() = conduct;
+        let files = segments(bed.world.path());
+        for _ in 0..3 {
+            keeper.round(&|| false);
+            bed.world.clock.pass_ms(60_000);
+        }
+        let failed = std::mem::take(&mut *bed.told.failed.lock());
+        assert!(failed.len() == 3 && failed.iter().all(|told| told.contains(why)), "{conduct:?}: {failed:?}");
+        assert_eq!((bed.world.log.first(0), segments(bed.world.path())), (Ok(0), files), "{conduct:?}");
+        assert!(*bed.told.overdue_ms.lock() > DAY_MS);
+        assert_eq!(bed.archived(".json").len(), 0, "{conduct:?}");
+        *place.conduct.lock() = Conduct::Fine;
+        keeper.round(&|| false);
+        assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0], &vec![]), "{conduct:?}");
+    }
+}
+
+#[test]
+fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
+    let (bed, place) = old();
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+    *place.conduct.lock() = Conduct::Gone;
+    let mut failures = |seconds: u64| {
+        let before = bed.told.failed.lock().len();
+        for _ in 0..seconds {
+            keeper.round(&|| false);
+            bed.world.clock.pass_ms(1_000);
+        }
+        bed.told.failed.lock().len() - before
+    };
+    assert_eq!(failures(256), 9, "at 0, 1, 3, 7, 15, … seconds");
+    assert_eq!(failures(3_000), 10, "every five minutes");
+    *place.conduct.lock() = Conduct::Fine;
+    assert_eq!(failures(300), 0);
+    assert!(bed.told.left.lock().starts_with(&[0, 1]));
+}
+
+/// The story: two logs with one id write to one place, because somebody copied a data directory and serves both. The archive
+/// of the one is not replaced by that of the other, and the other keeps what it has.
+#[test]
+fn another_object_under_the_name_is_named_and_left_alone() {
+    let (bed, place) = old();
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+    for end in [".segment", ".json"] {
+        let path = format!("{:032x}/segments/00000000{end}", bed.world.log.manifest().log_id);
+        bed.told.failed.lock().clear();
+        place.bucket.put(&path, b"somebody's".to_vec()).unwrap();
+        keeper.round(&|| false);
+        let failed = bed.told.failed.lock().clone();
+        let says = format!("{path} is another object, of 10 bytes, and was left as it is");
+        assert!(failed.len() == 1 && failed[0].contains(&says), "{failed:?}");
+        assert_eq!(place.bucket.get(&path, 10).unwrap(), Some(Got::Whole(b"somebody's".to_vec())));
+        assert_eq!(bed.world.log.first(0), Ok(0));
+        place.bucket.delete(&path).unwrap();
+        bed.world.clock.pass_ms(60_000);
+    }
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0]);
+}
+
+/// All that log and archive have of partition 0, or the first error.
+fn read(whole: &WithArchive<EmbeddedReader>) -> Result<u64, LogError> {
+    let (mut next, end) = (CommittedTail::first(whole, 0)?, whole.end(0)?);
+    let mut count = 0;
+    while next < end {
+        let events = whole.read(0, next, 100_000)?;
+        assert!(events.iter().zip(next..).all(|(event, seq)| event.seq == seq));
+        (next, count) = (next + events.len() as u64, count + events.len() as u64);
+    }
+    let (mut next, mut commands) = (CommandTail::first(whole, 0)?, 0);
+    loop {
+        let read = whole.commands(0, next, 100_000)?;
+        if read.is_empty() {
+            assert!(commands > 0);
+            return Ok(count);
+        }
+        (next, commands) = (next + read.len() as u64, commands + read.len());
+    }
+}
+
+/// The story: an archive is a place where things happen to objects in the course of years. What is read from it is what left
+/// the log, or an error that names the object.
+#[test]
+fn what_happens_to_an_archive_is_named_or_read_around() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    let left = bed.leave();
+    assert!(left.len() > 4, "{left:?}");
+    let (bytes, manifests) = (bed.archived(".segment"), bed.archived(".json"));
+    assert_eq!((bytes.len(), manifests.len()), (left.len(), left.len()));
+    let end = bed.world.log.end(0).unwrap();
+    let first = bed.world.log.first(0).unwrap();
+    let stopped = Stopped::of(bed);
+    let whole = || {
+        let shelf = Shelf::new(Arc::new(bucket(stopped.archive.path())), 7);
+        WithArchive::new(EmbeddedReader::open(stopped.dir.path()).unwrap(), 7, Some(Box::new(shelf)))
+    };
+    assert_eq!(read(&whole()), Ok(end));
+    let flipped = |path: &std::path::Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let cases: &[(&str, &dyn Fn(), &str)] = &[
+        ("flipped bytes", &|| flipped(&bytes[1]), "00000001.segment is damaged"),
+        ("flipped manifest", &|| flipped(&manifests[1]), "00000001.json"),
+        ("short", &|| fs::write(&bytes[1], &fs::read(&bytes[1]).unwrap()[1..]).unwrap(), "00000001.segment is damaged"),
+        ("long", &|| fs::write(&bytes[1], [&*fs::read(&bytes[1]).unwrap(), b"?"].concat()).unwrap(), "at most"),
+        ("no bytes", &|| fs::remove_file(&bytes[1]).unwrap(), "00000001.segment is gone"),
+        (
+            "another one's manifest",
+            &|| {
+                fs::copy(&manifests[0], &manifests[1]).unwrap();
+            },
+            "is that of segment 0 of log",
+        ),
+        ("the newest is gone", &|| fs::remove_file(manifests.last().unwrap()).unwrap(), "is missing in both"),
+    ];
+    for (what, harm, says) in cases {
+        let kept: Vec<_> = bytes.iter().chain(&manifests).map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        harm();
+        let error = read(&whole()).unwrap_err();
+        assert!(error.kind == LogErrorKind::Operator && error.detail.contains(says), "{what}: {error}");
+        let verified = stopped.whole("verify", &[]);
+        assert_eq!(verified.code, 1, "{what}: {}{}", verified.out, verified.err);
+        assert!(verified.out.contains(says), "{what}: {}", verified.out);
+        kept.into_iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+    // What lies before a gap does not lead to the log: the rest is read, and trusted from a snapshot.
+    fs::remove_file(&manifests[1]).unwrap();
+    let begun = CommittedTail::first(&whole(), 0).unwrap();
+    assert!((1..first).contains(&begun), "{begun}");
+    assert_eq!(read(&whole()), Ok(end - begun));
+    let snapshots = super::url(stopped.snapshots.path());
+    let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains(&format!("events before seq {begun} are gone")), "{}", verified.out);
+    // A place that does not answer is no fault of the log.
+    fs::rename(stopped.archive.path(), stopped.dir.path().join("elsewhere")).unwrap();
+    assert_eq!(read(&whole()).unwrap_err().kind, LogErrorKind::Transient);
+    let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
+    assert_eq!(verified.code, 2, "{}{}", verified.out, verified.err);
+    fs::rename(stopped.dir.path().join("elsewhere"), stopped.archive.path()).unwrap();
+}

@@ -1,0 +1,200 @@
+//! A bounded log of the real binary: killed while segments leave, read while it runs, and served only when something covers
+//! what has left.
+
+use super::{Bed, DAY_MS, Stopped, segments, url};
+use crate::process::{Served, agent, foreign_agent, headroom, run};
+use crate::sink::files::Lake;
+use crate::snapshots::served::{define, reserve};
+use crate::wait::until;
+use headroom::domain::Micros;
+use headroom::time::{Clock as _, SystemClock};
+use std::fs;
+use std::process::Command;
+
+/// The log of a shop that stood still for a month: all its sealed segments are old.
+pub(super) fn left_for_a_month() -> Stopped {
+    let begin = Micros(SystemClock::new().wall().0 - 50 * DAY_MS * 1_000);
+    let stopped = Stopped::of(Bed::of_days(begin, 8));
+    assert!(segments(stopped.dir.path()).len() > 5);
+    stopped
+}
+
+fn serve(stopped: &Stopped) -> Command {
+    serve_into(stopped, &url(stopped.archive.path()))
+}
+
+pub(super) fn serve_into(stopped: &Stopped, archive: &str) -> Command {
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--snapshot-interval-ms", "1000"]);
+    serve.arg("--data-dir").arg(stopped.dir.path()).args(["--snapshots", &url(stopped.snapshots.path())]);
+    serve.args(["--log-keep", "73h", "--log-archive", archive]);
+    serve
+}
+
+/// A figure without labels.
+pub(super) fn figure(served: &Served, name: &str) -> Option<f64> {
+    let text = foreign_agent().get(format!("{}/metrics", served.url)).call().ok()?.body_mut().read_to_string().ok()?;
+    text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")))?.parse().ok()
+}
+
+pub(super) fn all_have_left(stopped: &Stopped) -> bool {
+    segments(stopped.dir.path()).iter().filter(|path| path.extension().is_none()).count() == 1
+}
+
+/// A server from whose log all that is old has left, and the event with which it begins now.
+fn begun_later(stopped: &Stopped) -> (Served, f64) {
+    let sealed = segments(stopped.dir.path()).len() - 1;
+    let served = Served::start(&mut serve(stopped));
+    until("all that is old has left", || figure(&served, "headroom_log_segments_left_total") == Some(sealed as f64));
+    assert!(all_have_left(stopped));
+    let first = crate::snapshots::served::figure(&served, "headroom_log_first_seq").unwrap();
+    assert!(first > 100.0, "{first}");
+    (served, first)
+}
+
+/// Log and archive verify, have every event, and the pool has so many orders.
+fn is_whole(stopped: &Stopped, of: &str) {
+    let verified = stopped.whole("verify", &[]);
+    assert_eq!(verified.code, 0, "{of}: {}{}", verified.out, verified.err);
+    let printed = stopped.whole("cat", &[]);
+    assert_eq!(printed.code, 0, "{of}: {}", printed.err);
+    assert!(!printed.err.contains("are gone"), "{of}: {}", printed.err);
+    let seqs = printed.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].clone());
+    let expected = (0..).map(|at: u64| at.to_string());
+    assert!(seqs.zip(expected).all(|(seq, at)| seq.to_string().trim_matches('"') == at), "{of}");
+}
+
+/// The story: the machine goes down while a segment leaves. Wherever that is, the next start goes on, and log and archive have
+/// every event once.
+#[test]
+#[cfg(feature = "crash-points")]
+fn killed_while_segments_leave_log_and_archive_have_every_event() {
+    for point in
+        ["log-old:1", "archive-bytes:1", "archive-bytes:2", "archive-manifest:1", "log-leaving:2", "log-removed:2"]
+    {
+        let stopped = left_for_a_month();
+        let mut running = Served::listening(serve(&stopped).env("HEADROOM_CRASH_AT", point)).running;
+        until("it dies", || running.is_over());
+        is_whole(&stopped, point);
+        let served = Served::start(&mut serve(&stopped));
+        until("all that is old has left", || all_have_left(&stopped));
+        assert!(reserve_in_new_pool(&served), "{point}");
+        let ended = served.running.terminate();
+        assert_eq!(ended.code, 0, "{point}: {}", ended.err);
+        assert!(!ended.err.contains("cannot leave the log"), "{point}: {}", ended.err);
+        is_whole(&stopped, point);
+    }
+}
+
+fn reserve_in_new_pool(served: &Served) -> bool {
+    define(served);
+    reserve(served, 1)
+}
+
+/// The story: an operator looks at a server that has run for long. Metrics say with which event its log begins, and commands
+/// read what has left it from the archive.
+#[test]
+fn a_running_server_tells_where_its_log_begins_and_commands_read_the_archive_beside_it() {
+    let stopped = left_for_a_month();
+    let (served, first) = begun_later(&stopped);
+    assert!(reserve_in_new_pool(&served));
+    until("nothing is overdue", || figure(&served, "headroom_log_overdue_seconds") == Some(0.0));
+    assert_eq!(figure(&served, "headroom_log_leaving_failures_total"), Some(0.0));
+    is_whole(&stopped, "while it runs");
+    let printed = stopped.bare("cat", &[]);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert!(printed.err.contains(&format!("partition 0 begins with seq {first}: ")), "{}", printed.err);
+    let snapshots = url(stopped.snapshots.path());
+    let verified = stopped.bare("verify", &["--snapshots", &snapshots]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains(&format!("events before seq {first} are gone")), "{}", verified.out);
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("a segment has left the log, which begins after it"), "{}", ended.err);
+}
+
+/// The story: the disk with checkpoints is replaced, the log is brought back from a copy, and nobody has mounted the folder of
+/// snapshots. The partition is refused by name, and served as soon as the snapshots are there.
+#[test]
+fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_are_back() {
+    let stopped = left_for_a_month();
+    let (served, _) = begun_later(&stopped);
+    assert_eq!(served.running.terminate().code, 0);
+    // As long as the checkpoint reaches up to what is left, nothing else is needed.
+    let bare = || {
+        let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        serve.arg(stopped.dir.path());
+        serve
+    };
+    assert_eq!(Served::start(&mut bare()).running.terminate().code, 0);
+    fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
+    let says = |served: &Served, what: &str| {
+        let mut ready = agent().get(format!("{}/readyz", served.url)).call().unwrap();
+        ready.status() == 503 && ready.body_mut().read_to_string().unwrap().contains(what)
+    };
+    let served = Served::listening(&mut bare());
+    until("it is said", || says(&served, "no place of snapshots is set"));
+    assert_eq!(served.running.terminate().code, 0);
+    let aside = stopped.dir.path().join("snapshots-of-then");
+    fs::rename(stopped.snapshots.path(), &aside).unwrap();
+    let served = Served::listening(&mut serve(&stopped));
+    until("it is said", || says(&served, "the place of snapshots does not answer"));
+    fs::rename(&aside, stopped.snapshots.path()).unwrap();
+    let ready = format!("{}/readyz", served.url);
+    until("it is served again", || agent().get(&ready).call().is_ok_and(|reply| reply.status() == 200));
+    assert!(reserve_in_new_pool(&served));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("the partition is not served; looking again every few seconds"), "{}", ended.err);
+    is_whole(&stopped, "after all");
+}
+
+/// The story: a sink is set up for a log that has been bounded for long. What has left the disk is not left out in silence.
+#[test]
+fn a_sink_that_stands_before_what_is_left_is_refused_by_name() {
+    let (stopped, lake) = (left_for_a_month(), Lake::new());
+    let (served, first) = begun_later(&stopped);
+    let backfill = |args: &[&str]| run(&mut lake.sink(stopped.dir.path(), &[&["backfill"], args].concat()));
+    let judge = |of: &str| {
+        let refused = backfill(&[]);
+        let says = format!("the log begins with seq {first}: events 0 to");
+        let told = refused.out + &refused.err;
+        assert!(refused.code != 0 && told.contains(&says), "{of}: {told}");
+        assert!(told.contains("headroom sink backfill --from first"), "{of}: {told}");
+    };
+    judge("while it runs");
+    assert_eq!(served.running.terminate().code, 0);
+    judge("stopped");
+    let begun = backfill(&["--from", "first"]);
+    assert_eq!(begun.code, 0, "{}{}", begun.out, begun.err);
+}
+
+/// The story: all snapshots are lost, and the archive is whole. The log is served again.
+#[test]
+fn an_archive_that_is_whole_takes_the_place_of_lost_snapshots() {
+    let stopped = left_for_a_month();
+    let (served, _) = begun_later(&stopped);
+    assert!(reserve_in_new_pool(&served));
+    assert_eq!(served.running.terminate().code, 0);
+    fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
+    for entry in fs::read_dir(stopped.snapshots.path()).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let rebuilt = stopped.whole("rebuild", &[]);
+    assert_eq!(rebuilt.code, 0, "{}{}", rebuilt.out, rebuilt.err);
+    let served = Served::start(&mut serve(&stopped));
+    assert!(reserve(&served, 1), "the same key gets the answer of then");
+    assert_eq!(served.running.terminate().code, 0);
+    is_whole(&stopped, "rebuilt");
+}
+
+/// A bound without what it needs is refused before anything is opened.
+#[test]
+fn a_bound_without_snapshots_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve =
+        |args: &[&str]| run(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).args(args));
+    let ended = serve(&["--log-keep", "40d"]);
+    assert_eq!(ended.code, 2, "{}", ended.err);
+    assert!(ended.err.contains("flag --log-keep: log_keep is set without snapshots"), "{}", ended.err);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
