@@ -6,6 +6,7 @@ use crate::trace::TraceContext;
 use crate::wire;
 use crate::wire::schema::EVENT;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The type of a column, for every dialect.
@@ -75,6 +76,10 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
     named.chain(own).collect()
 });
 
+/// The place of each column among them.
+static PLACES: LazyLock<BTreeMap<&str, usize>> =
+    LazyLock::new(|| COLUMNS.iter().enumerate().map(|(place, column)| (&*column.name, place)).collect());
+
 fn of_field(field: &Value) -> Option<Column> {
     let name = field.get("name")?.as_str()?;
     let doc = field.get("doc").and_then(Value::as_str).unwrap_or_default();
@@ -126,7 +131,7 @@ impl Row {
 
     /// The value of a field; `None` when the event has none.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
-        self.values().find(|(of, _)| of.name == name)?.1
+        self.values.get(*PLACES.get(name)?)?.as_ref()
     }
 
     /// Each column with its value; `None` when the event has none.
@@ -138,6 +143,13 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_found_by_the_name_of_its_column() {
+        let row = Row { values: (0..COLUMNS.len()).map(|place| (place % 3 > 0).then(|| Value::from(place))).collect() };
+        assert!(row.values().all(|(column, value)| row.value(column) == value));
+        assert_eq!(row.field("reply_to"), None);
+    }
 
     #[test]
     fn columns_have_the_types_of_the_schema() {
