@@ -194,20 +194,31 @@ impl Trouble {
 }
 
 /// Whether the same may succeed later. By class: connections, rollbacks (serialization, deadlocks), resources, what an
-/// administrator stops, and the system; and a lock that was not free in time.
+/// administrator stops, and the system; and a lock that was not free in time. A violation of the protocol (08P01) is among the
+/// connections: poolers and proxies say it of everything that they cannot do now, such as reaching their database.
 fn is_transient(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     matches!(class, "08" | "25" | "40" | "53" | "57" | "58") || *code == SqlState::LOCK_NOT_AVAILABLE
 }
 
 /// Whether the same may succeed later, of what Redshift says under the code of an internal error: two transactions were in
-/// each other's way (1023), or a COPY was, by the bucket, for another reason than that it is forbidden.
+/// each other's way (1023), or a COPY did not reach the bucket, or S3 has said no for now.
 fn passes_in_redshift(message: &str) -> bool {
     message.starts_with("1023")
-        || message.contains("Serializable isolation violation")
-        || message.contains("S3 prefix")
-        || ["S3ServiceException", "S3CurlException"].iter().any(|name| message.contains(name))
-            && !message.contains("Status 403")
+        || ["Serializable isolation violation", "S3 prefix", "S3CurlException"]
+            .iter()
+            .any(|part| message.contains(part))
+        || message.contains("S3ServiceException") && passes_in_s3(message)
+}
+
+/// The same of an answer of S3, such as `…,Status 404,Error NoSuchBucket,…`. What is wrong with a bucket, its region, its keys
+/// or its policy stays so. A file may be gone because the sink that had the partition before has copied it.
+fn passes_in_s3(message: &str) -> bool {
+    let said = |name: &str| message.split_once(name).and_then(|(_, rest)| rest.split(',').next()).map(str::trim);
+    match (said(",Status "), said(",Error ")) {
+        (_, Some("NoSuchKey" | "RequestTimeout" | "ExpiredToken")) | (None, _) => true,
+        (Some(status), _) => matches!(status.parse::<u16>(), Ok(307 | 408 | 429 | 500..=599)),
+    }
 }
 
 #[cfg(test)]
@@ -274,3 +285,15 @@ mod tests {
         }
     }
 }
+            (SqlState::PROTOCOL_VIOLATION, true),
+            ("S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,Rid 1,CanRetry 1", true),
+            ("S3ServiceException:We encountered an internal error.,Status 500,Error InternalError,Rid 1", true),
+            ("S3ServiceException:The provided token has expired.,Status 400,Error ExpiredToken,Rid 1", true),
+            ("S3CurlException: Connection timed out, CurlError 28", true),
+            ("S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket,CanRetry 1", false),
+            ("S3ServiceException:The bucket is in another region,Status 301,Error PermanentRedirect,Rid 1", false),
+            ("S3ServiceException:The key does not exist in our records.,Status 403,Error InvalidAccessKeyId", false),
+            (
+                "S3ServiceException:The authorization header is wrong,Status 400,Error AuthorizationHeaderMalformed",
+                false,
+            ),
