@@ -19,7 +19,7 @@ pub use dialect::Dialect;
 pub(in crate::sink) use dialect::literal;
 pub use lost_demand::{LostDemand, Period};
 pub use plan::{Difference, Fix};
-pub(in crate::sink) use sql::{LOCK_POSITIONS, UNITS, redshift_merges};
+pub(in crate::sink) use sql::{UNITS, hold_positions, merges};
 pub use sql::{VIEWS, View};
 pub use tables::{Table, tables};
 pub use write::Postgres;

@@ -7,52 +7,48 @@ use super::sql;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::TargetError;
 
+impl Dialect {
+    /// The most events of a partition that the statements of a rebuild read at once, so that each of them ends in time. Each
+    /// statement in Redshift has a price of its own, of seconds, and makes a table for a while, whose number is bounded.
+    fn events_at_once(self) -> u64 {
+        match self {
+            Dialect::Postgres => SINK_BATCH_ROWS_MAX,
+            Dialect::Redshift => 500_000,
+        }
+    }
+}
+
 impl Database {
     /// Makes the tables anew that follow from the events. Tells `progress` of each piece how many events it was.
     ///
     /// # Errors
     /// [`TargetError`] when the database does not answer in time, or refuses. Then the tables are as they were.
-    pub fn rebuild(&mut self, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
-        if self.dialect == Dialect::Redshift {
-            return self.rebuild_in_redshift(progress);
-        }
-        let positions = self.run(async |client| {
-            client.batch_execute("BEGIN").await?;
-            let positions = client.query(sql::HOLD_POSITIONS, &[]).await?;
-            client.batch_execute("DELETE FROM reservations; DELETE FROM pools").await?;
-            Ok(positions)
-        })?;
-        for position in positions {
-            let (partition, first, end): (i32, i64, i64) = (position.get(0), position.get(1), position.get(2));
-            let piece = SINK_BATCH_ROWS_MAX.cast_signed();
-            let mut from = first;
-            while from < end {
-                let until = from.saturating_add(piece).min(end);
-                self.run(async |client| {
-                    for merge in sql::MERGES {
-                        client.execute(*merge, &[&partition, &from, &until]).await?;
-                    }
-                    Ok(())
-                })?;
-                progress(until.saturating_sub(from).cast_unsigned());
-                from = until;
-            }
-        }
-        self.run(async |client| Ok(client.batch_execute("COMMIT").await?))
+    pub fn rebuild(&mut self, progress: impl FnMut(u64)) -> Result<(), TargetError> {
+        self.rebuild_by(self.dialect.events_at_once(), progress)
     }
 
-    /// The same in Redshift. Its statements read all events of a partition at once, as it likes them.
-    fn rebuild_in_redshift(&mut self, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
-        for statement in ["BEGIN", sql::LOCK_POSITIONS, "DELETE FROM reservations", "DELETE FROM pools"] {
+    /// The same with pieces of this many events, one at least.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn rebuild_by(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
+        let piece = piece.max(1).cast_signed();
+        let hold = sql::hold_positions(self.dialect);
+        for statement in ["BEGIN", hold, "DELETE FROM reservations", "DELETE FROM pools"] {
             self.say(statement)?;
         }
         let positions = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
         for row in 0..positions.rows.len() {
             let number = |column: usize| positions.number(row, column).unwrap_or_default();
-            for merge in sql::redshift_merges("events", number(0), number(1), number(2)) {
-                self.say(&merge)?;
+            let (partition, mut from, end) = (number(0), number(1), number(2));
+            while from < end {
+                let until = from.saturating_add(piece).min(end);
+                for merge in sql::merges(self.dialect, "events", partition, from, until) {
+                    self.say(&merge)?;
+                }
+                progress(until.saturating_sub(from).cast_unsigned());
+                from = until;
             }
-            progress(number(2).saturating_sub(number(1)).cast_unsigned());
         }
         self.say("COMMIT").map(drop)
     }

@@ -20,9 +20,6 @@ pub(super) const MOVE: &str = "
     SET next_seq = $4, chain = $5, row_count = row_count + $6, set_aside = set_aside + $7,
         decided_until = COALESCE($8::text::timestamptz, decided_until), written_at = clock_timestamp()
     WHERE partition = $1 AND next_seq = $2 AND claim = $3";
-/// Nobody moves a position until the transaction ends.
-pub(super) const HOLD_POSITIONS: &str =
-    "SELECT partition, first_seq, next_seq FROM sink_positions ORDER BY partition FOR UPDATE";
 pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1";
 pub(super) const SET_ASIDE: &str = "
     INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES ($1, $2, $3, $4, clock_timestamp())";
@@ -44,28 +41,39 @@ pub(super) const MERGES: &[&str] = &[
     include_str!("sql/merge_pools.sql"),
 ];
 
-/// The same in Redshift, a statement each, for the events of a partition in a range, which are in this table.
-pub(in crate::sink) fn redshift_merges(
+/// The same in Redshift, where a file holds several statements. The events may be in another table.
+const REDSHIFT_MERGES: &[&str] = &[
+    include_str!("sql/redshift/merge_reservations.sql"),
+    include_str!("sql/redshift/merge_retired.sql"),
+    include_str!("sql/redshift/merge_clock.sql"),
+    include_str!("sql/redshift/merge_pools.sql"),
+];
+
+/// What follows from the events of a partition in a range, which are in this table: a statement each, whose values are in it.
+pub(in crate::sink) fn merges(
+    dialect: Dialect,
     events: &str,
     partition: i64,
     from: i64,
     until: i64,
 ) -> impl Iterator<Item = String> {
-    const MERGES: &[&str] = &[
-        include_str!("sql/redshift/merge_reservations.sql"),
-        include_str!("sql/redshift/merge_retired.sql"),
-        include_str!("sql/redshift/merge_clock.sql"),
-        include_str!("sql/redshift/merge_pools.sql"),
-    ];
-    MERGES.iter().flat_map(|merge| merge.split(";\n")).map(move |statement| {
-        let statement =
-            Dialect::Redshift.say(statement).replace("{events}", events).replace("$1", &partition.to_string());
+    let merges = match dialect {
+        Dialect::Postgres => MERGES,
+        Dialect::Redshift => REDSHIFT_MERGES,
+    };
+    merges.iter().flat_map(|merge| merge.split(";\n")).map(move |statement| {
+        let statement = dialect.say(statement).replace("{events}", events).replace("$1", &partition.to_string());
         statement.replace("$2", &from.to_string()).replace("$3", &until.to_string())
     })
 }
 
-/// Nobody else writes a position until the transaction ends, in Redshift, which locks no rows.
-pub(in crate::sink) const LOCK_POSITIONS: &str = "LOCK TABLE sink_positions";
+/// Nobody else moves a position until the transaction ends.
+pub(in crate::sink) fn hold_positions(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "SELECT partition FROM sink_positions ORDER BY partition FOR UPDATE",
+        Dialect::Redshift => "LOCK TABLE sink_positions",
+    }
+}
 
 /// A question that is answered for everybody in the same way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@ use super::staged::{Kind, Packer, Staged};
 use crate::config::SinkRedshift;
 use crate::crash;
 use crate::objects::{Bucket, Objects};
-use crate::sink::postgres::{Access, Database, LOCK_POSITIONS, Said, literal, place, redshift_merges};
+use crate::sink::postgres::{Access, Database, Dialect, Said, hold_positions, literal, merges, place};
 use crate::sink::{Batch, Others, Place, Row, Target, TargetError};
 use crate::time;
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ impl Redshift {
     /// Does this in a transaction that nobody else writes a position in. With `false` it is as if nothing had been.
     fn locked(&mut self, work: impl FnOnce(&mut Redshift) -> Result<bool, TargetError>) -> Result<bool, TargetError> {
         self.database.say("BEGIN")?;
-        self.database.say(LOCK_POSITIONS)?;
+        self.database.say(hold_positions(Dialect::Redshift))?;
         let is_done = work(self)?;
         if is_done {
             crash::point("sink-written");
@@ -126,7 +126,7 @@ impl Redshift {
                 let (table, columns, staged) = (kind.table(), kind.columns(), kind.staged());
                 self.database.say(&format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged}"))?;
             }
-            for merge in redshift_merges(Kind::Events.staged(), partition, from, until) {
+            for merge in merges(Dialect::Redshift, Kind::Events.staged(), partition, from, until) {
                 self.database.say(&merge)?;
             }
         }
