@@ -128,3 +128,19 @@ impl Target for Box<dyn Target> {
         (**self).note_stop(partition, why)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_has_ended_when_its_position_stands_still_for_longer_than_a_living_one_needs() {
+        let mut soon = Others::new(Duration::ZERO);
+        assert!(!soon.is_left(0, &7), "it is seen for the first time");
+        assert!(soon.is_left(0, &7));
+        assert!(!soon.is_left(0, &8), "it has moved");
+        assert!(!soon.is_left(1, &8), "another partition");
+        let mut late = Others::new(Duration::MAX);
+        assert!((0..3).all(|_| !late.is_left(0, &7)));
+    }
+}

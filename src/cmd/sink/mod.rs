@@ -8,7 +8,7 @@ use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, SinkLog, SinkTables};
 use super::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkDatabase, SinkFiles, SinkTo};
-use crate::sink::postgres::Access;
+use crate::sink::postgres::{Access, Ending};
 use crate::sink::{First, TargetError};
 use clap::Subcommand;
 use std::io::Write;
@@ -112,19 +112,20 @@ fn named(config: &Config) -> Result<&Sink, Failure> {
 /// How the database of the configuration is reached.
 pub(in crate::cmd) fn access(config: &Config) -> Result<Access, Failure> {
     match &named(config)?.to {
-        SinkTo::Tables(database) => Ok(access_to(database)),
+        SinkTo::Tables(database) => Ok(access_to(database, None)),
         SinkTo::Files(SinkFiles { place, .. }) => {
             Err(Failure::Unusable(format!("the sink writes files to {place}, which have no tables: set sink_database")))
         }
     }
 }
 
-fn access_to(database: &SinkDatabase) -> Access {
+fn access_to(database: &SinkDatabase, ending: Option<Ending>) -> Access {
     Access {
         url: database.url.clone(),
         password: database.password.as_ref().map(|password| password.expose().to_owned()),
         authorities: database.authorities.clone(),
         schema: database.schema.clone(),
+        ending,
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
     let written = match &named(config)?.to {
-        SinkTo::Tables(database) => Database::with_tables(&access_to(database))?.progress()?,
+        SinkTo::Tables(database) => Database::with_tables(&access_to(database, None))?.progress()?,
         SinkTo::Files(files) => Files::progress(&files.place)?,
     };
     let mut is_fine = true;

@@ -11,7 +11,7 @@ use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::files::Files;
-use crate::sink::postgres::{Access, Postgres};
+use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Ending, Postgres};
 use crate::sink::redshift::Redshift;
 use crate::sink::{Batch, First, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Most writers, each with a connection: while one waits for the database, another one reads the log.
 const WRITERS_MAX: u32 = 2;
@@ -37,8 +37,16 @@ const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10
 /// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
-/// A sink that writes into a bucket or into Redshift has ended when it has not moved its position for so long after a batch was due.
+/// A sink that writes files has ended when it has not moved its position for so long after a batch was due.
 const LEFT_AFTER: Duration = Duration::from_secs(30);
+/// The same in Redshift. A living sink moves its position within [`ANSWER_LIMIT`]; when that fails, it claims the partition again
+/// over a new connection, which shows too. With less, a sink whose batches take long would lose its partition in the middle of each,
+/// and so would the one that took it, and neither would ever write.
+const LEFT_AFTER_IN_REDSHIFT: Duration = Duration::from_secs(150);
+const _: () = {
+    let slowest = ANSWER_LIMIT.as_secs().saturating_add(RETRY[1].as_secs()).saturating_add(CONNECT_LIMIT.as_secs());
+    assert!(LEFT_AFTER_IN_REDSHIFT.as_secs() > slowest);
+};
 /// Pause between two looks for a server.
 const SERVER_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,16 +76,22 @@ enum To {
 }
 
 impl To {
-    fn of(sink: &Sink) -> To {
-        let (writer, left_after) = (process_id(), Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER));
+    fn of(sink: &Sink, ending: Ending) -> To {
+        let (writer, due) = (process_id(), Duration::from_millis(sink.batch_ms));
         match &sink.to {
-            SinkTo::Tables(database) => match &database.redshift {
-                None => To::Tables(access_to(database)),
-                Some(settings) => {
-                    To::Redshift { access: access_to(database), settings: settings.clone(), writer, left_after }
+            SinkTo::Tables(database) => {
+                let access = access_to(database, Some(ending));
+                match database.redshift.clone() {
+                    None => To::Tables(access),
+                    Some(settings) => {
+                        let left_after = due.saturating_add(LEFT_AFTER_IN_REDSHIFT);
+                        To::Redshift { access, settings, writer, left_after }
+                    }
                 }
-            },
-            SinkTo::Files(files) => To::Files { files: files.clone(), writer, left_after },
+            }
+            SinkTo::Files(files) => {
+                To::Files { files: files.clone(), writer, left_after: due.saturating_add(LEFT_AFTER) }
+            }
         }
     }
 
@@ -107,7 +121,8 @@ struct Shared {
     until: Vec<u64>,
     clock: SystemClock,
     tally: Tally,
-    is_over: AtomicBool,
+    /// When the end began.
+    ending: watch::Sender<Option<Stopwatch>>,
 }
 
 pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -123,7 +138,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
     let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
     let rules = Rules { pace, first: First::Seq(0), is_aside: sink.is_aside };
     let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
-    let shared = Arc::new(Shared::new(log, To::of(sink), rules, look_every, Vec::new()));
+    let shared = Arc::new(Shared::new(log, sink, rules, look_every, Vec::new()));
     write_all(&shared, partitions, sink.listen, out)?;
     tracing::info!("stopped");
     Ok(Verdict::Fine)
@@ -144,7 +159,7 @@ pub(super) fn backfill(
         open => Log::Open(open),
     };
     let rules = Rules { pace: Pace::AtOnce, first, is_aside: sink.is_aside };
-    let shared = Arc::new(Shared::new(log, To::of(sink), rules, LOOK[0], until));
+    let shared = Arc::new(Shared::new(log, sink, rules, LOOK[0], until));
     write_all(&shared, Some(partitions), None, out)?;
     writeln!(
         out,
@@ -156,14 +171,20 @@ pub(super) fn backfill(
 }
 
 impl Shared {
-    fn new(log: Log, to: To, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
+    fn new(log: Log, sink: &Sink, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
         let tally = Tally::of(until.iter().sum());
-        let (clock, is_over) = (SystemClock::new(), AtomicBool::new(false));
-        Shared { log, to, rules, look_every, until, clock, tally, is_over }
+        let (clock, ending) = (SystemClock::new(), watch::Sender::new(None));
+        let to = To::of(sink, ending.subscribe());
+        Shared { log, to, rules, look_every, until, clock, tally, ending }
     }
 
     fn is_over(&self) -> bool {
-        self.is_over.load(Relaxed)
+        self.ending.borrow().is_some()
+    }
+
+    /// Lets everything come to an end.
+    fn end(&self) {
+        self.ending.send_modify(|began| *began = began.or_else(|| Some(Stopwatch::start())));
     }
 
     /// Writes every partition whose number has this rest, until there is nothing more to do here.
@@ -276,7 +297,7 @@ fn write_all(
             ended = told.recv() => ended,
             () = interrupts.received() => {
                 tracing::info!("stopping");
-                shared.is_over.store(true, Relaxed);
+                shared.end();
                 lead.thread().unpark();
                 told.recv().await
             }
@@ -306,7 +327,7 @@ impl Shared {
             if let Ok(result) = told.recv_timeout(LOOK[1]) {
                 left = left.saturating_sub(1);
                 if result.is_err() {
-                    self.is_over.store(true, Relaxed);
+                    self.end();
                 }
                 ended = ended.and(result);
             }

@@ -3,20 +3,28 @@
 use super::dialect::{Dialect, quoted};
 use crate::causes::causes;
 use crate::sink::TargetError;
+use crate::time::Stopwatch;
 use crate::tls;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Longest wait for one answer of the database. A whole batch is one answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// Longest wait for one answer of the database. All statements of a batch have it together.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// Longest wait for a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for all answers once the process is to end. A batch that is on its way is done by then, if the database answers,
+/// and whoever stops processes waits longer before it kills them.
+pub(in crate::sink) const LAST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Tells when the process began to end; `None` while it goes on.
+pub type Ending = watch::Receiver<Option<Stopwatch>>;
 
 /// How the database is reached.
 #[derive(Clone)]
@@ -30,6 +38,8 @@ pub struct Access {
     pub authorities: Option<PathBuf>,
     /// The schema that holds the tables.
     pub schema: String,
+    /// Bounds the waits at the end of the process; `None` for a command that ends by itself.
+    pub ending: Option<Ending>,
 }
 
 /// An open connection.
@@ -39,6 +49,11 @@ pub struct Database {
     pub(super) client: Client,
     pub(super) schema: String,
     pub(super) dialect: Dialect,
+    ending: Option<Ending>,
+    /// Since when all answers together have this long.
+    limited: Option<(Stopwatch, Duration)>,
+    /// An answer was given up. The next one would come behind it.
+    is_hung: bool,
 }
 
 /// What a statement answers: its rows as texts, and how many it changed.
@@ -82,9 +97,10 @@ impl Database {
                 }
             }
         };
-        let client = runtime.block_on(within(CONNECT_LIMIT, connecting)).map_err(Trouble::told)?;
+        let ending = access.ending.clone();
+        let client = runtime.block_on(within(CONNECT_LIMIT, ending.clone(), connecting)).map_err(Trouble::told)?;
         let (schema, dialect) = (access.schema.clone(), Dialect::of(&access.url));
-        let mut database = Database { runtime, client, schema, dialect };
+        let mut database = Database { runtime, client, schema, dialect, ending, limited: None, is_hung: false };
         for setting in dialect.session() {
             database.say(setting)?;
         }
@@ -110,17 +126,51 @@ impl Database {
         })
     }
 
-    /// Waits for what is asked of the database, for a bounded time.
+    /// From now on all answers together have this long; with `None` each of them has [`ANSWER_LIMIT`].
+    pub(in crate::sink) fn limit_all(&mut self, limit: Option<Duration>) {
+        self.limited = limit.map(|limit| (Stopwatch::start(), limit));
+    }
+
+    /// Waits for what is asked of the database, for a bounded time. A session that has hung is not asked again.
     pub(super) fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, Trouble>,
     ) -> Result<T, TargetError> {
-        self.runtime.block_on(within(ANSWER_LIMIT, work(&mut self.client))).map_err(Trouble::told)
+        if self.is_hung {
+            return Err(TargetError::Transient(
+                "the database has left an earlier question without an answer".to_owned(),
+            ));
+        }
+        let limit = self.limited.map_or(ANSWER_LIMIT, |(since, limit)| since.left_of(limit));
+        let done = self.runtime.block_on(within(limit, self.ending.clone(), work(&mut self.client)));
+        self.is_hung = matches!(done, Err(Trouble::Late(_)));
+        done.map_err(Trouble::told)
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Trouble::Late(limit)))
+/// Waits for so long at most, and for less when the process is to end.
+async fn within<T>(
+    limit: Duration,
+    ending: Option<Ending>,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::select! {
+        biased;
+        done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(Trouble::Late(limit))),
+        () = last_moment(ending) => Err(Trouble::Late(LAST_LIMIT)),
+    }
+}
+
+/// Waits until the process is to end and has had its time for it.
+async fn last_moment(ending: Option<Ending>) {
+    let never = std::future::pending::<()>();
+    let Some(mut ending) = ending else { return never.await };
+    // Nobody tells the end of a process that has ended already.
+    let began = ending.wait_for(Option::is_some).await.ok().and_then(|began| *began);
+    match began {
+        Some(began) => drop(tokio::time::timeout(began.left_of(LAST_LIMIT), never).await),
+        None => never.await,
+    }
 }
 
 /// The settings of the client, checked: a password and the events do not travel in the clear.
@@ -232,6 +282,7 @@ mod tests {
             password: None,
             authorities: ca.map(PathBuf::from),
             schema: "headroom".to_owned(),
+            ending: None,
         };
         for url in ["postgresql://u@127.0.0.1/db", "postgresql://u@localhost/db", "postgresql:///db?host=/run/pg"] {
             assert!(settings(&access(url, None)).is_ok(), "{url}");
@@ -251,9 +302,16 @@ mod tests {
             password: None,
             authorities: None,
             schema: "headroom".to_owned(),
+            ending: None,
         };
         let error = settings(&access).unwrap_err().to_string();
         assert!(error.starts_with("sink_database: ") && error.contains("port"), "{error}");
+    }
+
+    #[test]
+    fn redshift_ends_a_statement_when_the_sink_gives_it_up() {
+        let limit = format!("SET statement_timeout TO {}", ANSWER_LIMIT.as_millis());
+        assert!(Dialect::Redshift.session().contains(&&*limit));
     }
 
     #[test]
@@ -262,6 +320,7 @@ mod tests {
             (SqlState::T_R_SERIALIZATION_FAILURE, true),
             (SqlState::T_R_DEADLOCK_DETECTED, true),
             (SqlState::ADMIN_SHUTDOWN, true),
+            (SqlState::PROTOCOL_VIOLATION, true),
             (SqlState::DISK_FULL, true),
             (SqlState::LOCK_NOT_AVAILABLE, true),
             (SqlState::UNIQUE_VIOLATION, false),
@@ -278,18 +337,11 @@ mod tests {
             ("1023", true),
             ("S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown", true),
             ("The specified S3 prefix 's3://lake/p' does not exist", true),
-            ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", false),
-            ("Load into table 'events' failed.  Check 'stl_load_errors' system table for details.", false),
-        ] {
-            assert_eq!(passes_in_redshift(message), expected, "{message}");
-        }
-    }
-}
-            (SqlState::PROTOCOL_VIOLATION, true),
             ("S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,Rid 1,CanRetry 1", true),
             ("S3ServiceException:We encountered an internal error.,Status 500,Error InternalError,Rid 1", true),
             ("S3ServiceException:The provided token has expired.,Status 400,Error ExpiredToken,Rid 1", true),
             ("S3CurlException: Connection timed out, CurlError 28", true),
+            ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", false),
             ("S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket,CanRetry 1", false),
             ("S3ServiceException:The bucket is in another region,Status 301,Error PermanentRedirect,Rid 1", false),
             ("S3ServiceException:The key does not exist in our records.,Status 403,Error InvalidAccessKeyId", false),
@@ -297,3 +349,9 @@ mod tests {
                 "S3ServiceException:The authorization header is wrong,Status 400,Error AuthorizationHeaderMalformed",
                 false,
             ),
+            ("Load into table 'events' failed.  Check 'stl_load_errors' system table for details.", false),
+        ] {
+            assert_eq!(passes_in_redshift(message), expected, "{message}");
+        }
+    }
+}

@@ -13,8 +13,8 @@ mod sql;
 mod tables;
 mod write;
 
-pub(in crate::sink) use connection::Said;
-pub use connection::{Access, Database};
+pub use connection::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending};
+pub(in crate::sink) use connection::{LAST_LIMIT, Said};
 pub use dialect::Dialect;
 pub(in crate::sink) use dialect::literal;
 pub use lost_demand::{LostDemand, Period};

@@ -4,7 +4,9 @@ use super::staged::{Kind, Packer, Staged};
 use crate::config::SinkRedshift;
 use crate::crash;
 use crate::objects::{Bucket, Objects};
-use crate::sink::postgres::{Access, Database, Dialect, Said, hold_positions, literal, merges, place};
+use crate::sink::postgres::{
+    ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, literal, merges, place,
+};
 use crate::sink::{Batch, Others, Place, Row, Target, TargetError};
 use crate::time;
 use std::collections::BTreeMap;
@@ -205,6 +207,21 @@ impl Target for Redshift {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        // Others wait no longer than this for a position that stands still.
+        self.database.limit_all(Some(ANSWER_LIMIT));
+        let committed = self.commit_in_steps(batch);
+        self.database.limit_all(None);
+        committed
+    }
+
+    fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
+        let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
+        self.database.say(&note).map(drop)
+    }
+}
+
+impl Redshift {
+    fn commit_in_steps(&mut self, batch: &Batch) -> Result<(), TargetError> {
         crash::point("sink-read");
         let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
         for kind in Kind::ALL {
@@ -231,22 +248,20 @@ impl Target for Redshift {
         }
         Ok(())
     }
-
-    fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
-        let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
-        self.database.say(&note).map(drop)
-    }
 }
 
 impl Drop for Redshift {
-    /// Gives the partitions back, so that others need not wait. After an error the connection is gone, and they wait.
+    /// Gives the partitions back, so that others need not wait. When the connection is gone or hangs, they wait.
     fn drop(&mut self) {
         let claims = std::mem::take(&mut self.claims);
         let left = claims.iter().map(|(partition, claim)| format!("(\"partition\" = {partition} AND claim = {claim})"));
         let left: Vec<String> = left.collect();
         if !left.is_empty() {
             let give = format!("UPDATE sink_positions SET writer = NULL WHERE {}", left.join(" OR "));
-            if let Err(error) = self.database.say(&give) {
+            self.database.limit_all(Some(LAST_LIMIT));
+            // An error may have left a transaction open, in which nothing more is done.
+            let given = self.database.say("ROLLBACK").and_then(|_| self.database.say(&give));
+            if let Err(error) = given {
                 tracing::debug!(%error, "partitions were not given back");
             }
         }

@@ -100,6 +100,30 @@ fn a_long_backlog_is_written_in_batches_of_bounded_size() {
     assert_same(&database, log.path());
 }
 
+/// Whoever stops a sink does not wait for as long as the sink waits for an answer.
+#[test]
+fn a_sink_that_waits_for_a_lock_ends_when_it_is_told_to() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 33);
+    let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("something is written", || database.written() > 0);
+    let held = database.begin("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(100)");
+    until("the sink waits", || {
+        traffic.calls(1);
+        database.ask("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted") == "t"
+    });
+    let ended = sink.terminate();
+    assert!(ended.code == 0 && ended.err.contains("the database did not answer within"), "{}", ended.err);
+    database.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'ExclusiveLock'",
+    );
+    drop(held);
+    served.running.terminate();
+    assert_rest(&database, log.path());
+}
+
 /// The story: somebody locks the table of events and goes to lunch. The sink waits for as long. Whoever reserves meanwhile is
 /// answered as ever, because the sink reads what is committed and holds nothing that an owner needs.
 #[test]

@@ -107,7 +107,6 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
         let status = run(&mut redshift.sink(log.path(), &["status"]));
         status.code == 0 && status.out.matches(", 0 events behind").count() == 3
     };
-    // It waits until the positions have not changed for as long as a living writer needs.
     until("the second one has taken over", is_all_written);
     redshift.goes_on();
     traffic.calls(20);
@@ -162,6 +161,7 @@ fn an_event_that_is_set_aside_lies_in_the_bucket() {
     assert!(status.out.contains("partition 0: stopped: seq 3 cannot be read: "), "{}{}", status.out, status.err);
     let aside = run(&mut redshift.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
     assert_eq!(aside.code, 0, "{}", aside.err);
+    redshift.writers_are_gone();
     assert_eq!(redshift.tables.ask("SELECT seq FROM events ORDER BY seq"), "0\n1\n2\n4");
     let place = redshift.tables.ask("SELECT record FROM sink_set_aside");
     let (name, text) = &redshift.bucket.objects("set_aside")[0];
