@@ -94,9 +94,30 @@ const UNKNOWN: &[&str] = &[
     "for",
     "numeric",
 ];
-/// Words that are reserved there and not in PostgreSQL: as names they need quotes.
-const RESERVED: &[&str] =
-    &["open", "tag", "new", "old", "percent", "snapshot", "system", "raw", "top", "wallet", "oid"];
+/// Every word that is reserved there, by the page `r_pg_keywords` of its documentation: as a name it needs quotes.
+const RESERVED: &str = "
+    aes128 aes256 all allowoverwrite analyse analyze and any array as asc authorization az64 backup between binary
+    blanksasnull both bytedict bzip2 case cast check collate column constraint create credentials cross current_date
+    current_time current_timestamp current_user current_user_id default deferrable deflate defrag delta delta32k desc
+    disable distinct do else emptyasnull enable encode encrypt encryption end except explicit false for foreign freeze
+    from full globaldict256 globaldict64k grant group gzip having identity ignore ilike in initially inner intersect
+    interval into is isnull join leading left like limit localtime localtimestamp lun luns lzo lzop minus mostly16
+    mostly32 mostly8 natural new not notnull null nulls off offline offset oid old on only open or order outer overlaps
+    parallel partition percent permissions pivot placing primary raw readratio recover references rejectlog resort
+    respect restore right select session_user similar snapshot some sysdate system table tag tdes text255 text32k then
+    timestamp to top trailing true truncatecolumns union unique unnest unpivot user using verbose wallet when where with
+    without";
+/// Those of them that statements are made of. PostgreSQL does not take them for a name that stands alone either, but for BETWEEN.
+const GRAMMAR: &[&str] = &[
+    "all", "and", "as", "asc", "between", "case", "column", "create", "cross", "desc", "distinct", "else", "end",
+    "false", "from", "group", "having", "in", "into", "is", "join", "left", "like", "not", "null", "on", "or", "order",
+    "select", "table", "then", "to", "true", "union", "using", "when", "where", "with",
+];
+
+/// Whether Redshift takes this only in quotes as a name.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.split_whitespace().any(|word| word == name)
+}
 const SYMBOLS: &[&str] =
     &["::", "||", "<=", ">=", "<>", "(", ")", ",", ".", ";", "=", "<", ">", "+", "-", "*", "/", "%"];
 const AGGREGATES: &[&str] = &["sum", "count", "max", "min"];
@@ -183,8 +204,14 @@ fn check(tokens: &[Token], at: usize) -> Result<(), String> {
     if word == "decimal" && !is(after, "(") {
         return Err("decimal without a scale, which has none there".to_owned());
     }
-    let is_name = !is(before(1), ".");
-    if is_name && (RESERVED.contains(&word) || word == "partition" && !is(after, "by")) {
+    let is_keyword = match word {
+        "partition" => is(after, "by"),
+        "interval" | "timestamp" => {
+            matches!(after, Some(Token::Literal(_))) || is(after, "with") || is(before(1), "::")
+        }
+        word => GRAMMAR.contains(&word),
+    };
+    if is_reserved(word) && !is_keyword && !is(before(1), ".") {
         return Err(format!("the reserved word {word} without quotes"));
     }
     if word == "distinct" && is(after, "on") {
@@ -307,6 +334,9 @@ fn what_redshift_does_not_have_is_refused_by_name() {
         ("SELECT sum(a) OVER (PARTITION BY b ORDER BY c) FROM d", "sum over a window without a frame"),
         ("SELECT partition FROM events", "the reserved word partition without quotes"),
         ("SELECT open FROM a", "the reserved word open without quotes"),
+        ("SELECT a FROM user", "the reserved word user without quotes"),
+        ("SELECT a AS timestamp FROM b", "the reserved word timestamp without quotes"),
+        ("CREATE TABLE a (delta bigint)", "the reserved word delta without quotes"),
         ("SELECT clock_timestamp()", "the function clock_timestamp"),
         ("SELECT array_agg(a) FROM b", "the function array_agg"),
         ("UPDATE a SET b = 1 RETURNING c", "the word returning"),
