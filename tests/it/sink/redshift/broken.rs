@@ -7,7 +7,9 @@ use crate::process::{Running, run};
 use crate::sink::bucket::{COUNTED, failures_of};
 use crate::sink::traffic::Traffic;
 use crate::wait::until;
+use headroom::sink::{Batch, Place, Target, TargetError};
 use std::path::Path;
+use std::time::Duration;
 
 /// The points at which the process may die, from before a batch is written to after it.
 #[cfg(feature = "crash-points")]
@@ -55,6 +57,7 @@ fn what_may_pass_is_tried_again_and_writes_nothing_twice() {
         ("INSERT INTO events", Fault::Says("1023")),
         ("LOCK TABLE", Fault::Says("Serializable isolation violation on table - 100143")),
         ("COPY", Fault::Says("S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown")),
+        ("COPY", Fault::Says("S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,Rid 1")),
         ("COPY headroom_staged_units", Fault::Says("The specified S3 prefix 's3://lake' does not exist")),
         ("COMMIT", Fault::Cut),
         ("INSERT INTO decision_units", Fault::Cut),
@@ -72,22 +75,79 @@ fn what_may_pass_is_tried_again_and_writes_nothing_twice() {
     assert_rest(&redshift, log.path());
 }
 
-/// A role that may not read the bucket does not get the right to by being asked again.
+/// A role that may not read the bucket does not get the right to by being asked again, and a bucket in another region does not
+/// move. The sink ends, says why, and gives its partitions back: who mends it need not wait.
 #[test]
-fn a_bucket_that_redshift_may_not_read_ends_the_sink_by_name() {
+fn what_an_operator_has_to_mend_ends_the_sink_by_name() {
     let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
     redshift.apply();
     let served = serve(log.path());
     Traffic::new(&served.url, 53).calls(10);
-    redshift.fails("COPY", Fault::Says("S3ServiceException:Access Denied,Status 403,Error AccessDenied"));
-    let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
-    assert!(refused.code == 1 && refused.err.contains("Status 403"), "{}", refused.err);
+    for (statement, fault) in [
+        ("COPY", "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,ExtRid 2,CanRetry 1"),
+        (
+            "COPY",
+            "S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket,Rid 1,CanRetry 1",
+        ),
+        ("COPY", "S3ServiceException:The bucket is in another region,Status 301,Error PermanentRedirect,Rid 1"),
+        ("COPY", "S3ServiceException:The key does not exist in our records.,Status 403,Error InvalidAccessKeyId,Rid 1"),
+        ("INSERT INTO events", "Value too long for character type"),
+    ] {
+        redshift.fails(statement, Fault::Says(fault));
+        let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
+        assert!(refused.code == 1 && refused.err.contains(&format!("the database says: {fault}")), "{}", refused.err);
+        assert_eq!(redshift.tables.ask("SELECT count(writer) FROM sink_positions"), "0", "{fault}");
+    }
     served.running.terminate();
     assert_rest(&redshift, log.path());
 }
 
-/// The story: a network stands still for a minute, another sink takes the partitions over, and then the first one's transaction
-/// goes on as if nothing had been.
+/// The story: a commit is carried out, and the network fails before the answer comes. The sink cannot know.
+#[test]
+fn a_commit_whose_answer_is_lost_is_neither_repeated_nor_forgotten() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 56);
+    let mut sink = start(&redshift, log.path());
+    until("something is written", || redshift.tables.written() > 0);
+    for _ in 0..5 {
+        let before = redshift.tables.written();
+        // Behind the lock on the positions the next commit is that of the batch.
+        redshift.fails("INSERT INTO events", Fault::Passes);
+        redshift.fails("COMMIT", Fault::LosesAnswer);
+        traffic.calls(10);
+        until("the answer is lost", || redshift.has_failed());
+        until("it is committed", || redshift.tables.written() > before);
+    }
+    assert!(!sink.is_over());
+    served.running.terminate();
+    let ended = sink.terminate();
+    assert!(ended.code == 0 && ended.err.contains("the database cannot be reached"), "{}", ended.err);
+    assert_rest(&redshift, log.path());
+}
+
+/// The story: a network stands still, and somebody stops the sink. It is not waited for as long as for an answer.
+#[test]
+fn a_sink_whose_session_hangs_ends_all_the_same() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 57);
+    let sink = start(&redshift, log.path());
+    until("something is written", || redshift.tables.written() > 0);
+    redshift.fails("LOCK TABLE", Fault::Waits);
+    traffic.calls(20);
+    until("a batch is on its way", || redshift.has_failed());
+    let ended = sink.terminate();
+    assert!(ended.code == 0 && ended.err.contains("the database did not answer within"), "{}", ended.err);
+    redshift.goes_on();
+    served.running.terminate();
+    assert_rest(&redshift, log.path());
+}
+
+/// The story: a network stands still, another sink takes the partitions over, and then the first one's transaction goes on as if
+/// nothing had been.
 #[test]
 fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
@@ -102,6 +162,7 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     redshift.fails("LOCK TABLE", Fault::Waits);
     traffic.calls(20);
     until("a batch of the first one is on its way", || redshift.has_failed());
+    redshift.writers_are_gone();
     let second = start(&redshift, log.path());
     let is_all_written = || {
         let status = run(&mut redshift.sink(log.path(), &["status"]));
@@ -119,6 +180,67 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     assert_eq!(held(), "0");
     served.running.terminate();
     assert_rest(&redshift, log.path());
+}
+
+/// Sinks come, leave and die under load. Who comes gets nothing while another one lives, and everything behind it.
+#[test]
+fn sinks_that_come_and_go_write_each_event_once() {
+    const ROUNDS: usize = 6;
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut sink = start(&redshift, log.path());
+    let writer = || {
+        let writers = redshift.tables.ask("SELECT min(writer) FROM sink_positions GROUP BY writer HAVING count(*) = 3");
+        (!writers.is_empty()).then_some(writers)
+    };
+    let goes_on = || {
+        let before = redshift.tables.written();
+        until("more is written", || redshift.tables.written() > before);
+    };
+    Traffic::new(&served.url, 58).beside(|| {
+        for round in 0..ROUNDS {
+            until("one sink has all partitions", || writer().is_some());
+            goes_on();
+            let (had, joined) = (writer(), start(&redshift, log.path()));
+            goes_on();
+            assert_eq!(writer(), had, "a living sink keeps its partitions");
+            let mut left = std::mem::replace(&mut sink, joined);
+            if round % 2 == 0 {
+                assert_eq!(left.terminate().code, 0);
+            } else {
+                left.kill();
+                redshift.writers_are_gone();
+            }
+            until("the other one has all partitions", || writer().is_some_and(|now| Some(now) != had));
+        }
+        goes_on();
+    });
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&redshift, log.path());
+}
+
+/// Nothing tells that a writer has died but a position that stands still.
+#[test]
+fn a_partition_is_taken_over_when_its_position_stands_still() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let (mut first, mut second) = (redshift.target(1, Duration::MAX), redshift.target(2, Duration::from_millis(100)));
+    let begin = Some(Place { next_seq: 0, chain: None });
+    assert_eq!((first.claim(0, 0), second.claim(0, 0)), (Ok(begin), Ok(None)));
+    assert_eq!(first.claim(0, 0), Ok(begin), "it claims again, as after an error");
+    assert_eq!(second.claim(0, 0), Ok(None), "who claims again lives");
+    until("the position has stood still for long enough", || second.claim(0, 0) == Ok(begin));
+    let (rows, aside) = (Vec::new(), Vec::new());
+    let batch = Batch { partition: 0, from: 0, until: 1, chain: None, decided_until: None, rows, row_count: 0, aside };
+    assert_eq!(first.commit(&batch), Err(TargetError::Fenced));
+    assert_eq!(second.commit(&batch), Ok(()));
+    drop(first);
+    let position = || redshift.tables.ask("SELECT next_seq, claim, writer IS NULL FROM sink_positions");
+    assert_eq!(position(), "1|3|f", "who was overtaken gives nothing back");
+    drop(second);
+    assert_eq!(position(), "1|3|t");
 }
 
 /// Uploads that hang are given up, and what the store still does of them is the same file again.
@@ -161,7 +283,6 @@ fn an_event_that_is_set_aside_lies_in_the_bucket() {
     assert!(status.out.contains("partition 0: stopped: seq 3 cannot be read: "), "{}{}", status.out, status.err);
     let aside = run(&mut redshift.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
     assert_eq!(aside.code, 0, "{}", aside.err);
-    redshift.writers_are_gone();
     assert_eq!(redshift.tables.ask("SELECT seq FROM events ORDER BY seq"), "0\n1\n2\n4");
     let place = redshift.tables.ask("SELECT record FROM sink_set_aside");
     let (name, text) = &redshift.bucket.objects("set_aside")[0];

@@ -11,8 +11,9 @@ use super::traffic::Traffic;
 use super::{serve, two_lives};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{headroom, run};
+use dialect::is_reserved;
 use headroom::domain::Micros;
-use headroom::sink::postgres::VIEWS;
+use headroom::sink::postgres::{Database as SinkDatabase, Dialect, VIEWS, tables};
 use proxy::Redshift;
 use std::path::Path;
 
@@ -154,6 +155,36 @@ fn tables_of_busy_pools_are_those_of_postgresql_and_can_be_made_anew() {
     let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
     assert_eq!(rebuilt.code, 0, "{}", rebuilt.err);
     assert_alike(&postgres, &redshift);
+    // A statement reads a bounded number of events, so that it ends in time however many a partition has.
+    const PIECE: u64 = 7;
+    redshift.tables.ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools");
+    let (mut pieces, mut events) = (0, 0);
+    let piece = |count| {
+        assert!((1..=PIECE).contains(&count), "{count} events at once");
+        (pieces, events) = (pieces + 1, events + count);
+    };
+    SinkDatabase::connect(&redshift.access()).unwrap().rebuild_by(PIECE, piece).unwrap();
+    assert_eq!(events, redshift.tables.written());
+    assert!(pieces >= events / PIECE, "{pieces} pieces");
+    assert_alike(&postgres, &redshift);
+}
+
+/// The documentation of Redshift lists words that are names only in quotes. Who writes a query has to know which of ours are.
+#[test]
+fn names_that_need_quotes_are_the_documented_ones() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let names = redshift.tables.ask(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'headroom'::regnamespace
+         UNION SELECT attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+         WHERE relnamespace = 'headroom'::regnamespace AND attnum > 0 ORDER BY 1",
+    );
+    for table in tables(Dialect::Redshift) {
+        assert!(names.lines().any(|name| name == table.name), "{}", table.name);
+        assert!(table.columns.iter().all(|column| names.lines().any(|name| name == column.name)), "{}", table.name);
+    }
+    let reserved: Vec<&str> = names.lines().filter(|name| is_reserved(name)).collect();
+    assert_eq!(reserved, ["open", "partition"], "src/sink/README.md names them");
 }
 
 /// A pool that lives again has the same rows, and a key that is used again the same reservation.

@@ -5,8 +5,11 @@ use super::dialect::{Taken, take};
 use crate::process::{headroom, run};
 use crate::s3::{Bucket, Reader};
 use crate::sink::files::rows;
+use crate::sink::messages::{body, greet, send};
 use crate::sink::on_path;
 use crate::sink::postgres::Database;
+use headroom::config::{ObjectPlace, SinkRedshift};
+use headroom::sink::postgres::Access;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -14,6 +17,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
 /// Functions of Redshift that the sink uses and PostgreSQL does not have.
 const FUNCTIONS: &str = "
@@ -28,6 +32,10 @@ pub enum Fault {
     Says(&'static str),
     /// The connection ends before it is carried out.
     Cut,
+    /// It is carried out, and the connection ends before the answer comes.
+    LosesAnswer,
+    /// Nothing. The next fault waits for it.
+    Passes,
     /// It is on its way until [`Redshift::goes_on`].
     Waits,
 }
@@ -71,6 +79,18 @@ impl Redshift {
 
     pub fn url(&self) -> String {
         format!("redshift://analyst@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// How this process reaches it.
+    pub fn access(&self) -> Access {
+        Access { url: self.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None }
+    }
+
+    /// A writer in this process, which has no way to the bucket.
+    pub fn target(&self, writer: u128, left_after: Duration) -> headroom::sink::redshift::Redshift {
+        let staging = ObjectPlace::S3 { bucket: "lake".to_owned(), prefix: "some/place".to_owned() };
+        let settings = SinkRedshift { staging, role: "default".to_owned() };
+        headroom::sink::redshift::Redshift::open(&self.access(), &settings, writer, left_after).unwrap()
     }
 
     /// `headroom` with these arguments and the settings of the sink.
@@ -135,11 +155,7 @@ impl Proxy {
         let mut server = TcpStream::connect(("127.0.0.1", self.postgres))?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        let startup = body(&mut client)?;
-        // Version 3.0 of the protocol, and nothing before it.
-        assert_eq!(startup.first_chunk(), Some(&196_608_u32.to_be_bytes()), "a startup message comes first");
-        server.write_all(&u32::try_from(startup.len() + 4).unwrap().to_be_bytes())?;
-        server.write_all(&startup)?;
+        greet(&mut client, &mut server)?;
         relay(&mut server, &mut client)?;
         // As in PostgreSQL 8: a backslash begins an escape.
         for setting in ["SET standard_conforming_strings = off", "SET escape_string_warning = off"] {
@@ -173,6 +189,10 @@ impl Proxy {
                 }
                 (_, Ok(Taken::Statement(said))) => {
                     send(&mut server, b'Q', format!("{said}\0").as_bytes())?;
+                    if fault == Some(Fault::LosesAnswer) {
+                        relay(&mut server, &mut io::sink())?;
+                        return client.shutdown(Shutdown::Both);
+                    }
                     relay(&mut server, &mut client)?
                 }
                 (_, Ok(Taken::Copy { table, url })) => self.copy(&table, &url, &mut server, &mut client)?,
@@ -246,19 +266,4 @@ fn relay(server: &mut TcpStream, client: &mut impl Write) -> io::Result<u8> {
             return Ok(said[0]);
         }
     }
-}
-
-fn body(from: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length)?;
-    let mut body = vec![0; (u32::from_be_bytes(length) - 4) as usize];
-    from.read_exact(&mut body)?;
-    Ok(body)
-}
-
-fn send(to: &mut impl Write, tag: u8, body: &[u8]) -> io::Result<()> {
-    let mut message = vec![tag];
-    message.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-    message.extend_from_slice(body);
-    to.write_all(&message)
 }
