@@ -127,6 +127,10 @@ impl CommittedTail for RunningServer {
         Ok(self.reach_of(partition)?.start)
     }
 
+    fn log_id(&self) -> Option<u128> {
+        Some(self.log_id)
+    }
+
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         Ok(self.reach_of(partition)?.end)
     }

@@ -21,6 +21,11 @@ pub trait CommittedTail: Send + Sync {
     /// The number of partitions of the log.
     fn partitions(&self) -> u32;
 
+    /// The id of the log, which no other log has; `None` where it is not known, as through a server of an earlier version.
+    fn log_id(&self) -> Option<u128> {
+        None
+    }
+
     /// The sequence number of the first event that the log still holds: 0 unless its beginning was removed, as a topic's
     /// retention does.
     ///

@@ -6,6 +6,7 @@ mod batch;
 mod column;
 mod container;
 pub mod files;
+mod origin;
 pub mod postgres;
 pub mod redshift;
 mod target;
@@ -13,6 +14,7 @@ mod worker;
 
 pub use batch::{Batch, Place};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
+pub use origin::other_log;
 use target::Others;
 pub use target::{Progress, Target, TargetError};
 pub use worker::{First, Looked, Pace, Report, Rules, Seen, Worker};

@@ -51,6 +51,24 @@ pub struct Progress {
 
 /// A place that takes the rows of partitions. Used by one thread.
 pub trait Target {
+    /// The id of the log that is written here; `None` while none is noted.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target cannot tell.
+    fn log(&mut self) -> Result<Option<String>, TargetError>;
+
+    /// How far each partition is written of which anything is.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target cannot tell.
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError>;
+
+    /// Notes the id of the log, unless one is noted.
+    ///
+    /// # Errors
+    /// [`TargetError`] when it could not be noted.
+    fn note_log(&mut self, log: &str) -> Result<(), TargetError>;
+
     /// Makes this the only writer of a partition. Returns how far the partition is written; `None` while another writer
     /// has it. A partition of which nothing was ever written begins at `first`, unless it was to begin later.
     ///
@@ -108,6 +126,18 @@ impl<T: PartialEq + Clone> Others<T> {
 }
 
 impl Target for Box<dyn Target> {
+    fn log(&mut self) -> Result<Option<String>, TargetError> {
+        (**self).log()
+    }
+
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        (**self).written()
+    }
+
+    fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
+        (**self).note_log(log)
+    }
+
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         (**self).claim(partition, first)
     }

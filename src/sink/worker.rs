@@ -3,6 +3,7 @@
 
 use super::batch::{Batch, Cut, Halt, Place, gather};
 use super::column::Row;
+use super::origin::settle;
 use super::target::{Target, TargetError};
 use crate::domain::Micros;
 use crate::limits::SINK_BATCH_ROWS_MAX;
@@ -100,6 +101,8 @@ pub struct Worker<'a, T> {
     rules: Rules,
     report: &'a dyn Report,
     standings: BTreeMap<u32, Standing>,
+    /// Whether the target is known to be of this log.
+    is_settled: bool,
 }
 
 impl<'a, T: Target> Worker<'a, T> {
@@ -112,7 +115,7 @@ impl<'a, T: Target> Worker<'a, T> {
         partitions: impl Iterator<Item = u32>,
     ) -> Worker<'a, T> {
         let standings = partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
-        Worker { tail, target, rules, report, standings }
+        Worker { tail, target, rules, report, standings, is_settled: false }
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
@@ -122,6 +125,13 @@ impl<'a, T: Target> Worker<'a, T> {
     /// [`TargetError::Transient`] when the connection is lost, and [`TargetError::Operator`] when the target takes nothing
     /// until somebody has acted. After both this writer has no partition any more.
     pub fn look(&mut self, clock: &dyn Clock) -> Result<Looked, TargetError> {
+        if !self.is_settled {
+            if let Err(error) = settle(self.tail, &mut self.target)? {
+                self.report.failed(None, &error.to_string());
+                return Ok(Looked::Failed);
+            }
+            self.is_settled = true;
+        }
         let (mut looked, mut has_claimed) = (Looked::Idle, false);
         for partition in self.standings.keys().copied().collect::<Vec<_>>() {
             let now = clock.now();

@@ -12,6 +12,7 @@ pub(super) struct Served<'a> {
     dir: &'a Path,
     own: Option<&'a Certificate>,
     partitions: u32,
+    log_id: Option<u128>,
     server: Mutex<Option<RunningServer>>,
 }
 
@@ -22,24 +23,41 @@ impl<'a> Served<'a> {
     /// None runs, or it refuses.
     pub(super) fn now(dir: &'a Path, own: Option<&'a Certificate>) -> Result<Served<'a>, String> {
         let server = running_server(dir, own)?;
-        Ok(Served { dir, own, partitions: server.partitions(), server: Mutex::new(Some(server)) })
+        let (partitions, log_id) = (server.partitions(), server.log_id());
+        Ok(Served { dir, own, partitions, log_id, server: Mutex::new(Some(server)) })
     }
 
     fn ask<T>(&self, question: impl FnOnce(&RunningServer) -> Result<T, LogError>) -> Result<T, LogError> {
         let mut server = self.server.lock();
         let running = match server.take() {
             Some(running) => running,
-            None => running_server(self.dir, self.own).map_err(LogError::transient)?,
+            None => self.again()?,
         };
         let answer = question(&running)?;
         *server = Some(running);
         Ok(answer)
+    }
+
+    /// The server that runs now, if it serves the same log.
+    fn again(&self) -> Result<RunningServer, LogError> {
+        let running = running_server(self.dir, self.own).map_err(LogError::transient)?;
+        match (self.log_id, running.log_id()) {
+            (Some(was), Some(is)) if was != is => Err(LogError::transient(format!(
+                "the server of {} has the log {is:032x} now, and the sink reads the log {was:032x}: start the sink again",
+                self.dir.display()
+            ))),
+            _ => Ok(running),
+        }
     }
 }
 
 impl CommittedTail for Served<'_> {
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn log_id(&self) -> Option<u128> {
+        self.log_id
     }
 
     fn first(&self, partition: u32) -> Result<u64, LogError> {

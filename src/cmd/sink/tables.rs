@@ -7,7 +7,7 @@ use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkTo};
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Fix};
-use crate::sink::{Place, Progress};
+use crate::sink::{Place, Progress, other_log};
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -53,10 +53,16 @@ pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, 
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let written = match &named(config)?.to {
-        SinkTo::Tables(database) => Database::with_tables(&access_to(database, None))?.progress()?,
-        SinkTo::Files(files) => Files::progress(&files.place)?,
+    let (log, written) = match &named(config)?.to {
+        SinkTo::Tables(database) => {
+            let mut database = Database::with_tables(&access_to(database, None))?;
+            (database.log()?, database.progress()?)
+        }
+        SinkTo::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?),
     };
+    if let Some(why) = other_log(log.as_deref(), source.tail().log_id()) {
+        return Err(Failure::Wrong(why));
+    }
     let mut is_fine = true;
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;

@@ -268,6 +268,10 @@ impl CommittedTail for EmbeddedReader {
         self.log.first(partition)
     }
 
+    fn log_id(&self) -> Option<u128> {
+        Some(self.log.manifest().log_id)
+    }
+
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         self.log.end(partition)
     }
@@ -358,6 +362,10 @@ impl CommittedTail for Embedded {
 
     fn first(&self, partition: u32) -> Result<u64, LogError> {
         Ok(self.shared.first(partition)?.next_seq)
+    }
+
+    fn log_id(&self) -> Option<u128> {
+        Some(self.shared.file.manifest.log_id)
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {

@@ -122,6 +122,10 @@ impl CommittedTail for Kafka {
         self.inner.context.manifest.partitions
     }
 
+    fn log_id(&self) -> Option<u128> {
+        Some(self.inner.context.manifest.log_id)
+    }
+
     fn first(&self, partition: u32) -> Result<u64, LogError> {
         self.inner.events.first(partition)
     }

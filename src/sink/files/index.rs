@@ -3,6 +3,7 @@
 use crate::config::FilesFormat;
 use crate::domain::{Digest, Micros};
 use crate::limits::SINK_BATCH_ROWS_MAX;
+use crate::objects::{Bucket, Got, Objects as _};
 use crate::sink::{Batch, Place, Progress, TargetError};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,37 @@ const FORM: u32 = 1;
 const WHY_CHARS_MAX: usize = 1_000;
 /// Most bytes of a position that are read.
 pub(super) const INDEX_BYTES_MAX: u64 = 64 << 10;
+
+/// The object that says which log the files are of.
+pub(super) const LOG: &str = "log.json";
+
+/// What that object says.
+#[derive(Serialize, Deserialize)]
+struct Log {
+    log_id: String,
+}
+
+/// The object for this log.
+pub(super) fn of_log(log_id: &str) -> Vec<u8> {
+    // Every field has a form in JSON.
+    serde_json::to_vec_pretty(&Log { log_id: log_id.to_owned() }).unwrap_or_default()
+}
+
+/// The id of the log that the files are of; `None` while none is noted.
+///
+/// # Errors
+/// [`TargetError`] when the object cannot be read, or says something else.
+pub(super) fn log(bucket: &Bucket) -> Result<Option<String>, TargetError> {
+    let wrong = |why: String| TargetError::Operator(format!("{LOG} does not say which log the files are of: {why}"));
+    match bucket.get(LOG, INDEX_BYTES_MAX)? {
+        None => Ok(None),
+        Some(Got::Whole(bytes)) => {
+            let Log { log_id } = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+            Ok(Some(log_id))
+        }
+        Some(Got::Longer(bytes)) => Err(wrong(format!("it has {bytes} bytes"))),
+    }
+}
 
 /// How far a partition is written, and by whom.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,6 +143,11 @@ impl Index {
         let digest =
             |text: &String| Digest::parse(text).ok_or_else(|| format!("chain is {text:?}, which is no digest"));
         Ok(Place { next_seq: self.next_seq, chain: self.chain.as_ref().map(digest).transpose()? })
+    }
+
+    /// How far the partition is written, if anything of it is.
+    pub(super) fn written(&self) -> Option<(u32, Place)> {
+        self.written_at_us.and_then(|_| Some((self.partition, self.place().ok()?)))
     }
 
     pub(super) fn claimed(self, writer: &str) -> Index {

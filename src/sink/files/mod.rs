@@ -3,6 +3,7 @@
 //! ```text
 //! events/day=2020-11-21/p00003-00000000000000000420-00000000000000000611.avro   partition, first and last seq
 //! positions/p00003.json                                                         how far the partition is complete
+//! log.json                                                                      which log the files are of
 //! set_aside/p00003-00000000000000000500.json                                    an event that cannot be read
 //! ```
 //!

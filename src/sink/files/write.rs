@@ -1,6 +1,6 @@
 //! Writing: who has a partition, and the three steps of a batch.
 
-use super::index::{INDEX_BYTES_MAX, Index};
+use super::index::{self, INDEX_BYTES_MAX, Index, LOG};
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
@@ -78,6 +78,14 @@ impl Files {
         })
     }
 
+    /// The id of the log that is written to this place; `None` while none is noted.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the place cannot be read.
+    pub fn log_of(place: &ObjectPlace) -> Result<Option<String>, TargetError> {
+        index::log(&Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?)
+    }
+
     /// How far each partition is written that was ever begun.
     ///
     /// # Errors
@@ -85,8 +93,7 @@ impl Files {
     pub fn progress(place: &ObjectPlace) -> Result<Vec<Progress>, TargetError> {
         let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
         let now = SystemClock::new().wall();
-        let listed = bucket.list(POSITIONS)?;
-        let partitions = listed.iter().filter_map(|object| partition_of(&object.name));
+        let partitions = partitions(&bucket)?.into_iter();
         let told = |partition| match read(&bucket, partition).transpose()? {
             Err(TargetError::Partition(why)) => Some(Ok(Index::first(partition, 0, "").stopped(&why))),
             found => Some(found.map(|(index, _)| index)),
@@ -144,6 +151,29 @@ impl Files {
 }
 
 impl Target for Files {
+    fn log(&mut self) -> Result<Option<String>, TargetError> {
+        index::log(&self.bucket)
+    }
+
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        let mut written = Vec::new();
+        for partition in partitions(&self.bucket)? {
+            match read(&self.bucket, partition) {
+                // Its partition stops, by name.
+                Err(TargetError::Partition(_)) | Ok(None) => {}
+                Ok(Some((index, _))) => written.extend(index.written()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
+        // Who comes later is told what the first one has noted.
+        self.bucket.replace(LOG, index::of_log(log), None)?;
+        Ok(())
+    }
+
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         let lock = match self.bucket.lock(&lock(partition))? {
             Lock::Elsewhere => return Ok(None),
@@ -262,6 +292,11 @@ fn position(partition: u32) -> String {
 
 fn lock(partition: u32) -> String {
     format!("{POSITIONS}/p{partition:05}.lock")
+}
+
+/// The partitions that have a position.
+fn partitions(bucket: &Bucket) -> Result<Vec<u32>, TargetError> {
+    Ok(bucket.list(POSITIONS)?.iter().filter_map(|object| partition_of(&object.name)).collect())
 }
 
 fn partition_of(name: &str) -> Option<u32> {

@@ -3,6 +3,13 @@
 use super::dialect::{Dialect, quoted};
 use crate::sink::COLUMNS;
 
+/// The log of the tables.
+pub(super) const LOG: &str = "SELECT log_id FROM sink_log";
+/// Notes the log, whose id is the parameter, unless another session was faster.
+pub(super) const NOTE_LOG: &str = "INSERT INTO sink_log (one, log_id) VALUES (1, $1)";
+/// The same where a key is enforced.
+pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
+
 /// Takes the lock of a partition for this session, unless another session has it.
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
 /// The row of a partition that is written for the first time. As long as nothing is written, the partition can begin later.

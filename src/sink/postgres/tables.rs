@@ -62,6 +62,12 @@ fn tables_of_both() -> Vec<Table> {
             key: &["partition"],
         },
         Table {
+            name: "sink_log",
+            doc: "One row: which log the tables are of. Sinks of another one write nothing. Of no use in questions.",
+            columns: log(),
+            key: &["one"],
+        },
+        Table {
             name: "sink_set_aside",
             doc: "One row for each event that could not be read and was set aside.",
             columns: set_aside(),
@@ -151,6 +157,11 @@ fn positions() -> Vec<Column> {
         ("written_at", Time, false, "When the last batch was written."),
         ("stopped", Text, false, "Why nothing more is written; null while all is well."),
     ])
+}
+
+fn log() -> Vec<Column> {
+    use ColumnKind::{Int, Text};
+    columns([("one", Int, true, "1, so that there is one row only."), ("log_id", Text, true, "The id of the log.")])
 }
 
 fn set_aside() -> Vec<Column> {

@@ -1,6 +1,7 @@
 //! Writing: who has a partition, and one transaction for a batch.
 
 use super::connection::{Access, Database, Trouble};
+use super::dialect::{Dialect, literal};
 use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
@@ -55,6 +56,34 @@ impl Database {
         )))
     }
 
+    /// The id of the log that the tables are of; `None` while none is noted.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn log(&mut self) -> Result<Option<String>, TargetError> {
+        Ok(self.say(sql::LOG)?.text(0, 0).map(str::to_owned))
+    }
+
+    /// Notes the id of the log, unless one is noted.
+    pub(in crate::sink) fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
+        let note = sql::NOTE_LOG.replace("$1", &literal(log));
+        if self.dialect == Dialect::Postgres {
+            return self.say(&format!("{note}{}", sql::UNLESS_NOTED)).map(drop);
+        }
+        self.say("BEGIN")?;
+        self.say(sql::hold_positions(self.dialect))?;
+        if self.log()?.is_none() {
+            self.say(&note)?;
+        }
+        self.say("COMMIT").map(drop)
+    }
+
+    /// How far each partition is written of which anything is.
+    pub(in crate::sink) fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        let begun = self.progress()?.into_iter().filter(|progress| progress.written_s_ago.is_some());
+        Ok(begun.map(|progress| (progress.partition, progress.place)).collect())
+    }
+
     /// How far each partition is written that was ever begun.
     ///
     /// # Errors
@@ -78,6 +107,18 @@ impl Database {
 }
 
 impl Target for Postgres {
+    fn log(&mut self) -> Result<Option<String>, TargetError> {
+        self.database.log()
+    }
+
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        self.database.written()
+    }
+
+    fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
+        self.database.note_log(log)
+    }
+
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         let claimed = self.database.run(async |client| {
             let (partition, first) = (partition.cast_signed(), first.cast_signed());

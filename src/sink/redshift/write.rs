@@ -161,6 +161,18 @@ impl Redshift {
 }
 
 impl Target for Redshift {
+    fn log(&mut self) -> Result<Option<String>, TargetError> {
+        self.database.log()
+    }
+
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        self.database.written()
+    }
+
+    fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
+        self.database.note_log(log)
+    }
+
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         let seen = self.position(partition)?;
         if let Some(Position { next_seq, claim, writer: Some(writer), .. }) = &seen

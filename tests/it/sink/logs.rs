@@ -1,9 +1,15 @@
 //! Logs that a sink cannot go on with: an event that nobody can read, another log, and one that has lost events.
 
+use super::files::Lake;
 use super::postgres::Database;
+use super::redshift::Redshift;
+use super::serve;
+use super::traffic::Traffic;
 use crate::cli::handwritten_logs::Writing;
-use crate::process::{Ended, run};
+use crate::process::{Ended, Running, Served, headroom, run};
 use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
 
 /// A log with so many acceptances under a limit.
 fn log(dir: &Path, limit: u64, accepted: u64) {
@@ -87,4 +93,111 @@ fn new_tables_may_begin_at_a_later_event() {
     assert_eq!((ended.code, &*ended.out), (0, "2 rows of 2 events were written\n"), "{}", ended.err);
     assert_eq!(database.ask("SELECT min(seq), max(seq), count(*) FROM events"), "4|5|2");
     assert_eq!(database.ask("SELECT first_seq, next_seq FROM sink_positions"), "4|6");
+}
+
+/// A place for rows: what is in it, and the command of its sink.
+struct Written<'a> {
+    all: &'a dyn Fn() -> String,
+    sink: &'a dyn Fn(&Path, &[&str]) -> Command,
+    /// Takes away what says which log it is of, as if an earlier version had written.
+    forget: &'a dyn Fn(),
+}
+
+/// The story: a team has two shops, and the sink of the new one, which has more partitions, is started with the settings of the
+/// old one. The partitions that the old one does not have are free.
+#[track_caller]
+fn assert_one_log(written: &Written) {
+    let Written { all, sink, forget } = written;
+    let log = |partitions: &str| -> (TempDir, Served) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", partitions]);
+        let served = Served::start(serve.arg("--data-dir").arg(dir.path()));
+        Traffic::new(&served.url, 61).calls(20);
+        (dir, served)
+    };
+    let ((own, own_server), (other, other_server)) = (log("2"), log("5"));
+    let backfill = |log: &Path| run(&mut sink(log, &["backfill"]));
+    let ended = backfill(own.path());
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    own_server.running.terminate();
+    let before = all();
+    let refused = |ended: &Ended, why: &str| {
+        assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+        assert!(ended.err.contains(why), "{}", ended.err);
+        assert_eq!(all(), before);
+    };
+    let by_name = "what is written here is of the log ";
+    // Through its server, and from the file of a stopped one.
+    refused(&backfill(other.path()), by_name);
+    refused(&Running::start(&mut sink(other.path(), &[])).ended(), by_name);
+    refused(&run(&mut sink(other.path(), &["status"])), by_name);
+    other_server.running.terminate();
+    refused(&backfill(other.path()), by_name);
+    // What an earlier version wrote tells by its events, and is then of its log.
+    forget();
+    refused(&backfill(other.path()), "partition 0: ");
+    let ended = backfill(own.path());
+    assert_eq!((ended.code, &*ended.out), (0, "0 rows of 0 events were written\n"), "{}", ended.err);
+    let refused_again = backfill(other.path());
+    assert!(refused_again.code == 1 && refused_again.err.contains(by_name), "{}", refused_again.err);
+    assert_eq!(run(&mut sink(own.path(), &["status"])).code, 0);
+}
+
+const POSITIONS: &str = "SELECT partition, next_seq, chain, row_count, stopped FROM sink_positions ORDER BY 1";
+
+#[test]
+fn tables_are_of_one_log() {
+    let database = Database::start();
+    database.apply();
+    assert_one_log(&Written {
+        all: &|| database.ask(&format!("{POSITIONS}; SELECT count(*) FROM events")),
+        sink: &|log, args| database.sink(log, args),
+        forget: &|| drop(database.ask("DELETE FROM sink_log")),
+    });
+}
+
+#[test]
+fn tables_in_redshift_are_of_one_log() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    assert_one_log(&Written {
+        all: &|| redshift.tables.ask(&format!("{POSITIONS}; SELECT count(*) FROM events")),
+        sink: &|log, args| redshift.sink(log, args),
+        forget: &|| drop(redshift.tables.ask("DELETE FROM sink_log")),
+    });
+}
+
+#[test]
+fn files_are_of_one_log() {
+    let lake = Lake::new();
+    assert_one_log(&Written {
+        all: &|| {
+            let positions = lake.positions().into_values();
+            let told = positions.map(|told| format!("{}{}{}", told["next_seq"], told["chain"], told["stopped"]));
+            format!("{:?} {}", told.collect::<Vec<_>>(), lake.complete().len())
+        },
+        sink: &|log, args| lake.sink(log, args),
+        forget: &|| std::fs::remove_file(lake.path().join("log.json")).unwrap(),
+    });
+}
+
+/// Two sinks of two logs begin at the same time: one of them is first.
+#[test]
+fn of_two_logs_that_begin_together_one_is_refused() {
+    let database = Database::start();
+    database.apply();
+    let logs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for log in &logs {
+        let served = serve(log.path());
+        Traffic::new(&served.url, 62).calls(20);
+        served.running.terminate();
+    }
+    let begun = logs.each_ref().map(|log| Running::start(&mut database.sink(log.path(), &["backfill"])));
+    let mut codes = begun.map(|sink| sink.ended().code);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 1]);
+    let whole = logs.iter().filter(|log| status(&database, log.path()).code == 0).count();
+    assert_eq!(whole, 1);
+    let lives = database.ask("SELECT count(*) FROM (SELECT partition, seq FROM events GROUP BY 1, 2) e, sink_log");
+    assert_eq!(lives, database.ask("SELECT sum(row_count) FROM sink_positions"));
 }

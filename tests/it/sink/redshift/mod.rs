@@ -14,7 +14,7 @@ use crate::process::{headroom, run};
 use dialect::is_reserved;
 use headroom::domain::Micros;
 use headroom::sink::postgres::{Database as SinkDatabase, Dialect, VIEWS, tables};
-use proxy::Redshift;
+pub use proxy::Redshift;
 use std::path::Path;
 
 const TABLES: &[&str] = &["events", "reservations", "pools"];
