@@ -233,8 +233,11 @@ impl Trouble {
             Trouble::Database(error) => match error.as_db_error() {
                 None => TargetError::Transient(format!("the database cannot be reached: {}", causes(&error))),
                 Some(said) => {
-                    // The detail of such an error quotes rows: only the message is told.
-                    let why = format!("the database says: {} ({})", said.message(), said.code().code());
+                    // The detail of such an error quotes rows, and only that of this one does not: what is in the way.
+                    let is_named = *said.code() == SqlState::DEPENDENT_OBJECTS_STILL_EXIST;
+                    let detail =
+                        said.detail().filter(|_| is_named).map_or(String::new(), |detail| format!(": {detail}"));
+                    let why = format!("the database says: {}{detail} ({})", said.message(), said.code().code());
                     let may_pass = is_transient(said.code()) || passes_in_redshift(said.message());
                     if may_pass { TargetError::Transient(why) } else { TargetError::Operator(why) }
                 }

@@ -91,6 +91,27 @@ impl Dialect {
         }
     }
 
+    /// Who has which right to the relation `$2` of the schema `$1`: the right, its column, if it is for one only, the kind and
+    /// the name of who has it, and whether that one may pass it on. Without those of the owner, who has them anyway.
+    pub(super) fn rights(self) -> &'static str {
+        match self {
+            Dialect::Postgres => {
+                "SELECT a.privilege_type, c.attname, CASE a.grantee WHEN 0 THEN 'public' ELSE 'user' END,
+                        pg_get_userbyid(a.grantee), a.is_grantable
+                 FROM (SELECT c.relnamespace, c.relname, c.relowner, NULL::name AS attname, c.relacl AS acl FROM pg_class c
+                       UNION ALL
+                       SELECT c.relnamespace, c.relname, c.relowner, t.attname, t.attacl
+                       FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid) c
+                 JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.acl) a
+                 WHERE n.nspname = $1 AND c.relname = $2 AND a.grantee <> c.relowner"
+            }
+            Dialect::Redshift => {
+                "SELECT privilege_type, NULL, identity_type, identity_name, admin_option FROM svv_relation_privileges
+                 WHERE namespace_name = $1 AND relation_name = $2"
+            }
+        }
+    }
+
     /// What comes after the columns of a table of this name and this key, and statements that follow.
     pub(super) fn end_of_table(self, name: &str, key: &[&str]) -> (String, Vec<&'static str>) {
         match self {

@@ -11,6 +11,7 @@ mod plan;
 mod rebuild;
 mod sql;
 mod tables;
+mod views;
 mod write;
 
 pub use connection::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending};

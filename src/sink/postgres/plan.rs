@@ -1,9 +1,9 @@
-//! What has to change before the tables are as they should be. Columns are added, and views are made anew; what holds rows
-//! of another form is refused.
+//! What has to change before tables and views are as they should be. Columns are added, and views are made anew; what holds
+//! rows of another form is refused. A sink needs the tables only: it goes on beside views of any version.
 
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
-use super::sql::{self, views};
+use super::sql::{self, View, views};
 use super::tables::{Table, definition, tables};
 use crate::sink::TargetError;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use std::fmt;
 pub enum Fix {
     /// These statements make it go away and lose no row.
     Run(Vec<String>),
+    /// These views are made.
+    Views(Vec<&'static str>),
     /// Somebody has to decide what becomes of the rows.
     Refused,
 }
@@ -66,6 +68,20 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn differences(&mut self) -> Result<Vec<Difference>, TargetError> {
+        let (mut differences, found) = self.compared()?;
+        differences.extend(of_views(&found, self.dialect));
+        Ok(differences)
+    }
+
+    /// Those of the tables alone.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn differences_of_tables(&mut self) -> Result<Vec<Difference>, TargetError> {
+        self.compared().map(|(differences, _)| differences)
+    }
+
+    fn compared(&mut self) -> Result<(Vec<Difference>, BTreeMap<String, Found>), TargetError> {
         let (schema, dialect) = (self.schema.clone(), self.dialect);
         if dialect == Dialect::Postgres {
             let version = self.say("SELECT current_setting('server_version_num')")?;
@@ -85,25 +101,22 @@ impl Database {
         for table in tables(dialect) {
             differences.extend(of_table(&table, found.get(table.name), dialect));
         }
-        differences.extend(of_views(&found, dialect));
-        Ok(differences)
+        Ok((differences, found))
     }
 
     /// Makes the differences go away, all of them or none.
     ///
     /// # Errors
-    /// [`TargetError::Operator`] when one of them is refused; then nothing was changed.
+    /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way. Then nothing was changed,
+    /// once the connection has ended.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        let mut statements = Vec::new();
+        self.say("BEGIN")?;
         for difference in differences {
             match &difference.fix {
-                Fix::Run(some) => statements.extend(some),
+                Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
+                Fix::Views(names) => self.make_views(names)?,
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }
-        }
-        self.say("BEGIN")?;
-        for statement in statements {
-            self.say(statement)?;
         }
         self.say("COMMIT").map(drop)
     }
@@ -171,7 +184,7 @@ fn of_table(table: &Table, found: Option<&Found>, dialect: Dialect) -> Vec<Diffe
     differences
 }
 
-/// Views hold no rows: when one is not as it should be, all are made anew, because they use each other.
+/// Views hold no rows: those that are not as they should be are made anew.
 fn of_views(found: &BTreeMap<String, Found>, dialect: Dialect) -> Option<Difference> {
     let views = views(dialect);
     let is_table = views.iter().find(|view| found.get(view.name).is_some_and(|found| found.kind != "v"));
@@ -179,12 +192,8 @@ fn of_views(found: &BTreeMap<String, Found>, dialect: Dialect) -> Option<Differe
         return Some(Difference { what: format!("{} is there and is no view", view.name), fix: Fix::Refused });
     }
     let is_as_it_should_be =
-        |view: &&sql::View| found.get(view.name).is_some_and(|found| found.comment == Some(sql::mark(view, dialect)));
+        |view: &&View| found.get(view.name).is_some_and(|found| found.comment == Some(sql::mark(view, dialect)));
     let wrong: Vec<&str> = views.iter().filter(|view| !is_as_it_should_be(view)).map(|view| view.name).collect();
-    if wrong.is_empty() {
-        return None;
-    }
-    let drops = views.iter().rev().map(|view| format!("DROP VIEW IF EXISTS {}", view.name));
-    let run = drops.chain(views.iter().flat_map(|view| sql::create(view, dialect))).collect();
-    Some(Difference { what: format!("create views: {}", wrong.join(", ")), fix: Fix::Run(run) })
+    let what = format!("create views: {}", wrong.join(", "));
+    (!wrong.is_empty()).then_some(Difference { what, fix: Fix::Views(wrong) })
 }

@@ -142,7 +142,7 @@ pub(super) fn views(dialect: Dialect) -> Vec<View> {
 pub(in crate::sink) const UNITS: &str = "decision_units";
 
 /// The query of a view. Where the file says `{columns}`, the columns of events stand that the view does not name itself.
-fn query(view: &View, dialect: Dialect) -> String {
+pub(super) fn query(view: &View, dialect: Dialect) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
@@ -155,8 +155,11 @@ pub(super) fn mark(view: &View, dialect: Dialect) -> String {
     format!("{} [{}]", view.doc(), hash.get(..16).unwrap_or_default())
 }
 
-/// Makes a view, and its comment.
+/// Makes or replaces a view, and its comment.
 pub(super) fn create(view: &View, dialect: Dialect) -> [String; 2] {
     let (name, comment) = (view.name, mark(view, dialect).replace('\'', "''"));
-    [format!("CREATE VIEW {name} AS\n{}", query(view, dialect)), format!("COMMENT ON VIEW {name} IS '{comment}'")]
+    [
+        format!("CREATE OR REPLACE VIEW {name} AS\n{}", query(view, dialect)),
+        format!("COMMENT ON VIEW {name} IS '{comment}'"),
+    ]
 }

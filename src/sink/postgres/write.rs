@@ -39,13 +39,13 @@ impl Postgres {
 }
 
 impl Database {
-    /// Connects to a database whose tables have to be as they should be.
+    /// Connects to a database whose tables have to be as they should be. Views may be of any version.
     ///
     /// # Errors
     /// [`TargetError::Operator`] names each difference.
     pub fn with_tables(access: &Access) -> Result<Database, TargetError> {
         let mut database = Database::connect(access)?;
-        let differences = database.differences()?;
+        let differences = database.differences_of_tables()?;
         if differences.is_empty() {
             return Ok(database);
         }

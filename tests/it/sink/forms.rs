@@ -3,7 +3,8 @@
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_same, serve};
-use crate::process::run;
+use crate::process::{Running, run};
+use crate::wait::until;
 use headroom::sink::postgres::{Dialect, VIEWS, tables};
 use std::path::Path;
 
@@ -119,4 +120,87 @@ fn without_tables_nothing_is_written_and_the_error_says_what_to_do() {
         assert!(is_told("headroom sink plan") && is_told("create table events"), "{asked:?}: {}", refused.err);
     }
     drop(served);
+}
+
+/// The story: the tables are made ready for a newer version, and the sinks of this one are still there. What they need is as it
+/// was, and views are no matter of theirs.
+#[test]
+fn an_older_sink_goes_on_beside_a_newer_apply() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 63);
+    let mut running = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("something is written", || database.written() > 0);
+    database.ask(
+        "ALTER TABLE events ADD COLUMN newer text; ALTER TABLE sink_positions ADD COLUMN newer bigint NOT NULL DEFAULT 7;
+         CREATE TABLE of_a_newer_version (a int); CREATE VIEW newer AS SELECT newer FROM events;
+         DROP VIEW lost_demand; CREATE VIEW lost_demand AS SELECT newer FROM events; COMMENT ON VIEW refusals IS 'newer';
+         DROP VIEW over_committed; CREATE TABLE over_committed (a int)",
+    );
+    let before = database.written();
+    traffic.calls(20);
+    until("the one that runs goes on", || database.written() > before);
+    assert_eq!(running.terminate().code, 0);
+    running = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    let before = database.written();
+    traffic.calls(20);
+    until("and so does one that is started again", || database.written() > before);
+    assert_eq!(running.terminate().code, 0);
+    served.running.terminate();
+    for asked in ["backfill", "status"] {
+        let ended = run(&mut database.sink(log.path(), &[asked]));
+        assert_eq!(ended.code, 0, "{asked}: {}", ended.err);
+    }
+    assert_same(&database, log.path());
+    // Only who looks after the views is told of them.
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, &*plan.out), (1, "refused: over_committed is there and is no view\n"), "{}", plan.err);
+}
+
+/// The story: a team has its own views over ours, and its people may read some of them. An upgrade changes a view.
+#[test]
+fn apply_leaves_to_others_what_they_have_made_of_the_views() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "CREATE ROLE reader; CREATE ROLE lead; GRANT USAGE ON SCHEMA headroom TO reader, lead;
+         GRANT SELECT ON decisions, refusals, pool_units TO reader; GRANT SELECT ON refusals TO lead WITH GRANT OPTION;
+         GRANT SELECT ON planner_edits TO PUBLIC; GRANT SELECT (pool, seq, outcome) ON decisions TO lead;
+         CREATE SCHEMA team; CREATE VIEW team.own AS SELECT pool FROM headroom.pool_usage",
+    );
+    let rights = || {
+        database.ask(
+            "SELECT relname, relacl FROM pg_class WHERE relacl IS NOT NULL AND relnamespace = 'headroom'::regnamespace
+             UNION ALL SELECT attrelid::regclass || attname, attacl FROM pg_attribute WHERE attacl IS NOT NULL AND
+             attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'headroom'::regnamespace) ORDER BY 1",
+        )
+    };
+    let before = rights();
+    // Other queries with the same columns, or with fewer ones: they are replaced, and the view of the team stays.
+    database.ask("COMMENT ON VIEW pool_usage IS 'older'; COMMENT ON VIEW decisions IS 'older'");
+    let first = run(&mut database.sink(nowhere(), &["apply"]));
+    assert_eq!(first.code, 0, "{}{}", first.out, first.err);
+    assert!(first.out.starts_with("done: create views: decisions, pool_usage\n"), "{}", first.out);
+    assert_eq!((rights(), database.ask("SELECT count(*) FROM team.own")), (before.clone(), "0".to_owned()));
+    // Another name of a column: the view is made anew, with those that use it.
+    database.ask("ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older'");
+    database.apply();
+    let without_order = |rights: &str| {
+        let mut parts: Vec<String> = rights.split(['{', '}', ',', '\n']).map(str::to_owned).collect();
+        parts.sort();
+        parts
+    };
+    assert_eq!(without_order(&rights()), without_order(&before));
+    let again = run(&mut database.sink(nowhere(), &["apply"]));
+    assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
+    // The view of the team is in the way of that: it is named, and nothing is changed.
+    database.ask("ALTER VIEW pool_usage RENAME COLUMN pool TO slot; COMMENT ON VIEW pool_usage IS 'older'");
+    let definitions = "SELECT viewname, definition FROM pg_views WHERE schemaname IN ('headroom', 'team') ORDER BY 1";
+    let views = database.ask(definitions);
+    let refused = run(&mut database.sink(nowhere(), &["apply"]));
+    assert!(refused.code == 1 && refused.err.contains("team.own uses the view pool_usage"), "{}", refused.err);
+    assert_eq!(database.ask(definitions), views);
+    database.ask("DROP VIEW team.own");
+    database.apply();
 }

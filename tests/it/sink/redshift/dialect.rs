@@ -29,8 +29,9 @@ const BEGINNINGS: &[&str] = &[
     "create temp table",
     "create table",
     "create view",
+    "create or replace view",
     "create schema",
-    "drop view if exists",
+    "drop view",
     "drop table",
     "alter table",
     "comment on view",
@@ -156,6 +157,9 @@ pub fn take(statement: &str) -> Result<Taken, String> {
     if tokens.first().is_some_and(|token| token.is("copy")) {
         return copy(&tokens);
     }
+    if tokens.first().is_some_and(|token| token.is("grant")) {
+        return Ok(Taken::Statement(said(&tokens)));
+    }
     let words: Vec<&str> = tokens.iter().map(Token::text).collect();
     let begins = |beginning: &&&str| words.starts_with(&beginning.split(' ').collect::<Vec<_>>());
     let Some(beginning) = BEGINNINGS.iter().find(begins) else {
@@ -247,7 +251,7 @@ fn check_window(tokens: &[Token], at: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The statement for PostgreSQL: without what says where rows lie, and with functions that the test has made.
+/// The statement for PostgreSQL: without what says where rows lie, and with functions and a view that the test has made.
 fn said(tokens: &[Token]) -> String {
     let mut words = Vec::new();
     let mut at = 0;
@@ -256,7 +260,7 @@ fn said(tokens: &[Token]) -> String {
             at += 4;
             continue;
         }
-        if token.is("getdate") || token.is("datediff") {
+        if ["getdate", "datediff", "svv_relation_privileges"].iter().any(|of_redshift| token.is(of_redshift)) {
             words.extend(["public", "."]);
         }
         words.push(token.text());

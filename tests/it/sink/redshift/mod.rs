@@ -234,3 +234,29 @@ fn tables_are_changed_forward_or_refused() {
     let expected = ["sink_positions has no column claim", "sink_set_aside.seq has the type integer, not bigint"];
     assert_eq!((plan.code, &refused[..]), (1, &expected[..]), "{}", plan.out);
 }
+
+/// Who may read a view may do so after an upgrade that changes its columns, and the views that use it.
+#[test]
+fn views_that_change_keep_the_rights_to_them() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    redshift.tables.ask(
+        "CREATE ROLE reader; GRANT SELECT ON decisions, refusals TO reader; GRANT SELECT ON planner_edits TO PUBLIC;
+         CREATE SCHEMA team; CREATE VIEW team.own AS SELECT pool FROM headroom.sold_out;
+         ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older';
+         COMMENT ON VIEW pool_usage IS 'older'",
+    );
+    let may = || {
+        redshift.tables.ask(
+            "SELECT has_table_privilege('reader', 'decisions', 'SELECT'), has_table_privilege('reader', 'refusals', 'SELECT'),
+                    has_table_privilege('reader', 'planner_edits', 'SELECT'), has_table_privilege('reader', 'lead_times', 'SELECT')",
+        )
+    };
+    redshift.apply();
+    assert_eq!(may(), "t|t|t|f");
+    let again = run(&mut redshift.sink(nowhere(), &["apply"]));
+    assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
+    redshift.tables.ask("ALTER VIEW sold_out RENAME COLUMN minutes TO m; COMMENT ON VIEW sold_out IS 'older'");
+    let refused = run(&mut redshift.sink(nowhere(), &["apply"]));
+    assert!(refused.code == 1 && refused.err.contains("team.own uses the view sold_out"), "{}", refused.err);
+}

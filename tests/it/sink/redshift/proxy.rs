@@ -19,11 +19,16 @@ use std::process::Command;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-/// Functions of Redshift that the sink uses and PostgreSQL does not have.
+/// Functions and a view of Redshift that the sink uses and PostgreSQL does not have.
 const FUNCTIONS: &str = "
     CREATE FUNCTION public.getdate() RETURNS timestamp LANGUAGE sql AS 'SELECT clock_timestamp()::timestamp';
     CREATE FUNCTION public.datediff(unit text, f timestamp, t timestamp) RETURNS bigint LANGUAGE sql AS
-        'SELECT (extract(epoch FROM t) * 1000000 - extract(epoch FROM f) * 1000000)::bigint WHERE unit = ''microsecond'''";
+        'SELECT (extract(epoch FROM t) * 1000000 - extract(epoch FROM f) * 1000000)::bigint WHERE unit = ''microsecond''';
+    CREATE VIEW public.svv_relation_privileges AS
+        SELECT n.nspname AS namespace_name, c.relname AS relation_name, a.privilege_type,
+               pg_get_userbyid(a.grantee) AS identity_name,
+               CASE a.grantee WHEN 0 THEN 'public' ELSE 'user' END AS identity_type, a.is_grantable AS admin_option
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a";
 
 /// What happens to a statement instead of what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

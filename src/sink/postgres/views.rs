@@ -1,0 +1,145 @@
+//! Makes views anew and leaves alone what others have made of them: who may read a view, and their own views over it. A view is
+//! replaced as long as the database can do that. Otherwise it is dropped and made with the views of ours that use it, and the
+//! rights of all of them are given again.
+
+use super::connection::Database;
+use super::dialect::{Dialect, literal, quoted};
+use super::sql::{self, View, views};
+use crate::sink::TargetError;
+use std::collections::BTreeMap;
+
+/// The name of a view that is there for a moment, to see which columns it has.
+const PROBE: &str = "sink_new_view";
+
+/// The columns of a relation, in their order.
+const COLUMNS: &str = "
+    SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum";
+
+/// Which views use which relations of the schema.
+const USES: &str = "
+    SELECT DISTINCT used.relname, own.nspname, c.relname
+    FROM pg_namespace n JOIN pg_class used ON used.relnamespace = n.oid
+    JOIN pg_depend d ON d.refobjid = used.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace own ON own.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.oid <> used.oid";
+
+/// A view that uses another relation.
+struct Use {
+    used: String,
+    schema: String,
+    name: String,
+}
+
+/// A right to a view: the column that it is for, if it is for one only, and the statement that gives it.
+struct Right {
+    column: Option<String>,
+    grant: String,
+}
+
+impl Database {
+    /// Makes these views as they should be, in the transaction that is open.
+    pub(super) fn make_views(&mut self, wrong: &[&str]) -> Result<(), TargetError> {
+        let dialect = self.dialect;
+        let uses = self.uses()?;
+        let mut dropped = BTreeMap::new();
+        for view in views(dialect) {
+            if !wrong.contains(&view.name) && !dropped.contains_key(view.name) {
+                continue;
+            }
+            if !dropped.contains_key(view.name) && !self.can_be_replaced(&view)? {
+                self.drop_view(&view, &uses, &mut dropped)?;
+            }
+            for statement in sql::create(&view, dialect) {
+                self.say(&statement)?;
+            }
+            let columns = self.columns(view.name)?;
+            for Right { column, grant } in dropped.remove(view.name).unwrap_or_default() {
+                if column.is_none_or(|column| columns.iter().any(|(name, _)| *name == column)) {
+                    self.say(&grant)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the database can replace a view with its new query, or there is no such view.
+    fn can_be_replaced(&mut self, view: &View) -> Result<bool, TargetError> {
+        let old = self.columns(view.name)?;
+        if old.is_empty() {
+            return Ok(true);
+        }
+        self.say(&format!("CREATE VIEW {PROBE} AS\n{}", sql::query(view, self.dialect)))?;
+        let new = self.columns(PROBE)?;
+        self.say(&format!("DROP VIEW {PROBE}"))?;
+        Ok(match self.dialect {
+            Dialect::Postgres => new.starts_with(&old),
+            Dialect::Redshift => new == old,
+        })
+    }
+
+    /// Drops a view and those of ours that use it, and remembers who had which rights to them.
+    fn drop_view(
+        &mut self,
+        view: &View,
+        uses: &[Use],
+        dropped: &mut BTreeMap<&'static str, Vec<Right>>,
+    ) -> Result<(), TargetError> {
+        let mut going = vec![view.name];
+        // Each uses only those before it: so every one that goes is there before its users are looked at.
+        let all = views(self.dialect);
+        for other in all.iter().skip_while(|other| other.name != view.name).skip(1) {
+            let is_user = |one: &&Use| one.name == other.name && one.schema == self.schema;
+            if uses.iter().filter(is_user).any(|one| going.contains(&&*one.used)) && !dropped.contains_key(other.name) {
+                going.push(other.name);
+            }
+        }
+        let is_ours = |one: &Use| one.schema == self.schema && all.iter().any(|view| view.name == one.name);
+        if let Some(Use { used, schema, name }) = uses.iter().find(|one| going.contains(&&*one.used) && !is_ours(one)) {
+            return Err(TargetError::Operator(format!(
+                "{schema}.{name} uses the view {used}, whose columns change. Keep its text (pg_get_viewdef), drop it, run \
+                 headroom sink apply again, and make it anew. Nothing was changed"
+            )));
+        }
+        for name in going.into_iter().rev() {
+            dropped.insert(name, self.rights(name)?);
+            self.say(&format!("DROP VIEW {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn columns(&mut self, name: &str) -> Result<Vec<(String, String)>, TargetError> {
+        let ask = COLUMNS.replace("$1", &literal(&self.schema)).replace("$2", &literal(name));
+        let said = self.say(&ask)?;
+        let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
+        Ok((0..said.rows.len()).map(|row| (text(row, 0), text(row, 1))).collect())
+    }
+
+    fn uses(&mut self) -> Result<Vec<Use>, TargetError> {
+        let said = self.say(&USES.replace("$1", &literal(&self.schema)))?;
+        let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
+        let one = |row| Use { used: text(row, 0), schema: text(row, 1), name: text(row, 2) };
+        Ok((0..said.rows.len()).map(one).collect())
+    }
+
+    fn rights(&mut self, name: &str) -> Result<Vec<Right>, TargetError> {
+        let ask = self.dialect.rights().replace("$1", &literal(&self.schema)).replace("$2", &literal(name));
+        let said = self.say(&ask)?;
+        let right = |row| {
+            let text = |column| said.text(row, column).unwrap_or_default();
+            let column = said.text(row, 1).map(str::to_owned);
+            let of_column = column.as_ref().map_or(String::new(), |column| format!(" ({})", quoted(column)));
+            let (whom, may_pass_on) = match text(2) {
+                "public" => ("PUBLIC".to_owned(), text(4) == "t"),
+                "user" => (quoted(text(3)), text(4) == "t"),
+                kind => (format!("{kind} {}", quoted(text(3))), text(4) == "t"),
+            };
+            let end = if may_pass_on { " WITH GRANT OPTION" } else { "" };
+            Right { grant: format!("GRANT {}{of_column} ON {name} TO {whom}{end}", text(0)), column }
+        };
+        Ok((0..said.rows.len()).map(right).collect())
+    }
+}
