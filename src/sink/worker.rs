@@ -258,6 +258,7 @@ impl<'a, T: Target> Worker<'a, T> {
                     return Ok(Ok(Looked::Idle));
                 }
                 Err(TargetError::Partition(why)) => {
+                    self.target.note_stop(partition, &why)?;
                     self.stop(partition, &why);
                     return Ok(Ok(Looked::Idle));
                 }

@@ -13,6 +13,7 @@ mod logs;
 mod lost_answers;
 mod lost_demand;
 mod meddled;
+mod mended;
 mod messages;
 mod outage;
 pub mod postgres;

@@ -41,15 +41,22 @@ enum Action {
     Apply(Flags<SinkTables>),
     /// Make the tables of reservations and pools anew from that of events
     ///
-    /// Readers see the old ones until it is done, and sinks wait meanwhile.
-    Rebuild(Flags<SinkTables>),
+    /// Readers see the old ones until it is done, and sinks wait meanwhile. Refused when rows of events are missing.
+    Rebuild {
+        #[command(flatten)]
+        flags: Flags<SinkTables>,
+        /// From the rows of events that are left, where some were deleted
+        #[arg(long)]
+        partial: bool,
+    },
     /// Print how far each partition is written
     ///
     /// Exit code 0: none of them has stopped.
     Status(Flags<SinkLog>),
     /// Write what the log has now, as fast as possible, and end
     ///
-    /// Also from the data directory of a stopped server. Exit code 0: all of it is written.
+    /// Also from the data directory of a stopped server. One that is interrupted says how far it is, and the next one goes on.
+    /// Exit code 0: all of it is written.
     Backfill {
         #[command(flatten)]
         flags: Flags<SinkLog>,
@@ -65,7 +72,7 @@ impl Args {
         match &self.action {
             None => self.flags.load(),
             Some(Action::Run(flags) | Action::Status(flags) | Action::Backfill { flags, .. }) => flags.load(),
-            Some(Action::Plan(flags) | Action::Apply(flags) | Action::Rebuild(flags)) => flags.load(),
+            Some(Action::Plan(flags) | Action::Apply(flags) | Action::Rebuild { flags, .. }) => flags.load(),
         }
     }
 
@@ -73,7 +80,7 @@ impl Args {
     pub(super) fn act(&self) -> Option<(&'static str, String)> {
         match &self.action {
             Some(Action::Apply(_)) => Some(("sink apply", String::new())),
-            Some(Action::Rebuild(_)) => Some(("sink rebuild", String::new())),
+            Some(Action::Rebuild { .. }) => Some(("sink rebuild", String::new())),
             _ => None,
         }
     }
@@ -86,7 +93,7 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         Some(Action::Backfill { from, .. }) => writing::backfill(config, own, *from, out),
         Some(Action::Plan(_)) => tables::plan(config, out),
         Some(Action::Apply(_)) => tables::apply(config, out),
-        Some(Action::Rebuild(_)) => tables::rebuild(config, out),
+        Some(Action::Rebuild { partial, .. }) => tables::rebuild(config, *partial, out),
         Some(Action::Status(_)) => tables::status(config, own.as_ref(), out),
     }
 }

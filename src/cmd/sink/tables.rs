@@ -6,7 +6,7 @@ use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkTo};
 use crate::sink::files::Files;
-use crate::sink::postgres::{Database, Fix};
+use crate::sink::postgres::{Database, Difference, Fix};
 use crate::sink::{Place, Progress, other_log};
 use std::io::Write;
 
@@ -18,7 +18,8 @@ pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Fai
     if differences.is_empty() {
         writeln!(out, "the tables are as they should be")?;
     }
-    Ok(Verdict::fine_if(differences.iter().all(|difference| difference.fix != Fix::Refused)))
+    let is_fine = |difference: &Difference| !matches!(difference.fix, Fix::Refused | Fix::Rebuild);
+    Ok(Verdict::fine_if(differences.iter().all(is_fine)))
 }
 
 pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -33,37 +34,46 @@ pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Fa
         return Ok(Verdict::Wrong);
     }
     database.apply(&differences)?;
-    for difference in &differences {
+    for difference in differences.iter().filter(|difference| difference.fix != Fix::Rebuild) {
         writeln!(out, "done: {difference}")?;
     }
-    writeln!(out, "the tables are as they should be")?;
-    Ok(Verdict::Fine)
+    let left = database.differences()?;
+    for difference in &left {
+        writeln!(out, "{difference}")?;
+    }
+    if left.is_empty() {
+        writeln!(out, "the tables are as they should be")?;
+    }
+    Ok(Verdict::fine_if(left.is_empty()))
 }
 
-pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
+pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
     let mut events = 0_u64;
-    let mut database = Database::connect(&access(config)?)?;
-    database.rebuild(|more| {
+    let mut database = Database::with_tables(&access(config)?)?;
+    let rows = database.rebuild(is_partial, |more| {
         events = events.saturating_add(more);
-        eprintln!("{events} events");
+        eprintln!("up to {events} events");
     })?;
-    writeln!(out, "reservations and pools are made anew from {events} events")?;
+    writeln!(out, "reservations and pools are made anew from {rows} rows of events")?;
     Ok(Verdict::Fine)
 }
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let (log, written) = match &named(config)?.to {
+    let (log, written, incomplete) = match &named(config)?.to {
         SinkTo::Tables(database) => {
             let mut database = Database::with_tables(&access_to(database, None))?;
-            (database.log()?, database.progress()?)
+            (database.log()?, database.progress()?, database.incomplete()?)
         }
-        SinkTo::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?),
+        SinkTo::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?, Vec::new()),
     };
     if let Some(why) = other_log(log.as_deref(), source.tail().log_id()) {
         return Err(Failure::Wrong(why));
     }
-    let mut is_fine = true;
+    for difference in &incomplete {
+        writeln!(out, "{difference}")?;
+    }
+    let mut is_fine = incomplete.is_empty();
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;
         match written.iter().find(|progress| progress.partition == partition) {

@@ -9,16 +9,17 @@ use crate::cmd::shared::source::{Source, running_server};
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
-use crate::log::CommittedTail;
+use crate::log::{CommittedTail, LogError};
 use crate::sink::files::Files;
-use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Ending, Postgres};
+use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
-use crate::sink::{Batch, First, Looked, Pace, Report, Rules, Seen, Target, TargetError, Worker};
+use crate::sink::{Batch, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Stopwatch, SystemClock, pause_unless};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -70,7 +71,7 @@ impl Log {
 
 /// How the target is opened.
 enum To {
-    Tables(Access),
+    Tables { access: Access, sessions: Sessions },
     Redshift { access: Access, settings: SinkRedshift, writer: u128, left_after: Duration },
     Files { files: SinkFiles, writer: u128, left_after: Duration },
 }
@@ -82,7 +83,7 @@ impl To {
             SinkTo::Tables(database) => {
                 let access = access_to(database, Some(ending));
                 match database.redshift.clone() {
-                    None => To::Tables(access),
+                    None => To::Tables { access, sessions: Sessions::default() },
                     Some(settings) => {
                         let left_after = due.saturating_add(LEFT_AFTER_IN_REDSHIFT);
                         To::Redshift { access, settings, writer, left_after }
@@ -97,12 +98,19 @@ impl To {
 
     fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
-            To::Tables(access) => Box::new(Postgres::open(access)?),
+            To::Tables { access, sessions } => Box::new(Postgres::open(access, sessions)?),
             To::Redshift { access, settings, writer, left_after } => {
                 Box::new(Redshift::open(access, settings, *writer, *left_after)?)
             }
             To::Files { files, writer, left_after } => Box::new(Files::open(files, *writer, *left_after)?),
         })
+    }
+
+    fn progress(&self) -> Result<Vec<Progress>, TargetError> {
+        match self {
+            To::Tables { access, .. } | To::Redshift { access, .. } => Database::with_tables(access)?.progress(),
+            To::Files { files, .. } => Files::progress(&files.place),
+        }
     }
 }
 
@@ -117,8 +125,9 @@ struct Shared {
     to: To,
     rules: Rules,
     look_every: Duration,
-    /// The sequence numbers up to which a backfill goes, by partition; empty for a sink that goes on.
-    until: Vec<u64>,
+    /// What a backfill writes of each partition that was never written: from its begin to where it ends. Empty for a sink
+    /// that goes on.
+    goals: Vec<Range<u64>>,
     clock: SystemClock,
     tally: Tally,
     /// When the end began.
@@ -153,29 +162,45 @@ pub(super) fn backfill(
     let sink = named(config)?;
     let source = Source::open(config, own.as_ref())?;
     let partitions = source.tail().partitions();
-    let until = (0..partitions).map(|partition| source.tail().end(partition)).collect::<Result<Vec<_>, _>>()?;
+    let goals =
+        (0..partitions).map(|partition| goal(source.tail(), partition, first)).collect::<Result<Vec<_>, _>>()?;
     let log = match source {
         Source::Server(_) => Log::Served(config.data_dir.clone(), own),
         open => Log::Open(open),
     };
     let rules = Rules { pace: Pace::AtOnce, first, is_aside: sink.is_aside };
-    let shared = Arc::new(Shared::new(log, sink, rules, LOOK[0], until));
+    let shared = Arc::new(Shared::new(log, sink, rules, LOOK[0], goals));
     write_all(&shared, Some(partitions), None, out)?;
-    writeln!(
-        out,
-        "{} rows of {} events were written",
-        shared.tally.rows.load(Relaxed),
-        shared.tally.events.load(Relaxed)
-    )?;
-    Ok(Verdict::fine_if(!shared.tally.is_stopped.load(Relaxed)))
+    let tally = &shared.tally;
+    let (rows, events) = (tally.rows.load(Relaxed), tally.events.load(Relaxed));
+    if tally.is_cut.load(Relaxed) {
+        let left = tally.all.load(Relaxed).saturating_sub(events);
+        writeln!(
+            out,
+            "interrupted: {rows} rows of {events} events were written, and {left} events are left; the same command goes on"
+        )?;
+        return Ok(Verdict::Wrong);
+    }
+    writeln!(out, "{rows} rows of {events} events were written")?;
+    Ok(Verdict::fine_if(!tally.is_stopped.load(Relaxed)))
+}
+
+/// What a backfill writes of a partition that was never written.
+fn goal(tail: &dyn CommittedTail, partition: u32, first: First) -> Result<Range<u64>, LogError> {
+    let end = tail.end(partition)?;
+    Ok(match first {
+        First::Seq(seq) => seq.min(end)..end,
+        // A claim tells when the log cannot say it.
+        First::OfLog => tail.first(partition).unwrap_or_default()..end,
+    })
 }
 
 impl Shared {
-    fn new(log: Log, sink: &Sink, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
-        let tally = Tally::of(until.iter().sum());
+    fn new(log: Log, sink: &Sink, rules: Rules, look_every: Duration, goals: Vec<Range<u64>>) -> Shared {
+        let tally = Tally::new();
         let (clock, ending) = (SystemClock::new(), watch::Sender::new(None));
         let to = To::of(sink, ending.subscribe());
-        Shared { log, to, rules, look_every, until, clock, tally, ending }
+        Shared { log, to, rules, look_every, goals, clock, tally, ending }
     }
 
     fn is_over(&self) -> bool {
@@ -204,6 +229,29 @@ impl Shared {
             self.tally.failed(None, &why);
             self.rest(&mut retry);
         }
+        self.tally.is_cut.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Counts what a backfill has still to write.
+    fn count(&self) -> Result<(), String> {
+        let mut retry = RETRY[0];
+        while !self.is_over() {
+            match self.to.progress() {
+                Ok(written) => {
+                    let numbered = (0..).zip(&self.goals);
+                    let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();
+                    self.tally.all.store(left, Relaxed);
+                    return Ok(());
+                }
+                Err(error @ TargetError::Transient(_)) => {
+                    self.tally.failed(None, &error.to_string());
+                    self.rest(&mut retry);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        self.tally.is_cut.store(true, Relaxed);
         Ok(())
     }
 
@@ -234,13 +282,13 @@ impl Shared {
                     let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
                     match elsewhere {
                         None => alone = Stopwatch::start(),
-                        Some(partition) if !self.until.is_empty() && alone.elapsed() > ALONE_WITHIN => {
+                        Some(partition) if !self.goals.is_empty() && alone.elapsed() > ALONE_WITHIN => {
                             let why = format!("another sink writes partition {partition}: leave the writing to it");
                             return Ok(Some(TargetError::Operator(why)));
                         }
                         Some(_) => {}
                     }
-                    if !self.until.is_empty() && self.is_done(&worker, &mine) {
+                    if !self.goals.is_empty() && self.is_done(&worker, &mine) {
                         return Ok(None);
                     }
                     if looked == Looked::Idle {
@@ -249,18 +297,29 @@ impl Shared {
                 }
             }
         }
+        self.tally.is_cut.store(true, Relaxed);
         Ok(None)
     }
 
     /// Whether a backfill has written these partitions, or cannot write more of them.
     fn is_done(&self, worker: &Worker<'_, Box<dyn Target>>, mine: &[u32]) -> bool {
-        let until = |partition: u32| self.until.get(partition as usize).copied().unwrap_or_default();
+        let until = |partition: u32| self.goals.get(partition as usize).map_or(0, |goal| goal.end);
         mine.iter().all(|partition| match worker.seen(*partition) {
             Seen::Unasked | Seen::Elsewhere => false,
             Seen::Stopped => true,
             Seen::Written(next_seq) => next_seq >= until(*partition),
         })
     }
+}
+
+/// How many events of a partition are still to be written.
+fn left_of(goal: &Range<u64>, partition: u32, written: &[Progress]) -> u64 {
+    let from = match written.iter().find(|progress| progress.partition == partition) {
+        Some(progress) if progress.written_s_ago.is_some() => progress.place.next_seq,
+        Some(progress) => progress.place.next_seq.max(goal.start),
+        None => goal.start,
+    };
+    goal.end.saturating_sub(from)
 }
 
 /// Starts the writers, and waits for them. Until then signals only end the writing.
@@ -311,6 +370,9 @@ impl Shared {
     fn lead(self: &Arc<Self>, partitions: Option<u32>) -> Result<(), String> {
         let Some(partitions) = partitions.or_else(|| self.partitions_of_server()) else { return Ok(()) };
         let writers = partitions.clamp(1, WRITERS_MAX);
+        if !self.goals.is_empty() {
+            self.count()?;
+        }
         let (tell, told) = crossbeam_channel::unbounded();
         let mut handles: Vec<JoinHandle<()>> = Vec::new();
         for rest in 0..writers {
@@ -355,18 +417,27 @@ impl Shared {
 /// Tells how the writing goes, and counts.
 struct Tally {
     metrics: Metrics,
-    /// Events that a backfill has to write.
-    all: u64,
+    /// Events that a backfill had to write when it began.
+    all: AtomicU64,
     events: AtomicU64,
     rows: AtomicU64,
     tenths: AtomicU64,
     is_stopped: AtomicBool,
+    /// Whether the end came before everything was written.
+    is_cut: AtomicBool,
 }
 
 impl Tally {
-    fn of(all: u64) -> Tally {
-        let (events, rows, tenths) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Tally { metrics: Metrics::new(), all, events, rows, tenths, is_stopped: AtomicBool::new(false) }
+    fn new() -> Tally {
+        Tally {
+            metrics: Metrics::new(),
+            all: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            tenths: AtomicU64::new(0),
+            is_stopped: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+        }
     }
 }
 
@@ -379,9 +450,10 @@ impl Report for Tally {
         self.metrics.sink().written(batch, took, at);
         let events = self.events.fetch_add(batch.events(), Relaxed).saturating_add(batch.events());
         self.rows.fetch_add(batch.row_count, Relaxed);
-        let tenths = events.saturating_mul(10).checked_div(self.all).unwrap_or_default();
+        let all = self.all.load(Relaxed);
+        let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
-            eprintln!("{events} of {} events", self.all);
+            eprintln!("{events} of {all} events");
         }
     }
 

@@ -23,5 +23,5 @@ pub use plan::{Difference, Fix};
 pub(in crate::sink) use sql::{UNITS, hold_positions, merges};
 pub use sql::{VIEWS, View};
 pub use tables::{Table, tables};
-pub use write::Postgres;
 pub(in crate::sink) use write::place;
+pub use write::{Postgres, Sessions};

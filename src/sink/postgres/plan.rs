@@ -3,7 +3,7 @@
 
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
-use super::sql::{self, View, views};
+use super::sql::{self, UNITS, View, views};
 use super::tables::{Table, definition, tables};
 use crate::sink::TargetError;
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub enum Fix {
     Run(Vec<String>),
     /// These views are made.
     Views(Vec<&'static str>),
+    /// `headroom sink rebuild` makes it go away. Until then sinks go on.
+    Rebuild,
     /// Somebody has to decide what becomes of the rows.
     Refused,
 }
@@ -62,6 +64,28 @@ const LOOK: &str = "
     WHERE n.nspname = $1 AND c.relkind NOT IN ('i', 'I', 't') AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY 1, 8";
 
+/// What somebody has put on a table that may change, refuse or lose rows.
+const MEDDLED: &str = "
+    SELECT c.relname, m.what FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN (
+        SELECT tgrelid AS relation, 'the trigger ' || tgname AS what FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT ev_class, 'the rule ' || rulename FROM pg_rewrite WHERE ev_type <> '1'
+        UNION ALL SELECT indrelid, 'the unique index ' || indexrelid::regclass FROM pg_index
+            WHERE indisunique AND NOT indisprimary
+        UNION ALL SELECT conrelid, CASE contype WHEN 'c' THEN 'the check ' WHEN 'f' THEN 'the foreign key '
+            ELSE 'the constraint ' END || conname FROM pg_constraint WHERE contype IN ('c', 'f', 'x')
+        UNION ALL SELECT confrelid, 'the foreign key ' || conname || ' of ' || conrelid::regclass FROM pg_constraint
+            WHERE contype = 'f'
+    ) m ON m.relation = c.oid
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')
+    UNION ALL SELECT c.relname, NULL FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relpersistence = 'u'
+    ORDER BY 1, 2";
+
+/// The comment of a table that was made anew beside events that it does not know.
+const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
+/// The tables that follow from that of events.
+const FOLLOWING: &[&str] = &["reservations", "pools"];
+
 impl Database {
     /// Every difference between the tables and views, and what they should be. In the order in which they have to go away.
     ///
@@ -90,6 +114,7 @@ impl Database {
                 return Err(TargetError::Operator(why));
             }
         }
+        self.check_texts()?;
         let named = literal(&schema);
         let is_there = self.say(&format!("SELECT nspname FROM pg_namespace WHERE nspname = {named}"))?;
         let mut differences = Vec::new();
@@ -98,10 +123,67 @@ impl Database {
             differences.push(Difference { what: format!("create schema {schema}"), fix: Fix::Run(run) });
         }
         let found = look(&self.say(&dialect.say(LOOK).replace("$1", &named))?);
+        let written = self.written_into(&found)?;
         for table in tables(dialect) {
-            differences.extend(of_table(&table, found.get(table.name), dialect));
+            differences.extend(of_table(&table, found.get(table.name), &written, dialect));
+        }
+        if dialect == Dialect::Postgres {
+            differences.extend(meddled(&self.say(&MEDDLED.replace("$1", &named))?));
         }
         Ok((differences, found))
+    }
+
+    /// Whether the database keeps apart whatever texts differ.
+    fn check_texts(&mut self) -> Result<(), TargetError> {
+        let (asked, right, advice) = match self.dialect {
+            Dialect::Postgres => ("SELECT current_setting('server_encoding')", "UTF8", "ENCODING 'UTF8'"),
+            Dialect::Redshift => ("SELECT db_collation()", "case_sensitive", "COLLATE CASE_SENSITIVE"),
+        };
+        match self.say(asked)?.text(0, 0) {
+            Some(found) if found != right => {
+                let why = format!(
+                    "the database takes texts as {found}, which are not all that events have: make one with {advice}"
+                );
+                Err(TargetError::Operator(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tables that have rows although another one that belongs to them is gone.
+    fn written_into(&mut self, found: &BTreeMap<String, Found>) -> Result<Vec<&'static str>, TargetError> {
+        let is_table = |name: &str| found.get(name).is_some_and(|found| matches!(&*found.kind, "r" | "p"));
+        let mut written = Vec::new();
+        if tables(self.dialect).iter().all(|table| is_table(table.name)) {
+            return Ok(written);
+        }
+        for (name, asked) in [
+            ("events", "SELECT 1 FROM events LIMIT 1"),
+            ("sink_positions", "SELECT 1 FROM sink_positions WHERE row_count > 0 LIMIT 1"),
+        ] {
+            if is_table(name) && !self.say(asked)?.rows.is_empty() {
+                written.push(name);
+            }
+        }
+        Ok(written)
+    }
+
+    /// What is incomplete until a rebuild.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn incomplete(&mut self) -> Result<Vec<Difference>, TargetError> {
+        let mut differences = self.differences_of_tables()?;
+        differences.retain(|difference| difference.fix == Fix::Rebuild);
+        Ok(differences)
+    }
+
+    /// Notes that the tables that follow from the events are complete.
+    pub(super) fn note_complete(&mut self) -> Result<(), TargetError> {
+        if self.incomplete()?.is_empty() {
+            return Ok(());
+        }
+        FOLLOWING.iter().try_for_each(|name| self.say(&format!("COMMENT ON TABLE {name} IS NULL")).map(drop))
     }
 
     /// Makes the differences go away, all of them or none.
@@ -115,6 +197,7 @@ impl Database {
             match &difference.fix {
                 Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
                 Fix::Views(names) => self.make_views(names)?,
+                Fix::Rebuild => {}
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }
         }
@@ -138,20 +221,51 @@ fn look(said: &Said) -> BTreeMap<String, Found> {
     found
 }
 
-fn of_table(table: &Table, found: Option<&Found>, dialect: Dialect) -> Vec<Difference> {
+fn meddled(said: &Said) -> Vec<Difference> {
+    let known = tables(Dialect::Postgres);
+    let mut differences = Vec::new();
+    for row in 0..said.rows.len() {
+        let Some(table) = known.iter().find(|table| Some(table.name) == said.text(row, 0)) else { continue };
+        let name = table.name;
+        let what = match said.text(row, 1) {
+            Some(what) => format!("{name} has {what}, which may change or refuse rows: drop it"),
+            None => format!("{name} is UNLOGGED and may lose its rows: ALTER TABLE {name} SET LOGGED"),
+        };
+        differences.push(Difference { what, fix: Fix::Refused });
+    }
+    differences
+}
+
+fn of_table(table: &Table, found: Option<&Found>, written: &[&str], dialect: Dialect) -> Vec<Difference> {
     let name = table.name;
     let refused = |what: String| Difference { what, fix: Fix::Refused };
+    let has_rows = |other: &str| written.contains(&other);
     let Some(found) = found else {
+        let cannot_follow = match name {
+            "events" => has_rows("sink_positions"),
+            "sink_positions" => has_rows("events"),
+            UNITS => has_rows("events"),
+            _ => false,
+        };
+        if cannot_follow {
+            return vec![refused(format!("{name} is gone, and rows were written: begin anew in another sink_schema"))];
+        }
         let columns: Vec<String> = table.columns.iter().map(|column| definition(column, dialect)).collect();
         let (end, more) = dialect.end_of_table(name, table.key);
         let mut run = vec![format!("CREATE TABLE {name} (\n    {}{end}", columns.join(",\n    "))];
         run.extend(more.into_iter().map(str::to_owned));
+        if FOLLOWING.contains(&name) && has_rows("events") {
+            run.push(format!("COMMENT ON TABLE {name} IS {}", literal(INCOMPLETE)));
+        }
         return vec![Difference { what: format!("create table {name}"), fix: Fix::Run(run) }];
     };
     if !matches!(&*found.kind, "r" | "p") {
         return vec![refused(format!("{name} is there and is no table"))];
     }
     let mut differences = Vec::new();
+    if FOLLOWING.contains(&name) && found.comment.as_deref() == Some(INCOMPLETE) {
+        differences.push(Difference { what: format!("{name} is {INCOMPLETE}"), fix: Fix::Rebuild });
+    }
     if dialect == Dialect::Postgres && found.key != table.key {
         let has = if found.key.is_empty() { "none".to_owned() } else { found.key.join(", ") };
         differences.push(refused(format!("{name} has the primary key {has}, not {}", table.key.join(", "))));

@@ -7,6 +7,12 @@ use super::sql;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::TargetError;
 
+/// Of each partition the rows that were written, and those that are there.
+const COUNTED: &str = r#"
+    SELECT p."partition", p.row_count, COALESCE(e.found, 0)
+    FROM sink_positions p LEFT JOIN (SELECT "partition", count(*) AS found FROM events GROUP BY 1) e
+    ON e."partition" = p."partition" ORDER BY 1"#;
+
 impl Dialect {
     /// The most events of a partition that the statements of a rebuild read at once, so that each of them ends in time. Each
     /// statement in Redshift has a price of its own, of seconds, and makes a table for a while, whose number is bounded.
@@ -19,12 +25,33 @@ impl Dialect {
 }
 
 impl Database {
-    /// Makes the tables anew that follow from the events. Tells `progress` of each piece how many events it was.
+    /// Makes the tables anew that follow from the events. Tells `progress` of each piece how many events it was. Returns how
+    /// many rows of events there are. With `is_partial` some of those that were written may be missing.
     ///
     /// # Errors
-    /// [`TargetError`] when the database does not answer in time, or refuses. Then the tables are as they were.
-    pub fn rebuild(&mut self, progress: impl FnMut(u64)) -> Result<(), TargetError> {
-        self.rebuild_by(self.dialect.events_at_once(), progress)
+    /// [`TargetError::Operator`] names what is missing. [`TargetError`] when the database does not answer in time, or
+    /// refuses. Then the tables are as they were.
+    pub fn rebuild(&mut self, is_partial: bool, progress: impl FnMut(u64)) -> Result<i64, TargetError> {
+        let said = self.say(COUNTED)?;
+        let (mut rows, mut missing) = (0_i64, Vec::new());
+        for row in 0..said.rows.len() {
+            let number = |column: usize| said.number(row, column).unwrap_or_default();
+            let (partition, written, found) = (number(0), number(1), number(2));
+            rows = rows.saturating_add(found);
+            if found != written {
+                missing.push(format!("partition {partition} has {found} rows of {written}"));
+            }
+        }
+        if !is_partial && !missing.is_empty() {
+            return Err(TargetError::Operator(format!(
+                "events has not the rows that were written into it, and reservations and pools would lose what followed from \
+                 them: {}. Bring them back, or run headroom sink rebuild --partial, which makes both from those that are left",
+                missing.join(", ")
+            )));
+        }
+        self.rebuild_by(self.dialect.events_at_once(), progress)?;
+        self.note_complete()?;
+        Ok(rows)
     }
 
     /// The same with pieces of this many events, one at least.

@@ -12,6 +12,16 @@ pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
 
 /// Takes the lock of a partition for this session, unless another session has it.
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
+/// What tells this session from every other one.
+pub(super) const SESSION: &str =
+    "SELECT pid::text || ' ' || backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+/// Ends the session that has the lock of a partition, if it is one of these and not this one. Says how many that were.
+pub(super) const END_LOST: &str = "
+    SELECT count(pg_terminate_backend(a.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid::bigint = $1
+      AND l.classid::bigint = hashtext('headroom sink ' || current_schema())::bigint & 4294967295
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND a.pid <> pg_backend_pid() AND a.pid::text || ' ' || a.backend_start = ANY ($2)";
 /// The row of a partition that is written for the first time. As long as nothing is written, the partition can begin later.
 pub(super) const BEGIN_POSITION: &str = "
     INSERT INTO sink_positions (partition, next_seq, first_seq, claim, row_count, set_aside)
@@ -78,7 +88,8 @@ pub(in crate::sink) fn merges(
 pub(in crate::sink) fn hold_positions(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => "SELECT partition FROM sink_positions ORDER BY partition FOR UPDATE",
-        Dialect::Redshift => "LOCK TABLE sink_positions",
+        // A table that nobody reads but sinks: whoever reads one keeps its lock until his transaction ends.
+        Dialect::Redshift => "LOCK TABLE sink_log",
     }
 }
 

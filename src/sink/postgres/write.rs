@@ -2,6 +2,7 @@
 
 use super::connection::{Access, Database, Trouble};
 use super::dialect::{Dialect, literal};
+use super::plan::Fix;
 use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
@@ -9,32 +10,60 @@ use crate::sink::{Batch, COLUMNS, Place, Progress, Row, Target, TargetError};
 use crate::time;
 use bytes::Bytes;
 use futures_util::SinkExt;
-use std::collections::BTreeMap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
 use std::iter::once;
 use std::pin::pin;
+use std::sync::Arc;
 use tokio_postgres::Transaction;
 
 /// Bytes of rows in one message to the database.
 const COPY_BYTES: usize = 64 << 10;
 
+/// Most sessions that a process remembers of those that it has had.
+const SESSIONS_MAX: usize = 64;
+
+/// The sessions that a process has had. The database may go on for a while with one that is lost to it, and then that one still
+/// has the locks of its partitions.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Mutex<VecDeque<String>>>);
+
+impl Sessions {
+    fn add(&self, session: String) {
+        let mut sessions = self.0.lock();
+        sessions.push_back(session);
+        if sessions.len() > SESSIONS_MAX {
+            sessions.pop_front();
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().iter().cloned().collect()
+    }
+}
+
 /// The tables, for one writer.
 pub struct Postgres {
     database: Database,
+    sessions: Sessions,
     /// The number of this writer's claim, of each partition that it has claimed.
     claims: BTreeMap<u32, i64>,
     copy: String,
 }
 
 impl Postgres {
-    /// Connects. The tables have to be as they should be.
+    /// Connects. The tables have to be as they should be. `sessions` are those of the process, in which no two writers have
+    /// the same partition: whatever else of it holds one of this writer is lost, and is ended.
     ///
     /// # Errors
     /// [`TargetError::Operator`] names each difference.
-    pub fn open(access: &Access) -> Result<Postgres, TargetError> {
-        let database = Database::with_tables(access)?;
+    pub fn open(access: &Access, sessions: &Sessions) -> Result<Postgres, TargetError> {
+        let mut database = Database::with_tables(access)?;
+        let own = database.say(sql::SESSION)?;
+        sessions.add(own.text(0, 0).unwrap_or_default().to_owned());
         let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
         let copy = format!("COPY events ({}) FROM STDIN (FORMAT binary)", names.join(", "));
-        Ok(Postgres { database, claims: BTreeMap::new(), copy })
+        Ok(Postgres { database, sessions: sessions.clone(), claims: BTreeMap::new(), copy })
     }
 }
 
@@ -45,7 +74,8 @@ impl Database {
     /// [`TargetError::Operator`] names each difference.
     pub fn with_tables(access: &Access) -> Result<Database, TargetError> {
         let mut database = Database::connect(access)?;
-        let differences = database.differences_of_tables()?;
+        let mut differences = database.differences_of_tables()?;
+        differences.retain(|difference| difference.fix != Fix::Rebuild);
         if differences.is_empty() {
             return Ok(database);
         }
@@ -120,21 +150,29 @@ impl Target for Postgres {
     }
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        let sessions = self.sessions.all();
         let claimed = self.database.run(async |client| {
             let (partition, first) = (partition.cast_signed(), first.cast_signed());
             let is_free: bool = client.query_one(sql::LOCK, &[&partition]).await?.get(0);
             if !is_free {
-                return Ok(None);
+                let lost: i64 = client.query_one(sql::END_LOST, &[&i64::from(partition), &sessions]).await?.get(0);
+                return Ok(if lost > 0 { Claimed::Lost } else { Claimed::Elsewhere });
             }
             client.execute(sql::BEGIN_POSITION, &[&partition, &first]).await?;
             let row = client.query_one(sql::CLAIM, &[&partition]).await?;
             let place = place(row.get(0), row.get(1)).map_err(Trouble::Operator)?;
-            Ok(Some((place, row.get(2))))
+            Ok(Claimed::Here(place, row.get(2)))
         })?;
-        Ok(claimed.map(|(place, claim)| {
-            self.claims.insert(partition, claim);
-            place
-        }))
+        match claimed {
+            Claimed::Here(place, claim) => {
+                self.claims.insert(partition, claim);
+                Ok(Some(place))
+            }
+            Claimed::Elsewhere => Ok(None),
+            Claimed::Lost => Err(TargetError::Transient(format!(
+                "the database still had partition {partition} for a session that this process has lost: it was ended"
+            ))),
+        }
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {
@@ -145,14 +183,26 @@ impl Target for Postgres {
         crash::point("sink-read");
         let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
         let copy = &self.copy;
-        self.database.run(async |client| {
+        let taken = self.database.run(async |client| {
             let transaction = client.transaction().await?;
-            write(&transaction, batch, claim, copy).await?;
+            let taken = write(&transaction, batch, claim, copy).await?;
             crash::point("sink-written");
-            transaction.commit().await?;
-            crash::point("sink-committed");
-            Ok(())
-        })
+            if taken == batch.row_count {
+                transaction.commit().await?;
+                crash::point("sink-committed");
+            } else {
+                transaction.rollback().await?;
+            }
+            Ok(taken)
+        })?;
+        if taken == batch.row_count {
+            return Ok(());
+        }
+        Err(TargetError::Partition(format!(
+            "of {} rows from seq {} on the database took {taken}: something changes what is written into events, see \
+             headroom sink plan",
+            batch.row_count, batch.from
+        )))
     }
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
@@ -163,7 +213,16 @@ impl Target for Postgres {
     }
 }
 
-async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<(), Trouble> {
+/// What comes of asking for a partition.
+enum Claimed {
+    Here(Place, i64),
+    Elsewhere,
+    /// A session of this process had it that is lost, and is being ended.
+    Lost,
+}
+
+/// Writes a batch. Returns how many of its rows the database took.
+async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<u64, Trouble> {
     let (from, until) = (batch.from.cast_signed(), batch.until.cast_signed());
     let (partition, rows) = (batch.partition.cast_signed(), batch.row_count.cast_signed());
     let chain = batch.chain.map(|digest| digest.to_string());
@@ -176,12 +235,13 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
         return Err(Trouble::Fenced);
     }
     crash::point("sink-moved");
+    let mut taken = 0;
     if batch.row_count > 0 {
         let mut rows = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
         for part in once(copied::HEAD).chain(batch.rows.chunks(COPY_BYTES)).chain(once(copied::END)) {
             rows.send(Bytes::copy_from_slice(part)).await?;
         }
-        rows.finish().await?;
+        taken = rows.finish().await?;
         crash::point("sink-copied");
         for merge in sql::MERGES {
             transaction.execute(*merge, &[&partition, &from, &until]).await?;
@@ -190,7 +250,7 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
     for event in &batch.aside {
         transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &event.hex()]).await?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// A position, as the tables have it.

@@ -35,6 +35,7 @@ const BEGINNINGS: &[&str] = &[
     "drop table",
     "alter table",
     "comment on view",
+    "comment on table",
 ];
 /// Functions that nodes have, and not only the leader; the last ones are asked of the catalogue, which the leader has.
 const FUNCTIONS: &[&str] = &[
@@ -54,6 +55,7 @@ const FUNCTIONS: &[&str] = &[
     "datediff",
     "getdate",
     "chr",
+    "db_collation",
     "position",
     "format_type",
 ];
@@ -111,8 +113,8 @@ const RESERVED: &str = "
 /// Those of them that statements are made of. PostgreSQL does not take them for a name that stands alone either, but for BETWEEN.
 const GRAMMAR: &[&str] = &[
     "all", "and", "as", "asc", "between", "case", "column", "create", "cross", "desc", "distinct", "else", "end",
-    "false", "from", "group", "having", "in", "into", "is", "join", "left", "like", "not", "null", "on", "or", "order",
-    "select", "table", "then", "to", "true", "union", "using", "when", "where", "with",
+    "false", "from", "group", "having", "in", "into", "is", "join", "left", "like", "limit", "not", "null", "on", "or",
+    "order", "select", "table", "then", "to", "true", "union", "using", "when", "where", "with",
 ];
 
 /// Whether Redshift takes this only in quotes as a name.
@@ -260,7 +262,10 @@ fn said(tokens: &[Token]) -> String {
             at += 4;
             continue;
         }
-        if ["getdate", "datediff", "svv_relation_privileges"].iter().any(|of_redshift| token.is(of_redshift)) {
+        if ["getdate", "datediff", "db_collation", "svv_relation_privileges"]
+            .iter()
+            .any(|of_redshift| token.is(of_redshift))
+        {
             words.extend(["public", "."]);
         }
         words.push(token.text());

@@ -11,6 +11,7 @@ use super::traffic::Traffic;
 use super::{serve, two_lives};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{headroom, run};
+use crate::wait::until;
 use dialect::is_reserved;
 use headroom::domain::Micros;
 use headroom::sink::postgres::{Database as SinkDatabase, Dialect, VIEWS, tables};
@@ -259,4 +260,36 @@ fn views_that_change_keep_the_rights_to_them() {
     redshift.tables.ask("ALTER VIEW sold_out RENAME COLUMN minutes TO m; COMMENT ON VIEW sold_out IS 'older'");
     let refused = run(&mut redshift.sink(nowhere(), &["apply"]));
     assert!(refused.code == 1 && refused.err.contains("team.own uses the view sold_out"), "{}", refused.err);
+}
+
+/// Such a database would make one pool of `Van-1` and `van-1`.
+#[test]
+fn a_database_that_does_not_tell_letters_apart_is_refused() {
+    let redshift = Redshift::start();
+    redshift.tables.ask(
+        "CREATE OR REPLACE FUNCTION public.db_collation() RETURNS text LANGUAGE sql AS $$SELECT 'case_insensitive'$$",
+    );
+    for command in ["plan", "apply"] {
+        let refused = run(&mut redshift.sink(nowhere(), &[command]));
+        assert!(refused.code == 1 && refused.err.contains("make one with COLLATE CASE_SENSITIVE"), "{}", refused.err);
+    }
+}
+
+/// The story: a tool of an analyst has read how far the tables are, and leaves its transaction open over lunch.
+#[test]
+fn who_has_read_the_positions_keeps_no_sink_from_writing() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let mut writing = Writing::new(5);
+    (0..3).for_each(|_| writing.accept(5));
+    writing.write(log.path());
+    let mut reading = redshift.tables.begin(
+        "BEGIN; SELECT max(decided_until) FROM sink_positions; SELECT count(*) FROM events; SELECT pg_sleep(600)",
+    );
+    until("the tool has read", || {
+        redshift.tables.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+    });
+    let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
+    reading.kill();
+    assert!(ended.code == 0 && ended.out.ends_with(" of 5 events were written\n"), "{}{}", ended.out, ended.err);
 }

@@ -24,6 +24,7 @@ const FUNCTIONS: &str = "
     CREATE FUNCTION public.getdate() RETURNS timestamp LANGUAGE sql AS 'SELECT clock_timestamp()::timestamp';
     CREATE FUNCTION public.datediff(unit text, f timestamp, t timestamp) RETURNS bigint LANGUAGE sql AS
         'SELECT (extract(epoch FROM t) * 1000000 - extract(epoch FROM f) * 1000000)::bigint WHERE unit = ''microsecond''';
+    CREATE FUNCTION public.db_collation() RETURNS text LANGUAGE sql AS $$SELECT 'case_sensitive'$$;
     CREATE VIEW public.svv_relation_privileges AS
         SELECT n.nspname AS namespace_name, c.relname AS relation_name, a.privilege_type,
                pg_get_userbyid(a.grantee) AS identity_name,

@@ -1,0 +1,190 @@
+//! What keeps a sink from writing all of it: a signal, a session that is lost to it, and what somebody has put on a table.
+
+use super::postgres::Database;
+use super::traffic::Traffic;
+use super::{assert_rest, assert_same, serve};
+use crate::cli::handwritten_logs::Writing;
+use crate::process::{Running, run};
+use crate::wait::until;
+use headroom::sink::postgres::{Access, Postgres, Sessions};
+use headroom::sink::{Place, Target, TargetError};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+
+fn nowhere() -> &'static Path {
+    Path::new("/nonexistent")
+}
+
+/// The story: a backfill is stopped for the night, while one partition waits for a lock of somebody else. Who reads what it says
+/// must not believe that all is written.
+#[test]
+fn a_backfill_that_is_interrupted_says_so_and_the_next_one_goes_on() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 71);
+    traffic.calls(10);
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    traffic.calls(60);
+    served.running.terminate();
+    let mut waiting =
+        database.begin("BEGIN; SELECT FROM sink_positions WHERE partition = 1 FOR UPDATE; SELECT pg_sleep(600)");
+    until("the row is locked", || {
+        database.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+    });
+    let before = database.written();
+    let backfill = Running::start(&mut database.sink(log.path(), &["backfill"]));
+    until("the other partitions are written", || {
+        let status = run(&mut database.sink(log.path(), &["status"]));
+        status.out.matches(", 0 events behind").count() == 2
+    });
+    kill_process(Pid::from_child(backfill.child()), Signal::TERM).unwrap();
+    let ended = backfill.ended();
+    waiting.kill();
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    let written = database.written() - before;
+    let left = ended.out.split(" were written, and ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let is_told = ended.out.starts_with("interrupted: ") && ended.out.contains(&format!("of {written} events"));
+    assert!(is_told && written > 0 && left != "0", "{}", ended.out);
+    database.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    until("no lock is left", || database.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0");
+    let again = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+    assert!(again.out.contains(&format!(" of {left} events were written")), "{left}: {}", again.out);
+    assert!(again.err.contains(&format!("{left} of {left} events")), "{}", again.err);
+    assert_same(&database, log.path());
+}
+
+/// The story: a statement takes too long, and the sink gives the connection up. The database goes on with it, and has the lock
+/// of the partition for it. The sink must not take that for another sink.
+#[test]
+fn a_session_that_is_lost_gives_its_partition_to_the_next_one_of_its_process() {
+    let database = Database::start();
+    database.apply();
+    let access =
+        Access { url: database.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None };
+    let (own, others) = (Sessions::default(), Sessions::default());
+    let open = |sessions| Postgres::open(&access, sessions).unwrap();
+    let begin = Ok(Some(Place { next_seq: 0, chain: None }));
+    let mut lost = open(&own);
+    assert_eq!(lost.claim(0, 0), begin);
+    assert_eq!(open(&others).claim(0, 0), Ok(None), "a session of another process is left alone");
+    let mut next = open(&own);
+    assert_eq!(next.claim(1, 0), begin, "nobody has it");
+    let told = next.claim(0, 0);
+    assert!(matches!(&told, Err(TargetError::Transient(why)) if why.contains("this process has lost")), "{told:?}");
+    until("the lock is free", || next.claim(0, 0) == begin);
+    assert!(matches!(lost.claim(0, 0), Err(TargetError::Transient(_))), "it was ended");
+}
+
+/// The story: a team puts a trigger on the table of events, which leaves some of them out.
+#[test]
+fn rows_that_something_swallows_stop_the_partition() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 72);
+    let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("something is written", || database.written() > 0);
+    database.ask(
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER few BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.partition = 1) EXECUTE FUNCTION swallow()",
+    );
+    until("the partition has stopped", || {
+        traffic.calls(10);
+        let stopped = database.ask("SELECT stopped FROM sink_positions WHERE partition = 1");
+        stopped.contains("the database took 0: something changes what is written into events")
+    });
+    let counted = "SELECT sum(row_count) = (SELECT count(*) FROM events) FROM sink_positions";
+    assert_eq!(database.ask(counted), "t", "nothing of the batch is written");
+    served.running.terminate();
+    assert!(sink.terminate().err.contains("the database took 0"));
+    let refused = run(&mut database.sink(log.path(), &["backfill"]));
+    assert!(refused.code == 1 && refused.err.contains("events has the trigger few"), "{}", refused.err);
+    database.ask("DROP TRIGGER few ON events");
+    assert_rest(&database, log.path());
+}
+
+/// Whatever changes, refuses or loses rows is a difference.
+#[test]
+fn what_somebody_has_put_on_a_table_is_refused_by_name() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER every AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION nothing();
+         CREATE UNIQUE INDEX once ON events (command_id); ALTER TABLE pools ADD CONSTRAINT few CHECK (version < 9);
+         CREATE RULE none AS ON UPDATE TO pools DO INSTEAD NOTHING; ALTER TABLE sink_set_aside SET UNLOGGED;
+         CREATE TABLE own (reservation text REFERENCES reservations); CREATE INDEX ours ON events (order_ref)",
+    );
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    let expected = "refused: events has the trigger every, which may change or refuse rows: drop it
+refused: events has the unique index once, which may change or refuse rows: drop it
+refused: pools has the check few, which may change or refuse rows: drop it
+refused: pools has the rule none, which may change or refuse rows: drop it
+refused: reservations has the foreign key own_reservation_fkey of own, which may change or refuse rows: drop it
+refused: sink_set_aside is UNLOGGED and may lose its rows: ALTER TABLE sink_set_aside SET LOGGED
+";
+    assert_eq!((plan.code, &*plan.out), (1, expected), "{}", plan.err);
+}
+
+/// Tables of a pool with this many orders.
+fn written(database: &Database, log: &Path) {
+    database.apply();
+    let mut writing = Writing::new(9);
+    (0..5).for_each(|_| writing.accept(9));
+    writing.write(log);
+    assert_eq!(run(&mut database.sink(log, &["backfill"])).code, 0);
+}
+
+/// The story: somebody deletes old events to save room, and makes the reservations anew. What followed from those events would
+/// be gone as well.
+#[test]
+fn a_rebuild_without_all_events_is_refused_unless_it_is_asked_for() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    let count = || database.ask("SELECT count(*) FROM reservations");
+    database.ask("DELETE FROM events WHERE seq < 4");
+    let refused = run(&mut database.sink(nowhere(), &["rebuild"]));
+    assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 rows of 6"), "{}", refused.err);
+    assert_eq!(count(), "5");
+    let partial = run(&mut database.sink(nowhere(), &["rebuild", "--partial"]));
+    assert_eq!((partial.code, &*partial.out), (0, "reservations and pools are made anew from 3 rows of events\n"));
+    assert_eq!(count(), "3");
+}
+
+/// The story: somebody drops the table of reservations, and `apply` makes an empty one.
+#[test]
+fn a_table_that_is_made_anew_beside_events_asks_for_a_rebuild() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    let before = database.ask("SELECT * FROM reservations ORDER BY 1");
+    database.ask("DROP TABLE reservations CASCADE");
+    let incomplete = "reservations is incomplete until headroom sink rebuild has made it anew from events\n";
+    for command in ["apply", "apply", "plan", "status"] {
+        let ended = run(&mut database.sink(log.path(), &[command]));
+        assert!(ended.code == 1 && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
+    }
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0, "sinks go on");
+    assert_eq!(run(&mut database.sink(nowhere(), &["rebuild"])).code, 0);
+    assert_eq!(database.ask("SELECT * FROM reservations ORDER BY 1"), before);
+    for command in ["apply", "plan"] {
+        let ended = run(&mut database.sink(nowhere(), &[command]));
+        assert_eq!((ended.code, &*ended.out), (0, "the tables are as they should be\n"), "{command}");
+    }
+    assert_eq!(run(&mut database.sink(log.path(), &["status"])).code, 0);
+}
+
+/// Without these tables a sink would leave rows out, or write them twice.
+#[test]
+fn a_table_of_events_or_positions_that_is_gone_is_not_made_anew() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    for gone in ["sink_positions", "events"] {
+        database.ask(&format!("ALTER TABLE {gone} RENAME TO away"));
+        let plan = run(&mut database.sink(nowhere(), &["plan"]));
+        let why = format!("refused: {gone} is gone, and rows were written: begin anew in another sink_schema\n");
+        assert!(plan.code == 1 && plan.out.contains(&why), "{}{}", plan.out, plan.err);
+        database.ask(&format!("ALTER TABLE away RENAME TO {gone}"));
+    }
+}
