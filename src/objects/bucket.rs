@@ -77,6 +77,11 @@ impl Bucket {
                 let builder = environment::builder(std::env::vars_os()).map_err(|detail| StoreError { detail })?;
                 let builder = builder.with_bucket_name(bucket).with_retry(no_retry);
                 let is_plain = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true");
+                if let Some(name) = environment::in_the_clear(std::env::vars_os()).filter(|_| !is_plain) {
+                    let detail =
+                        format!("{name} begins with http://: set AWS_ALLOW_HTTP=true, or name an https:// URL");
+                    return Err(StoreError { detail });
+                }
                 let client = builder.with_client_options(options.with_allow_http(is_plain)).build();
                 Reached::S3 { client: Arc::new(client.map_err(|error| wrong(&error))?), prefix: prefix.clone() }
             }
@@ -253,6 +258,9 @@ impl Bucket {
     {
         let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
+        if matches!(&self.reached, Reached::Folder(dir) if !dir.is_dir()) {
+            return Err(fail("there is no such folder".to_owned()));
+        }
         let client = self.client().map_err(|error| fail(told(&error)))?;
         let mut closing = self.closing.subscribe();
         runtime.block_on(async {

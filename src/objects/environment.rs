@@ -21,6 +21,16 @@ pub(super) fn builder(variables: impl Iterator<Item = (OsString, OsString)>) -> 
     Ok(builder)
 }
 
+/// The variable that names a store which is reached without TLS; `None` when there is none.
+pub(super) fn in_the_clear(mut variables: impl Iterator<Item = (OsString, OsString)>) -> Option<String> {
+    variables.find_map(|(name, value)| {
+        let name = name.to_str().filter(|name| name.starts_with("AWS_"))?;
+        let key = name.to_ascii_lowercase().parse::<Key>().ok()?;
+        let is_plain = value.to_str()?.starts_with("http://");
+        (is_plain && matches!(key, Key::Endpoint | Key::S3Endpoint)).then(|| name.to_owned())
+    })
+}
+
 fn check(key: Key, value: &str) -> Result<(), &'static str> {
     match key {
         Key::Client(_) | Key::WebIdentityTokenFile | Key::ContainerAuthorizationTokenFile => Ok(()),

@@ -159,6 +159,15 @@ fn not_continued(seq: u64) -> String {
     format!("the event at seq {seq} does not continue what is written: the log was replaced or has lost events")
 }
 
+/// When an event of the log was decided; `None` when it cannot be read.
+///
+/// # Errors
+/// [`LogError`] when the log cannot be read.
+pub fn decided_at(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<Option<Micros>, LogError> {
+    let found = tail.read(partition, seq, 1)?;
+    Ok(found.first().and_then(|stored| read(partition, stored).ok()).map(|chained| chained.event.decided_at))
+}
+
 fn read(partition: u32, stored: &StoredEvent) -> Result<ChainedEvent, String> {
     let chained = wire::event::decode(&stored.bytes).map_err(|error| error.to_string())?;
     if (chained.event.partition, chained.event.seq) == (partition, stored.seq) {

@@ -12,7 +12,7 @@ pub mod redshift;
 mod target;
 mod worker;
 
-pub use batch::{Batch, Place};
+pub use batch::{Batch, Place, decided_at};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
 use target::Others;

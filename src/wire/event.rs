@@ -79,7 +79,7 @@ record! {
 /// Length in bytes of a long usual event; its buffer need not grow.
 const USUAL_BYTES: usize = 384;
 /// Longest detail in characters. It is cut, so that the event of any broken record can be read.
-const DETAIL_CHARS_MAX: usize = 1_024;
+pub const DETAIL_CHARS_MAX: usize = 1_024;
 
 /// Encodes an event under the newest schema, with its frame, and computes its digest.
 pub fn encode(event: &Event) -> (Vec<u8>, Digest) {

@@ -5,9 +5,10 @@ use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkTo};
+use crate::domain::Micros;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Difference, Fix};
-use crate::sink::{Place, Progress, other_log};
+use crate::sink::{Place, Progress, decided_at, other_log};
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -79,7 +80,11 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
         match written.iter().find(|progress| progress.partition == partition) {
             None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
             Some(progress) => {
-                writeln!(out, "partition {partition}: {}", told(progress, end))?;
+                let newest = match end.checked_sub(1).filter(|last| progress.place.next_seq <= *last) {
+                    Some(last) => decided_at(source.tail(), partition, last)?,
+                    None => None,
+                };
+                writeln!(out, "partition {partition}: {}", told(progress, end, newest))?;
                 let is_other = progress.place.disagreement(source.tail(), partition, end)?;
                 if let Some(why) = progress.stopped.as_ref().or(is_other.as_ref()) {
                     is_fine = false;
@@ -91,16 +96,19 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     Ok(Verdict::fine_if(is_fine))
 }
 
-fn told(progress: &Progress, end: u64) -> String {
+/// What is said of a partition whose log has this end, and whose newest event was decided then, if it is not written.
+fn told(progress: &Progress, end: u64, newest: Option<Micros>) -> String {
     let Progress { place: Place { next_seq, .. }, row_count, set_aside, .. } = progress;
     let behind = end.saturating_sub(*next_seq);
-    let ago = |seconds: Option<i64>| seconds.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
-    let age = match progress.decided_s_ago {
-        Some(seconds) if behind > 0 => format!(", the last written event is {seconds} s old"),
+    let lag = match (newest, progress.decided_s) {
+        (Some(newest), Some(written)) => {
+            let lag = (newest.0 / 1_000_000).saturating_sub(u64::try_from(written).unwrap_or_default());
+            format!(" and {lag} s")
+        }
         _ => String::new(),
     };
+    let ago = progress.written_s_ago.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
     format!(
-        "written up to seq {next_seq}, {behind} events behind{age}, last batch {}, {row_count} rows, {set_aside} set aside",
-        ago(progress.written_s_ago)
+        "written up to seq {next_seq}, {behind} events{lag} behind, last batch {ago}, {row_count} rows, {set_aside} set aside"
     )
 }

@@ -203,7 +203,7 @@ impl Index {
             row_count: count(self.row_count),
             set_aside: count(self.set_aside),
             written_s_ago: ago(self.written_at_us),
-            decided_s_ago: ago(self.decided_until_us),
+            decided_s: self.decided_until_us.map(|at| count(at / 1_000_000)),
             stopped: self.stopped.clone(),
         })
     }

@@ -9,7 +9,7 @@ use crate::sink::container::{Encoder, LAKE};
 use crate::sink::{Batch, COLUMNS, Column, Others, Place, Progress, Row, Target, TargetError};
 use crate::store::StoreError;
 use crate::time::{self, Clock as _, SystemClock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
@@ -294,8 +294,8 @@ fn lock(partition: u32) -> String {
     format!("{POSITIONS}/p{partition:05}.lock")
 }
 
-/// The partitions that have a position.
-fn partitions(bucket: &Bucket) -> Result<Vec<u32>, TargetError> {
+/// The partitions that have a position, in their order.
+fn partitions(bucket: &Bucket) -> Result<BTreeSet<u32>, TargetError> {
     Ok(bucket.list(POSITIONS)?.iter().filter_map(|object| partition_of(&object.name)).collect())
 }
 

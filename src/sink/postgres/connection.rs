@@ -173,6 +173,13 @@ async fn last_moment(ending: Option<Ending>) {
     }
 }
 
+/// The URL in the words of the client, which verifies every certificate, and whether it asks for that in those of libpq.
+fn verified(url: &str) -> (String, bool) {
+    let words = ["sslmode=verify-full", "sslmode=verify-ca"];
+    let is_verified = words.iter().any(|word| url.contains(word));
+    (words.iter().fold(url.to_owned(), |url, word| url.replace(word, "sslmode=require")), is_verified)
+}
+
 /// The settings of the client, checked: a password and the events do not travel in the clear.
 fn settings(access: &Access) -> Result<Config, TargetError> {
     let operator = |why: String| TargetError::Operator(why);
@@ -180,6 +187,10 @@ fn settings(access: &Access) -> Result<Config, TargetError> {
         Some(rest) => format!("postgresql://{rest}"),
         None => access.url.clone(),
     };
+    let (url, is_verified) = verified(&url);
+    if is_verified && access.authorities.is_none() {
+        return Err(operator("sink_database asks for a verified server: set sink_database_ca".to_owned()));
+    }
     let mut config = Config::from_str(&url).map_err(|error| operator(format!("sink_database: {}", causes(&error))))?;
     if config.get_password().is_some() {
         return Err(operator("sink_database has a password in it: set sink_database_password_file".to_owned()));
@@ -295,6 +306,12 @@ mod tests {
             assert!(error.to_string().contains("sink_database_ca is not set"), "{url}: {error}");
             let secured = settings(&access(url, Some("ca.pem"))).unwrap();
             assert_eq!(secured.get_ssl_mode(), SslMode::Require, "{url}");
+        }
+        for mode in ["verify-full", "verify-ca"] {
+            let url = format!("postgresql://u@localhost/db?connect_timeout=3&sslmode={mode}");
+            let error = settings(&access(&url, None)).unwrap_err();
+            assert!(error.to_string().contains("set sink_database_ca"), "{error}");
+            assert_eq!(settings(&access(&url, Some("ca.pem"))).unwrap().get_ssl_mode(), SslMode::Require);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the two databases say differently. Everything else is the same text for both.
 
-use crate::sink::ColumnKind;
+use crate::sink::{Column, ColumnKind};
+use crate::wire::event::DETAIL_CHARS_MAX;
 
 /// The language of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,10 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
 ];
 
+/// The type of the longest text of an event in Redshift, which counts bytes.
+const DETAIL_IN_REDSHIFT: &str = "character varying(4096)";
+const _: () = assert!(DETAIL_CHARS_MAX.saturating_mul(char::MAX.len_utf8()) <= 4096);
+
 impl Dialect {
     /// The language of the database of this URL.
     pub(super) fn of(url: &str) -> Dialect {
@@ -56,6 +61,14 @@ impl Dialect {
     }
 
     /// The type of a column, as the catalogue of the database spells it.
+    pub fn type_of_column(self, column: &Column) -> &'static str {
+        match self {
+            Dialect::Redshift if column.name == "detail" => DETAIL_IN_REDSHIFT,
+            dialect => dialect.type_of(column.kind),
+        }
+    }
+
+    /// The type of a column whose texts are not of the longest.
     pub fn type_of(self, kind: ColumnKind) -> &'static str {
         match (kind, self) {
             (ColumnKind::Int, _) => "integer",
@@ -65,7 +78,7 @@ impl Dialect {
             (ColumnKind::Text, Dialect::Postgres) => "text",
             (ColumnKind::Object, Dialect::Postgres) => "jsonb",
             (ColumnKind::Texts, Dialect::Postgres) => "text[]",
-            // No text of an event is longer, and shorter columns need less memory in queries.
+            // Redshift counts bytes. No other text of an event is longer, and shorter columns need less memory in queries.
             (ColumnKind::Text, Dialect::Redshift) => "character varying(1024)",
             // JSON, which the longest list of areas fits in.
             (ColumnKind::Object | ColumnKind::Texts, Dialect::Redshift) => "character varying(65535)",

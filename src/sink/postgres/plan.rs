@@ -271,7 +271,7 @@ fn of_table(table: &Table, found: Option<&Found>, written: &[&str], dialect: Dia
         differences.push(refused(format!("{name} has the primary key {has}, not {}", table.key.join(", "))));
     }
     for column in &table.columns {
-        let (column_name, of) = (&column.name, dialect.type_of(column.kind));
+        let (column_name, of) = (&column.name, dialect.type_of_column(column));
         match found.columns.get(column_name) {
             None if column.is_always => differences.push(refused(format!("{name} has no column {column_name}"))),
             None => {

@@ -43,7 +43,7 @@ pub(super) const SET_ASIDE: &str = "
 pub(super) const PROGRESS: &str = r#"
     SELECT "partition", next_seq, chain, row_count, set_aside,
            (extract(epoch FROM {now}) - extract(epoch FROM written_at))::bigint,
-           (extract(epoch FROM {now}) - extract(epoch FROM decided_until))::bigint, stopped
+           extract(epoch FROM decided_until)::bigint, stopped
     FROM sink_positions ORDER BY 1"#;
 
 /// Days are texts. Without an area every pool counts.

@@ -79,7 +79,7 @@ fn tables_of_both() -> Vec<Table> {
 /// The definition of a column, for a new table or an existing one.
 pub(super) fn definition(column: &Column, dialect: Dialect) -> String {
     let null = if column.is_always { " NOT NULL" } else { "" };
-    format!("{} {}{null}", super::dialect::quoted(&column.name), dialect.type_of(column.kind))
+    format!("{} {}{null}", super::dialect::quoted(&column.name), dialect.type_of_column(column))
 }
 
 fn columns<const N: usize>(of: [(&str, ColumnKind, bool, &str); N]) -> Vec<Column> {

@@ -45,7 +45,7 @@ impl Database {
     pub(super) fn make_views(&mut self, wrong: &[&str]) -> Result<(), TargetError> {
         let dialect = self.dialect;
         let uses = self.uses()?;
-        let mut dropped = BTreeMap::new();
+        let mut dropped = BTreeMap::<&str, Vec<Right>>::new();
         for view in views(dialect) {
             if !wrong.contains(&view.name) && !dropped.contains_key(view.name) {
                 continue;

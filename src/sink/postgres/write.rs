@@ -128,7 +128,7 @@ impl Database {
                 row_count: number(3).unwrap_or_default(),
                 set_aside: number(4).unwrap_or_default(),
                 written_s_ago: number(5),
-                decided_s_ago: number(6),
+                decided_s: number(6),
                 stopped: said.text(row, 7).map(str::to_owned),
             })
         };

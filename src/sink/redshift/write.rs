@@ -228,7 +228,7 @@ impl Target for Redshift {
 
     fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
         let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
-        self.database.say(&note).map(drop)
+        self.locked(|redshift| redshift.database.say(&note).map(|_| true)).map(drop)
     }
 }
 
@@ -272,7 +272,8 @@ impl Drop for Redshift {
             let give = format!("UPDATE sink_positions SET writer = NULL WHERE {}", left.join(" OR "));
             self.database.limit_all(Some(LAST_LIMIT));
             // An error may have left a transaction open, in which nothing more is done.
-            let given = self.database.say("ROLLBACK").and_then(|_| self.database.say(&give));
+            let mut steps = ["ROLLBACK", "BEGIN", hold_positions(Dialect::Redshift), &*give, "COMMIT"].into_iter();
+            let given = steps.try_for_each(|step| self.database.say(step).map(drop));
             if let Err(error) = given {
                 tracing::debug!(%error, "partitions were not given back");
             }

@@ -53,6 +53,7 @@ fn the_events_of_a_cluster_are_rows_each_once() {
     assert_rows(&database, &mut place.command(&["cat"]));
     let status = Running::start(&mut sink(&["status"])).ended();
     assert_eq!(status.out.lines().filter(|line| line.contains(", 0 events behind")).count(), 3, "{}", status.out);
+    assert_eq!(database.ask("SELECT length(log_id) FROM sink_log"), "32", "the cluster has told which log it is");
 }
 
 /// The story: a day of deployments. Owners come, leave and die, so that each partition goes from process to process, while

@@ -166,13 +166,13 @@ fn apply_leaves_to_others_what_they_have_made_of_the_views() {
     database.ask(
         "CREATE ROLE reader; CREATE ROLE lead; GRANT USAGE ON SCHEMA headroom TO reader, lead;
          GRANT SELECT ON decisions, refusals, pool_units TO reader; GRANT SELECT ON refusals TO lead WITH GRANT OPTION;
-         GRANT SELECT ON planner_edits TO PUBLIC; GRANT SELECT (pool, seq, outcome) ON decisions TO lead;
+         GRANT SELECT ON planner_edits TO PUBLIC; GRANT SELECT (pool, seq) ON decisions TO lead;
          CREATE SCHEMA team; CREATE VIEW team.own AS SELECT pool FROM headroom.pool_usage",
     );
     let rights = || {
         database.ask(
             "SELECT relname, relacl FROM pg_class WHERE relacl IS NOT NULL AND relnamespace = 'headroom'::regnamespace
-             UNION ALL SELECT attrelid::regclass || attname, attacl FROM pg_attribute WHERE attacl IS NOT NULL AND
+             UNION ALL SELECT attrelid::regclass::text || attname, attacl FROM pg_attribute WHERE attacl IS NOT NULL AND
              attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'headroom'::regnamespace) ORDER BY 1",
         )
     };

@@ -2,14 +2,17 @@
 
 use super::postgres::Database;
 use super::traffic::Traffic;
-use super::{assert_rest, assert_same, serve};
+use super::{NOW, assert_rest, assert_same, serve};
 use crate::cli::handwritten_logs::Writing;
-use crate::process::{Running, run};
+use crate::process::{Running, headroom, run};
+use crate::server::Server;
 use crate::wait::until;
+use crate::world::ManualClock;
 use headroom::sink::postgres::{Access, Postgres, Sessions};
 use headroom::sink::{Place, Target, TargetError};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
+use std::sync::Arc;
 
 fn nowhere() -> &'static Path {
     Path::new("/nonexistent")
@@ -64,7 +67,7 @@ fn a_session_that_is_lost_gives_its_partition_to_the_next_one_of_its_process() {
     let access =
         Access { url: database.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None };
     let (own, others) = (Sessions::default(), Sessions::default());
-    let open = |sessions| Postgres::open(&access, sessions).unwrap();
+    let open = |sessions: &Sessions| Postgres::open(&access, sessions).unwrap();
     let begin = Ok(Some(Place { next_seq: 0, chain: None }));
     let mut lost = open(&own);
     assert_eq!(lost.claim(0, 0), begin);
@@ -146,7 +149,7 @@ fn a_rebuild_without_all_events_is_refused_unless_it_is_asked_for() {
     let count = || database.ask("SELECT count(*) FROM reservations");
     database.ask("DELETE FROM events WHERE seq < 4");
     let refused = run(&mut database.sink(nowhere(), &["rebuild"]));
-    assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 rows of 6"), "{}", refused.err);
+    assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 rows of 7"), "{}", refused.err);
     assert_eq!(count(), "5");
     let partial = run(&mut database.sink(nowhere(), &["rebuild", "--partial"]));
     assert_eq!((partial.code, &*partial.out), (0, "reservations and pools are made anew from 3 rows of events\n"));
@@ -187,4 +190,53 @@ fn a_table_of_events_or_positions_that_is_gone_is_not_made_anew() {
         assert!(plan.code == 1 && plan.out.contains(&why), "{}{}", plan.out, plan.err);
         database.ask(&format!("ALTER TABLE away RENAME TO {gone}"));
     }
+}
+
+#[test]
+fn a_database_that_has_not_all_letters_is_refused() {
+    let database = Database::start();
+    database.ask("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let url = database.url().replace("/postgres", "/latin");
+    let refused = run(database.sink(nowhere(), &["plan"]).env("HEADROOM_SINK_DATABASE", url));
+    assert!(refused.code == 1 && refused.err.contains("make one with ENCODING 'UTF8'"), "{}", refused.err);
+}
+
+/// How far a partition is behind in time is counted from the newest event that the log has.
+#[test]
+fn the_status_says_how_far_a_partition_is_behind() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
+    server.pool("van-1", 9);
+    drop(server);
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    clock.pass_ms(90_000);
+    let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
+    server.pool("van-2", 9);
+    drop(server);
+    let status = run(&mut database.sink(log.path(), &["status"]));
+    assert!(status.out.contains(" and 90 s behind, last batch "), "{}{}", status.out, status.err);
+}
+
+/// Whoever sets a place up is told what is missing, and not what a library makes of it.
+#[test]
+fn a_place_that_cannot_be_reached_is_named_with_what_to_do() {
+    let log = tempfile::tempdir().unwrap();
+    Writing::new(9).write(log.path());
+    let status = |place: &str| {
+        let mut command = headroom(["sink", "status", "--sink-files", place]);
+        command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").env("HEADROOM_DATA_DIR", log.path());
+        let ended = run(&mut command);
+        assert_ne!(ended.code, 0, "{}", ended.out);
+        ended.err
+    };
+    let plain = status("s3://bucket/prefix");
+    assert!(
+        plain.contains("AWS_ENDPOINT_URL begins with http://: set AWS_ALLOW_HTTP=true, or name an https:// URL"),
+        "{plain}"
+    );
+    let folder = status("file:///nonexistent/lake");
+    assert!(folder.contains("file:///nonexistent/lake: ") && folder.contains(": there is no such folder"), "{folder}");
 }

@@ -228,6 +228,10 @@ fn tables_are_changed_forward_or_refused() {
     let plan = run(&mut redshift.sink(nowhere(), &["plan"]));
     assert!(plan.out.contains("add column events.trace_id, character varying(1024)\n"), "{}", plan.out);
     redshift.apply();
+    // Texts are counted in bytes there, and this one has 1,024 characters.
+    let width = "SELECT character_maximum_length FROM information_schema.columns
+        WHERE table_name = 'events' AND column_name = 'detail'";
+    assert_eq!(redshift.tables.ask(width), "4096");
     redshift.tables.ask("ALTER TABLE sink_set_aside ALTER COLUMN seq TYPE integer");
     redshift.tables.ask("ALTER TABLE sink_positions DROP COLUMN claim");
     let plan = run(&mut redshift.sink(nowhere(), &["plan"]));
