@@ -12,7 +12,7 @@ pub(super) struct Served<'a> {
     dir: &'a Path,
     own: Option<&'a Certificate>,
     partitions: u32,
-    log_id: Option<u128>,
+    log_id: u128,
     server: Mutex<Option<RunningServer>>,
 }
 
@@ -41,13 +41,14 @@ impl<'a> Served<'a> {
     /// The server that runs now, if it serves the same log.
     fn again(&self) -> Result<RunningServer, LogError> {
         let running = running_server(self.dir, self.own).map_err(LogError::transient)?;
-        match (self.log_id, running.log_id()) {
-            (Some(was), Some(is)) if was != is => Err(LogError::transient(format!(
-                "the server of {} has the log {is:032x} now, and the sink reads the log {was:032x}: start the sink again",
-                self.dir.display()
-            ))),
-            _ => Ok(running),
+        let (was, is) = (self.log_id, running.log_id());
+        if was == is {
+            return Ok(running);
         }
+        Err(LogError::transient(format!(
+            "the server of {} has the log {is:032x} now, and the sink reads the log {was:032x}: start the sink again",
+            self.dir.display()
+        )))
     }
 }
 
@@ -57,7 +58,7 @@ impl CommittedTail for Served<'_> {
     }
 
     fn log_id(&self) -> Option<u128> {
-        self.log_id
+        Some(self.log_id)
     }
 
     fn first(&self, partition: u32) -> Result<u64, LogError> {

@@ -114,6 +114,10 @@ impl<L: CommittedTail> CommittedTail for WithArchive<L> {
         self.log.partitions()
     }
 
+    fn log_id(&self) -> Option<u128> {
+        Some(self.log_id)
+    }
+
     fn first(&self, partition: u32) -> Result<u64, LogError> {
         let begins = self.log.first(partition)?;
         Ok(self.left(partition, Records::Events, begins)?.map_or(begins, |(_, reach)| reach.start))

@@ -6,12 +6,12 @@ use crate::process::{agent, run};
 use crate::rig::Rig;
 use crate::wait::{PATIENCE, until};
 use headroom::domain::EventKind;
+use headroom::time::Stopwatch;
 use headroom::wire;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
 
 const PARTITIONS: u32 = 4;
 const POOLS: usize = 8;
@@ -35,7 +35,7 @@ impl Callers {
             if self.is_over.load(Relaxed) {
                 return;
             }
-            let (key, begun) = (format!("{caller}-{order}"), Instant::now());
+            let (key, begun) = (format!("{caller}-{order}"), Stopwatch::start());
             let body = json!({ "pool": format!("p{}", order % POOLS), "demand": { "orders": 1 } }).to_string();
             loop {
                 assert!(begun.elapsed() < PATIENCE, "nobody answered {key}");

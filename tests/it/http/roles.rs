@@ -10,8 +10,9 @@ use headroom::api::http::endpoints;
 use headroom::api::operation::Operation;
 use headroom::config::Open;
 use headroom::limits::CREDENTIAL_BYTES_MAX;
+use headroom::time::Stopwatch;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A call that a server with the pool `p` does, if its caller may.
 fn call(path: &str, operation: Operation, reservation: &str) -> (String, &'static str) {
@@ -214,7 +215,7 @@ fn a_refused_caller_may_call_again_on_its_connection() {
             let (head, rest) = whole.split_at(whole.len() - body.len());
             if let Some(late) = late {
                 c.write(head);
-                let sent = Instant::now();
+                let sent = Stopwatch::start();
                 while sent.elapsed() < late {
                     std::hint::spin_loop();
                 }
