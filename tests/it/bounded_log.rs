@@ -327,3 +327,29 @@ fn a_segment_stays_until_two_good_snapshots_cover_it() {
     bed.keeper(&reader, None).round(&|| false);
     assert_eq!(*bed.told.left.lock(), [1]);
 }
+
+/// The story: the log begins later than its first event, and the machine burns down. What the backup has is what the log had,
+/// and with the snapshots it is served again.
+#[test]
+fn a_backup_of_a_bounded_log_begins_where_the_log_begins() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    assert!(!bed.leave().is_empty());
+    let stopped = Stopped::of(bed);
+    let place = tempfile::tempdir().unwrap();
+    let done = |ended: Ended| {
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        ended.out
+    };
+    // A second one finds what the first has copied.
+    for more in ["", "again"] {
+        done(stopped.bare("backup", &["--to", &url(place.path())]));
+        let target = tempfile::tempdir().unwrap();
+        let restored =
+            Stopped { dir: target, snapshots: tempfile::tempdir().unwrap(), archive: tempfile::tempdir().unwrap() };
+        done(restored.bare("restore", &["--from", &url(place.path())]));
+        assert_eq!(done(restored.bare("cat", &[])), done(stopped.bare("cat", &[])), "{more}");
+        let snapshots = url(stopped.snapshots.path());
+        done(restored.bare("verify", &["--snapshots", &snapshots]));
+        assert_eq!(restored.bare("verify", &[]).code, 1, "nothing covers its beginning");
+    }
+}
