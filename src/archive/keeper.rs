@@ -59,6 +59,8 @@ pub struct Keeper<'a> {
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
     due: Micros,
+    /// The time of the wall clock that was believed last, and that of the monotonic clock then.
+    believed: Option<(Micros, Micros)>,
 }
 
 impl<'a> Keeper<'a> {
@@ -71,7 +73,7 @@ impl<'a> Keeper<'a> {
         keep_ms: u64,
     ) -> Keeper<'a> {
         let (oldest, proven, tries, due) = (None, BTreeMap::new(), 0, Micros(0));
-        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, proven, tries, due }
+        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, proven, tries, due, believed: None }
     }
 
     /// Looks at the oldest segment, and lets it leave when its time has come. It takes as long as the places do; the log is
@@ -106,7 +108,8 @@ impl<'a> Keeper<'a> {
         let mut oldest = match self.oldest.take().filter(|oldest| oldest.number == number) {
             Some(oldest) => oldest,
             None => {
-                let begins = self.log.oldest_begins(number).map_err(told)?.unwrap_or_default();
+                // A segment that cannot be read is due, and named when it is read as a whole.
+                let begins = self.log.oldest_begins(number).ok().flatten().unwrap_or_default();
                 Oldest { number, begins, newest: None, is_told: false }
             }
         };
@@ -120,6 +123,8 @@ impl<'a> Keeper<'a> {
         let over_ms = |at: Micros| now.ms_since(at).saturating_sub(keep_ms);
         let mut whole: Option<Whole> = None;
         if oldest.newest.is_none() && over_ms(oldest.begins) > 0 {
+            // Until it is read, by its first event: one that cannot be read is overdue all the same.
+            self.heard.overdue(over_ms(oldest.begins));
             let read = self.log.oldest_whole(number).map_err(|error| error.detail)?;
             oldest.newest = Some(read.newest.unwrap_or_default());
             whole = Some(read);
@@ -150,12 +155,16 @@ impl<'a> Keeper<'a> {
         Ok(Step::Left)
     }
 
-    /// The time from which ages count: that of this machine, or of the newest event if that is earlier. So a clock alone
-    /// removes nothing.
-    fn time(&self) -> Micros {
+    /// The time from which ages count: that of this machine, or of the newest event if that is earlier. A clock that jumps
+    /// ahead gives its time to the next event. So while this process runs, ages grow at most twice as fast as time passes: a
+    /// person has as long as the events are kept to set the clock right.
+    fn time(&mut self) -> Micros {
         let decided_at = self.replica.partitions().map(|handle| handle.read(|state| state.position().decided_at));
-        let newest = decided_at.max().unwrap_or_default();
-        newest.min(self.clock.wall())
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let reachable = |(at, wall): (Micros, Micros)| wall.plus_ms(now.ms_since(at).saturating_mul(2));
+        let believed = self.believed.map_or(wall, |before| wall.min(reachable(before)));
+        self.believed = Some((now, believed));
+        decided_at.max().unwrap_or_default().min(believed)
     }
 
     /// A partition whose part of a segment is not covered yet.

@@ -7,7 +7,7 @@ mod served;
 
 use crate::fixtures::{append, command, orders, pool_id, reservation_id, reserve};
 use crate::process::{Ended, headroom, run};
-use crate::world::{World, becomes, commit_turn};
+use crate::world::{World, becomes, commit_turn, conclude_turn};
 use headroom::archive::{Heard, Keeper, Shelf};
 use headroom::config::{Keep, ObjectPlace, SnapshotRule};
 use headroom::domain::{Command, CommandBody, Micros};
@@ -352,4 +352,48 @@ fn a_backup_of_a_bounded_log_begins_where_the_log_begins() {
         done(restored.bare("verify", &["--snapshots", &snapshots]));
         assert_eq!(restored.bare("verify", &[]).code, 1, "nothing covers its beginning");
     }
+}
+
+/// The story: the clock jumps ten years ahead while the server runs, and the next event has that time. A person has as long as
+/// the events are kept to set the clock right.
+#[test]
+fn a_clock_that_jumps_with_an_event_removes_nothing_at_once() {
+    let mut bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    bed.leave();
+    bed.told.left.lock().clear();
+    let reader = bed.reader();
+    let Bed { world, replica, handle, owner, owned, snapshots, told, .. } = &mut bed;
+    let heard: &Told = told;
+    let mut keeper = Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_DAYS * DAY_MS);
+    keeper.round(&|| false);
+    world.clock.step(world.clock.wall().plus_ms(3_650 * DAY_MS));
+    let objects = bucket(snapshots.path());
+    for _ in 0..2 {
+        let tick = handle.read(|state| owner.tick(state, world.clock.wall()));
+        conclude_turn(owner, handle, owned, tick);
+        world.checkpoint(handle);
+        let log = (world.log.manifest().log_id, &*replica, &world.store as &dyn Store);
+        Writer::new(log, &objects, (&world.clock, heard), RULE).round(&|| false);
+        world.clock.pass_ms(HOUR_MS);
+        keeper.round(&|| false);
+    }
+    assert_eq!((&*heard.left.lock(), &*heard.failed.lock()), (&vec![], &vec![]));
+    // The server believes the clock at its start.
+    Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_DAYS * DAY_MS).round(&|| false);
+    assert_eq!(heard.left.lock().len(), 1);
+}
+
+/// The story: the oldest file cannot be read. It stays, the log grows, and somebody has to hear of it before the disk is full.
+#[test]
+fn a_segment_that_cannot_be_read_is_overdue_all_the_same() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let oldest = segments(bed.world.path()).remove(0);
+    let mut bytes = fs::read(&oldest).unwrap();
+    let middle = SEGMENT_BYTES as usize / 2;
+    bytes[middle..middle + 64].fill(0xA5);
+    fs::write(&oldest, bytes).unwrap();
+    let reader = bed.reader();
+    bed.keeper(&reader, None).round(&|| false);
+    assert_eq!((bed.told.failed.lock().len(), &*bed.told.left.lock()), (1, &vec![]));
+    assert!(*bed.told.overdue_ms.lock() > DAY_MS);
 }

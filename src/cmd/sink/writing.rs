@@ -237,7 +237,8 @@ impl Shared {
     fn count(&self) -> Result<(), String> {
         let mut retry = RETRY[0];
         while !self.is_over() {
-            match self.to.progress() {
+            // What cannot be written to at all is told before anything is counted.
+            match self.to.open().and_then(|_| self.to.progress()) {
                 Ok(written) => {
                     let numbered = (0..).zip(&self.goals);
                     let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();

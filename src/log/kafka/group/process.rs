@@ -92,11 +92,18 @@ struct Work {
 
 impl Work {
     fn run(self) {
-        let mut read = Stopwatch::start();
+        let (mut read, mut told) = (Stopwatch::start(), String::new());
         while !self.is_over.load(Relaxed) {
             // The poll keeps the membership. A record of the manifest that it returns is read below with the others.
             if let Some(Err(error)) = self.member.poll(LOOK) {
-                tracing::debug!(%error, "polling the group of processes failed");
+                let why = error.to_string();
+                if why != told {
+                    tracing::warn!(
+                        why,
+                        "this process is not in the group of processes: headroom topics finalize misses it"
+                    );
+                    told = why;
+                }
                 pause(LOOK);
             }
             if read.elapsed() >= LEVEL_EVERY {

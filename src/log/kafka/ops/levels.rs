@@ -3,7 +3,7 @@
 use super::admin::Admin;
 use super::manifest::{self, Pinned};
 use crate::log::kafka::client::classify::failed;
-use crate::log::kafka::client::settings::{ASK_LIMIT, processes_of};
+use crate::log::kafka::client::settings::{ASK_LIMIT, group_of, processes_of};
 use crate::log::kafka::group::process::ProcessName;
 use crate::log::{LogError, known_level};
 use rdkafka::consumer::Consumer;
@@ -16,7 +16,7 @@ pub struct ProcessSeen {
     pub host: String,
     /// The name that it gives itself.
     pub name: String,
-    /// What the name says; `None` when it is none of this program.
+    /// What the name says; `None` when it does not say what the process can read.
     pub process: Option<ProcessName>,
 }
 
@@ -34,30 +34,52 @@ impl fmt::Display for ProcessSeen {
                 write!(f, "{}: version {version} knows the feature levels up to {level}", self.host)
             }
             None => {
-                write!(f, "{}: {:?} is no process of this program that says what it can read", self.host, self.name)
+                write!(f, "{}: {:?} does not say what it can read", self.host, self.name)
             }
         }
     }
 }
 
 impl Admin {
-    /// The processes that serve the log of this id now. One that was killed counts for some seconds more.
+    /// The processes that serve the log of this id now. One that was killed counts for some seconds more. An owner that does
+    /// not say what it can read is among them, as one that can read nothing.
     ///
     /// # Errors
-    /// [`LogError`] when the cluster does not answer, or we lack the permission.
+    /// [`LogError`] when the cluster does not answer, or shows no process at all: it may hide them from who may not see them.
     pub fn processes(&self, log_id: u128) -> Result<Vec<ProcessSeen>, LogError> {
-        let group = processes_of(log_id);
-        let asked = self.asks.fetch_group_list(Some(&group), ASK_LIMIT);
-        let groups = asked.map_err(|error| failed(&group, &error))?;
+        let (mut seen, owners) = (self.members(&processes_of(log_id))?, self.members(&group_of(log_id))?);
+        // A process is in both groups from the same host.
+        let on = |processes: &[ProcessSeen], host: &str| processes.iter().filter(|seen| seen.host == host).count();
+        let mut silent = Vec::new();
+        for owner in &owners {
+            let said = on(&seen, &owner.host).saturating_add(on(&silent, &owner.host));
+            if said < on(&owners, &owner.host) {
+                silent.push(ProcessSeen { process: None, ..owner.clone() });
+            }
+        }
+        seen.extend(silent);
+        if seen.is_empty() {
+            return Err(LogError::operator(format!(
+                "the cluster shows no process in the group {}: start the processes of this version, and check that you may \
+                 describe that group (headroom topics acls)",
+                processes_of(log_id)
+            )));
+        }
+        seen.sort_by(|a, b| (&a.host, &a.name).cmp(&(&b.host, &b.name)));
+        Ok(seen)
+    }
+
+    /// The members of a group.
+    fn members(&self, group: &str) -> Result<Vec<ProcessSeen>, LogError> {
+        let asked = self.asks.fetch_group_list(Some(group), ASK_LIMIT);
+        let groups = asked.map_err(|error| failed(group, &error))?;
         let members = groups.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
         let seen = |host: &str, name: &str| ProcessSeen {
             host: host.trim_start_matches('/').to_owned(),
             name: name.to_owned(),
             process: ProcessName::of(name),
         };
-        let mut seen: Vec<_> = members.map(|member| seen(member.client_host(), member.client_id())).collect();
-        seen.sort_by(|a, b| (&a.host, &a.name).cmp(&(&b.host, &b.name)));
-        Ok(seen)
+        Ok(members.map(|member| seen(member.client_host(), member.client_id())).collect())
     }
 
     /// Gives the log the newest level of this program. Every process that serves it must know that level.

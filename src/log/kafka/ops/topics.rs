@@ -203,7 +203,9 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         for role in [Role::Gateway, Role::Owner] {
             allow(role, &["Describe", "Read"], &processes);
         }
-        allow(Role::Operator, &["Describe"], &processes);
+        for group in [&processes, &owners] {
+            allow(Role::Operator, &["Describe"], group);
+        }
     }
     // A server checks the brokers and the cluster's own topics before it starts.
     for role in [Role::Gateway, Role::Owner] {
