@@ -9,7 +9,6 @@ use crate::domain::hex128;
 use crate::log::StoredEvent;
 use crate::trace::TraceContext;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::ops::Range;
 use std::time::Duration;
@@ -23,17 +22,14 @@ const SETTLED_FOR: Duration = Duration::from_millis(300);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-struct Reach {
+struct Said {
+    #[serde(default)]
+    log: String,
     partitions: u32,
     /// Without them every partition begins with its first event, as in an earlier version.
     #[serde(default)]
     firsts: Vec<u64>,
     ends: Vec<u64>,
-}
-
-#[derive(Deserialize)]
-struct Identity {
-    log: String,
 }
 
 /// The part of a problem body that is shown to a person.
@@ -47,34 +43,40 @@ struct Refusal {
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
 pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
-    Ok(reach(server).await?.into_iter().map(|reach| reach.end).collect())
+    Ok(log(server).await?.reach.into_iter().map(|reach| reach.end).collect())
 }
 
-/// The committed events that the server has, by partition.
+/// The log that the server has.
+pub struct ServedLog {
+    /// Its id, where the server tells it: 32 hexadecimal digits.
+    id: String,
+    /// The committed events, by partition.
+    pub reach: Vec<Range<u64>>,
+}
+
+impl ServedLog {
+    /// The id of the log.
+    ///
+    /// # Errors
+    /// The server did not tell it.
+    pub fn id(&self) -> Result<u128, String> {
+        hex128(&self.id).ok_or_else(|| format!("/internal/log: {:?} is no id of a log", self.id))
+    }
+}
+
+/// What the server says of its log.
 ///
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
-pub async fn reach(server: &mut Connection) -> Result<Vec<Range<u64>>, String> {
-    let Reach { partitions, firsts, ends } = log(server).await?;
+pub async fn log(server: &mut Connection) -> Result<ServedLog, String> {
+    let answer = get(server, "/internal/log").await?;
+    let said = serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))?;
+    let Said { log: id, partitions, firsts, ends } = said;
     if usize::try_from(partitions) == Ok(ends.len()) {
         let firsts = firsts.into_iter().chain(std::iter::repeat(0));
-        return Ok(firsts.zip(ends).map(|(first, end)| first..end).collect());
+        return Ok(ServedLog { id, reach: firsts.zip(ends).map(|(first, end)| first..end).collect() });
     }
     Err(format!("/internal/log: {partitions} partitions with {} ends", ends.len()))
-}
-
-/// The id of the log.
-///
-/// # Errors
-/// The server does not answer 200, or without an id.
-pub async fn log_id(server: &mut Connection) -> Result<u128, String> {
-    let Identity { log } = log(server).await?;
-    hex128(&log).ok_or_else(|| format!("/internal/log: {log} is no id of a log"))
-}
-
-async fn log<T: DeserializeOwned>(server: &mut Connection) -> Result<T, String> {
-    let answer = get(server, "/internal/log").await?;
-    serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))
 }
 
 /// The ends once no partition grows any more: the Abandon of a caller who was told "no" may still be on its way.

@@ -48,8 +48,12 @@ impl RunningServer {
         let connection = Mutex::new(connection);
         let base = format!("{scheme}://{address}");
         let mut server = RunningServer { runtime, connection, base, log_id: 0, partitions: 0 };
-        server.partitions = u32::try_from(server.reach()?.len()).unwrap_or(u32::MAX);
-        server.log_id = server.ask(async |connection| internal::log_id(connection).await)?;
+        let (log_id, partitions) = server.ask(async |connection| {
+            let log = internal::log(connection).await?;
+            Ok((log.id()?, log.reach.len()))
+        })?;
+        server.partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+        server.log_id = log_id;
         Ok(server)
     }
 
@@ -104,7 +108,7 @@ impl RunningServer {
     }
 
     fn reach(&self) -> Result<Vec<Range<u64>>, LogError> {
-        self.ask(async |connection| internal::reach(connection).await)
+        self.ask(async |connection| Ok(internal::log(connection).await?.reach))
     }
 
     fn reach_of(&self, partition: u32) -> Result<Range<u64>, LogError> {

@@ -100,7 +100,7 @@ impl Database {
     /// Those of the tables alone.
     ///
     /// # Errors
-    /// The same.
+    /// [`TargetError`] when the database does not say what it has.
     pub(super) fn differences_of_tables(&mut self) -> Result<Vec<Difference>, TargetError> {
         self.compared().map(|(differences, _)| differences)
     }
@@ -171,7 +171,7 @@ impl Database {
     /// What is incomplete until a rebuild.
     ///
     /// # Errors
-    /// The same.
+    /// [`TargetError`] when the database does not say what it has.
     pub fn incomplete(&mut self) -> Result<Vec<Difference>, TargetError> {
         let mut differences = self.differences_of_tables()?;
         differences.retain(|difference| difference.fix == Fix::Rebuild);

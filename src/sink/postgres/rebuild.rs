@@ -57,7 +57,7 @@ impl Database {
     /// The same with pieces of this many events, one at least.
     ///
     /// # Errors
-    /// The same.
+    /// Those of `rebuild`.
     pub fn rebuild_by(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
         let piece = piece.max(1).cast_signed();
         let hold = sql::hold_positions(self.dialect);
