@@ -8,7 +8,7 @@ use super::{LogRuntime, StartError, draw, draw_wide, level, spawn};
 use crate::config::Config;
 use crate::gateway::{CallReport, Gateway};
 use crate::log::embedded::{Embedded, Options, Reopened};
-use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Opening, ReplyChannel};
+use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, LogErrorKind, Manifest, Opening, ReplyChannel};
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
@@ -112,8 +112,13 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             }
             Err(error) => Served::NotClaimed(error),
         };
+        let mut may_pass = false;
         let why = match served {
-            Served::NotClaimed(ClaimError::Log(error)) => error.reason(),
+            Served::NotClaimed(ClaimError::Log(error)) => {
+                may_pass =
+                    matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Transient);
+                error.reason()
+            }
             Served::NotClaimed(ClaimError::Breach(breach))
             | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
                 return end(PartitionStatus::Unreadable { why: breach.to_string() });
@@ -139,8 +144,8 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             None => return set(PartitionStatus::Stopped),
             Some(Err(error)) => return end(stopped(error.reason())),
             Some(Ok(())) if log.reopenings() > reopenings => handle.set_read_error(None),
-            // Snapshots that cover what has left the log may come, or be brought back.
-            Some(Ok(())) if !is_whole && log.first(partition).is_ok_and(|first| first > 0) => {
+            // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
+            Some(Ok(())) if may_pass && !is_whole && log.first(partition).is_ok_and(|first| first > 0) => {
                 if uncovered.as_ref() != Some(&why) {
                     tracing::error!(partition, why, "the partition is not served; looking again every few seconds");
                     handle.set_read_error(Some(why.clone()));

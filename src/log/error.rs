@@ -14,6 +14,8 @@ pub enum LogErrorKind {
     Operator,
     /// The log does not have the requested position, or no longer has it.
     OutOfRange,
+    /// The log has lost its first events, and nothing that was found covers them: the same call succeeds once something does.
+    Uncovered,
     /// Another owner has taken the partition: the earlier owner may not write any more.
     Superseded,
     /// A client, a thread or a file has failed for an unforeseen reason: make a new one.
@@ -52,6 +54,11 @@ impl LogError {
         LogError::new(LogErrorKind::OutOfRange, detail)
     }
 
+    /// An error of the kind [`LogErrorKind::Uncovered`]; the detail says what would cover the events.
+    pub fn uncovered(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Uncovered, detail)
+    }
+
     /// An error of the kind [`LogErrorKind::Superseded`].
     pub fn superseded(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Superseded, detail)
@@ -74,7 +81,7 @@ impl LogError {
 
     /// Whether a retry fails until an operator has acted.
     pub fn needs_operator(&self) -> bool {
-        self.kind == LogErrorKind::Operator
+        matches!(self.kind, LogErrorKind::Operator | LogErrorKind::Uncovered)
     }
 
     /// The reason why a partition is not served. It says so when an operator has to act.
@@ -133,7 +140,11 @@ mod tests {
 
     #[test]
     fn a_reason_says_when_a_person_has_to_act() {
-        assert_eq!(LogError::operator("Write is not allowed").reason(), "an operator must act: Write is not allowed");
+        for error in
+            [LogError::operator, LogError::uncovered].map(|kind: fn(String) -> LogError| kind("a disk".to_owned()))
+        {
+            assert_eq!((error.reason(), error.needs_operator()), ("an operator must act: a disk".to_owned(), true));
+        }
         let others = [LogError::transient, LogError::out_of_range, LogError::superseded, LogError::internal];
         for error in others.map(|kind: fn(String) -> LogError| kind("the disk".to_owned())) {
             assert_eq!((error.reason(), error.needs_operator()), ("the disk".to_owned(), false), "{error:?}");

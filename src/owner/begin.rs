@@ -187,7 +187,7 @@ fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogE
 
 /// That a log without its first events is not continued by anything that was found.
 pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
-    LogError::operator(format!(
+    LogError::uncovered(format!(
         "partition {partition} of the log begins with seq {first}, the events before it are gone, and nothing that is known \
          here reaches up to it: {seen}; bring back a snapshot that reaches up to seq {first} or further, or name the place \
          that has one with the setting snapshots"

@@ -11,7 +11,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_avro_fast::de::DeserializerState;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -82,8 +82,9 @@ struct Older {
 /// How a record of an older version is read.
 enum Reading {
     /// The newest version begins with all fields of the older one, in order: the record is read as one that ends
-    /// early.
-    Shorter(serde_avro_fast::Schema),
+    /// early. The second reader is slow, and refuses everything that the older schema cannot say; the first one skips a
+    /// symbol that it need not know.
+    Shorter(serde_avro_fast::Schema, GenericDatumReader<'static>),
     /// The record is resolved by the names of its fields.
     Resolved(GenericDatumReader<'static>),
 }
@@ -112,7 +113,7 @@ impl Topic {
             let schema = leak(older)?;
             let is_beginning = begins(&serde_json::from_str(older)?, &serde_json::from_str(newest)?);
             let reading = if is_beginning {
-                Reading::Shorter(older.parse()?)
+                Reading::Shorter(older.parse()?, GenericDatumReader::builder(schema).build()?)
             } else {
                 let resolving = GenericDatumReader::builder(schema).reader_schema(reading);
                 Reading::Resolved(resolving.human_readable(false).build()?)
@@ -164,7 +165,7 @@ impl Topic {
         let version = self.older.iter().take(known).find(|version| version.fingerprint == fingerprint);
         let version = version.ok_or_else(|| DecodeError::new("written under a schema that is not known here"))?;
         let reader = match &version.reading {
-            Reading::Shorter(schema) => return Ok((read_whole(schema, datum)?, datum)),
+            Reading::Shorter(schema, _) => return Ok((read_whole(schema, datum)?, datum)),
             Reading::Resolved(reader) => reader,
         };
         let mut rest = datum;
@@ -187,7 +188,7 @@ impl Topic {
     pub(super) fn read_head<R: DeserializeOwned>(&self, bytes: &[u8]) -> Option<R> {
         let (fingerprint, datum) = frame::open(bytes).ok()?;
         let is_shorter =
-            |version: &Older| version.fingerprint == fingerprint && matches!(version.reading, Reading::Shorter(_));
+            |version: &Older| version.fingerprint == fingerprint && matches!(version.reading, Reading::Shorter(..));
         if fingerprint != self.fingerprint && !self.older.iter().any(is_shorter) {
             return None;
         }
@@ -199,11 +200,11 @@ impl Older {
     /// Where a framed record of the newest version ends under this one: the fields that this version lacks come last, and
     /// are null there, each a byte. `None` when the record says something that this version cannot say.
     fn ends(&self, bytes: &[u8]) -> Option<usize> {
-        let Reading::Shorter(schema) = &self.reading else { return None };
+        let Reading::Shorter(_, checking) = &self.reading else { return None };
         let length = bytes.len().checked_sub(self.lacks)?;
         let (kept, rest) = bytes.split_at_checked(length)?;
-        let (_, datum) = frame::open(kept).ok()?;
-        let fits = rest.iter().all(|byte| *byte == 0) && read_whole::<IgnoredAny>(schema, datum).is_ok();
+        let (_, mut datum) = frame::open(kept).ok()?;
+        let fits = rest.iter().all(|byte| *byte == 0) && checking.read_value(&mut datum).is_ok() && datum.is_empty();
         fits.then_some(length)
     }
 }
@@ -415,6 +416,18 @@ mod tests {
     }
     record! {
         NewRecord { kind: Coded<crate::domain::CommandKind>, body: Bytes<'a>, more: i64, }
+    }
+
+    /// The story: a level has one symbol more and no new field. Older processes can read all records but those with it.
+    #[test]
+    fn a_symbol_that_an_older_schema_lacks_is_written_under_the_newest() {
+        let symbols = crate::domain::CommandKind::SYMBOLS;
+        let of = |symbols: &[&str]| NEW.replace("SYMBOLS", &serde_json::to_string(symbols).unwrap());
+        let both = Topic::new(&[&of(&symbols[..symbols.len() - 1]), &of(symbols)]);
+        let version =
+            |kind| both.version_of(&both.write_as(1, &NewRecord { more: Some(7), ..NewRecord::of(Coded(kind)) }, 64));
+        let newest = crate::domain::CommandKind::VALUES.last().unwrap().unwrap();
+        assert_eq!((version(crate::domain::CommandKind::Release), version(newest)), (Ok(1), Ok(2)));
     }
 
     #[test]

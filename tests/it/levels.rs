@@ -97,8 +97,18 @@ fn a_command_is_written_under_the_schema_of_the_level_if_that_can_say_it() {
         change: PoolChange { rules, ..PoolChange::default() },
         expected_version: None,
     };
-    let retire = CommandBody::RetirePool { pool: pool.clone(), with_reservations: true, expected_version: None };
-    for (body, is_newer) in [(reserve(&pool, "k"), false), (long_over(), false), (later, true), (retire, true)] {
+    let clear = RuleChange { retire_after_ms: Edit::Clear, ..RuleChange::default() };
+    let cleared = CommandBody::ChangePool {
+        pool: pool.clone(),
+        change: PoolChange { rules: clear, ..PoolChange::default() },
+        expected_version: None,
+    };
+    let retire =
+        |with_reservations| CommandBody::RetirePool { pool: pool.clone(), with_reservations, expected_version: None };
+    let older = [reserve(&pool, "k"), long_over()].map(|body| (body, false));
+    for (body, is_newer) in
+        older.into_iter().chain([later, cleared, retire(true), retire(false)].map(|body| (body, true)))
+    {
         let asked = headroom::domain::Command { actor: Some(name("planner")), ..command(1, body) };
         let [newest, at_one] = [wire::command::encode(&asked), wire::command::encode_at(1, &asked)];
         assert_eq!(newest == at_one, is_newer, "{asked:?}");

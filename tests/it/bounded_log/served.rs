@@ -1,14 +1,16 @@
 //! A bounded log of the real binary: killed while segments leave, read while it runs, and served only when something covers
 //! what has left.
 
-use super::{Bed, DAY_MS, Stopped, segments, url};
+use super::{BEGIN, Bed, DAY_MS, KEEP_DAYS, SEGMENT_BYTES, Stopped, segments, url};
 use crate::process::{Served, agent, foreign_agent, headroom, run};
 use crate::sink::files::Lake;
 use crate::snapshots::served::{define, reserve};
 use crate::wait::until;
 use headroom::domain::Micros;
+use headroom::log::CommittedTail as _;
 use headroom::time::{Clock as _, SystemClock};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// The log of a shop that stood still for a month: all its sealed segments are old.
@@ -146,6 +148,43 @@ fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_ar
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("the partition is not served; looking again every few seconds"), "{}", ended.err);
     is_whole(&stopped, "after all");
+}
+
+/// The story: a byte of the disk under a bounded log has changed. No snapshot helps, so nobody is told to wait for one.
+#[test]
+fn a_damaged_frame_of_a_bounded_log_is_named_once_and_not_waited_for() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    bed.leave();
+    let first = bed.world.log.first(0).unwrap();
+    let folder = bed.snapshots.path().join(format!("{:032x}/p0", bed.world.log.manifest().log_id));
+    let stopped = Stopped::of(bed);
+    fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
+    // Only the snapshot at the beginning of the log is left, and what it leads to is damaged.
+    let of = |path: &Path| -> Option<u64> { path.file_stem()?.to_str()?.split('-').next()?.parse().ok() };
+    let mut manifests: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    manifests
+        .retain(|path| path.extension().is_some_and(|end| end == "json") && of(path).is_some_and(|seq| seq >= first));
+    manifests.sort_by_key(|path| of(path));
+    assert!(manifests.len() > 2, "{manifests:?}");
+    manifests[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
+    let sealed = segments(stopped.dir.path());
+    let damaged = &sealed[sealed.len() / 2];
+    let mut bytes = fs::read(damaged).unwrap();
+    let middle = SEGMENT_BYTES as usize / 2;
+    bytes[middle..middle + 64].fill(0xA5);
+    fs::write(damaged, bytes).unwrap();
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--snapshots", &url(stopped.snapshots.path())]);
+    let served = Served::listening(serve.arg("--data-dir").arg(stopped.dir.path()));
+    until("it is said", || {
+        let mut ready = agent().get(format!("{}/readyz", served.url)).call().unwrap();
+        let text = ready.body_mut().read_to_string().unwrap();
+        ready.status() == 503
+            && text.contains("unreadable")
+            && text.contains(damaged.file_name().unwrap().to_str().unwrap())
+    });
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ended.err.matches("ERROR").count(), 1, "{}", ended.err);
 }
 
 /// The story: a sink is set up for a log that has been bounded for long. What has left the disk is not left out in silence.
