@@ -96,11 +96,13 @@ impl LogLocation {
 }
 
 impl Pinned {
-    /// Whether a later record of the same log may say this: a higher level, or the same again.
-    fn becomes(&self, later: &Pinned) -> bool {
+    /// What this and a later record of the same topic say together; `None` when they are not of the same log. Two versions
+    /// that raise the level at once write in any order, and levels never fall: the higher one holds.
+    fn and(self, later: Pinned) -> Option<Pinned> {
+        let is_raised = later.feature_level > self.feature_level;
         let Pinned { feature_level, raised_by, .. } = later.clone();
-        let is_raised = feature_level > self.feature_level || *self == *later;
-        is_raised && Pinned { feature_level, raised_by, ..self.clone() } == *later
+        let is_same = Pinned { feature_level, raised_by, ..self.clone() } == later;
+        is_same.then_some(if is_raised { later } else { self })
     }
 }
 
@@ -249,10 +251,13 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
                     Ok(pinned) => pinned,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                if found.as_ref().is_some_and(|before| !before.becomes(&pinned)) {
+                found = match found {
+                    None => Some(pinned),
+                    Some(before) => before.and(pinned),
+                };
+                if found.is_none() {
                     return Ok(Err(ManifestProblem::Two));
                 }
-                found = Some(pinned);
                 records += 1;
             }
             Some(Ok(_)) => records += 1,
@@ -278,7 +283,7 @@ pub(super) fn write(
     producer.send(record).map_err(|(error, _)| cannot(&error))?;
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
     match read(reader, topic)? {
-        Ok(Some(found)) if found == *pinned => Ok(()),
+        Ok(Some(found)) if pinned.clone().and(found.clone()).as_ref() == Some(&found) => Ok(()),
         Ok(Some(_)) => Err(LogError::operator(format!("{topic} {}", ManifestProblem::Two))),
         Ok(None) => Err(cannot(&KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))),
         Err(problem) => Err(LogError::operator(format!("{topic} {problem}"))),
@@ -289,8 +294,7 @@ pub(super) fn write(
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_manifest_is_read_as_it_was_written() {
+    fn pinned() -> Pinned {
         let manifest = Manifest {
             log_id: 0x1f,
             partitions: 4,
@@ -306,7 +310,23 @@ mod tests {
             environment: "prod".to_owned(),
             topics: Topics::of("h"),
         };
-        let pinned = Pinned { manifest, feature_level: 1, raised_by: None, command_window_ms: 15_000, place };
+        Pinned { manifest, feature_level: 1, raised_by: None, command_window_ms: 15_000, place }
+    }
+
+    /// The story: two operators raise the level at once, with two versions of this program.
+    #[test]
+    fn of_two_levels_the_higher_one_holds_whichever_was_written_last() {
+        let at = |feature_level, by: &str| Pinned { feature_level, raised_by: Some(by.to_owned()), ..pinned() };
+        let (two, three) = (at(2, "1.0"), at(3, "1.1"));
+        assert_eq!(two.clone().and(three.clone()), Some(three.clone()));
+        assert_eq!(three.clone().and(two.clone()), Some(three.clone()));
+        assert_eq!(two.clone().and(at(2, "1.2")), Some(two.clone()));
+        assert_eq!(two.and(Pinned { command_window_ms: 1, ..three }), None);
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written() {
+        let pinned = pinned();
         let text = encode(&pinned);
         let expected = concat!(
             r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":2,"#,
