@@ -77,7 +77,8 @@ impl Operation {
             | Operation::ReadLog
             | Operation::ReadState
             | Operation::Support
-            | Operation::SetClock => None,
+            | Operation::SetClock
+            | Operation::SwapState => None,
         }
     }
 
@@ -120,6 +121,7 @@ operations! {
     ReadState = "read_state", only(&[Role::Operator]);
     Support = "support", only(&[Role::Operator]);
     SetClock = "set_clock", only(&[Role::Operator]);
+    SwapState = "swap_state", only(&[Role::Operator]);
 }
 
 #[cfg(test)]

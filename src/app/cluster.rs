@@ -5,6 +5,7 @@ use super::owner::OwnerContext;
 use super::owning::Owning;
 use super::process::Process;
 use super::snapshots::{SnapshotThread, Snapshots};
+use super::swapping::Swapping;
 use super::withdrawal::Watch;
 use super::witness::Flushing;
 use super::{Hold, LogRuntime, StartError, draw, spawn};
@@ -112,6 +113,7 @@ pub(super) fn start<L: ClusterLog>(
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
     let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
+    let swapping = Swapping::new(&context, &replica);
     let deadline_ms = config.deadline_default_ms;
     let process = Process { log, context, replica, sink, gateway: Arc::clone(&gateway), incarnation, deadline_ms };
     let presence = process.log.attend()?;
@@ -131,7 +133,7 @@ pub(super) fn start<L: ClusterLog>(
         drop((presence, hold));
         ended
     };
-    Ok(LogRuntime { gateway, log_id, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, log_id, tail, swapping, end: Box::new(end) })
 }
 
 /// Offers every event that is read from the log to this process's gateway: an event may be the outcome of a call whose

@@ -3,6 +3,7 @@
 use super::archive::KeeperThread;
 use super::owner::{OwnerContext, Served, set_status};
 use super::snapshots::{SnapshotThread, Snapshots};
+use super::swapping::Swapping;
 use super::witness::{Flushing, open};
 use super::{LogRuntime, StartError, draw, draw_wide, level, spawn};
 use crate::config::Config;
@@ -77,6 +78,7 @@ pub(super) fn start(
         let (context, log, handle) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(handle));
         owners.push(spawn(&format!("owner-{}", owners.len()), move || own(&context, &log, &handle))?);
     }
+    let swapping = Swapping::new(&context, &replica);
     drop(context);
     let end = move || {
         let keeper_ended = keeper.is_none_or(KeeperThread::end);
@@ -86,7 +88,7 @@ pub(super) fn start(
         let is_written = checkpoints.join().is_ok();
         flushing.end() && is_written && keeper_ended && snapshots_ended && owners_ended == 0
     };
-    Ok(LogRuntime { gateway, log_id, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, log_id, tail, swapping, end: Box::new(end) })
 }
 
 fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {

@@ -21,6 +21,7 @@ mod shutdown;
 pub mod signals;
 mod snapshots;
 mod start_error;
+mod swapping;
 mod tls;
 mod withdrawal;
 mod witness;
@@ -57,6 +58,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use swapping::Swapping;
 use tokio::net::TcpListener;
 
 /// Longest wait at shutdown until the Abandons are in the log.
@@ -67,6 +69,7 @@ struct LogRuntime {
     gateway: Arc<Gateway>,
     log_id: u128,
     tail: Arc<dyn CommittedTail>,
+    swapping: Arc<Swapping>,
     /// Ends the threads in their order, once no call is in flight; returns whether all ended cleanly. It blocks.
     end: Box<dyn FnOnce() -> bool + Send>,
 }
@@ -135,7 +138,8 @@ impl App {
         let limits = http::Limits { connections, ..http::Limits::default() };
         let log = (runtime.log_id, Arc::clone(&runtime.tail));
         let service = Service::new(Arc::clone(&runtime.gateway), log, draw_wide());
-        let service = Arc::new(service.limited(config.quota.clone(), clock));
+        let service = service.swapping(Arc::clone(&runtime.swapping) as _).limited(config.quota.clone(), clock);
+        let service = Arc::new(service);
         metrics.watch_service(&service);
         let state = http::State::new(Arc::clone(&service), Arc::clone(&metrics) as _, tracing).limits(limits);
         let state = state
@@ -210,7 +214,7 @@ impl App {
             service,
             ..
         } = self;
-        let LogRuntime { gateway, end, .. } = runtime;
+        let LogRuntime { gateway, swapping, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
             async move {
@@ -243,7 +247,9 @@ impl App {
             tracing::warn!(calls, abandons, "some Abandons of callers who left are not in the log");
         }
         let ended = tokio::task::spawn_blocking(move || {
-            let ended = end();
+            // It may hold an owner back, and has what the last checkpoints need.
+            let is_swap_over = swapping.end();
+            let ended = end() && is_swap_over;
             // The owners have recorded their last spans.
             if let Some(export) = export {
                 export.end();

@@ -2,9 +2,11 @@
 //! log, and where every partition begins and ends. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each
 //! is followed by the `traceparent` of its command, and each of the two is preceded by its length in four big-endian bytes.
 //! `GET /internal/state/{partition}` returns the digest of the partition's state. `GET /internal/support` says of the
-//! process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
+//! process what a support bundle tells. `POST /internal/clock` sets the time of partitions back. `POST
+//! /internal/swap/{partition}` has the partition's state replaced by one that is folded anew, and `GET` of the same path says
+//! how far that is.
 
-use super::{Answer, Connection, Method, Outgoing, bare, json, path};
+use super::{Answer, Calls, Method, Outgoing, bare, json, path};
 use crate::domain::hex128;
 use crate::log::StoredEvent;
 use crate::trace::TraceContext;
@@ -42,7 +44,7 @@ struct Refusal {
 ///
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
-pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
+pub async fn ends(server: &mut impl Calls) -> Result<Vec<u64>, String> {
     Ok(log(server).await?.reach.into_iter().map(|reach| reach.end).collect())
 }
 
@@ -68,7 +70,7 @@ impl ServedLog {
 ///
 /// # Errors
 /// The server does not answer 200, or its answer contradicts itself.
-pub async fn log(server: &mut Connection) -> Result<ServedLog, String> {
+pub async fn log(server: &mut impl Calls) -> Result<ServedLog, String> {
     let answer = get(server, "/internal/log").await?;
     let said = serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))?;
     let Said { log: id, partitions, firsts, ends } = said;
@@ -83,7 +85,7 @@ pub async fn log(server: &mut Connection) -> Result<ServedLog, String> {
 ///
 /// # Errors
 /// As for [`ends`].
-pub async fn settled_ends(server: &mut Connection) -> Result<Vec<u64>, String> {
+pub async fn settled_ends(server: &mut impl Calls) -> Result<Vec<u64>, String> {
     let started = Instant::now();
     let mut known = ends(server).await?;
     loop {
@@ -105,13 +107,16 @@ pub struct LiveState {
     pub chain: String,
     /// The digest of the state (L7), in hexadecimal.
     pub digest: String,
+    /// What the process does about the partition, as metrics name it; nothing of an earlier version.
+    #[serde(default)]
+    pub status: String,
 }
 
 /// The position and digests of a partition's state. Its owner decides nothing while the server computes the digest.
 ///
 /// # Errors
 /// The server does not answer 200.
-pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState, String> {
+pub async fn state(server: &mut impl Calls, partition: u32) -> Result<LiveState, String> {
     let text = format!("/internal/state/{partition}");
     let answer = get(server, &text).await?;
     serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))
@@ -121,7 +126,7 @@ pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState,
 ///
 /// # Errors
 /// The server does not answer 200, or not with JSON.
-pub async fn support(server: &mut Connection) -> Result<Value, String> {
+pub async fn support(server: &mut impl Calls) -> Result<Value, String> {
     let text = "/internal/support";
     serde_json::from_slice(&get(server, text).await?.body).map_err(|e| format!("{text}: {e}"))
 }
@@ -130,7 +135,7 @@ pub async fn support(server: &mut Connection) -> Result<Value, String> {
 ///
 /// # Errors
 /// The server does not answer 200.
-pub async fn metrics(server: &mut Connection) -> Result<String, String> {
+pub async fn metrics(server: &mut impl Calls) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&get(server, "/metrics").await?.body).into_owned())
 }
 
@@ -165,7 +170,7 @@ struct Clocks {
 ///
 /// # Errors
 /// The server does not answer 200.
-pub async fn set_clock(server: &mut Connection, because: &str) -> Result<Vec<ClockSet>, String> {
+pub async fn set_clock(server: &mut impl Calls, because: &str) -> Result<Vec<ClockSet>, String> {
     let text = "/internal/clock";
     let body = serde_json::json!({ "because": because }).to_string();
     let answer = taken(server, text, json(Method::POST, path(text)?, body)).await?;
@@ -173,12 +178,87 @@ pub async fn set_clock(server: &mut Connection, because: &str) -> Result<Vec<Clo
     Ok(partitions)
 }
 
+/// How far a swap is, or what came of it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Swap {
+    /// `none`, `under_way`, `swapped`, or a code that says why the state is still there.
+    pub result: String,
+    /// The name of the snapshot that the fresh state began with, if it did not begin before the first event.
+    pub snapshot: Option<String>,
+    /// Snapshots that were passed over before, and why.
+    pub passed_over: Vec<String>,
+    /// The sequence number of the first event that is read.
+    pub first: u64,
+    /// The sequence number after the last event that is folded.
+    pub reached: u64,
+    /// The sequence number after the last event of the log.
+    pub end: u64,
+    /// Bytes of events that were read.
+    pub bytes: u64,
+    /// For how many milliseconds it went on.
+    pub took_ms: u64,
+    /// Why the state is still there, in words.
+    pub why: Option<String>,
+    /// The two states, once the fresh one has taken its place.
+    pub swapped: Option<SwappedStates>,
+}
+
+/// A state that was replaced, and the fresh one.
+#[derive(Deserialize)]
+pub struct SwappedStates {
+    /// Whether the process owned the partition at that moment.
+    pub is_owner: bool,
+    /// Whether both were the same.
+    pub is_same: bool,
+    /// The sequence number after the last event in both.
+    pub next_seq: u64,
+    /// The one that was replaced.
+    pub living: SwappedState,
+    /// The one that the log leads to.
+    pub fresh: SwappedState,
+}
+
+/// A state by its digests, in hexadecimal.
+#[derive(Deserialize)]
+pub struct SwappedState {
+    /// The digest of the last event.
+    pub chain: String,
+    /// The digest of the state (L7).
+    pub digest: String,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    result: String,
+}
+
+/// Asks the server to replace the partition's state by one that is folded anew. Answers `begun`, `busy` or `unable`.
+///
+/// # Errors
+/// The server does not answer 200.
+pub async fn begin_swap(server: &mut impl Calls, partition: u32) -> Result<String, String> {
+    let text = format!("/internal/swap/{partition}");
+    let answer = taken(server, &text, bare(Method::POST, path(&text)?)).await?;
+    let Begun { result } = serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))?;
+    Ok(result)
+}
+
+/// How far the last swap of the partition is, or what came of it.
+///
+/// # Errors
+/// The server does not answer 200.
+pub async fn swap(server: &mut impl Calls, partition: u32) -> Result<Swap, String> {
+    let text = format!("/internal/swap/{partition}");
+    serde_json::from_slice(&get(server, &text).await?.body).map_err(|e| format!("{text}: {e}"))
+}
+
 /// Passes every encoded event of the partition from `seq` to before `end` to `each`, in order.
 ///
 /// # Errors
 /// The partition cannot be read, or `each` failed.
 pub async fn read(
-    server: &mut Connection,
+    server: &mut impl Calls,
     partition: u32,
     mut seq: u64,
     end: u64,
@@ -203,7 +283,7 @@ pub async fn read(
 ///
 /// # Errors
 /// The server does not answer 200, or the page is not one of this version.
-pub async fn page(server: &mut Connection, partition: u32, from: u64) -> Result<Vec<StoredEvent>, String> {
+pub async fn page(server: &mut impl Calls, partition: u32, from: u64) -> Result<Vec<StoredEvent>, String> {
     let text = format!("/internal/log/{partition}?from={from}");
     let answer = get(server, &text).await?;
     events(&answer.body, from).ok_or_else(|| format!("{text}: the page is not one of this version of headroom"))
@@ -234,12 +314,12 @@ fn part(page: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-async fn get(server: &mut Connection, text: &str) -> Result<Answer, String> {
+async fn get(server: &mut impl Calls, text: &str) -> Result<Answer, String> {
     taken(server, text, bare(Method::GET, path(text)?)).await
 }
 
-async fn taken(server: &mut Connection, text: &str, request: Outgoing) -> Result<Answer, String> {
-    let answer = server.call(request, ANSWER_TIMEOUT).await;
+async fn taken(server: &mut impl Calls, text: &str, request: Outgoing) -> Result<Answer, String> {
+    let answer = server.carry(request, ANSWER_TIMEOUT).await;
     let answer = answer.map_err(|e| format!("{text}: {e}"))?;
     if answer.status == 200 {
         return Ok(answer);

@@ -33,6 +33,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,21 @@ impl fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+/// What carries a request to a server.
+pub trait Calls {
+    /// Sends a request and waits for the whole answer, at most for this time.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    fn carry(&mut self, request: Outgoing, within: Duration) -> impl Future<Output = Result<Answer, CallError>>;
+}
+
+impl Calls for Connection {
+    fn carry(&mut self, request: Outgoing, within: Duration) -> impl Future<Output = Result<Answer, CallError>> {
+        self.call(request, within)
+    }
+}
 
 /// A connection to one address. It is opened at its first use, and again after the server has closed it.
 pub struct Connection {

@@ -8,7 +8,8 @@ use crate::causes::causes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Request, Url};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 /// Longest wait for a connection, with its TLS handshake.
@@ -39,13 +40,41 @@ impl Remote {
     /// # Errors
     /// The URL, the token or a certificate is not one, or the token would leave this machine unencrypted. No error repeats
     /// a secret.
-    pub fn new(url: &str, Proofs { token, authorities, certificate }: Proofs<'_>) -> Result<Remote, String> {
+    pub fn new(url: &str, proofs: Proofs<'_>) -> Result<Remote, String> {
+        Remote::at(url, None, proofs)
+    }
+
+    /// A server at each address that the name in `url` has, with the URL and the address for messages.
+    ///
+    /// # Errors
+    /// Those of [`Remote::new`], and a name that has no address.
+    pub fn each(url: &str, proofs: Proofs<'_>) -> Result<Vec<(Remote, String)>, String> {
+        let parsed = base(url)?;
+        // This machine is one server, whatever addresses its name has.
+        let name = parsed.domain().filter(|_| !is_loopback(&parsed));
+        let (Some(name), Some(port)) = (name, parsed.port_or_known_default()) else {
+            return Ok(vec![(Remote::new(url, proofs)?, url.to_owned())]);
+        };
+        let found = (name, port).to_socket_addrs().map_err(|error| format!("{url}: {error}"))?;
+        let addresses: BTreeSet<SocketAddr> = found.collect();
+        let at = |address| Ok((Remote::at(url, Some((name, address)), proofs)?, format!("{url} at {}", address.ip())));
+        addresses.into_iter().map(at).collect()
+    }
+
+    fn at(
+        url: &str,
+        resolved: Option<(&str, SocketAddr)>,
+        Proofs { token, authorities, certificate }: Proofs<'_>,
+    ) -> Result<Remote, String> {
         let parsed = base(url)?;
         if token.is_some() && parsed.scheme() == "http" && !is_loopback(&parsed) {
             return Err(format!("{url}: a token is sent to another machine by https:// only"));
         }
         let authorization = token.map(bearer).transpose()?;
         let mut builder = Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT_TIMEOUT);
+        if let Some((name, address)) = resolved {
+            builder = builder.resolve(name, address);
+        }
         if let Some(pem) = authorities {
             let cannot = |error| format!("the certificates of the authorities cannot be read: {}", causes(&error));
             let certificates = Certificate::from_pem_bundle(pem).map_err(cannot)?;

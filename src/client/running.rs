@@ -1,8 +1,9 @@
 //! A running server's committed log and states, read over HTTP by code that blocks: while a server runs, nobody else can
-//! open its data directory.
+//! open its data directory. The server is on this machine, or is one of several that serve a log.
 
-use super::Connection;
-use super::internal::{self, ClockSet, LiveState};
+use super::internal::{self, ClockSet, LiveState, Swap};
+use super::remote::Remote;
+use super::{Answer, CallError, Calls, Connection, Outgoing};
 use crate::log::{CommittedTail, LogError, StoredEvent};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -10,13 +11,29 @@ use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// A running server on this machine.
+/// How the server is reached.
+enum Line {
+    Near(Box<Connection>),
+    Far(Remote),
+}
+
+impl Calls for Line {
+    async fn carry(&mut self, request: Outgoing, within: Duration) -> Result<Answer, CallError> {
+        match self {
+            Line::Near(connection) => connection.call(request, within).await,
+            Line::Far(remote) => remote.call(request, within).await,
+        }
+    }
+}
+
+/// A running server.
 pub struct RunningServer {
     /// Runs on the calling thread: it makes progress only while an answer is waited for.
     runtime: Runtime,
-    connection: Mutex<Connection>,
+    line: Mutex<Line>,
     /// The scheme and the address, for messages.
     base: String,
     log_id: u128,
@@ -34,8 +51,6 @@ impl RunningServer {
         tls: Option<Arc<ClientConfig>>,
         token: Option<&str>,
     ) -> Result<RunningServer, LogError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| LogError::internal(format!("cannot start an event loop: {error}")))?;
         let address = SocketAddr::new(reachable(address.ip()), address.port());
         let (scheme, connection) = match tls {
             None => ("http", Connection::new(address)),
@@ -45,11 +60,23 @@ impl RunningServer {
             Some(token) => connection.with_token(token).map_err(LogError::internal)?,
             None => connection,
         };
-        let connection = Mutex::new(connection);
-        let base = format!("{scheme}://{address}");
-        let mut server = RunningServer { runtime, connection, base, log_id: 0, partitions: 0 };
-        let (log_id, partitions) = server.ask(async |connection| {
-            let log = internal::log(connection).await?;
+        RunningServer::over(Line::Near(Box::new(connection)), format!("{scheme}://{address}"))
+    }
+
+    /// The server that this calls, named `base` in messages; asks for its log and how many partitions it has.
+    ///
+    /// # Errors
+    /// It does not answer, or it refuses.
+    pub fn elsewhere(remote: Remote, base: String) -> Result<RunningServer, LogError> {
+        RunningServer::over(Line::Far(remote), base)
+    }
+
+    fn over(line: Line, base: String) -> Result<RunningServer, LogError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| LogError::internal(format!("cannot start an event loop: {error}")))?;
+        let mut server = RunningServer { runtime, line: Mutex::new(line), base, log_id: 0, partitions: 0 };
+        let (log_id, partitions) = server.ask(async |line| {
+            let log = internal::log(line).await?;
             Ok((log.id()?, log.reach.len()))
         })?;
         server.partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
@@ -62,12 +89,33 @@ impl RunningServer {
         self.log_id
     }
 
+    /// The scheme and the address of the server.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks the server to replace a partition's state by one that is folded anew. Answers `begun`, `busy` or `unable`.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn begin_swap(&self, partition: u32) -> Result<String, LogError> {
+        self.ask(async |line| internal::begin_swap(line, partition).await)
+    }
+
+    /// How far the last swap of the partition is, or what came of it.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn swap(&self, partition: u32) -> Result<Swap, LogError> {
+        self.ask(async |line| internal::swap(line, partition).await)
+    }
+
     /// The position and digests of a partition's state in the server's memory.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
     pub fn state(&self, partition: u32) -> Result<LiveState, LogError> {
-        self.ask(async |connection| internal::state(connection, partition).await)
+        self.ask(async |line| internal::state(line, partition).await)
     }
 
     /// What the process says of itself for a support bundle, as JSON.
@@ -75,7 +123,7 @@ impl RunningServer {
     /// # Errors
     /// The server does not answer, or refuses.
     pub fn support(&self) -> Result<Value, LogError> {
-        self.ask(async |connection| internal::support(connection).await)
+        self.ask(async |line| internal::support(line).await)
     }
 
     /// The version of the process.
@@ -91,7 +139,7 @@ impl RunningServer {
     /// # Errors
     /// The server does not answer, or refuses.
     pub fn metrics(&self) -> Result<String, LogError> {
-        self.ask(async |connection| internal::metrics(connection).await)
+        self.ask(async |line| internal::metrics(line).await)
     }
 
     /// Asks the server to set the clocks of its partitions back. `because` is recorded in the log.
@@ -99,7 +147,7 @@ impl RunningServer {
     /// # Errors
     /// The server does not answer, or refuses.
     pub fn set_clock(&self, because: &str) -> Result<Vec<ClockSet>, LogError> {
-        self.ask(async |connection| internal::set_clock(connection, because).await)
+        self.ask(async |line| internal::set_clock(line, because).await)
     }
 
     /// Whether the server answers.
@@ -108,7 +156,7 @@ impl RunningServer {
     }
 
     fn reach(&self) -> Result<Vec<Range<u64>>, LogError> {
-        self.ask(async |connection| Ok(internal::log(connection).await?.reach))
+        self.ask(async |line| Ok(internal::log(line).await?.reach))
     }
 
     fn reach_of(&self, partition: u32) -> Result<Range<u64>, LogError> {
@@ -116,8 +164,8 @@ impl RunningServer {
         reach.ok_or_else(|| LogError::no_partition(partition, self.partitions))
     }
 
-    fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> Result<T, String>) -> Result<T, LogError> {
-        let answer = self.runtime.block_on(question(&mut self.connection.lock()));
+    fn ask<T>(&self, question: impl AsyncFnOnce(&mut Line) -> Result<T, String>) -> Result<T, LogError> {
+        let answer = self.runtime.block_on(question(&mut self.line.lock()));
         answer.map_err(|why| LogError::transient(format!("cannot call {}{why}", self.base)))
     }
 }
@@ -141,7 +189,7 @@ impl CommittedTail for RunningServer {
 
     /// Returns as many events as the server puts in one page; `_bytes_max` has no effect.
     fn read(&self, partition: u32, from_seq: u64, _bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        let page = self.ask(async |connection| internal::page(connection, partition, from_seq).await);
+        let page = self.ask(async |line| internal::page(line, partition, from_seq).await);
         page.map_err(|error| match self.first(partition) {
             Ok(first) if from_seq < first => LogError::out_of_range(error.detail),
             _ => error,

@@ -7,12 +7,14 @@ use super::report::Report;
 use crate::domain::ChainedEvent;
 use crate::replica::{Draft, PartitionHandle, PartitionState, Position};
 use crate::store::{Seen, Store};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::Arc;
 
 /// An order to the thread.
 enum Order {
     Write(Box<Draft>, Arc<PartitionHandle>),
+    /// Deletes the partition's checkpoint, for this reason.
+    Forget(u32, String),
     /// Answered when everything ordered before is done.
     Flush(Sender<()>),
 }
@@ -64,24 +66,39 @@ impl Checkpointer {
         if !self.orders.is_empty() {
             return false;
         }
-        // The channel holds one order and may be full by now: then the state takes the draft back.
-        let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
-        let Err(refused) = self.orders.try_send(Order::Write(Box::new(draft), Arc::clone(handle))) else { return true };
-        if let Order::Write(draft, _) = refused.into_inner() {
-            handle.write(|state| state.take_back(&draft));
+        // All of it under the lock: a state that takes this one's place must not get its draft back, nor be overtaken by it.
+        handle.write(|state| {
+            let draft = Box::new(state.draft_checkpoint(self.log_id));
+            // The channel holds one order and may be full by now: then the state takes the draft back.
+            let refused =
+                self.orders.try_send(Order::Write(draft, Arc::clone(handle))).map_err(TrySendError::into_inner);
+            if let Err(Order::Write(draft, _)) = &refused {
+                state.take_back(draft);
+            }
+            refused.is_ok()
+        })
+    }
+
+    /// Deletes the partition's checkpoint, with all that was offered before, and waits until that is done.
+    pub(super) fn forget(&self, partition: u32, why: String) {
+        if self.orders.send(Order::Forget(partition, why)).is_ok() {
+            self.flush();
         }
-        false
     }
 
     /// Hands the partition's changes over, waiting for the thread.
     pub fn offer_last(&self, handle: &Arc<PartitionHandle>) {
         let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
         if self.orders.send(Order::Write(Box::new(draft), Arc::clone(handle))).is_ok() {
-            let (done, wait) = bounded(1);
-            if self.orders.send(Order::Flush(done)).is_ok() {
-                // An error means that the thread is gone: there is nothing left to wait for.
-                let _ = wait.recv();
-            }
+            self.flush();
+        }
+    }
+
+    fn flush(&self) {
+        let (done, wait) = bounded(1);
+        if self.orders.send(Order::Flush(done)).is_ok() {
+            // An error means that the thread is gone: there is nothing left to wait for.
+            let _ = wait.recv();
         }
     }
 }
@@ -92,6 +109,7 @@ impl Work {
         for order in self.orders {
             match order {
                 Order::Write(draft, handle) => write(store, report, &draft, &handle),
+                Order::Forget(partition, why) => wipe(store, report, partition, &why),
                 Order::Flush(done) => {
                     // An error means that the caller has stopped waiting.
                     let _ = done.send(());
@@ -106,14 +124,22 @@ impl Work {
 fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;
+    if checkpoint.base.is_none() {
+        // What is there may be of a state that this one has replaced.
+        wipe(store, report, partition, "a whole state takes its place");
+    }
     match store.apply(&checkpoint) {
         Ok(()) => report.checkpoint(partition, Ok(checkpoint.rows.len())),
         Err(error) => {
             report.checkpoint(partition, Err(&error.detail));
             handle.write(PartitionState::mark_all_dirty);
-            if let Err(error) = store.wipe(partition, &error.detail) {
-                report.checkpoint(partition, Err(&error.detail));
-            }
+            wipe(store, report, partition, &error.detail);
         }
+    }
+}
+
+fn wipe(store: &dyn Store, report: &dyn Report, partition: u32, why: &str) {
+    if let Err(error) = store.wipe(partition, why) {
+        report.checkpoint(partition, Err(&error.detail));
     }
 }

@@ -14,6 +14,7 @@ pub mod recover;
 pub mod report;
 pub mod shell;
 mod stage;
+pub mod swap;
 mod traced;
 pub mod withdrawal;
 

@@ -86,6 +86,11 @@ impl Partition {
         self.partition
     }
 
+    /// Whether this owner can go on from `state`: the last event in it is of this owner's epoch.
+    pub fn goes_on_from(&self, state: &PartitionState) -> bool {
+        (state.partition(), state.position().epoch) == (self.partition, self.epoch)
+    }
+
     /// The turn that starts the epoch.
     pub fn barrier(&self, state: &PartitionState, nonce: u64, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);

@@ -3,6 +3,7 @@
 use crate::domain::{Breach, Event, EventBody, EventKind, Reason, RetireCause, Retirement};
 use crate::log::dead_letters::Undecidable;
 use crate::log::{CommitOutcome, LogError};
+use crate::replica::Compared;
 use std::collections::BTreeMap;
 
 /// What one turn did, for metrics and log lines.
@@ -158,6 +159,8 @@ pub trait Report: Send + Sync {
     /// The partition cannot be followed for this reason, or can be followed again (`None`). It is tried again and
     /// again.
     fn unread(&self, partition: u32, why: Option<&LogError>);
+    /// A fresh state has taken the place of the partition's living one, in its owner or in a follower.
+    fn swapped(&self, partition: u32, compared: &Compared);
     /// A law was found broken.
     fn breach(&self, breach: &Breach);
     /// The partition stopped until the process is started again.

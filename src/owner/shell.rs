@@ -4,6 +4,7 @@
 use super::checkpointer::Checkpointer;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
+use super::swap::compare;
 use super::traced::{TracedTurn, TurnTimes};
 use crate::crash;
 use crate::domain::{Breach, Ledger, Micros};
@@ -12,7 +13,7 @@ use crate::limits::{
 };
 use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
 use crate::replica::{
-    ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, Position, StatusKind,
+    ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, Position, StatusKind, SwapRequest,
 };
 use crate::time::{Clock, Offset};
 use crate::trace::Tracing;
@@ -131,6 +132,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
             if let Some(request) = self.handle.time().take_request() {
                 self.set_clock(request)?;
             }
+            if self.handle.take_swap().is_some_and(|request| self.swap(request)) {
+                checkpoint_due = self.clock.now();
+            }
             let now = self.clock.now();
             if self.next_seq() > next_seq {
                 tick_due = self.tick_due(now);
@@ -224,6 +228,30 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.handle.time().was_set_back();
         told(ClockSetOutcome::Done { seq, from, to });
         Ok(())
+    }
+
+    /// Puts a fresh state in the place of the living one, between two turns; answers whether it did. It must have folded
+    /// exactly what this owner has committed. Nothing is decided from a state once it is known to be wrong.
+    fn swap(&mut self, SwapRequest { bring, told }: SwapRequest) -> bool {
+        crash::point("swap-begun");
+        let (partition, next_seq) = (self.owner.partition(), self.next_seq());
+        let Some(fresh) = bring(next_seq) else { return false };
+        if fresh.position().next_seq != next_seq || !self.owner.goes_on_from(&fresh) {
+            return false;
+        }
+        let compared = self.handle.read(|living| compare(living, &fresh));
+        crash::point("swap-proven");
+        if let Some(breach) = compared.breach(partition) {
+            self.report.breach(&breach);
+            // A process that dies from here on must not begin with the checkpoint of a wrong state.
+            self.checkpointer.forget(partition, breach.to_string());
+            crash::point("swap-forgotten");
+        }
+        let living = self.handle.write(|living| std::mem::replace(living, fresh));
+        crash::point("swap-done");
+        self.report.swapped(partition, &compared);
+        told(compared, living);
+        true
     }
 
     /// Commits a turn and concludes it. Answers the turn when its commit was aborted, so that it can be decided again.

@@ -21,7 +21,9 @@ pub mod state;
 
 pub use checkpoint::Draft;
 pub use orders::Orders;
-pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionStatus, StatusKind};
+pub use partition::{
+    ClockRequest, ClockSetOutcome, Compared, PartitionHandle, PartitionStatus, Seal, StatusKind, SwapRequest,
+};
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};

@@ -16,6 +16,7 @@ mod quota;
 pub mod reads;
 mod reserve;
 mod searches;
+pub mod swap;
 pub mod watch;
 
 pub use crate::gateway::admission::Shed;
@@ -40,6 +41,7 @@ use quota::Quotas;
 use searches::Searches;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use swap::Swaps;
 use tokio::sync::Semaphore;
 
 /// What every changing call carries besides the change itself.
@@ -68,6 +70,8 @@ pub struct Service {
     quotas: Option<Quotas>,
     /// One for each watch that is open.
     watches: Arc<Semaphore>,
+    /// Who makes fresh states, where somebody does.
+    swaps: Option<Arc<dyn Swaps>>,
     /// A number that nobody outside of the process knows: it seeds the ids of reservations that come without a key.
     secret: u128,
     /// The number of the next Reserve without a key.
@@ -80,7 +84,7 @@ impl Service {
         let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
         let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
         let watches = Arc::new(Semaphore::new(WATCHES_MAX));
-        Service { gateway, log_id, tail, freshness, searches, quotas: None, watches, secret, next_unkeyed }
+        Service { gateway, log_id, tail, freshness, searches, quotas: None, watches, swaps: None, secret, next_unkeyed }
     }
 
     /// Counts calls in this quota, by the monotonic side of this clock. Without it, callers have no bound.

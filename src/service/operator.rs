@@ -29,6 +29,8 @@ pub struct EventsPage {
 /// The state of a partition in figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StateSummary {
+    /// What this process does about the partition, as metrics name it.
+    pub status: &'static str,
     /// The sequence number of the next event.
     pub next_seq: u64,
     /// The digest of the last event.
@@ -126,7 +128,9 @@ impl Service {
     /// owner waits meanwhile.
     pub fn state_summary(&self, partition: u32) -> Option<StateSummary> {
         let summary = |handle: &PartitionHandle| {
+            let status = handle.status_kind().label();
             handle.read(|state| StateSummary {
+                status,
                 next_seq: state.position().next_seq,
                 chain: state.position().chain,
                 digest: state.digest(),

@@ -94,6 +94,7 @@ pub(super) struct OwnerMetrics {
     pub(super) live: IntGaugeVec,
     pub(super) handovers: HistogramVec,
     pub(super) ends: IntCounterVec,
+    pub(super) swaps: IntCounterVec,
     pub(super) dead_letters: IntCounterVec,
 }
 
@@ -163,6 +164,12 @@ impl OwnerMetrics {
                 "headroom_owner_ends_total",
                 "Times that an owner of this process ended or could not claim its partition, by reason.",
                 &["partition", "reason"],
+            ),
+            swaps: counters(
+                r,
+                "headroom_state_swaps_total",
+                "Times that an operator had a partition's state replaced by one folded anew, by whether the two were the same.",
+                &["partition", "result"],
             ),
             dead_letters: dead_letters(r),
         }

@@ -8,6 +8,11 @@ use crate::gateway::{CallReport, Stage};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::log::{CommitOutcome, LogError};
 use crate::owner::{DeadCommands, OwnerEnd, Recovered, Report, RetiredPools, TurnReport};
+use crate::replica::{Compared, StatusKind};
+
+/// What a living state was found to be when a fresh one took its place, as metrics name it.
+const SAME: &str = "same";
+const DIFFERENT: &str = "different";
 
 impl Report for Metrics {
     fn began(&self, partition: u32, gap_us: Option<u64>) {
@@ -105,6 +110,19 @@ impl Report for Metrics {
             self.owner.live.with_label_values(&[&label]).set(as_gauge(live));
         }
         tracing::info!(partition, events, read, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
+    }
+
+    fn swapped(&self, partition: u32, compared: &Compared) {
+        let (label, next_seq) = (partition.to_string(), compared.fresh.position.next_seq);
+        let result = if compared.is_same() { SAME } else { DIFFERENT };
+        self.owner.swaps.with_label_values(&[label.as_str(), result]).inc();
+        let handle = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
+        if let Some(handle) = handle.filter(|handle| handle.status_kind() == StatusKind::Active) {
+            let (live, used) = handle.read(|state| (state.live_count(), state.memory_bytes()));
+            self.memory.saw(partition, used);
+            self.owner.live.with_label_values(&[&label]).set(as_gauge(live));
+        }
+        tracing::info!(partition, next_seq, result, "a fresh state has taken the place of the one in memory");
     }
 
     fn unread(&self, partition: u32, why: Option<&LogError>) {

@@ -41,6 +41,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("read_state", "operator"),
     ("support", "operator"),
     ("set_clock", "operator"),
+    ("swap_state", "operator"),
 ];
 
 /// Somebody who calls.

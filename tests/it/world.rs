@@ -6,7 +6,7 @@ use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, LogError, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{OwnerEnd, Partition, Recovered, Report, Staged, TurnReport};
-use headroom::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
+use headroom::replica::{Compared, PartitionHandle, PartitionStatus, Replica, StatusKind};
 use headroom::store::sled::SledStore;
 use headroom::store::{Snapshots, Store};
 use headroom::time::{Clock, Offset, Stamp};
@@ -72,6 +72,9 @@ pub struct Heard {
     pub unread: Mutex<Vec<Option<String>>>,
     /// For how long nobody had decided, of each owner that began.
     pub gaps: Mutex<Vec<Option<u64>>>,
+    /// Partitions whose states were replaced, and whether the old one was the same.
+    pub swapped: Mutex<Vec<(u32, bool)>>,
+    pub breaches: Mutex<Vec<Breach>>,
     /// Whether a partition is expected to halt.
     pub may_fail: AtomicBool,
 }
@@ -95,7 +98,11 @@ impl Report for Heard {
     fn unread(&self, _partition: u32, why: Option<&LogError>) {
         self.unread.lock().push(why.map(|error| error.detail.clone()));
     }
+    fn swapped(&self, partition: u32, compared: &Compared) {
+        self.swapped.lock().push((partition, compared.is_same()));
+    }
     fn breach(&self, breach: &Breach) {
+        self.breaches.lock().push(breach.clone());
         assert!(self.may_fail.load(Relaxed), "{breach}");
     }
     fn failed(&self, partition: u32, why: &str) {

@@ -5,7 +5,7 @@
 use super::openapi::examples::{self, Example};
 use super::reply::Answer;
 use super::request::HttpRequest;
-use super::{Api, clock, docs, health, internal, pools, reservations, support};
+use super::{Api, clock, docs, health, internal, pools, reservations, support, swap};
 use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::domain::Reason;
@@ -392,6 +392,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     }),
     undescribed(Method::Get, "/internal/state/{partition}", Operation::ReadState, |api, request| {
         Box::pin(internal::state(api, request))
+    }),
+    undescribed(Method::Post, "/internal/swap/{partition}", Operation::SwapState, |api, request| {
+        Box::pin(swap::begin(api, request))
+    }),
+    undescribed(Method::Get, "/internal/swap/{partition}", Operation::ReadState, |api, request| {
+        Box::pin(swap::progress(api, request))
     }),
     undescribed(Method::Get, "/internal/support", Operation::Support, |api, request| {
         Box::pin(support::support(api, request))

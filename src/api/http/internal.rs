@@ -64,6 +64,8 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
 
 #[derive(Serialize)]
 struct StateDto {
+    /// What this process does about the partition, as metrics name it.
+    status: &'static str,
     next_seq: u64,
     /// The last event's digest.
     chain: String,
@@ -79,14 +81,15 @@ pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
     request.query(&[])?;
     blocking(move || {
         let summary = api.service().state_summary(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
-        let StateSummary { next_seq, chain, digest, pools, live } = summary;
-        let body = StateDto { next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
+        let StateSummary { status, next_seq, chain, digest, pools, live } = summary;
+        let body = StateDto { status, next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
         Ok(Reply::json(StatusCode::OK, &body))
     })
     .await
 }
 
-fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem> {
+/// The partition in the path of a request.
+pub(super) fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem> {
     let partition = request.param().parse().ok().filter(|partition| *partition < api.service().partition_count());
     partition.ok_or_else(|| nothing_at(request))
 }

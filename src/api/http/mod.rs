@@ -39,6 +39,7 @@ mod socket;
 mod starting;
 mod stream;
 mod support;
+mod swap;
 
 pub use hosts::Hosts;
 pub use openapi::document;

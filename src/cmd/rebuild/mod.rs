@@ -1,10 +1,13 @@
 //! `headroom rebuild`: folds the events of a log into new states, from the first event on, or from the oldest snapshot that
 //! covers the events which the log has lost. For a stopped server it makes new checkpoints of them: the state that the old
 //! checkpoint leads to, the state after all events, and the state read back from the new checkpoint must have the same digest
-//! (L7). Beside a running server it compares one partition with the state in the server's memory, and changes nothing.
+//! (L7). Beside running servers it compares with the states in their memory, and changes nothing unless it is asked to put
+//! new ones in their place.
 
 mod beside;
+mod others;
 mod report;
+mod swap;
 
 use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::fold::{Folding, described};
@@ -18,21 +21,33 @@ use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail};
 use crate::owner::begin::Prefer;
 use crate::owner::recover;
+use crate::owner::swap::{Counted, Course};
 use crate::replica::PartitionState;
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::time::Stopwatch;
+use others::Others;
 use report::{Compared, Folded, Rebuilt, Seal};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// What is rebuilt, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(super) struct What {
-    /// Rebuild this partition only; beside a running server one has to be named
+    /// Rebuild this partition only; beside the running server of --data-dir one has to be named
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
+    /// Have running servers put new states in the place of those in their memory
+    ///
+    /// Each server folds a new state beside the living one, and goes on. When both have folded the same events, its owner pauses
+    /// between two turns, compares them, and goes on with the new one. Exit code 1: a state was not that of the log, or was
+    /// not replaced. 3: the connection broke; ask again.
+    #[arg(long)]
+    swap: bool,
+    #[command(flatten)]
+    others: Others,
     /// Print JSON: one object a line for each partition
     #[arg(long)]
     json: bool,
@@ -43,26 +58,68 @@ pub(super) struct What {
 impl What {
     /// What an operator does this to, for the line of the audit log.
     pub(super) fn about(&self) -> String {
-        self.partition.map_or_else(String::new, |partition| format!("partition {partition}"))
+        let swap = if self.swap { "swap" } else { "" };
+        self.partition
+            .map_or_else(|| swap.to_owned(), |partition| format!("{swap} partition {partition}").trim().to_owned())
     }
 }
 
 pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
+    let telling = Telling { log_id: source.log_id(), is_json: what.json };
+    if what.others.are_named() {
+        let servers = what.others.servers(&source, own.as_ref())?;
+        let is_fine = with_servers(config, what, &source, (&servers, &telling), out)?;
+        return Ok(Verdict::fine_if(others::all_were_asked(&source, servers.len(), &telling, out)? && is_fine));
+    }
+    let _lock = match user(&source, &config.data_dir, own.as_ref())? {
+        User::Nobody(_) if what.swap => return Err(not_running(&config.data_dir)),
+        User::Nobody(lock) => lock,
+        User::Server(server) => {
+            if what.partition.is_none() && !what.swap {
+                return Err(unnamed(&config.data_dir));
+            }
+            let is_fine = with_servers(config, what, &source, (&[*server], &telling), out)?;
+            return Ok(Verdict::fine_if(is_fine));
+        }
+    };
+    checkpoints(config, what, &source, &telling, out)
+}
+
+/// Compares the states in the memory of these servers, or has them replaced; returns whether all were those of the log.
+fn with_servers(
+    config: &Config,
+    what: &What,
+    source: &Source,
+    (servers, telling): (&[RunningServer], &Telling),
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let folding = (!what.swap).then(|| Folding::new(config, source.tail(), source.log_id())).transpose()?;
+    let mut is_fine = true;
+    for partition in source.partitions(what.partition)? {
+        if let Some(folding) = &folding {
+            is_fine &= beside::compare(source, folding, servers, partition, (telling, out))?;
+            continue;
+        }
+        for server in servers {
+            is_fine &= swap::swap(telling.log_id, server, partition, telling.is_json, out)?;
+        }
+    }
+    Ok(is_fine)
+}
+
+/// Makes new checkpoints for a server that does not run.
+fn checkpoints(
+    config: &Config,
+    what: &What,
+    source: &Source,
+    telling: &Telling,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
     let partitions = source.partitions(what.partition)?;
     let (log_id, tail) = (source.log_id(), source.tail());
     let folding = Folding::new(config, tail, log_id)?;
-    let telling = Telling { log_id, is_json: what.json };
-    let _lock = match user(&source, &config.data_dir, own.as_ref())? {
-        User::Nobody(lock) => lock,
-        User::Server(server) => {
-            let Some(partition) = what.partition else { return Err(unnamed(&config.data_dir)) };
-            let rebuilt = beside::compare(&source, &folding, &server, partition)?;
-            telling.tell(&rebuilt, Some(&server.version()?), out)?;
-            return Ok(Verdict::fine_if(rebuilt.is_fine()));
-        }
-    };
     let mut ends = Vec::new();
     for partition in partitions {
         ends.push((partition, tail.end(partition)?));
@@ -77,9 +134,9 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let (mut is_fine, mut read, mut took) = (true, 0u64, Duration::ZERO);
     for (partition, end) in ends {
         let rebuilt = rebuilding.partition(partition, end)?;
-        telling.tell(&rebuilt, None, out)?;
+        telling.tell(&rebuilt, out)?;
         is_fine &= rebuilt.is_fine();
-        read = read.saturating_add(rebuilt.folded.read);
+        read = read.saturating_add(rebuilt.folded.read());
         took = took.saturating_add(rebuilt.folded.took);
     }
     rebuilding.progress.finish();
@@ -98,8 +155,8 @@ struct Telling {
 }
 
 impl Telling {
-    fn tell(&self, rebuilt: &Rebuilt, server: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
-        let told = if self.is_json { rebuilt.json(self.log_id, server, out) } else { rebuilt.text(out) };
+    fn tell(&self, rebuilt: &Rebuilt, out: &mut impl Write) -> Result<(), Failure> {
+        let told = if self.is_json { rebuilt.json(self.log_id, out) } else { rebuilt.text(out) };
         told.map_err(Failure::from)
     }
 }
@@ -136,6 +193,14 @@ fn user(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<User, 
     }
 }
 
+/// No server runs on the data directory, and its state was to be replaced.
+fn not_running(dir: &Path) -> Failure {
+    Failure::Unusable(format!(
+        "no server is running on {}, and --swap replaces the state of a running one: leave it out to make new checkpoints",
+        dir.display()
+    ))
+}
+
 /// A server runs on the data directory, and no partition was named.
 fn unnamed(dir: &Path) -> Failure {
     Failure::Unusable(format!(
@@ -156,13 +221,27 @@ fn fold(
     let passed_over = std::mem::take(&mut looked.passed_over);
     let (state, snapshot) = looked.state(partition);
     let snapshot = snapshot.map(|name| (name.text.clone(), described(&name, &state)));
-    let read = end.saturating_sub(state.position().next_seq);
-    let replaying = Stopwatch::start();
-    let state = recover::replay_from(tail, state, end, &mut |reached| progress.reach(reached))?;
-    let took = replaying.elapsed();
-    progress.partition_done(end);
+    let (first, seal) = (state.position().next_seq, Seal::of(&state));
+    progress.begin_at(first);
+    let folded =
+        Folded { partition, snapshot, passed_over, first, bytes: 0, took: Duration::ZERO, seal, pools: 0, live: 0 };
+    further((folded, state), tail, end, progress)
+}
+
+/// Goes on with a new state up to the events before `end`.
+fn further(
+    (before, state): (Folded, PartitionState),
+    tail: &dyn CommittedTail,
+    end: u64,
+    progress: &mut Progress,
+) -> Result<(Folded, PartitionState), ClaimError> {
+    let (course, is_over, replaying) = (Course::default(), AtomicBool::new(false), Stopwatch::start());
+    let counted = Counted { tail, course: &course, is_over: &is_over };
+    let state = recover::replay_from(&counted, state, end, &mut |reached| progress.reach(reached))?;
+    let took = before.took.saturating_add(replaying.elapsed());
+    let bytes = before.bytes.saturating_add(course.now().bytes);
     let (seal, pools, live) = (Seal::of(&state), state.pools().count(), state.live_count());
-    Ok((Folded { partition, snapshot, passed_over, read, took, seal, pools, live }, state))
+    Ok((Folded { bytes, took, seal, pools, live, ..before }, state))
 }
 
 struct Rebuilding<'a> {
@@ -187,6 +266,7 @@ impl Rebuilding<'_> {
         };
         let folded = fold(&self.folding, tail, (partition, end), &mut self.progress);
         let (folded, mut state) = folded.map_err(left_as_it_was)?;
+        self.progress.partition_done(end);
         // The old checkpoint is deleted only now: an error before this changes nothing.
         let failed = |error: crate::store::StoreError| Failure::Unusable(error.to_string());
         store.wipe(partition, "rebuilt by command").map_err(failed)?;
@@ -217,7 +297,7 @@ impl Rebuilding<'_> {
             }
         };
         let new = Compared { what: "new checkpoint", is_fine, told };
-        Ok(Rebuilt { folded, compared: vec![old, new] })
+        Ok(Rebuilt { folded, process: None, compared: vec![old, new] })
     }
 }
 

@@ -22,19 +22,29 @@ impl Seal {
 }
 
 /// A new state.
+#[derive(Clone)]
 pub(super) struct Folded {
     pub(super) partition: u32,
     /// The name of the snapshot that it was begun with, and the same in words; none when the log was read from its first event.
     pub(super) snapshot: Option<(String, String)>,
     /// Snapshots that were passed over before, and why.
     pub(super) passed_over: Vec<String>,
-    /// Events that were read after it.
-    pub(super) read: u64,
+    /// The sequence number of the first event that was read after it.
+    pub(super) first: u64,
+    /// Bytes of events that were read.
+    pub(super) bytes: u64,
     /// How long reading and applying them took.
     pub(super) took: Duration,
     pub(super) seal: Seal,
     pub(super) pools: usize,
     pub(super) live: usize,
+}
+
+impl Folded {
+    /// The number of events that were read.
+    pub(super) fn read(&self) -> u64 {
+        self.seal.next_seq.saturating_sub(self.first)
+    }
 }
 
 /// Another state, or its absence, beside the new one.
@@ -47,9 +57,22 @@ pub(super) struct Compared {
     pub(super) told: String,
 }
 
+/// A process whose state was compared.
+#[derive(Clone)]
+pub(super) struct Process {
+    /// How it is called.
+    pub(super) base: String,
+    /// Its version.
+    pub(super) build: String,
+    /// What it does about the partition.
+    pub(super) status: String,
+}
+
 /// The new state of a partition, and what it was compared with.
 pub(super) struct Rebuilt {
     pub(super) folded: Folded,
+    /// The process that has the other state, if one has it in memory.
+    pub(super) process: Option<Process>,
     pub(super) compared: Vec<Compared>,
 }
 
@@ -65,34 +88,40 @@ impl Rebuilt {
             writeln!(out, "partition {partition}: the log has lost its first events; begins with {described}")?;
         }
         let Seal { next_seq, digest, .. } = seal;
+        let at = self.process.as_ref().map(|process| format!(", compared with {}", process.base)).unwrap_or_default();
         writeln!(
             out,
-            "partition {partition}: {next_seq} events, {pools} pools, {live} live reservations, digest {digest}"
+            "partition {partition}: {next_seq} events, {pools} pools, {live} live reservations, digest {digest}{at}"
         )?;
         self.compared.iter().try_for_each(|Compared { what, told, .. }| writeln!(out, "  {what}: {told}"))?;
         out.flush()
     }
 
-    /// `server` is the version of the server that was compared with, if one was.
-    pub(super) fn json(&self, log_id: u128, server: Option<&str>, out: &mut impl Write) -> io::Result<()> {
-        let Folded { partition, snapshot, passed_over, read, took, seal, pools, live } = &self.folded;
+    pub(super) fn json(&self, log_id: u128, out: &mut impl Write) -> io::Result<()> {
+        let Folded { partition, snapshot, passed_over, first, bytes, took, seal, pools, live } = &self.folded;
         let compared =
             |Compared { what, is_fine, told }: &Compared| json!({ "what": what, "fine": is_fine, "told": told });
+        let process = self.process.as_ref();
         let report = json!({
             "build": env!("CARGO_PKG_VERSION"),
-            "server_build": server,
+            "server": process.map(|process| &process.base),
+            "server_build": process.map(|process| &process.build),
+            "server_status": process.map(|process| &process.status),
             "log": format!("{log_id:032x}"),
             "partition": partition,
             "snapshot": snapshot.as_ref().map(|(name, _)| name),
             "passed_over": passed_over,
-            "events_read": read,
-            "seconds": took.as_secs_f64(),
+            "first_seq": first,
+            "events_read": self.folded.read(),
+            "bytes_read": bytes,
+            "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "next_seq": seal.next_seq,
             "chain": seal.chain.to_string(),
             "digest": seal.digest.to_string(),
             "pools": pools,
             "live": live,
             "compared": self.compared.iter().map(compared).collect::<Vec<Value>>(),
+            "verdict": if self.is_fine() { "same" } else { "different" },
             "fine": self.is_fine(),
         });
         writeln!(out, "{report}")?;

@@ -1,5 +1,7 @@
-//! Progress of reading a log on standard error: a bar on a terminal, otherwise a line after each tenth of the events.
+//! Progress of reading a log on standard error: a bar on a terminal, otherwise a line after each tenth of the events. Both say
+//! how much time is left.
 
+use crate::time::Stopwatch;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -11,6 +13,9 @@ pub(in crate::cmd) struct Progress {
     events: u64,
     /// Events of the partitions that are finished.
     done: u64,
+    /// Events that nobody has to read, because a snapshot holds them.
+    given: u64,
+    since: Stopwatch,
     bar: Option<ProgressBar>,
     lines: u64,
 }
@@ -23,7 +28,16 @@ impl Progress {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(events).with_style(style)
         });
-        Progress { events, done: 0, bar, lines: 0 }
+        Progress { events, done: 0, given: 0, since: Stopwatch::start(), bar, lines: 0 }
+    }
+
+    /// The current partition begins with this event: a snapshot holds those before it.
+    pub(in crate::cmd) fn begin_at(&mut self, next_seq: u64) {
+        self.given = self.given.saturating_add(next_seq);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done.saturating_add(next_seq));
+            bar.reset_eta();
+        }
     }
 
     /// The current partition has reached this sequence number.
@@ -35,7 +49,10 @@ impl Progress {
         let due = reached.saturating_mul(LINES).checked_div(self.events).unwrap_or(LINES);
         if due > self.lines {
             self.lines = due;
-            eprintln!("{reached} of {} events", self.events);
+            let took_ms = self.since.now().0 / 1_000;
+            let left_s =
+                left_ms(reached.saturating_sub(self.given), self.events.saturating_sub(reached), took_ms) / 1_000;
+            eprintln!("{reached} of {} events, {left_s} s left", self.events);
         }
     }
 
@@ -48,6 +65,23 @@ impl Progress {
     pub(in crate::cmd) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// How long so many more events take, when so many have taken this time.
+fn left_ms(read: u64, left: u64, took_ms: u64) -> u64 {
+    took_ms.saturating_mul(left).checked_div(read).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_events_before() {
+        for (read, left, took_ms, expected) in [(100, 300, 1_000, 3_000), (100, 0, 1_000, 0), (0, 300, 1_000, 0)] {
+            assert_eq!(left_ms(read, left, took_ms), expected, "{read} read, {left} left");
         }
     }
 }

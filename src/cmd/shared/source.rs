@@ -9,7 +9,8 @@ use crate::cmd::shared::flags::token_of_environment;
 use crate::config::Config;
 use crate::log::embedded::{EmbeddedReader, OpenError, WithArchive};
 use crate::log::kafka::Kafka;
-use crate::log::{ClusterLog, CommittedTail, EndOffsets};
+use crate::log::kafka::ops::admin::Admin;
+use crate::log::{ClusterLog, CommittedTail, EndOffsets, LogError};
 use crate::store::sled::SledStore;
 use crate::time::pause;
 use crate::tls;
@@ -71,6 +72,14 @@ impl Source {
             Source::Server(server) => server.log().is_there() && server.has_archive(),
             Source::Cluster(log) => log.end_offset(0).is_ok(),
         }
+    }
+
+    /// Where the processes are connected from that serve the log of a cluster now; `None` where no processes share it. One that
+    /// was killed counts for some seconds more.
+    pub(in crate::cmd) fn processes(&self) -> Option<Result<Vec<String>, LogError>> {
+        let Source::Cluster(log) = self else { return None };
+        let processes = Admin::new(log.cluster().clone()).and_then(|admin| admin.processes(self.log_id()));
+        Some(processes.map(|processes| processes.into_iter().map(|process| process.host).collect()))
     }
 
     /// The id of the log.

@@ -10,9 +10,10 @@ use super::liveness::Liveness;
 use super::load::Load;
 use super::progress::RestoreProgress;
 use super::status::{PartitionStatus, StatusKind, TransitionRefused};
+use super::swap::SwapRequest;
 use super::time::{ClockRequest, PartitionTime};
 use crate::domain::Micros;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Readiness says this while the state is read from checkpoint and log.
@@ -38,6 +39,7 @@ pub struct PartitionHandle {
     time: PartitionTime,
     progress: RestoreProgress,
     liveness: Liveness,
+    swap: Mutex<Option<SwapRequest>>,
 }
 
 impl PartitionHandle {
@@ -58,6 +60,7 @@ impl PartitionHandle {
             time: PartitionTime::default(),
             progress: RestoreProgress::default(),
             liveness: Liveness::default(),
+            swap: Mutex::default(),
         }
     }
 
@@ -109,6 +112,27 @@ impl PartitionHandle {
         // The lock is held until the fold ends: a claim that begins meanwhile waits for it.
         let status = self.status.read();
         StatusKind::FOLLOWED.contains(&status.kind()).then(|| self.write(f))
+    }
+
+    /// Puts a fresh state in the place of a followed one that has folded as many events, and answers the old one with what
+    /// `judge` said of the two. Readers go on while it judges; whoever folds or claims waits.
+    ///
+    /// # Errors
+    /// The fresh state, and nothing has changed: the partition is not followed to its end, or its state is elsewhere.
+    pub fn replace_followed<T>(
+        &self,
+        fresh: PartitionState,
+        judge: impl FnOnce(&PartitionState, &PartitionState) -> T,
+    ) -> Result<(PartitionState, T), Box<PartitionState>> {
+        let status = self.status.read();
+        let living = self.state.upgradable_read();
+        if *status != PartitionStatus::Standby || living.position().next_seq != fresh.position().next_seq {
+            return Err(Box::new(fresh));
+        }
+        let judged = judge(&living, &fresh);
+        self.time.folded(fresh.position().decided_at);
+        let mut living = RwLockUpgradableReadGuard::upgrade(living);
+        Ok((std::mem::replace(&mut *living, fresh), judged))
     }
 
     /// The sequence number of the next event. Never waits.
@@ -164,7 +188,7 @@ impl PartitionHandle {
             if let Some(since) = self.load.drop_turn() {
                 self.freshness.may_lag_since(since);
             }
-            drop(self.time.take_request());
+            drop((self.time.take_request(), self.take_swap()));
         }
         if !kind.folds() {
             self.freshness.drop_waiters();
@@ -310,5 +334,20 @@ impl PartitionHandle {
         if *status == PartitionStatus::Active {
             self.time.request(request);
         }
+    }
+
+    /// Asks the owner to put a fresh state in the place of the living one. The request is dropped where the partition has
+    /// no owner here. It replaces an earlier request, which is dropped uncalled.
+    pub fn ask_to_swap(&self, request: SwapRequest) {
+        // The status is locked, as in the transition that ends the owner: no request waits for an owner that is gone.
+        let status = self.status.read();
+        if *status == PartitionStatus::Active {
+            *self.swap.lock() = Some(request);
+        }
+    }
+
+    /// Takes the request for another state, if there is one. For the owner's thread.
+    pub fn take_swap(&self) -> Option<SwapRequest> {
+        self.swap.lock().take()
     }
 }

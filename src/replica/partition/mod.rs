@@ -8,6 +8,7 @@ mod liveness;
 mod load;
 mod progress;
 pub mod status;
+mod swap;
 mod time;
 
 pub use handle::{EXPIRING, PartitionHandle, RESTORING};
@@ -15,4 +16,5 @@ pub use liveness::{Liveness, LogContact};
 pub use load::{EndedTurns, Load};
 pub use progress::RestoreProgress;
 pub use status::{PartitionStatus, StatusKind, TransitionRefused};
+pub use swap::{Compared, Seal, SwapRequest};
 pub use time::{ClockRequest, ClockSetOutcome, PartitionTime};

@@ -1,0 +1,314 @@
+//! A fresh state of a partition is folded from the log beside the living one, and takes its place when both have folded the
+//! same events. The owner or the follower goes on meanwhile. At the end the owner pauses between two turns, for at most
+//! [`PAUSE_MAX`], until the fresh state has the last turn as well; then the two are compared, and the fresh one is the living
+//! one. So no turn is decided from a state that is not at the end of what its owner has committed. If another owner has
+//! written meanwhile, the commit of the next turn says so, as at any other time.
+
+use super::begin::{Beginning, Looked, Prefer};
+use super::checkpointer::Checkpointer;
+use super::recover::replay_from;
+use super::report::Report;
+use crate::domain::Breach;
+use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
+use crate::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, SwapRequest};
+use crate::time::{Stopwatch, pause_unless};
+use crossbeam_channel::bounded;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::Builder;
+use std::time::Duration;
+
+/// Longest pause of an owner until the fresh state has its last turn.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Most pauses of one swap, and how long the owner goes on between two.
+const PAUSES_MAX: u32 = 8;
+const BETWEEN_PAUSES: Duration = Duration::from_secs(1);
+/// Longest wait for an owner to end its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
+/// Once the log is folded, the fresh state has to take its place within this time.
+const PLACED_WITHIN: Duration = Duration::from_secs(60);
+/// Pause before it is tried again.
+const LOOK: Duration = Duration::from_millis(20);
+/// The same in the pause of an owner.
+const SHORT_LOOK: Duration = Duration::from_millis(1);
+
+/// How far a fresh state is folded. One thread writes it, everybody may read it.
+#[derive(Default)]
+pub struct Course {
+    first: AtomicU64,
+    reached: AtomicU64,
+    end: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What [`Course`] says at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// The sequence number of the first event that is read.
+    pub first: u64,
+    /// The sequence number after the last event that is folded.
+    pub reached: u64,
+    /// The sequence number after the last event of the log.
+    pub end: u64,
+    /// Bytes of events that were read.
+    pub bytes: u64,
+}
+
+impl Course {
+    /// How far it is.
+    pub fn now(&self) -> Reached {
+        let [first, reached, end, bytes] =
+            [&self.first, &self.reached, &self.end, &self.bytes].map(|number| number.load(Relaxed));
+        Reached { first, reached, end, bytes }
+    }
+}
+
+/// A log of which is counted what is read of it. It reads nothing more once `is_over` holds.
+pub struct Counted<'a> {
+    /// The log.
+    pub tail: &'a dyn CommittedTail,
+    /// Where it is counted.
+    pub course: &'a Course,
+    /// Whether nothing more is to be read.
+    pub is_over: &'a AtomicBool,
+}
+
+impl CommittedTail for Counted<'_> {
+    fn partitions(&self) -> u32 {
+        self.tail.partitions()
+    }
+
+    fn log_id(&self) -> Option<u128> {
+        self.tail.log_id()
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.first(partition)
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.end(partition)
+    }
+
+    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.end_told(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        if self.is_over.load(Relaxed) {
+            return Err(LogError::superseded("the process ends"));
+        }
+        let events = self.tail.read(partition, from_seq, bytes_max)?;
+        let bytes: usize = events.iter().map(|event| event.bytes.len()).fold(0, usize::saturating_add);
+        self.course.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+        Ok(events)
+    }
+}
+
+/// A fresh state is the living one now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Swapped {
+    /// Whether this process owned the partition at that moment; otherwise it followed it.
+    pub is_owner: bool,
+    /// The state that it has replaced, and the fresh one.
+    pub compared: Compared,
+}
+
+/// Why the living state is still there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotSwapped {
+    /// The partition has stopped in this process: only a new process begins again.
+    Stopped(String),
+    /// The log breaks a law.
+    Broken(Breach),
+    /// The log, or the place of snapshots, cannot be read.
+    Unread(LogError),
+    /// There was no moment at which both states had folded the same events.
+    Never(String),
+}
+
+impl NotSwapped {
+    /// The stable name of the reason.
+    pub fn code(&self) -> &'static str {
+        match self {
+            NotSwapped::Stopped(_) => "stopped",
+            NotSwapped::Broken(_) => "broken",
+            NotSwapped::Unread(_) => "unread",
+            NotSwapped::Never(_) => "not_in_time",
+        }
+    }
+
+    /// The reason in words.
+    pub fn why(&self) -> String {
+        match self {
+            NotSwapped::Stopped(why) | NotSwapped::Never(why) => why.clone(),
+            NotSwapped::Broken(breach) => breach.to_string(),
+            NotSwapped::Unread(error) => error.reason(),
+        }
+    }
+}
+
+impl From<ClaimError> for NotSwapped {
+    fn from(error: ClaimError) -> NotSwapped {
+        match error {
+            ClaimError::Breach(breach) => NotSwapped::Broken(breach),
+            ClaimError::Log(error) => NotSwapped::Unread(error),
+        }
+    }
+}
+
+impl From<LogError> for NotSwapped {
+    fn from(error: LogError) -> NotSwapped {
+        match error.kind {
+            LogErrorKind::Breach(breach) => NotSwapped::Broken(*breach),
+            _ => NotSwapped::Unread(error),
+        }
+    }
+}
+
+/// All that a swap of one partition needs.
+pub struct Swap<'a> {
+    /// The log's own id, which a snapshot must name, the log, and its snapshots.
+    pub beginning: Beginning<'a>,
+    /// The partition.
+    pub handle: &'a Arc<PartitionHandle>,
+    /// Who writes its checkpoints.
+    pub checkpointer: &'a Checkpointer,
+    /// Receives what was found, for metrics and log lines.
+    pub report: &'a dyn Report,
+    /// Where it says how far it is.
+    pub course: &'a Course,
+    /// Whether the process ends.
+    pub is_over: &'a AtomicBool,
+}
+
+/// The fresh state has taken its place, or has to be folded further.
+type Placed = Result<Result<Swapped, PartitionState>, NotSwapped>;
+
+impl Swap<'_> {
+    /// Folds a fresh state, and puts it in the place of the living one. `begun` gets what it begins with.
+    ///
+    /// # Errors
+    /// [`NotSwapped`], and the living state is still there.
+    pub fn run(&self, begun: impl FnOnce(&Looked)) -> Result<Swapped, NotSwapped> {
+        let partition = self.handle.id();
+        self.stopped()?;
+        let looked = self.beginning.covering(partition, Prefer::Oldest)?;
+        begun(&looked);
+        let (state, _) = looked.state(partition);
+        self.course.first.store(state.position().next_seq, Relaxed);
+        let end = self.beginning.tail.end(partition)?;
+        let swapped = self.fold(state, end).and_then(|fresh| self.place(fresh));
+        if let Err(NotSwapped::Broken(breach)) = &swapped {
+            self.report.breach(breach);
+        }
+        swapped
+    }
+
+    fn place(&self, mut fresh: PartitionState) -> Result<Swapped, NotSwapped> {
+        let partition = self.handle.id();
+        let (placing, mut pauses) = (Stopwatch::start(), 0u32);
+        while placing.elapsed() < PLACED_WITHIN && pauses < PAUSES_MAX && !self.is_over.load(Relaxed) {
+            let end = self.beginning.tail.end(partition)?;
+            fresh = self.fold(fresh, end)?;
+            self.stopped()?;
+            let is_owner = self.handle.status() == PartitionStatus::Active;
+            let placed = if is_owner { self.in_owner(fresh)? } else { self.in_follower(fresh) };
+            fresh = match placed {
+                Ok(swapped) => return Ok(swapped),
+                Err(fresh) => fresh,
+            };
+            let rest = if is_owner { BETWEEN_PAUSES } else { LOOK };
+            pauses = pauses.saturating_add(u32::from(is_owner));
+            pause_unless(rest, || self.is_over.load(Relaxed));
+        }
+        let (status, at) = (self.handle.status_kind().label(), self.handle.next_seq());
+        let reached = fresh.position().next_seq;
+        Err(NotSwapped::Never(format!(
+            "the partition is {status} and its state at seq {at}, the fresh one at seq {reached}; both were never at the same"
+        )))
+    }
+
+    /// Asks the owner for its next pause, and brings it the fresh state.
+    fn in_owner(&self, fresh: PartitionState) -> Placed {
+        // The state is handed over hand to hand: one that nobody takes is still there.
+        let ((at, is_at), (hand, handed), (told, heard)) = (bounded(1), bounded(0), bounded(1));
+        self.handle.ask_to_swap(SwapRequest {
+            bring: Box::new(move |next_seq| {
+                at.send(next_seq).ok()?;
+                handed.recv_timeout(PAUSE_MAX).ok()
+            }),
+            told: Box::new(move |compared, living: PartitionState| {
+                // The receiver may have stopped waiting.
+                let _ = told.send((compared, living));
+            }),
+        });
+        let Ok(next_seq) = is_at.recv_timeout(TURN_LIMIT) else { return Ok(Err(fresh)) };
+        let partition = self.handle.id();
+        let pausing = Stopwatch::start();
+        let end = loop {
+            let end = self.beginning.tail.end(partition)?;
+            if end >= next_seq || pausing.elapsed() >= PAUSE_MAX {
+                break end;
+            }
+            pause_unless(SHORT_LOOK, || false);
+        };
+        // With more in the log than its owner has committed, another process owns the partition.
+        if end != next_seq {
+            return Ok(Err(fresh));
+        }
+        let fresh = self.fold(fresh, end)?;
+        if let Err(not_taken) = hand.send(fresh) {
+            return Ok(Err(not_taken.into_inner()));
+        }
+        // The old state is dropped here: that takes a while, and no owner waits for it.
+        match heard.recv() {
+            Ok((compared, _)) => Ok(Ok(Swapped { is_owner: true, compared })),
+            Err(_) => Err(NotSwapped::Never("the owner ended, or another one has written meanwhile".to_owned())),
+        }
+    }
+
+    /// Puts the fresh state in the place of a followed one, if that has folded as many events just now.
+    fn in_follower(&self, fresh: PartitionState) -> Result<Swapped, PartitionState> {
+        let partition = self.handle.id();
+        let compared = match self.handle.replace_followed(fresh, compare) {
+            Ok((_, compared)) => compared,
+            Err(fresh) => return Err(*fresh),
+        };
+        if let Some(breach) = compared.breach(partition) {
+            self.report.breach(&breach);
+            self.checkpointer.forget(partition, breach.to_string());
+            // What the follower may have offered of the fresh state is deleted as well.
+            self.handle.write(PartitionState::mark_all_dirty);
+        }
+        self.report.swapped(partition, &compared);
+        Ok(Swapped { is_owner: false, compared })
+    }
+
+    fn fold(&self, state: PartitionState, until: u64) -> Result<PartitionState, NotSwapped> {
+        self.course.end.store(until.max(state.position().next_seq), Relaxed);
+        self.course.reached.store(state.position().next_seq, Relaxed);
+        let tail = self.beginning.tail;
+        Ok(replay_from(tail, state, until, &mut |reached| self.course.reached.store(reached, Relaxed))?)
+    }
+
+    /// # Errors
+    /// Why the partition is not served any more by this process, if that is so.
+    fn stopped(&self) -> Result<(), NotSwapped> {
+        match self.handle.status() {
+            PartitionStatus::Failed { why } | PartitionStatus::Unreadable { why } => Err(NotSwapped::Stopped(why)),
+            PartitionStatus::Stopped => Err(NotSwapped::Stopped("the process ends".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Compares two states. Their digests are made at the same time, because an owner waits.
+pub(super) fn compare(living: &PartitionState, fresh: &PartitionState) -> Compared {
+    std::thread::scope(|scope| {
+        let beside = Builder::new().name("digest".to_owned()).spawn_scoped(scope, || Seal::of(fresh));
+        let living = Seal::of(living);
+        let fresh = beside.ok().and_then(|digest| digest.join().ok()).unwrap_or_else(|| Seal::of(fresh));
+        Compared { living, fresh }
+    })
+}
