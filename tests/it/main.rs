@@ -60,6 +60,7 @@ mod snapshots;
 mod state;
 mod store;
 mod strategies;
+mod swap;
 mod threads;
 mod ticks;
 mod tidy;

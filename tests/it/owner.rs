@@ -16,7 +16,7 @@ use headroom::wire;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-fn pool() -> PoolId {
+pub fn pool() -> PoolId {
     pool_id("van-1")
 }
 

@@ -38,6 +38,7 @@ mod shutdown;
 mod sink;
 mod snapshots;
 mod state;
+mod swap;
 mod three_processes;
 mod topics;
 mod traces;

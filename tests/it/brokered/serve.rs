@@ -123,7 +123,8 @@ impl Site {
     pub fn serving(&self, name: &str) -> Serving<'_> {
         let (name, brokers) = (name.to_owned(), self.cluster.brokers.clone());
         let (process, at, plays) = (Mutex::new(None), Whereabouts::default(), Mutex::new(None));
-        Serving { site: self, name, brokers, settings: Vec::new(), clock: None, plays, process, at }
+        let dies_at = Mutex::new(None);
+        Serving { site: self, name, brokers, settings: Vec::new(), clock: None, dies_at, plays, process, at }
     }
 
     /// What a process of this name has, and files of the site.
@@ -160,6 +161,8 @@ pub struct Serving<'s> {
     settings: Vec<String>,
     /// Its wall clock, where that is not the machine's.
     clock: Option<&'s Stepped>,
+    /// The named point at which it dies, if it is to die at one.
+    dies_at: Mutex<Option<&'static str>>,
     /// The newest feature level that it knows, where that is not the binary's.
     plays: Mutex<Option<u32>>,
     process: Mutex<Option<Child>>,
@@ -184,6 +187,11 @@ impl<'s> Serving<'s> {
         *self.plays.lock() = older;
     }
 
+    /// From its next start on it dies where it passes this point for the first time.
+    pub fn dies_at(&self, point: Option<&'static str>) {
+        *self.dies_at.lock() = point;
+    }
+
     /// Starts it on any free port, over what it had before. Returns when it listens.
     #[track_caller]
     pub fn start(&self) {
@@ -194,6 +202,7 @@ impl<'s> Serving<'s> {
         command.arg("--data-dir").arg(&data).env("RUST_BACKTRACE", "1");
         self.clock.map(|clock| clock.rules(&mut command));
         command.envs(self.plays.lock().map(|level| (OLDER, level.to_string())));
+        command.envs(self.dies_at.lock().map(|point| ("HEADROOM_CRASH_AT", format!("{point}:1"))));
         let mut child = command.stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap();
         let mut address = None;
         until("the process listens", || {

@@ -1,0 +1,156 @@
+//! States in the memory of the processes of a cluster: compared with the log, all at once, and replaced.
+
+use super::serve::{Serving, Site};
+use super::service::Log;
+use crate::cli::assert_says;
+use crate::fixtures::{orders, pool_id};
+use crate::process::{Ended, agent, foreign_agent, run};
+use crate::rig::Rig;
+use crate::server::Server;
+use crate::swap::metrics;
+use crate::wait::until;
+use headroom::domain::LedgerMut;
+use headroom::replica::PartitionStatus;
+use headroom::time::SystemClock;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn define(url: &str) -> u16 {
+    let put = agent().put(format!("{url}/v1/pools/van-1")).header("request-timeout-ms", "5000");
+    put.content_type("application/json").send(r#"{"limits":{"orders":2}}"#).unwrap().status().as_u16()
+}
+
+fn reserve(url: &str) -> u16 {
+    let post = agent().post(format!("{url}/v1/reservations")).header("request-timeout-ms", "5000");
+    let body = json!({ "pool": "van-1", "demand": { "orders": 1 } }).to_string();
+    post.content_type("application/json").send(body).unwrap().status().as_u16()
+}
+
+/// `headroom rebuild` of these processes.
+fn rebuild(site: &Site, of: &[&Serving<'_>], more: &[&str]) -> Ended {
+    let mut command = site.command(["rebuild", "--json"]);
+    of.iter().for_each(|process| drop(command.args(["--server", &process.url().unwrap()])));
+    run(command.args(more))
+}
+
+fn lines(ended: &Ended) -> Vec<Value> {
+    ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn values<'v>(lines: &'v [Value], name: &str) -> BTreeSet<&'v str> {
+    lines.iter().filter_map(|line| line[name].as_str()).collect()
+}
+
+/// The story: on call doubts what two processes answer. One command folds each partition once and compares both, and has both
+/// replaced when asked; a process that was forgotten is told of.
+#[test]
+fn all_processes_of_a_cluster_are_compared_and_replaced() {
+    let site = Site::new(Rig::shared(), 2);
+    let both = ["a", "b"].map(|name| site.serve(name));
+    let url = both[0].url().unwrap();
+    assert_eq!(define(&url), 201);
+    assert_eq!([(); 3].map(|()| reserve(&url)), [201, 201, 409]);
+    let both: Vec<_> = both.iter().collect();
+
+    let compared = rebuild(&site, &both, &[]);
+    let told = lines(&compared);
+    assert_eq!((compared.code, told.len()), (0, 5), "{}{}", compared.out, compared.err);
+    assert!(told.iter().all(|line| line["fine"] == true), "{told:?}");
+    assert_eq!(
+        values(&told, "server"),
+        both.iter().map(|p| p.url().unwrap()).collect::<Vec<_>>().iter().map(String::as_str).collect()
+    );
+    assert_eq!(values(&told, "verdict"), BTreeSet::from(["same"]));
+    assert_eq!(values(&told, "server_status"), BTreeSet::from(["active", "standby"]));
+    assert_eq!((&told[4]["asked"], told[4]["processes"].as_array().unwrap().len()), (&json!(2), 2));
+
+    let forgotten = rebuild(&site, &both[..1], &["--partition", "1"]);
+    let told = lines(&forgotten);
+    assert_eq!((forgotten.code, &told[0]["fine"], &told[1]["fine"]), (1, &json!(true), &json!(false)), "{told:?}");
+
+    let swapped = rebuild(&site, &both, &["--swap"]);
+    let told = lines(&swapped);
+    assert_eq!((swapped.code, told.len()), (0, 5), "{}{}", swapped.out, swapped.err);
+    assert_eq!(values(&told, "verdict"), BTreeSet::from(["same"]));
+    assert_eq!(values(&told, "role"), BTreeSet::from(["follower", "owner"]));
+    assert_eq!(reserve(&url), 409);
+    assert_eq!(rebuild(&site, &both, &[]).code, 0);
+    both.iter().for_each(|process| process.terminate());
+    let verified = site.run(["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// The story: the owner's machine goes down while its state is being replaced. Another process takes over, and nothing is
+/// overbooked.
+#[test]
+fn killed_while_a_state_is_replaced_another_process_takes_over() {
+    for point in ["swap-begun", "swap-proven", "swap-done"] {
+        let site = Site::new(Rig::shared(), 1);
+        let first = site.serving("first");
+        first.dies_at(Some(point));
+        first.start();
+        first.ready();
+        let url = first.url().unwrap();
+        assert_eq!(define(&url), 201);
+        assert_eq!(reserve(&url), 201);
+        let ended = rebuild(&site, &[&first], &["--swap"]);
+        assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
+        assert_says(&ended.err, &["may have replaced the state or not"]);
+        first.kill9();
+        let second = site.serve("second");
+        let url = second.url().unwrap();
+        assert_eq!([(); 2].map(|()| reserve(&url)), [201, 409], "{point}");
+        first.dies_at(None);
+        first.start();
+        first.ready();
+        let compared = rebuild(&site, &[&first, &second], &["--partition", "0"]);
+        assert!(lines(&compared)[..2].iter().all(|line| line["verdict"] == "same"), "{point}: {}", compared.out);
+        let verified = site.run(["verify"]);
+        assert_eq!(verified.code, 0, "{point}: {}{}", verified.out, verified.err);
+    }
+}
+
+/// Has the state replaced, and answers what came of it.
+fn swapped(server: &Server) -> Value {
+    let url = format!("http://{}/internal/swap/0", server.address);
+    let body = |mut answer: ureq::http::Response<ureq::Body>| -> Value {
+        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+    };
+    let begun = body(foreign_agent().post(&url).send_empty().unwrap());
+    assert_eq!(begun["result"], "begun", "{begun}");
+    let mut told = Value::Null;
+    until("it is over", || {
+        told = body(foreign_agent().get(&url).call().unwrap());
+        told["result"] != "under_way"
+    });
+    told
+}
+
+/// The story: two processes have wrong states in memory, the owner and one that follows. Both are told, and replaced by what
+/// the log says.
+#[test]
+fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
+    let (log, dirs) = (Log::new(1), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+    let owner = log.serve_alone(dirs[0].path());
+    let follower = log.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
+    let url = format!("http://{}", owner.address);
+    assert_eq!(define(&url), 201);
+    assert_eq!([(); 3].map(|()| reserve(&url)), [201, 201, 409]);
+    log.alike(0, &[&owner, &follower]);
+    for (server, is_owner) in [(&owner, true), (&follower, false)] {
+        let handle = server.gateway.replica().partition(0).unwrap();
+        handle.write(|state| state.update_pool(&pool_id("van-1"), |pool| pool.spec.limits = orders(100)));
+        let told = swapped(server);
+        let said = &told["swapped"];
+        assert_eq!((&told["result"], &said["is_owner"]), (&"swapped".into(), &is_owner.into()), "{told}");
+        assert_eq!(said["is_same"], false, "{told}");
+        assert_ne!(said["living"]["digest"], said["fresh"]["digest"]);
+        let breaches = metrics(&format!("http://{}", server.address), "headroom_law_breaches_total{law=\"L7\"}");
+        assert_eq!(breaches, ["headroom_law_breaches_total{law=\"L7\"} 1"]);
+        assert_eq!(reserve(&url), 409, "nothing is overbooked");
+    }
+    log.alike(0, &[&owner, &follower]);
+    assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
+    log.audited(0);
+}

@@ -1,0 +1,230 @@
+//! When a fresh state takes the place of the living one, and when it does not.
+
+use crate::fixtures::{NOW, NoReplies, orders};
+use crate::owner::{pool, world};
+use crate::wait::until;
+use crate::world::{World, becomes, conclude_turn};
+use headroom::domain::{Law, LedgerMut};
+use headroom::log::{CommittedTail, LogError, StoredEvent};
+use headroom::owner::Partition;
+use headroom::owner::begin::Beginning;
+use headroom::owner::checkpointer::Checkpointer;
+use headroom::owner::recover::{kept, rebuild};
+use headroom::owner::shell::{End, Shell};
+use headroom::owner::swap::{Counted, Course, NotSwapped, Swap, Swapped};
+use headroom::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
+use headroom::store::Store;
+use headroom::trace::Tracing;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
+
+/// The state of a world's partition, shared with other processes, and in this status.
+fn followed(world: &World, status: PartitionStatus) -> Arc<PartitionHandle> {
+    let (handle, owned) = world.recover_in(&Replica::shared(1), 0);
+    drop(owned);
+    becomes(&handle, PartitionStatus::Standby);
+    if status != PartitionStatus::Standby {
+        becomes(&handle, status);
+    }
+    handle
+}
+
+/// Now it is not the log's any more.
+fn spoil(handle: &PartitionHandle) {
+    handle.write(|state| state.update_pool(&pool(), |pool| pool.spec.limits = orders(1_000)));
+}
+
+fn log_state(world: &World, until: u64) -> PartitionState {
+    rebuild(world.log.as_ref(), 0, until, &mut |_| {}).unwrap()
+}
+
+#[track_caller]
+fn is_the_logs(world: &World, handle: &PartitionHandle) {
+    let log = log_state(world, world.log.end(0).unwrap());
+    let living = handle.read(|state| (*state.position(), state.digest()));
+    assert_eq!(living, (*log.position(), log.digest()));
+}
+
+/// Has the state of this partition replaced by one that is folded from this log.
+fn swap(
+    world: &World,
+    tail: &dyn CommittedTail,
+    handle: &Arc<PartitionHandle>,
+    is_over: &AtomicBool,
+) -> Result<Swapped, NotSwapped> {
+    let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
+    std::thread::scope(|scope| {
+        scope.spawn(|| work.run(&world.store, &world.heard));
+        let course = Course::default();
+        let tail = Counted { tail, course: &course, is_over };
+        let beginning = Beginning { log_id: world.log.manifest().log_id, tail: &tail, snapshots: None };
+        let report = &world.heard;
+        let swap = Swap { beginning, handle, checkpointer: &checkpointer, report, course: &course, is_over };
+        let swapped = swap.run(|looked| assert!(looked.taken.is_none()));
+        drop(checkpointer);
+        swapped
+    })
+}
+
+#[test]
+fn a_followed_state_is_replaced_and_its_checkpoint_forgotten() {
+    let world = world();
+    let handle = followed(&world, PartitionStatus::Standby);
+    assert!(world.store.load(0, &mut |_, _| {}).unwrap().is_some());
+    let same = swap(&world, &*world.log, &handle, &AtomicBool::new(false)).unwrap();
+    assert_eq!((same.is_owner, same.compared.is_same()), (false, true));
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let other = swap(&world, &*world.log, &handle, &AtomicBool::new(false)).unwrap();
+    assert_eq!((other.is_owner, other.compared.is_same()), (false, false));
+    is_the_logs(&world, &handle);
+    assert_eq!(*world.heard.swapped.lock(), [(0, true), (0, false)]);
+    assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
+    assert_eq!(world.store.load(0, &mut |_, _| {}).unwrap(), None);
+    world.checkpoint(&handle);
+    let (restored, _owned) = world.recover(0);
+    is_the_logs(&world, &restored);
+}
+
+/// The owner is asked, and before it has answered another process owns the partition.
+#[test]
+fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced() {
+    let world = world();
+    let handle = followed(&world, PartitionStatus::Claiming);
+    becomes(&handle, PartitionStatus::Active);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
+        let mut request = None;
+        until("the owner is asked", || {
+            request = handle.take_swap();
+            request.is_some()
+        });
+        becomes(&handle, PartitionStatus::Standby);
+        drop(request);
+        let swapped = swapping.join().unwrap().unwrap();
+        assert_eq!((swapped.is_owner, swapped.compared.is_same()), (false, false));
+    });
+    is_the_logs(&world, &handle);
+}
+
+#[test]
+fn nobody_is_asked_who_is_no_owner() {
+    let world = world();
+    let handle = followed(&world, PartitionStatus::Standby);
+    handle.ask_to_swap(SwapRequest { bring: Box::new(|_| None), told: Box::new(|_, _| ()) });
+    assert!(handle.take_swap().is_none());
+    becomes(&handle, PartitionStatus::Claiming);
+    becomes(&handle, PartitionStatus::Active);
+    handle.ask_to_swap(SwapRequest { bring: Box::new(|_| None), told: Box::new(|_, _| ()) });
+    becomes(&handle, PartitionStatus::Standby);
+    assert!(handle.take_swap().is_none(), "a later owner is not asked what an earlier one was");
+}
+
+/// Asks the owner; it answers whether the states were the same, or that it has gone on with its own.
+fn ask(handle: &PartitionHandle, bring: impl FnOnce(u64) -> Option<PartitionState> + Send + 'static) -> Receiver<bool> {
+    let (told, heard) = channel();
+    let told = move |compared: Compared, _| told.send(compared.is_same()).unwrap();
+    handle.ask_to_swap(SwapRequest { bring: Box::new(bring), told: Box::new(told) });
+    heard
+}
+
+#[test]
+fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
+    let world = world();
+    let (handle, log) = world.recover(0);
+    let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
+    std::thread::scope(|scope| {
+        scope.spawn(|| work.run(&world.store, &world.heard));
+        let (checkpointer, tracing) = (checkpointer, Tracing::off(|| 7));
+        let owner = handle.read(|state| Partition::claim(state, 1));
+        let shell = {
+            let (world, handle) = (&world, Arc::clone(&handle));
+            scope.spawn(move || {
+                let shell = Shell {
+                    log,
+                    owner,
+                    handle,
+                    clock: &world.clock,
+                    replies: &NoReplies,
+                    checkpointer: &checkpointer,
+                    report: &world.heard,
+                    tracing: &tracing,
+                    tick_after_ms: None,
+                };
+                shell.run(7)
+            })
+        };
+        until("it decides", || handle.status_kind() == StatusKind::Active);
+        let end = world.log.end(0).unwrap();
+        // Of the owner before, which had one event less.
+        let stale = log_state(&world, end - 1);
+        assert!(ask(&handle, move |_| Some(stale)).recv().is_err());
+        assert!(ask(&handle, |_| None).recv().is_err());
+        // As far as this owner, and of an owner before it.
+        let other = crate::owner::world();
+        let (before, mut owned) = other.recover(0);
+        let owner = Partition::claim(&PartitionState::new(0), 1);
+        let ticked = before.read(|state| owner.tick(state, NOW));
+        conclude_turn(&owner, &before, &mut owned, ticked);
+        let foreign = log_state(&other, other.log.end(0).unwrap());
+        assert_eq!(foreign.position().next_seq, end);
+        assert!(ask(&handle, move |_| Some(foreign)).recv().is_err());
+        assert!(world.heard.swapped.lock().is_empty());
+        spoil(&handle);
+        world.heard.may_fail.store(true, Relaxed);
+        let fresh = log_state(&world, end);
+        assert_eq!(
+            ask(&handle, move |next_seq| Some(fresh).filter(|fresh| fresh.position().next_seq == next_seq)).recv(),
+            Ok(false)
+        );
+        is_the_logs(&world, &handle);
+        world.log.close();
+        assert_eq!(shell.join().unwrap(), End::Closed);
+    });
+    let kept = kept(&world.store, world.log.manifest().log_id, 0).unwrap().expect("what the owner left");
+    assert_eq!(kept.digest(), log_state(&world, kept.position().next_seq).digest());
+}
+
+/// A log in which one event is other bytes.
+struct Spoilt<'a>(&'a World, u64);
+
+impl CommittedTail for Spoilt<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.0.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let mut events = self.0.log.read(partition, from_seq, bytes_max)?;
+        events.iter_mut().filter(|event| event.seq == self.1).for_each(|event| event.bytes.truncate(20));
+        Ok(events)
+    }
+}
+
+#[test]
+fn what_is_not_proven_takes_nobodys_place() {
+    let world = world();
+    let handle = followed(&world, PartitionStatus::Standby);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let wrong = handle.read(PartitionState::digest);
+    let go_on = AtomicBool::new(false);
+    let broken = swap(&world, &Spoilt(&world, 30), &handle, &go_on).unwrap_err();
+    assert_eq!(broken.code(), "broken");
+    assert!(broken.why().contains("seq 30") && broken.why().contains("its bytes are no event"), "{}", broken.why());
+    assert_eq!(world.heard.breaches.lock().len(), 1, "a log that breaks a law is told as one");
+    let over = swap(&world, &*world.log, &handle, &AtomicBool::new(true)).unwrap_err();
+    assert_eq!((over.code(), &*over.why()), ("unread", "the process ends"));
+    becomes(&handle, PartitionStatus::Failed { why: "L3 broken".to_owned() });
+    let stopped = swap(&world, &*world.log, &handle, &go_on).unwrap_err();
+    assert_eq!((stopped.code(), &*stopped.why()), ("stopped", "L3 broken"), "only a new process begins again");
+    assert_eq!(handle.read(PartitionState::digest), wrong);
+    assert!(world.heard.swapped.lock().is_empty());
+}
