@@ -27,7 +27,7 @@ struct Work {
     thread: Option<JoinHandle<()>>,
 }
 
-/// One swap.
+/// A swap that is under way, or what came of it.
 #[derive(Default)]
 struct Run {
     course: Course,

@@ -20,8 +20,8 @@ pub use place::{Backup, Place};
 pub use restore::{Restored, restore};
 pub use take::{Taken, take};
 
-use crate::log::LogError;
 use crate::log::embedded::OpenError;
+use crate::log::{LogError, LogErrorKind};
 use crate::store::StoreError;
 use std::fmt;
 
@@ -63,7 +63,26 @@ impl From<StoreError> for BackupError {
 }
 
 impl From<LogError> for BackupError {
+    /// A disk that may answer again is not damage, nor is a segment that has left the log meanwhile.
     fn from(error: LogError) -> BackupError {
-        BackupError::Damaged(error.detail)
+        match error.kind {
+            LogErrorKind::Operator | LogErrorKind::Breach(_) => BackupError::Damaged(error.detail),
+            LogErrorKind::Transient | LogErrorKind::OutOfRange | LogErrorKind::Superseded | LogErrorKind::Internal => {
+                BackupError::Unusable(error.detail)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_no_damage() {
+        let damaged = |error: LogError| matches!(BackupError::from(error), BackupError::Damaged(_));
+        assert!(damaged(LogError::operator("a frame has another checksum")));
+        let passing = [LogError::transient("input/output error"), LogError::out_of_range("a segment has left the log")];
+        assert!(!passing.into_iter().any(damaged));
     }
 }

@@ -79,10 +79,11 @@ impl Place {
         Ok(backups)
     }
 
-    /// The backup to restore: the one that is named, or the newest one.
+    /// The backup to restore: the one that is named, or the newest one if no other has more events.
     ///
     /// # Errors
-    /// [`BackupError::Unusable`] when there is none, or there are backups of several logs and none is named.
+    /// [`BackupError::Unusable`] when there is none, or none is named and a person has to choose: there are backups of several
+    /// logs, or an older one has more events. [`BackupError::Damaged`] when it cannot be told how many events one has.
     pub fn choose(&self, named: Option<&str>) -> Result<Backup, BackupError> {
         let all = self.backups()?;
         let unusable = |why: String| Err(BackupError::Unusable(why));
@@ -93,13 +94,36 @@ impl Place {
             },
             (None, None) => unusable("the place has no backup".to_owned()),
             (None, Some(newest)) => match all.iter().find(|backup| backup.log != newest.log) {
-                None => Ok(newest.clone()),
+                None => self.furthest(&all),
                 Some(other) => unusable(format!(
                     "the place has backups of several logs: name the one to restore with --backup, such as {} or {}",
                     newest.id, other.id
                 )),
             },
         }
+    }
+
+    /// The first of these backups, which are of one log, if no other has more events. A name tells the time of a wall clock,
+    /// and that may have been wrong; or the log was restored, and its newest backup is of another history.
+    fn furthest(&self, all: &[Backup]) -> Result<Backup, BackupError> {
+        let mut found: Option<(&Backup, u64)> = None;
+        for backup in all {
+            let events = self.manifest(backup)?.events();
+            match found {
+                None => found = Some((backup, events)),
+                Some((newest, fewer)) if fewer < events => {
+                    return Err(BackupError::Unusable(format!(
+                        "the newest backup is {} with {fewer} events, and {} has {events}: a clock was wrong, or the log was \
+                         restored in between; name the one to restore with --backup",
+                        newest.id, backup.id
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        found
+            .map(|(newest, _)| newest.clone())
+            .ok_or_else(|| BackupError::Unusable("the place has no backup".to_owned()))
     }
 
     /// What a backup holds.

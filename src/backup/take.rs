@@ -5,7 +5,7 @@ use super::place::{Backup, Place, hash_of, piece};
 use super::{BackupError, PIECE_BYTES};
 use crate::crash;
 use crate::domain::Micros;
-use crate::log::embedded::{LogPrefix, PrefixSegment};
+use crate::log::embedded::{LogPrefix, OpenError, PrefixSegment};
 use std::collections::BTreeMap;
 
 /// What a backup holds, and what was copied for it.
@@ -43,7 +43,7 @@ pub fn take(log: &LogPrefix, place: &Place, wall: Micros) -> Result<Taken, Backu
     crash::point("backup-begun");
     let mut taking = Taking { log, log_id, place, there, copied: (0, 0) };
     let mut segments = Vec::new();
-    for segment in log.segments()? {
+    for segment in log.segments().map_err(of_log)? {
         let known = known.iter().find(|known| known.number == segment.number);
         segments.push(taking.segment(&segment, known)?);
     }
@@ -71,6 +71,17 @@ fn newest(place: &Place, log_id: u128) -> Result<Vec<Segment>, BackupError> {
     }
 }
 
+/// A file that was there when the log was looked at, and is not any more, has left a bounded log.
+fn of_log(error: OpenError) -> BackupError {
+    match error {
+        OpenError::Io { path, .. } if !path.exists() => BackupError::Unusable(format!(
+            "{} has left the log while it was backed up: take the backup again",
+            path.display()
+        )),
+        other => other.into(),
+    }
+}
+
 impl Taking<'_> {
     /// Copies what the place does not have of a segment. One that the newest backup has as it is now is not read.
     fn segment(&mut self, segment: &PrefixSegment, known: Option<&Segment>) -> Result<Segment, BackupError> {
@@ -81,10 +92,10 @@ impl Taking<'_> {
             return Ok(known.clone());
         }
         // What is damaged must not take the place of what may be whole in an earlier backup.
-        self.log.check(segment)?;
+        self.log.check(segment).map_err(of_log)?;
         let mut pieces = Vec::new();
         for range in ranges(segment.end) {
-            let bytes = self.log.read(segment, range.start, length(&range))?;
+            let bytes = self.log.read(segment, range.start, length(&range)).map_err(of_log)?;
             let hash = hash_of(&bytes);
             let name = piece(segment.number, range.start, &hash);
             if self.there.get(&name) != Some(&(bytes.len() as u64)) {

@@ -100,11 +100,11 @@ enum Command {
         #[command(flatten)]
         what: state::What,
     },
-    /// Fold the log into new states: new checkpoints of a stopped server, or a comparison beside a running one
+    /// Fold the log into new states: new checkpoints of a stopped server, or a comparison beside running ones
     ///
     /// Of a stopped server, each old checkpoint is deleted after the partition's events were read without a fault. Beside a
-    /// running one, the partition of --partition is compared with the state in the server's memory, and nothing is changed.
-    /// When the first events are gone, it begins with the oldest snapshot that covers them. Exit code 0: the log, both
+    /// running one, the partition of --partition is compared with the state in the server's memory, and nothing is changed
+    /// unless --swap has it replaced. When the first events are gone, it begins with the oldest snapshot that covers them. Exit code 0: the log, both
     /// checkpoints or the server's memory lead to the same state.
     Rebuild {
         #[command(flatten)]

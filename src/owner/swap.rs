@@ -12,10 +12,10 @@ use crate::domain::Breach;
 use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
 use crate::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, SwapRequest};
 use crate::time::{Stopwatch, pause_unless};
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::Builder;
+use std::thread::{self, Builder};
 use std::time::Duration;
 
 /// Longest pause of an owner until the fresh state has its last turn.
@@ -65,7 +65,7 @@ impl Course {
 
 /// A log of which is counted what is read of it. It reads nothing more once `is_over` holds.
 pub struct Counted<'a> {
-    /// The log.
+    /// What is read.
     pub tail: &'a dyn CommittedTail,
     /// Where it is counted.
     pub course: &'a Course,
@@ -170,7 +170,7 @@ impl From<LogError> for NotSwapped {
 pub struct Swap<'a> {
     /// The log's own id, which a snapshot must name, the log, and its snapshots.
     pub beginning: Beginning<'a>,
-    /// The partition.
+    /// The partition whose state is replaced.
     pub handle: &'a Arc<PartitionHandle>,
     /// Who writes its checkpoints.
     pub checkpointer: &'a Checkpointer,
@@ -243,7 +243,7 @@ impl Swap<'_> {
                 let _ = told.send((compared, living));
             }),
         });
-        let Ok(next_seq) = is_at.recv_timeout(TURN_LIMIT) else { return Ok(Err(fresh)) };
+        let Some(next_seq) = self.answered(&is_at) else { return Ok(Err(fresh)) };
         let partition = self.handle.id();
         let pausing = Stopwatch::start();
         let end = loop {
@@ -266,6 +266,19 @@ impl Swap<'_> {
             Ok((compared, _)) => Ok(Ok(Swapped { is_owner: true, compared })),
             Err(_) => Err(NotSwapped::Never("the owner ended, or another one has written meanwhile".to_owned())),
         }
+    }
+
+    /// Where the owner pauses; none when it has ended, when its turn takes too long, or when this process ends.
+    fn answered(&self, is_at: &Receiver<u64>) -> Option<u64> {
+        let asked = Stopwatch::start();
+        while asked.elapsed() < TURN_LIMIT && !self.is_over.load(Relaxed) {
+            match is_at.recv_timeout(LOOK) {
+                Ok(next_seq) => return Some(next_seq),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        None
     }
 
     /// Puts the fresh state in the place of a followed one, if that has folded as many events just now.
@@ -305,7 +318,7 @@ impl Swap<'_> {
 
 /// Compares two states. Their digests are made at the same time, because an owner waits.
 pub(super) fn compare(living: &PartitionState, fresh: &PartitionState) -> Compared {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let beside = Builder::new().name("digest".to_owned()).spawn_scoped(scope, || Seal::of(fresh));
         let living = Seal::of(living);
         let fresh = beside.ok().and_then(|digest| digest.join().ok()).unwrap_or_else(|| Seal::of(fresh));

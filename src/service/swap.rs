@@ -22,7 +22,7 @@ pub trait Swaps: Send + Sync {
 /// Whether a swap has begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SwapBegun {
-    /// It has.
+    /// A fresh state is being folded.
     Begun,
     /// Another one is under way in this process: ask again when it is over.
     Busy,
@@ -49,7 +49,7 @@ pub type SwapEnd = Result<SwapDone, SwapFailed>;
 pub struct SwapDone {
     /// Whether this process owned the partition at that moment; otherwise it followed it.
     pub is_owner: bool,
-    /// Both states.
+    /// The state that was replaced, and the fresh one, by place and digest.
     pub compared: Compared,
 }
 

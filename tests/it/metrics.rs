@@ -17,7 +17,7 @@ use headroom::gateway::admission::Shed;
 use headroom::log::dead_letters::Undecidable;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
 use headroom::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
-use headroom::replica::{PartitionStatus, Replica};
+use headroom::replica::{Compared, PartitionState, PartitionStatus, Replica, Seal};
 use headroom::sink::{Batch, Report as _};
 use headroom::telemetry::{CanaryMetrics, Described, Disk, Metrics, Pace, SinkMetrics, table};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
@@ -60,6 +60,8 @@ fn exported() -> (String, Vec<Described>) {
     metrics.watch_access(&access);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4, letter_failures: 2 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
+    let seal = Seal::of(&PartitionState::new(0));
+    metrics.swapped(0, &Compared { living: seal, fresh: seal });
     let partition = replica.partition(0).unwrap();
     partition.time().set_broker_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
     becomes(partition, PartitionStatus::Active);
@@ -366,6 +368,7 @@ fn what_happened_is_counted() {
         "headroom_handover_seconds_bucket{partition=\"0\",le=\"0.1\"} 0",
         "headroom_handover_seconds_bucket{partition=\"0\",le=\"0.15\"} 1",
         "headroom_owner_ends_total{partition=\"0\",reason=\"fenced\"} 1",
+        "headroom_state_swaps_total{partition=\"0\",result=\"same\"} 1",
         "headroom_owner_ends_total{partition=\"0\",reason=\"not_claimed\"} 0",
         "headroom_log_file_bytes 1048576",
         "headroom_partition_lag_records{partition=\"0\"} 0",

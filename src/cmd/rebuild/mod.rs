@@ -48,7 +48,7 @@ pub(super) struct What {
     swap: bool,
     #[command(flatten)]
     others: Others,
-    /// Print JSON: one object a line for each partition
+    /// Print JSON: one object a line for each partition, and for each server
     #[arg(long)]
     json: bool,
     #[command(flatten)]

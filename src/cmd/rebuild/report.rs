@@ -62,7 +62,7 @@ pub(super) struct Compared {
 pub(super) struct Process {
     /// How it is called.
     pub(super) base: String,
-    /// Its version.
+    /// The version that it runs.
     pub(super) build: String,
     /// What it does about the partition.
     pub(super) status: String,

@@ -2,7 +2,12 @@
 
 use super::{Folder, a_log, done, is_all_of, more, only};
 use crate::cli::{assert_says, on};
+use crate::fixtures::NOW;
 use crate::process::{headroom, run};
+use headroom::backup::{BackupError, Place, take};
+use headroom::config::object_place;
+use headroom::log::embedded::LogPrefix;
+use headroom::objects::Bucket;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -119,4 +124,38 @@ fn a_place_that_is_gone_or_full_is_no_success() {
     assert_says(&full.err, &["cannot write"]);
     done(folder.restore(target.path(), &[]));
     is_all_of(target.path(), dir.path());
+}
+
+fn place(folder: &Folder) -> Place {
+    Place::new(Bucket::open(&object_place(&folder.url()).unwrap()).unwrap())
+}
+
+/// The story: a machine's clock was years ahead when it took a backup. Every backup since then has an older name, and the
+/// one that looks newest lacks all that was decided since.
+#[test]
+fn a_backup_that_only_looks_newest_is_not_restored_unasked() {
+    let (dir, folder, target) = (a_log(10), Folder::new(), tempfile::tempdir().unwrap());
+    let ahead = take(&LogPrefix::open(dir.path()).unwrap(), &place(&folder), NOW.plus_ms(1_000 * 86_400_000)).unwrap();
+    more(dir.path(), 11);
+    let right = take(&LogPrefix::open(dir.path()).unwrap(), &place(&folder), NOW).unwrap();
+    assert_eq!(folder.list(), [ahead.backup.id.as_str(), &right.backup.id]);
+    let refused = folder.restore(target.path(), &[]);
+    assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+    let fewer = format!("the newest backup is {} with {} events", ahead.backup.id, ahead.events);
+    assert_says(&refused.err, &[&fewer, &format!("{} has {}", right.backup.id, right.events), "with --backup"]);
+    done(folder.restore(target.path(), &["--backup", &right.backup.id]));
+    is_all_of(target.path(), dir.path());
+}
+
+/// The story: the oldest segment leaves a bounded log just when the nightly backup comes to it. The log is not damaged, and
+/// nobody has forgotten to name it.
+#[test]
+fn a_segment_that_leaves_during_a_backup_is_told_as_that() {
+    let (dir, folder) = (a_log(5), Folder::new());
+    let log = LogPrefix::open(dir.path()).unwrap();
+    fs::rename(dir.path().join("log").join("segment-00000000"), dir.path().join("gone")).unwrap();
+    let error = take(&log, &place(&folder), NOW).unwrap_err();
+    assert!(matches!(error, BackupError::Unusable(_)), "{error:?}");
+    assert_says(&error.to_string(), &["has left the log"]);
+    assert!(folder.list().is_empty());
 }

@@ -30,7 +30,9 @@ fn reserve(url: &str) -> u16 {
 /// `headroom rebuild` of these processes.
 fn rebuild(site: &Site, of: &[&Serving<'_>], more: &[&str]) -> Ended {
     let mut command = site.command(["rebuild", "--json"]);
-    of.iter().for_each(|process| drop(command.args(["--server", &process.url().unwrap()])));
+    for process in of {
+        command.args(["--server", &process.url().unwrap()]);
+    }
     run(command.args(more))
 }
 
