@@ -183,7 +183,7 @@ pub struct Swap<'a> {
 }
 
 /// The fresh state has taken its place, or has to be folded further.
-type Placed = Result<Result<Swapped, PartitionState>, NotSwapped>;
+type Placed = Result<Swapped, Box<PartitionState>>;
 
 impl Swap<'_> {
     /// Folds a fresh state, and puts it in the place of the living one. `begun` gets what it begins with.
@@ -216,7 +216,7 @@ impl Swap<'_> {
             let placed = if is_owner { self.in_owner(fresh)? } else { self.in_follower(fresh) };
             fresh = match placed {
                 Ok(swapped) => return Ok(swapped),
-                Err(fresh) => fresh,
+                Err(fresh) => *fresh,
             };
             let rest = if is_owner { BETWEEN_PAUSES } else { LOOK };
             pauses = pauses.saturating_add(u32::from(is_owner));
@@ -230,7 +230,7 @@ impl Swap<'_> {
     }
 
     /// Asks the owner for its next pause, and brings it the fresh state.
-    fn in_owner(&self, fresh: PartitionState) -> Placed {
+    fn in_owner(&self, fresh: PartitionState) -> Result<Placed, NotSwapped> {
         // The state is handed over hand to hand: one that nobody takes is still there.
         let ((at, is_at), (hand, handed), (told, heard)) = (bounded(1), bounded(0), bounded(1));
         self.handle.ask_to_swap(SwapRequest {
@@ -243,7 +243,7 @@ impl Swap<'_> {
                 let _ = told.send((compared, living));
             }),
         });
-        let Some(next_seq) = self.answered(&is_at) else { return Ok(Err(fresh)) };
+        let Some(next_seq) = self.answered(&is_at) else { return Ok(Err(Box::new(fresh))) };
         let partition = self.handle.id();
         let pausing = Stopwatch::start();
         let end = loop {
@@ -255,11 +255,11 @@ impl Swap<'_> {
         };
         // With more in the log than its owner has committed, another process owns the partition.
         if end != next_seq {
-            return Ok(Err(fresh));
+            return Ok(Err(Box::new(fresh)));
         }
         let fresh = self.fold(fresh, end)?;
         if let Err(not_taken) = hand.send(fresh) {
-            return Ok(Err(not_taken.into_inner()));
+            return Ok(Err(Box::new(not_taken.into_inner())));
         }
         // The old state is dropped here: that takes a while, and no owner waits for it.
         match heard.recv() {
@@ -282,11 +282,11 @@ impl Swap<'_> {
     }
 
     /// Puts the fresh state in the place of a followed one, if that has folded as many events just now.
-    fn in_follower(&self, fresh: PartitionState) -> Result<Swapped, PartitionState> {
+    fn in_follower(&self, fresh: PartitionState) -> Placed {
         let partition = self.handle.id();
         let compared = match self.handle.replace_followed(fresh, compare) {
             Ok((_, compared)) => compared,
-            Err(fresh) => return Err(*fresh),
+            Err(fresh) => return Err(fresh),
         };
         if let Some(breach) = compared.breach(partition) {
             self.report.breach(&breach);

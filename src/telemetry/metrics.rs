@@ -165,12 +165,7 @@ impl OwnerMetrics {
                 "Times that an owner of this process ended or could not claim its partition, by reason.",
                 &["partition", "reason"],
             ),
-            swaps: counters(
-                r,
-                "headroom_state_swaps_total",
-                "Times that an operator had a partition's state replaced by one folded anew, by whether the two were the same.",
-                &["partition", "result"],
-            ),
+            swaps: swaps(r),
             dead_letters: dead_letters(r),
         }
     }
@@ -438,6 +433,15 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
     }
+}
+
+fn swaps(registry: &Register) -> IntCounterVec {
+    counters(
+        registry,
+        "headroom_state_swaps_total",
+        "Times that an operator had a partition's state replaced by one folded anew, by whether the two were the same.",
+        &["partition", "result"],
+    )
 }
 
 fn dead_letters(registry: &Register) -> IntCounterVec {
