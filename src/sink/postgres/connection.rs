@@ -242,6 +242,7 @@ impl Trouble {
             Trouble::Operator(why) => TargetError::Operator(why),
             Trouble::Late(limit) => TargetError::Transient(format!("the database did not answer within {limit:?}")),
             Trouble::Database(error) => match error.as_db_error() {
+                None if is_settled(&error) => TargetError::Operator(refused(&causes(&error))),
                 None => TargetError::Transient(format!("the database cannot be reached: {}", causes(&error))),
                 Some(said) => {
                     // The detail of such an error quotes rows, and only that of this one does not: what is in the way.
@@ -255,6 +256,20 @@ impl Trouble {
             },
         }
     }
+}
+
+fn refused(why: &str) -> String {
+    if why.ends_with("password missing") {
+        return "the database asks for a password: set sink_database_password_file".to_owned();
+    }
+    format!("the database cannot be reached with these settings: {why}")
+}
+
+/// Whether the client itself says no, and goes on doing so: no password is known and one is asked for, or the database asks for
+/// a proof that the client does not know. It names these by its words only.
+fn is_settled(error: &tokio_postgres::Error) -> bool {
+    let told = error.to_string();
+    ["invalid configuration", "authentication error"].iter().any(|kind| told.starts_with(kind))
 }
 
 /// Whether the same may succeed later. By class: connections, rollbacks (serialization, deadlocks), resources, what an

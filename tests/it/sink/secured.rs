@@ -30,7 +30,7 @@ fn a_database_is_believed_by_its_certificate_and_the_password_is_never_told() {
     let cases = [
         (&ca, Some(&right), 0, "rows of"),
         (&ca, Some(&wrong), 1, "password authentication failed"),
-        (&ca, None, 2, "password missing"),
+        (&ca, None, 1, "the database asks for a password: set sink_database_password_file"),
         (&other.path("ca.pem"), Some(&right), 2, "invalid peer certificate"),
         (&files.path().join("none.pem"), Some(&right), 1, "none.pem"),
     ];
