@@ -120,7 +120,11 @@ impl Bucket {
         let file = dir.join(path);
         // Only what is in the folder is made, and not the folder: it may be a disk that is not mounted now.
         if let Some(within) = file.parent().filter(|within| dir.is_dir() && !within.is_dir()) {
-            std::fs::create_dir(within).map_err(fail)?;
+            match std::fs::create_dir(within) {
+                // Another writer was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(fail)?,
+            }
         }
         let file = File::options().create(true).append(true).open(file).map_err(fail)?;
         match file.try_lock() {
@@ -372,6 +376,24 @@ mod tests {
         );
         bucket.put("it", b"more".to_vec()).unwrap();
         assert_eq!(bucket.get("it", 9).unwrap(), Some(Got::Whole(b"more".to_vec())));
+    }
+
+    /// Writers that start together make the same folder within the place.
+    #[test]
+    fn locks_that_are_taken_at_once_in_a_new_folder_are_taken() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let lock = |n: usize| {
+                    let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+                    bucket.lock(&format!("positions/{n}.lock"))
+                };
+                let taken: Vec<_> = (0..4).map(|n| scope.spawn(move || lock(n))).collect();
+                for lock in taken {
+                    assert!(matches!(lock.join().unwrap(), Ok(Lock::Held(_))));
+                }
+            });
+        }
     }
 
     /// Somebody cleans up in a folder while it is written.
