@@ -8,7 +8,7 @@ use crate::config::{Config, SinkTo};
 use crate::domain::Micros;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Difference, Fix};
-use crate::sink::{Place, Progress, decided_at, other_log};
+use crate::sink::{Place, Progress, TargetError, decided_at, other_log};
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -61,7 +61,8 @@ pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let (log, written, incomplete) = match &named(config)?.to {
+    let to = &named(config)?.to;
+    let (log, written, incomplete) = match to {
         SinkTo::Tables(database) => {
             let mut database = Database::with_tables(&access_to(database, None))?;
             (database.log()?, database.progress()?, database.incomplete()?)
@@ -78,7 +79,13 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;
         match written.iter().find(|progress| progress.partition == partition) {
-            None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
+            None => match orphaned(to, partition)? {
+                Some(why) => {
+                    is_fine = false;
+                    writeln!(out, "partition {partition}: stopped: {why}")?;
+                }
+                None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
+            },
             Some(progress) => {
                 let newest = match end.checked_sub(1).filter(|last| progress.place.next_seq <= *last) {
                     Some(last) => decided_at(source.tail(), partition, last)?,
@@ -94,6 +101,14 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
         }
     }
     Ok(Verdict::fine_if(is_fine))
+}
+
+/// Why a partition without a position is not begun. In a database its position has to be there.
+fn orphaned(to: &SinkTo, partition: u32) -> Result<Option<String>, TargetError> {
+    match to {
+        SinkTo::Files(files) => Files::orphaned(&files.place, partition),
+        SinkTo::Tables(_) => Ok(None),
+    }
 }
 
 /// What is said of a partition whose log has this end, and whose newest event was decided then, if it is not written.

@@ -101,6 +101,14 @@ impl Files {
         partitions.filter_map(told).map(|index| index?.progress(now).map_err(TargetError::Operator)).collect()
     }
 
+    /// Why a partition without a position is not begun; `None` when nothing of it was ever written.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the place cannot be read.
+    pub fn orphaned(place: &ObjectPlace, partition: u32) -> Result<Option<String>, TargetError> {
+        orphaned(&Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?, partition)
+    }
+
     /// Replaces the position of a partition that this writer has.
     fn set(&mut self, partition: u32, change: impl FnOnce(&Index) -> Index) -> Result<(), TargetError> {
         let held = self.held.get_mut(&partition).ok_or(TargetError::Fenced)?;
@@ -188,13 +196,10 @@ impl Target for Files {
         }
         let (index, tag) = match found {
             Some((index, tag)) => (index.beginning(first), Some(tag)),
-            None if self.bucket.has(EVENTS, |name| name.starts_with(&format!("p{partition:05}-")))? => {
-                return Err(TargetError::Partition(format!(
-                    "{} is not there, and files of its partition are: put it back, or write to another place",
-                    position(partition)
-                )));
-            }
-            None => (Index::first(partition, first, self.format.name()), None),
+            None => match orphaned(&self.bucket, partition)? {
+                Some(why) => return Err(TargetError::Partition(why)),
+                None => (Index::first(partition, first, self.format.name()), None),
+            },
         };
         if index.format != self.format.name() {
             return Err(TargetError::Partition(format!(
@@ -301,6 +306,14 @@ fn partitions(bucket: &Bucket) -> Result<BTreeSet<u32>, TargetError> {
 
 fn partition_of(name: &str) -> Option<u32> {
     name.strip_prefix('p')?.strip_suffix(".json")?.parse().ok()
+}
+
+fn orphaned(bucket: &Bucket, partition: u32) -> Result<Option<String>, TargetError> {
+    let has_files = bucket.has(EVENTS, |name| name.starts_with(&format!("p{partition:05}-")))?;
+    Ok(has_files.then(|| {
+        let gone = position(partition);
+        format!("{gone} is not there, and files of its partition are: put it back, or write to another place")
+    }))
 }
 
 fn read(bucket: &Bucket, partition: u32) -> Result<Option<(Index, Tag)>, TargetError> {

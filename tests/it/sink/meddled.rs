@@ -59,7 +59,11 @@ fn a_sink_whose_lock_or_position_was_deleted_stops_before_it_writes_on() {
     assert!(!position.exists(), "nobody begins anew");
     let (code, told) = backfill(&lake, log.path());
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("positions/p00001.json is not there, and files of its partition are"), "{told}");
+    let gone = "positions/p00001.json is not there, and files of its partition are";
+    assert!(told.contains(gone), "{told}");
+    let status = run(&mut lake.sink(log.path(), &["status"]));
+    let is_told = status.out.contains(&format!("partition 1: stopped: {gone}"));
+    assert!(status.code == 1 && is_told && !status.out.contains("never written"), "{}", status.out);
     fs::write(&position, kept).unwrap();
     assert_rest(&lake, log.path());
 }
