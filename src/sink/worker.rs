@@ -75,6 +75,8 @@ enum Standing {
 pub enum Looked {
     /// Nothing is due now.
     Idle,
+    /// A partition was claimed, and nothing was written. There is more to look at once.
+    Claimed,
     /// There is more to write at once.
     More,
     /// The log did not answer for a partition.
@@ -143,7 +145,7 @@ impl<'a, T: Target> Worker<'a, T> {
             };
             has_claimed |= matches!(claimed, Ok(true));
             if has_claimed {
-                looked = looked.max(Looked::More);
+                looked = looked.max(Looked::Claimed);
             }
             let step = match claimed {
                 Ok(_) => self.step(partition, clock)?,

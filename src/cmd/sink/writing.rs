@@ -279,7 +279,10 @@ impl Shared {
                 Err(error) => return Ok(Some(error)),
                 Ok(Looked::Failed) => self.rest(retry),
                 Ok(looked) => {
-                    *retry = RETRY[0];
+                    // A claim alone shows nothing: what fails may be to write.
+                    if looked != Looked::Claimed {
+                        *retry = RETRY[0];
+                    }
                     let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
                     match elsewhere {
                         None => alone = Stopwatch::start(),

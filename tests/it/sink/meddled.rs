@@ -1,15 +1,17 @@
 //! Somebody cleans up, restores or moves what a sink writes into a folder. Nothing is repeated or left out in silence.
 
 use super::files::{Lake, assert_rest};
-use super::serve;
 use super::traffic::Traffic;
+use super::{events, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, headroom, run};
 use crate::wait::until;
+use headroom::time::Stopwatch;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The log of a pool for this many orders, of which so many were taken.
@@ -93,6 +95,37 @@ fn a_batch_that_was_begun_is_gone_on_with_only_by_the_same_rows() {
         assert!(told.contains(why.unwrap_or_default()), "{told}");
     }
     assert_eq!(lake.complete().len(), 5);
+}
+
+/// The story: one file cannot be written. The sink tries that again and again, but not without a pause that grows, because it
+/// reads the whole batch each time.
+#[test]
+fn a_batch_that_cannot_be_written_is_tried_less_and_less_often() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    Traffic::new(&served.url, 43).calls(60);
+    served.running.terminate();
+    let events = events(headroom(["cat"]).env("HEADROOM_DATA_DIR", log.path()));
+    // The second partition of its writer.
+    let rows: Vec<_> = events.iter().filter(|event| event["partition"] == 2).collect();
+    let day = |event: &Value| event["decided_at"].as_str().unwrap()[..10].to_owned();
+    let of_day: Vec<u64> = rows.iter().filter(|event| day(event) == day(rows[0])).map(|event| seq(event)).collect();
+    let name = format!("p00002-{:020}-{:020}.avro", of_day[0], of_day.last().unwrap());
+    let in_the_way = lake.path().join(format!("events/day={}/{name}/full", day(rows[0])));
+    fs::create_dir_all(&in_the_way).unwrap();
+    let since = Stopwatch::start();
+    let backfill = Running::start(&mut lake.sink(log.path(), &["backfill"]));
+    until("it was tried six times", || {
+        lake.positions().get(&2).is_some_and(|position| position["claim"].as_u64() >= Some(6))
+    });
+    assert!(since.elapsed() > Duration::from_secs(6), "{:?}", since.elapsed());
+    fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
+    assert_eq!(backfill.ended().code, 0);
+    assert_rest(&lake, log.path());
+}
+
+fn seq(event: &Value) -> u64 {
+    event["seq"].as_str().unwrap().parse().unwrap()
 }
 
 /// One position that cannot be read stops its partition, and the status names it beside the others.
