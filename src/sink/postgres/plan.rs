@@ -64,22 +64,34 @@ const LOOK: &str = "
     WHERE n.nspname = $1 AND c.relkind NOT IN ('i', 'I', 't') AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY 1, 8";
 
-/// What somebody has put on a table that may change, refuse or lose rows.
+/// What somebody has put on a table, or on a part of one, that may add, change, refuse or lose rows; of a part its name too. No
+/// such thing is named of a table that is UNLOGGED.
 const MEDDLED: &str = "
-    SELECT c.relname, m.what FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN (
-        SELECT tgrelid AS relation, 'the trigger ' || tgname AS what FROM pg_trigger WHERE NOT tgisinternal
-        UNION ALL SELECT ev_class, 'the rule ' || rulename FROM pg_rewrite WHERE ev_type <> '1'
-        UNION ALL SELECT indrelid, 'the unique index ' || indexrelid::regclass FROM pg_index
-            WHERE indisunique AND NOT indisprimary
+    WITH ours AS (
+        SELECT c.oid AS whole, c.relname, c.oid AS relation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')
+        UNION SELECT c.oid, c.relname, part.relid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            CROSS JOIN LATERAL pg_partition_tree(c.oid) part
+        WHERE n.nspname = $1 AND c.relkind = 'p'
+    )
+    SELECT ours.relname, m.what, CASE WHEN ours.relation <> ours.whole THEN ours.relation::regclass END
+    FROM ours JOIN (
+        SELECT tgrelid AS relation, 'the trigger ' || tgname AS what, tgparentid <> 0 AS is_of_whole FROM pg_trigger
+            WHERE NOT tgisinternal
+        UNION ALL SELECT ev_class, 'the rule ' || rulename, false FROM pg_rewrite WHERE ev_type <> '1'
+        UNION ALL SELECT i.indrelid, 'the unique index ' || i.indexrelid::regclass, c.relispartition
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indisunique AND NOT i.indisprimary
         UNION ALL SELECT conrelid, CASE contype WHEN 'c' THEN 'the check ' WHEN 'f' THEN 'the foreign key '
-            ELSE 'the constraint ' END || conname FROM pg_constraint WHERE contype IN ('c', 'f', 'x')
-        UNION ALL SELECT confrelid, 'the foreign key ' || conname || ' of ' || conrelid::regclass FROM pg_constraint
-            WHERE contype = 'f'
-    ) m ON m.relation = c.oid
-    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')
-    UNION ALL SELECT c.relname, NULL FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relpersistence = 'u'
-    ORDER BY 1, 2";
+            ELSE 'the constraint ' END || conname, NOT conislocal FROM pg_constraint WHERE contype IN ('c', 'f', 'x')
+        UNION ALL SELECT confrelid, 'the foreign key ' || conname || ' of ' || conrelid::regclass, conparentid <> 0
+            FROM pg_constraint WHERE contype = 'f'
+        UNION ALL SELECT i.inhparent, 'the child table ' || i.inhrelid::regclass, false
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent WHERE c.relkind = 'r'
+        UNION ALL SELECT oid, 'row security for this user', false FROM pg_class WHERE row_security_active(oid)
+    ) m ON m.relation = ours.relation AND (ours.relation = ours.whole OR NOT m.is_of_whole)
+    UNION ALL SELECT ours.relname, NULL, ours.relation::regclass FROM ours JOIN pg_class c ON c.oid = ours.relation
+    WHERE c.relkind = 'r' AND c.relpersistence = 'u'
+    ORDER BY 1, 2, 3";
 
 /// The comment of a table that was made anew beside events that it does not know.
 const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
@@ -227,9 +239,16 @@ fn meddled(said: &Said) -> Vec<Difference> {
     for row in 0..said.rows.len() {
         let Some(table) = known.iter().find(|table| Some(table.name) == said.text(row, 0)) else { continue };
         let name = table.name;
+        let part = said.text(row, 2);
         let what = match said.text(row, 1) {
-            Some(what) => format!("{name} has {what}, which may change or refuse rows: drop it"),
-            None => format!("{name} is UNLOGGED and may lose its rows: ALTER TABLE {name} SET LOGGED"),
+            Some(what) => {
+                let of_part = part.map_or(String::new(), |part| format!(" of its part {part}"));
+                format!("{name} has {what}{of_part}, which may add, change or refuse rows: drop it")
+            }
+            None => {
+                let table = part.unwrap_or(name);
+                format!("{table} is UNLOGGED and may lose its rows: ALTER TABLE {table} SET LOGGED")
+            }
         };
         differences.push(Difference { what, fix: Fix::Refused });
     }

@@ -121,17 +121,58 @@ fn what_somebody_has_put_on_a_table_is_refused_by_name() {
          CREATE TABLE own (reservation text REFERENCES reservations); CREATE INDEX ours ON events (order_ref)",
     );
     let plan = run(&mut database.sink(nowhere(), &["plan"]));
-    let expected = "refused: events has the trigger every, which may change or refuse rows: drop it
-refused: events has the unique index once, which may change or refuse rows: drop it
-refused: pools has the check few, which may change or refuse rows: drop it
-refused: pools has the rule none, which may change or refuse rows: drop it
-refused: reservations has the foreign key own_reservation_fkey of own, which may change or refuse rows: drop it
+    let expected = "refused: events has the trigger every, which may add, change or refuse rows: drop it
+refused: events has the unique index once, which may add, change or refuse rows: drop it
+refused: pools has the check few, which may add, change or refuse rows: drop it
+refused: pools has the rule none, which may add, change or refuse rows: drop it
+refused: reservations has the foreign key own_reservation_fkey of own, which may add, change or refuse rows: drop it
 refused: sink_set_aside is UNLOGGED and may lose its rows: ALTER TABLE sink_set_aside SET LOGGED
 ";
     assert_eq!((plan.code, &*plan.out), (1, expected), "{}", plan.err);
 }
 
 /// Tables of a pool with this many orders.
+/// The story: a team divides the events, and puts a trigger on one part of them. Planners of an area may see no others, and a
+/// copy of old pools hangs below the table of pools, where every question finds it.
+#[test]
+fn what_hides_rows_or_adds_some_is_refused_and_so_is_what_is_put_on_a_part() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "CREATE TABLE halves (LIKE events) PARTITION BY LIST (partition); ALTER TABLE halves ADD PRIMARY KEY (partition, seq);
+         DROP TABLE events CASCADE; ALTER TABLE halves RENAME TO events;
+         CREATE TABLE first PARTITION OF events FOR VALUES IN (0);
+         CREATE UNLOGGED TABLE second PARTITION OF events FOR VALUES IN (1)",
+    );
+    let plan = |user: &str| run(&mut database.sink_as(user, nowhere(), &["plan"]));
+    let first = plan("analyst");
+    assert!(
+        first.out.starts_with("refused: second is UNLOGGED and may lose its rows: ALTER TABLE second "),
+        "{}",
+        first.out
+    );
+    database.ask("ALTER TABLE second SET LOGGED");
+    database.apply();
+    database.ask(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER one BEFORE INSERT ON second FOR EACH ROW EXECUTE FUNCTION nothing();
+         CREATE TRIGGER every BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION nothing();
+         CREATE TABLE old () INHERITS (pools); ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
+         CREATE ROLE clerk LOGIN; GRANT USAGE ON SCHEMA headroom TO clerk;
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
+    );
+    let common = "refused: events has the trigger every, which may add, change or refuse rows: drop it
+refused: events has the trigger one of its part second, which may add, change or refuse rows: drop it
+refused: pools has the child table old, which may add, change or refuse rows: drop it
+";
+    let owner = plan("analyst");
+    assert_eq!((owner.code, &*owner.out), (1, common), "no policy holds for the owner: {}", owner.err);
+    let clerk = plan("clerk");
+    let hidden =
+        "refused: reservations has row security for this user, which may add, change or refuse rows: drop it\n";
+    assert_eq!((clerk.code, clerk.out), (1, format!("{common}{hidden}")), "{}", clerk.err);
+}
+
 fn written(database: &Database, log: &Path) {
     database.apply();
     let mut writing = Writing::new(9);
