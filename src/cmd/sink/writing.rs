@@ -21,8 +21,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -174,7 +174,11 @@ pub(super) fn backfill(
     let tally = &shared.tally;
     let (rows, events) = (tally.rows.load(Relaxed), tally.events.load(Relaxed));
     if tally.is_cut.load(Relaxed) {
-        let left = tally.all.load(Relaxed).saturating_sub(events);
+        let Some(all) = tally.all.get() else {
+            writeln!(out, "interrupted before anything was counted or written; the same command begins again")?;
+            return Ok(Verdict::Wrong);
+        };
+        let left = all.saturating_sub(events);
         writeln!(
             out,
             "interrupted: {rows} rows of {events} events were written, and {left} events are left; the same command goes on"
@@ -242,7 +246,7 @@ impl Shared {
                 Ok(written) => {
                     let numbered = (0..).zip(&self.goals);
                     let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();
-                    self.tally.all.store(left, Relaxed);
+                    self.tally.all.get_or_init(|| left);
                     return Ok(());
                 }
                 Err(error @ TargetError::Transient(_)) => {
@@ -421,8 +425,8 @@ impl Shared {
 /// Tells how the writing goes, and counts.
 struct Tally {
     metrics: Metrics,
-    /// Events that a backfill had to write when it began.
-    all: AtomicU64,
+    /// Events that a backfill had to write when it began, once they are counted.
+    all: OnceLock<u64>,
     events: AtomicU64,
     rows: AtomicU64,
     tenths: AtomicU64,
@@ -435,7 +439,7 @@ impl Tally {
     fn new() -> Tally {
         Tally {
             metrics: Metrics::new(),
-            all: AtomicU64::new(0),
+            all: OnceLock::new(),
             events: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             tenths: AtomicU64::new(0),
@@ -454,7 +458,7 @@ impl Report for Tally {
         self.metrics.sink().written(batch, took, at);
         let events = self.events.fetch_add(batch.events(), Relaxed).saturating_add(batch.events());
         self.rows.fetch_add(batch.row_count, Relaxed);
-        let all = self.all.load(Relaxed);
+        let all = self.all.get().copied().unwrap_or_default();
         let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
             eprintln!("{events} of {all} events");

@@ -11,6 +11,7 @@ use crate::world::ManualClock;
 use headroom::sink::postgres::{Access, Postgres, Sessions};
 use headroom::sink::{Place, Target, TargetError};
 use rustix::process::{Pid, Signal, kill_process};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -131,7 +132,6 @@ refused: sink_set_aside is UNLOGGED and may lose its rows: ALTER TABLE sink_set_
     assert_eq!((plan.code, &*plan.out), (1, expected), "{}", plan.err);
 }
 
-/// Tables of a pool with this many orders.
 /// The story: a team divides the events, and puts a trigger on one part of them. Planners of an area may see no others, and a
 /// copy of old pools hangs below the table of pools, where every question finds it.
 #[test]
@@ -173,6 +173,7 @@ refused: pools has the child table old, which may add, change or refuse rows: dr
     assert_eq!((clerk.code, clerk.out), (1, format!("{common}{hidden}")), "{}", clerk.err);
 }
 
+/// Tables of a pool with this many orders.
 fn written(database: &Database, log: &Path) {
     database.apply();
     let mut writing = Writing::new(9);
@@ -217,6 +218,23 @@ fn a_table_that_is_made_anew_beside_events_asks_for_a_rebuild() {
         assert_eq!((ended.code, &*ended.out), (0, "the tables are as they should be\n"), "{command}");
     }
     assert_eq!(run(&mut database.sink(log.path(), &["status"])).code, 0);
+}
+
+/// The story: the database takes a connection and says nothing, and somebody stops the backfill. It has counted nothing yet.
+#[test]
+fn a_backfill_that_is_interrupted_before_it_has_counted_does_not_say_that_nothing_is_left() {
+    let log = tempfile::tempdir().unwrap();
+    Writing::new(9).write(log.path());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://analyst@{}/postgres", silent.local_addr().unwrap());
+    let mut backfill = headroom(["sink", "backfill"]);
+    let backfill = Running::start(backfill.env("HEADROOM_SINK_DATABASE", url).env("HEADROOM_DATA_DIR", log.path()));
+    let connection = silent.accept().unwrap();
+    kill_process(Pid::from_child(backfill.child()), Signal::TERM).unwrap();
+    drop((connection, silent));
+    let ended = backfill.ended();
+    let told = "interrupted before anything was counted or written; the same command begins again\n";
+    assert_eq!((ended.code, &*ended.out), (1, told), "{}", ended.err);
 }
 
 /// Without these tables a sink would leave rows out, or write them twice.
