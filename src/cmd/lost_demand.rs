@@ -39,6 +39,10 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     let mut database = Database::with_tables(&sink::access(config)?)?;
     let period = Period { from: from.clone(), to: to.clone(), area: area.clone() };
     let rows = database.lost_demand(&period, *raise)?;
+    let incomplete = database.incomplete()?;
+    for difference in &incomplete {
+        writeln!(out, "{difference}")?;
+    }
     writeln!(out, "slot day    pool, reason, dimension: keys refused, units, accepted elsewhere; with {raise} more")?;
     for row in &rows {
         let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise } = row;
@@ -52,5 +56,5 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         out,
         "{keys} keys were refused; an estimate: with limits that were {raise} higher, {raised} of them would have been accepted"
     )?;
-    Ok(Verdict::Fine)
+    Ok(Verdict::fine_if(incomplete.is_empty()))
 }

@@ -5,7 +5,7 @@ use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
 use super::sql::{self, UNITS, View, views};
 use super::tables::{Table, definition, tables};
-use crate::sink::TargetError;
+use crate::sink::{COLUMNS, Column, TargetError};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -137,7 +137,7 @@ impl Database {
         let found = look(&self.say(&dialect.say(LOOK).replace("$1", &named))?);
         let written = self.written_into(&found)?;
         for table in tables(dialect) {
-            differences.extend(of_table(&table, found.get(table.name), &written, dialect));
+            differences.extend(of_table(&table, &found, &written, dialect));
         }
         if dialect == Dialect::Postgres {
             differences.extend(meddled(&self.say(&MEDDLED.replace("$1", &named))?));
@@ -162,11 +162,13 @@ impl Database {
         }
     }
 
-    /// Tables that have rows although another one that belongs to them is gone.
+    /// Tables that have rows although another one that belongs to them, or a column of one, is gone.
     fn written_into(&mut self, found: &BTreeMap<String, Found>) -> Result<Vec<&'static str>, TargetError> {
         let is_table = |name: &str| found.get(name).is_some_and(|found| matches!(&*found.kind, "r" | "p"));
+        let is_whole =
+            |table: &Table| is_table(table.name) && table.columns.iter().all(|column| has(found, table.name, column));
         let mut written = Vec::new();
-        if tables(self.dialect).iter().all(|table| is_table(table.name)) {
+        if tables(self.dialect).iter().all(is_whole) {
             return Ok(written);
         }
         for (name, asked) in [
@@ -255,11 +257,24 @@ fn meddled(said: &Said) -> Vec<Difference> {
     differences
 }
 
-fn of_table(table: &Table, found: Option<&Found>, written: &[&str], dialect: Dialect) -> Vec<Difference> {
+fn has(found: &BTreeMap<String, Found>, table: &str, column: &Column) -> bool {
+    found.get(table).is_some_and(|found| found.columns.contains_key(&column.name))
+}
+
+/// Whether it is a column of the events that has still to be added to them.
+fn is_new_in_events(found: &BTreeMap<String, Found>, column: &Column) -> bool {
+    COLUMNS.iter().any(|of_events| of_events.name == column.name) && !has(found, "events", column)
+}
+
+fn note_incomplete(table: &str) -> String {
+    format!("COMMENT ON TABLE {table} IS {}", literal(INCOMPLETE))
+}
+
+fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dialect: Dialect) -> Vec<Difference> {
     let name = table.name;
     let refused = |what: String| Difference { what, fix: Fix::Refused };
     let has_rows = |other: &str| written.contains(&other);
-    let Some(found) = found else {
+    let Some(found) = all.get(name) else {
         let cannot_follow = match name {
             "events" => has_rows("sink_positions"),
             "sink_positions" => has_rows("events"),
@@ -273,8 +288,8 @@ fn of_table(table: &Table, found: Option<&Found>, written: &[&str], dialect: Dia
         let (end, more) = dialect.end_of_table(name, table.key);
         let mut run = vec![format!("CREATE TABLE {name} (\n    {}{end}", columns.join(",\n    "))];
         run.extend(more.into_iter().map(str::to_owned));
-        if FOLLOWING.contains(&name) && has_rows("events") {
-            run.push(format!("COMMENT ON TABLE {name} IS {}", literal(INCOMPLETE)));
+        if FOLLOWING.contains(&name) && !written.is_empty() {
+            run.push(note_incomplete(name));
         }
         return vec![Difference { what: format!("create table {name}"), fix: Fix::Run(run) }];
     };
@@ -294,7 +309,11 @@ fn of_table(table: &Table, found: Option<&Found>, written: &[&str], dialect: Dia
         match found.columns.get(column_name) {
             None if column.is_always => differences.push(refused(format!("{name} has no column {column_name}"))),
             None => {
-                let run = vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition(column, dialect))];
+                let mut run = vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition(column, dialect))];
+                // What is new in the events too was never in one.
+                if FOLLOWING.contains(&name) && !written.is_empty() && !is_new_in_events(all, column) {
+                    run.push(note_incomplete(name));
+                }
                 differences
                     .push(Difference { what: format!("add column {name}.{column_name}, {of}"), fix: Fix::Run(run) });
             }

@@ -220,6 +220,33 @@ fn a_table_that_is_made_anew_beside_events_asks_for_a_rebuild() {
     assert_eq!(run(&mut database.sink(log.path(), &["status"])).code, 0);
 }
 
+/// The story: somebody has dropped a column, or deleted the events to save room and dropped a table. What `apply` makes again has
+/// no values, and answers that rest on it say so.
+#[test]
+fn what_is_made_again_without_its_values_is_incomplete() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    let before = database.ask("SELECT reservation, key, demand FROM reservations ORDER BY 1");
+    let incomplete = "reservations is incomplete until headroom sink rebuild has made it anew from events\n";
+    let lost_demand = || {
+        let mut ask = headroom(["lost-demand", "--from", "2126-11-21", "--to", "2126-11-21"]);
+        run(ask.env("HEADROOM_SINK_DATABASE", database.url()))
+    };
+    database.ask("ALTER TABLE reservations DROP COLUMN demand CASCADE");
+    let applied = run(&mut database.sink(nowhere(), &["apply"]));
+    assert!(applied.code == 1 && applied.out.contains(incomplete), "{}{}", applied.out, applied.err);
+    let told = lost_demand();
+    assert!(told.code == 1 && told.out.starts_with(incomplete), "{}{}", told.out, told.err);
+    assert_eq!(run(&mut database.sink(nowhere(), &["rebuild"])).code, 0);
+    assert_eq!(database.ask("SELECT reservation, key, demand FROM reservations ORDER BY 1"), before);
+    assert_eq!(lost_demand().code, 0);
+    database.ask("DELETE FROM events; DROP TABLE reservations CASCADE");
+    for command in ["apply", "status"] {
+        let ended = run(&mut database.sink(log.path(), &[command]));
+        assert!(ended.code == 1 && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
+    }
+}
+
 /// The story: the database takes a connection and says nothing, and somebody stops the backfill. It has counted nothing yet.
 #[test]
 fn a_backfill_that_is_interrupted_before_it_has_counted_does_not_say_that_nothing_is_left() {
