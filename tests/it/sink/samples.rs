@@ -24,6 +24,7 @@ This page is for people who ask questions of the tables that `headroom sink` wri
 ([how it is run](../OPERATING.md#tables-for-analysts)). A test writes the page from the schemas, the views and the answers of a
 real database, so it says what the tables say.
 
+- Everything is in one schema, `headroom` if `sink_schema` names no other: begin with `SET search_path TO headroom`.
 - `events` has one row for each event, as [Events for readers](../../schemas/README.md) explains them. A `Repeated` event is an
   answer that was given again: it is no demand, and nothing was taken.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
