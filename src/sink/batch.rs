@@ -2,7 +2,7 @@
 
 use super::column::Row;
 use crate::domain::{ChainedEvent, Digest, Micros, PoolId};
-use crate::limits::{SINK_BATCH_ROWS_MAX, TURN_BYTES_MAX};
+use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
 use crate::wire;
 
@@ -112,9 +112,9 @@ impl Batch {
         self.until.saturating_sub(self.from)
     }
 
-    fn is_full(&self) -> bool {
+    fn is_full(&self, events_max: u64) -> bool {
         let aside: usize = self.aside.iter().map(|event| event.bytes.len()).sum();
-        self.events() >= SINK_BATCH_ROWS_MAX || self.rows.len().saturating_add(aside) >= BATCH_BYTES_MAX
+        self.events() >= events_max || self.rows.len().saturating_add(aside) >= BATCH_BYTES_MAX
     }
 
     /// Takes the next event; the error says why nothing after it may be written.
@@ -190,6 +190,8 @@ pub(super) enum Halt {
 pub(super) struct Cut {
     /// Before the end of the log, when it is not full earlier.
     pub(super) end: u64,
+    /// With so many events it is full.
+    pub(super) events_max: u64,
     /// Exactly there, full or not, where the target says so.
     pub(super) begun: Option<u64>,
 }
@@ -210,7 +212,7 @@ pub(super) fn gather(
         return (batch, Some(Halt::Stop(too_short(written, cut.end))));
     }
     let end = cut.begun.unwrap_or(cut.end);
-    while batch.until < end && (cut.begun.is_some() || !batch.is_full()) {
+    while batch.until < end && (cut.begun.is_some() || !batch.is_full(cut.events_max)) {
         let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {
             Ok(events) => events,
             Err(error) => {
@@ -222,7 +224,7 @@ pub(super) fn gather(
             break;
         }
         for stored in events {
-            if batch.until >= end || cut.begun.is_none() && batch.is_full() {
+            if batch.until >= end || cut.begun.is_none() && batch.is_full(cut.events_max) {
                 break;
             }
             if let Err(why) = batch.take(stored, is_aside, &put) {

@@ -3,6 +3,7 @@
 //! nothing. Several processes may write into the same tables: each partition has one writer at a time.
 
 mod batch;
+mod carried;
 mod column;
 mod container;
 pub mod files;
@@ -13,6 +14,7 @@ mod target;
 mod worker;
 
 pub use batch::{Batch, Place, decided_at};
+pub use carried::Carried;
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
 use target::Others;

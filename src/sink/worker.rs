@@ -2,11 +2,11 @@
 //! is not due yet stays in the log.
 
 use super::batch::{Batch, Cut, Halt, Place, gather};
+use super::carried::Carried;
 use super::column::Row;
 use super::origin::settle;
 use super::target::{Target, TargetError};
 use crate::domain::Micros;
-use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::log::{CommittedTail, LogError};
 use crate::time::Clock;
 use std::collections::BTreeMap;
@@ -96,12 +96,13 @@ pub enum Seen {
     Stopped,
 }
 
-/// Writes the partitions that were given to it. A new connection to the target needs a new writer.
+/// Writes the partitions that were given to it. A new connection to the target needs a new worker.
 pub struct Worker<'a, T> {
     tail: &'a dyn CommittedTail,
     target: T,
     rules: Rules,
     report: &'a dyn Report,
+    carried: &'a mut Carried,
     standings: BTreeMap<u32, Standing>,
     /// Whether the target is known to be of this log.
     is_settled: bool,
@@ -114,10 +115,11 @@ impl<'a, T: Target> Worker<'a, T> {
         target: T,
         rules: Rules,
         report: &'a dyn Report,
+        carried: &'a mut Carried,
         partitions: impl Iterator<Item = u32>,
     ) -> Worker<'a, T> {
         let standings = partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
-        Worker { tail, target, rules, report, standings, is_settled: false }
+        Worker { tail, target, rules, report, carried, standings, is_settled: false }
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
@@ -229,7 +231,7 @@ impl<'a, T: Target> Worker<'a, T> {
             || behind > 0
                 && match self.rules.pace {
                     Pace::AtOnce => true,
-                    Pace::Every(age) => waiting >= age || behind >= SINK_BATCH_ROWS_MAX,
+                    Pace::Every(age) => waiting >= age || behind >= self.carried.events_max(),
                 };
         if is_due { self.write(partition, place, end, clock) } else { Ok(Ok(Looked::Idle)) }
     }
@@ -244,7 +246,7 @@ impl<'a, T: Target> Worker<'a, T> {
         let began = clock.now();
         let put = |row: &Row, rows: &mut Vec<u8>| self.target.put(row, rows);
         let begun = self.target.begun(partition);
-        let cut = Cut { end, begun };
+        let cut = Cut { end, events_max: self.carried.events_max(), begun };
         let (batch, halt) = gather(self.tail, partition, place, cut, self.rules.is_aside, put);
         let is_whole = begun.is_none_or(|begun| batch.until == begun);
         if !is_whole && halt.is_none() {
@@ -264,8 +266,14 @@ impl<'a, T: Target> Worker<'a, T> {
                     self.stop(partition, &why);
                     return Ok(Ok(Looked::Idle));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(error, TargetError::Transient(_)) {
+                        self.carried.broke_off(batch.events());
+                    }
+                    return Err(error);
+                }
             }
+            self.carried.written(batch.events());
             let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
             self.report.written(&batch, took, clock.wall());
         }

@@ -13,7 +13,7 @@ use crate::log::{CommittedTail, LogError};
 use crate::sink::files::Files;
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
-use crate::sink::{Batch, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
+use crate::sink::{Batch, Carried, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Stopwatch, SystemClock, pause_unless};
@@ -218,17 +218,20 @@ impl Shared {
 
     /// Writes every partition whose number has this rest, until there is nothing more to do here.
     fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
-        let mut retry = RETRY[0];
+        let (mut retry, mut carried) = (RETRY[0], Carried::default());
         while !self.is_over() {
             let why = match self.to.open() {
                 Err(TargetError::Operator(why)) => return Err(why),
                 Err(error) => error.to_string(),
-                Ok(target) => match self.log.with(|tail| self.go_on(tail, target, rest, writers, &mut retry)) {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(TargetError::Operator(why))) => return Err(why),
-                    Ok(Some(error)) => error.to_string(),
-                    Err(why) => why,
-                },
+                Ok(target) => {
+                    let mine = (rest, writers);
+                    match self.log.with(|tail| self.go_on(tail, target, mine, &mut carried, &mut retry)) {
+                        Ok(None) => return Ok(()),
+                        Ok(Some(TargetError::Operator(why))) => return Err(why),
+                        Ok(Some(error)) => error.to_string(),
+                        Err(why) => why,
+                    }
+                }
             };
             self.tally.failed(None, &why);
             self.rest(&mut retry);
@@ -266,17 +269,18 @@ impl Shared {
         *retry = retry.saturating_mul(2).min(RETRY[1]);
     }
 
-    /// Writes over one connection; answers why that cannot go on, and `None` when all is done.
+    /// Writes over one connection, of every `writers` partitions the one with this rest; answers why that cannot go on, and `None`
+    /// when all is done.
     fn go_on(
         &self,
         tail: &dyn CommittedTail,
         target: Box<dyn Target>,
-        rest: u32,
-        writers: u32,
+        (rest, writers): (u32, u32),
+        carried: &mut Carried,
         retry: &mut Duration,
     ) -> Result<Option<TargetError>, String> {
         let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
-        let mut worker = Worker::new(tail, target, self.rules, &self.tally, mine.iter().copied());
+        let mut worker = Worker::new(tail, target, self.rules, &self.tally, carried, mine.iter().copied());
         let mut alone = Stopwatch::start();
         while !self.is_over() {
             match worker.look(&self.clock) {

@@ -96,6 +96,32 @@ fn a_long_backlog_is_written_in_batches_of_bounded_size() {
     assert_same(&database, log.path());
 }
 
+/// The story: the way to the database is slow, and whatever takes longer than two seconds is broken off there. A whole batch would
+/// never be written, however often it is tried.
+#[test]
+fn a_database_that_breaks_off_a_whole_batch_gets_smaller_ones() {
+    const ACCEPTED: u64 = 4_000;
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start_with(&["statement_timeout=2s"]));
+    database.apply();
+    // Each row takes a millisecond.
+    database.ask(
+        "CREATE FUNCTION public.slow_row(seq bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep(0.001); RETURN seq; END';
+         CREATE INDEX slow ON events (public.slow_row(seq))",
+    );
+    let mut writing = Writing::new(ACCEPTED);
+    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
+    writing.write_long(log.path());
+    let mut backfill = Running::start(&mut database.sink(log.path(), &["backfill"]));
+    until("all of it is written", || backfill.is_over());
+    let ended = backfill.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("(57014)") && ended.err.contains("the next batch is smaller"), "{}", ended.err);
+    let largest = database.ask("SELECT max(n) < 2000 FROM (SELECT count(*) AS n FROM events GROUP BY xmin::text) b");
+    assert_eq!(largest, "t", "a batch of 2,000 rows takes more than two seconds");
+    assert_same(&database, log.path());
+}
+
 /// Whoever stops a sink does not wait for as long as the sink waits for an answer.
 #[test]
 fn a_sink_that_waits_for_a_lock_ends_when_it_is_told_to() {

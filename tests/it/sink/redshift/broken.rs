@@ -75,6 +75,24 @@ fn what_may_pass_is_tried_again_and_writes_nothing_twice() {
     assert_rest(&redshift, log.path());
 }
 
+/// The story: the way to the bucket or to Redshift is too slow for a whole batch. The next one is half of it, and they grow again.
+#[test]
+fn a_batch_that_broke_off_is_smaller_the_next_time() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let mut writing = Writing::new(1_000);
+    (0..1_000).for_each(|_| writing.accept(1_000));
+    writing.write_long(log.path());
+    for statement in ["COPY", "INSERT INTO events"] {
+        redshift.fails(statement, Fault::Says("S3CurlException: Connection timed out, CurlError 28"));
+    }
+    let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert!(ended.code == 0 && ended.err.contains("the next batch is smaller"), "{}", ended.err);
+    let batches = redshift.tables.ask("SELECT count(*) FROM events GROUP BY xmin::text ORDER BY 1");
+    assert_eq!(batches, "250\n752");
+    assert_rest(&redshift, log.path());
+}
+
 /// A role that may not read the bucket does not get the right to by being asked again, and a bucket in another region does not
 /// move. The sink ends, says why, and gives its partitions back: who mends it need not wait.
 #[test]
