@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 /// Longest time of a call, in addition to that for its bytes.
-const CALL_LIMIT: Duration = Duration::from_secs(10);
+pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes a second that a store has to take or give.
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// Most objects of a folder that are listed.
@@ -93,6 +93,18 @@ impl Bucket {
     /// Ends the calls that are on their way, and refuses all that come.
     pub fn close(&self) {
         self.closing.send_replace(true);
+    }
+
+    /// The same to a bucket once this is over. A folder is waited for: who gave up a write into one that hangs would lose its
+    /// lock, and the write might still come.
+    pub fn close_after(&self, end: impl Future<Output = ()> + Send + 'static) {
+        if let (Reached::S3 { .. }, Some(runtime)) = (&self.reached, &self.runtime) {
+            let closing = self.closing.clone();
+            runtime.spawn(async move {
+                end.await;
+                closing.send_replace(true);
+            });
+        }
     }
 
     fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
@@ -242,13 +254,22 @@ impl Bucket {
         self.call(&format!("cannot list {folder}"), LISTED_BYTES, look)
     }
 
+    /// Writes an object within so long a time.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not known whether the object was written.
+    pub fn put_within(&self, path: &str, bytes: Vec<u8>, limit: Duration) -> Result<(), StoreError> {
+        let at = self.path(path);
+        let put = |client: Arc<dyn ObjectStore>| async move { client.put(&at, PutPayload::from(bytes)).await };
+        self.call_within(&format!("cannot write {path}"), limit, put).map(drop)
+    }
+
     /// Makes a call that moves so many bytes.
     fn call<T, F>(&self, what: &str, bytes: u64, call: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let limit = CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN));
-        self.call_within(what, limit, call)
+        self.call_within(what, limit_of(bytes), call)
     }
 
     fn call_within<T, F>(
@@ -281,6 +302,11 @@ impl Bucket {
     }
 }
 
+/// Longest time of a call that moves so many bytes.
+pub fn limit_of(bytes: u64) -> Duration {
+    CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN))
+}
+
 /// The beginning of an error, which has its causes in it.
 fn told(error: &object_store::Error) -> String {
     let text = error.to_string();
@@ -301,9 +327,8 @@ impl Drop for Bucket {
 
 impl Objects for Bucket {
     fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let (at, length) = (self.path(path), bytes.len() as u64);
-        let put = |client: Arc<dyn ObjectStore>| async move { client.put(&at, PutPayload::from(bytes)).await };
-        self.call(&format!("cannot write {path}"), length, put).map(drop)
+        let limit = limit_of(bytes.len() as u64);
+        self.put_within(path, bytes, limit)
     }
 
     fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {

@@ -4,7 +4,7 @@
 mod bucket;
 mod environment;
 
-pub use bucket::{Bucket, LISTED_MAX, Lock};
+pub use bucket::{Bucket, CALL_LIMIT, LISTED_MAX, Lock, limit_of};
 
 use crate::domain::Micros;
 use crate::store::StoreError;

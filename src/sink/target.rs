@@ -113,10 +113,11 @@ impl<T: PartialEq + Clone> Others<T> {
         Others { left_after, seen: BTreeMap::new() }
     }
 
-    /// Whether the position of another writer has not changed for so long that it has ended.
-    pub(super) fn is_left(&mut self, partition: u32, position: &T) -> bool {
+    /// Whether the position of another writer has not changed for so long that it has ended. `more` is the time that this one
+    /// needs in addition.
+    pub(super) fn is_left(&mut self, partition: u32, position: &T, more: Duration) -> bool {
         match self.seen.get(&partition) {
-            Some((seen, since)) if seen == position => since.elapsed() > self.left_after,
+            Some((seen, since)) if seen == position => since.elapsed() > self.left_after.saturating_add(more),
             _ => {
                 self.seen.insert(partition, (position.clone(), Stopwatch::start()));
                 false
@@ -165,12 +166,14 @@ mod tests {
 
     #[test]
     fn a_writer_has_ended_when_its_position_stands_still_for_longer_than_a_living_one_needs() {
+        const NO_MORE: Duration = Duration::ZERO;
         let mut soon = Others::new(Duration::ZERO);
-        assert!(!soon.is_left(0, &7), "it is seen for the first time");
-        assert!(soon.is_left(0, &7));
-        assert!(!soon.is_left(0, &8), "it has moved");
-        assert!(!soon.is_left(1, &8), "another partition");
+        assert!(!soon.is_left(0, &7, NO_MORE), "it is seen for the first time");
+        assert!(soon.is_left(0, &7, NO_MORE));
+        assert!(!soon.is_left(0, &7, Duration::MAX), "it needs more time");
+        assert!(!soon.is_left(0, &8, NO_MORE), "it has moved");
+        assert!(!soon.is_left(1, &8, NO_MORE), "another partition");
         let mut late = Others::new(Duration::MAX);
-        assert!((0..3).all(|_| !late.is_left(0, &7)));
+        assert!((0..3).all(|_| !late.is_left(0, &7, NO_MORE)));
     }
 }

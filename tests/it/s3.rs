@@ -2,11 +2,18 @@
 
 use crate::process::{Running, foreign_agent};
 use crate::wait::until;
+use headroom::time::pause;
 use rustix::process::{Pid, Signal, kill_process};
-use std::net::TcpListener;
+use serde_json::Value;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Whoever says who he is may read and write; nobody looks whether it is true.
+const AUTHORIZATION: &str = "AWS key:secret";
 
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -50,6 +57,51 @@ impl Bucket {
         at(command, &self.url);
     }
 
+    /// The URL of another way to the store, on which each connection carries so many bytes a second to it.
+    pub fn slow_way(&self, bytes_per_second: u32) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let store = self.url.strip_prefix("http://").unwrap().to_owned();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(store) = TcpStream::connect(&store) else { continue };
+                let ends = |stream: &TcpStream| stream.try_clone().unwrap();
+                let (mut from, mut to) = (ends(&client), ends(&store));
+                // Whoever leaves ends the connection.
+                std::thread::spawn(move || {
+                    let mut part = [0; 4096];
+                    while let Ok(read @ 1..) = from.read(&mut part) {
+                        pause(Duration::from_secs(read as u64) / bytes_per_second);
+                        if to.write_all(&part[..read]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                let (mut from, mut to) = (store, client);
+                std::thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        url
+    }
+
+    /// Whoever wrote a partition last is said to have ended, as time would say. A position that changes meanwhile is left alone.
+    pub fn writers_are_gone(&self) {
+        for (name, _) in self.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json")) {
+            let (agent, url) = (foreign_agent(), format!("{}/lake/some/place/{name}", self.url));
+            let mut seen = agent.get(&url).header("authorization", AUTHORIZATION).call().unwrap();
+            let tag = seen.headers()["etag"].clone();
+            let mut position: Value = seen.body_mut().read_json().unwrap();
+            position["writer"] = Value::Null;
+            let put = agent.put(&url).header("authorization", AUTHORIZATION).header("if-match", tag);
+            let status = put.send(position.to_string()).unwrap().status().as_u16();
+            assert!(matches!(status, 200 | 409 | 412), "{name}: {status}");
+        }
+    }
+
     /// The store answers nobody until it is to go on.
     pub fn stands_still(&self) {
         signal(&self.store, Signal::STOP);
@@ -80,8 +132,7 @@ impl Reader {
     fn get(&self, path: &str) -> Vec<u8> {
         let mut answer = foreign_agent()
             .get(format!("{}/lake{path}", self.url))
-            // Whoever says who he is may read; nobody looks whether it is true.
-            .header("authorization", "AWS key:secret")
+            .header("authorization", AUTHORIZATION)
             .call()
             .unwrap();
         assert_eq!(answer.status(), 200, "{path}");

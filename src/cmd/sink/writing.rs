@@ -10,7 +10,8 @@ use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
 use crate::log::{CommittedTail, LogError};
-use crate::sink::files::Files;
+use crate::objects::CALL_LIMIT;
+use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
 use crate::sink::{Batch, Carried, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
@@ -38,15 +39,17 @@ const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10
 /// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
-/// A sink that writes files has ended when it has not moved its position for so long after a batch was due.
-const LEFT_AFTER: Duration = Duration::from_secs(30);
-/// The same in Redshift. A living sink moves its position within [`ANSWER_LIMIT`]; when that fails, it claims the partition again
-/// over a new connection, which shows too. With less, a sink whose batches take long would lose its partition in the middle of each,
-/// and so would the one that took it, and neither would ever write.
-const LEFT_AFTER_IN_REDSHIFT: Duration = Duration::from_secs(150);
+/// A sink in Redshift or in a bucket has ended when it has not moved its position for so long after a batch was due. A living one
+/// moves it within [`ANSWER_LIMIT`] or [`FILES_LIMIT`]; when that fails, it claims the partition again over a new connection, which
+/// shows too. With less, a sink whose batches take long would lose its partition in the middle of each, and so would the one that
+/// took it, and neither would ever write.
+const LEFT_AFTER: Duration = Duration::from_secs(150);
 const _: () = {
-    let slowest = ANSWER_LIMIT.as_secs().saturating_add(RETRY[1].as_secs()).saturating_add(CONNECT_LIMIT.as_secs());
-    assert!(LEFT_AFTER_IN_REDSHIFT.as_secs() > slowest);
+    let again = RETRY[1].as_secs().saturating_add(CONNECT_LIMIT.as_secs());
+    assert!(LEFT_AFTER.as_secs() > ANSWER_LIMIT.as_secs().saturating_add(again));
+    // Three calls look whether the store heeds conditions, and four read the log's id and the position, and replace it twice.
+    let calls = CALL_LIMIT.as_secs().saturating_mul(7);
+    assert!(LEFT_AFTER.as_secs() > FILES_LIMIT.as_secs().saturating_add(RETRY[1].as_secs()).saturating_add(calls));
 };
 /// Pause between two looks for a server.
 const SERVER_EVERY: Duration = Duration::from_secs(1);
@@ -73,7 +76,7 @@ impl Log {
 enum To {
     Tables { access: Access, sessions: Sessions },
     Redshift { access: Access, settings: SinkRedshift, writer: u128, left_after: Duration },
-    Files { files: SinkFiles, writer: u128, left_after: Duration },
+    Files { files: SinkFiles, writer: u128, left_after: Duration, ending: Ending },
 }
 
 impl To {
@@ -85,13 +88,13 @@ impl To {
                 match database.redshift.clone() {
                     None => To::Tables { access, sessions: Sessions::default() },
                     Some(settings) => {
-                        let left_after = due.saturating_add(LEFT_AFTER_IN_REDSHIFT);
+                        let left_after = due.saturating_add(LEFT_AFTER);
                         To::Redshift { access, settings, writer, left_after }
                     }
                 }
             }
             SinkTo::Files(files) => {
-                To::Files { files: files.clone(), writer, left_after: due.saturating_add(LEFT_AFTER) }
+                To::Files { files: files.clone(), writer, left_after: due.saturating_add(LEFT_AFTER), ending }
             }
         }
     }
@@ -102,7 +105,9 @@ impl To {
             To::Redshift { access, settings, writer, left_after } => {
                 Box::new(Redshift::open(access, settings, *writer, *left_after)?)
             }
-            To::Files { files, writer, left_after } => Box::new(Files::open(files, *writer, *left_after)?),
+            To::Files { files, writer, left_after, ending } => {
+                Box::new(Files::open(files, *writer, *left_after, Some(ending.clone()))?)
+            }
         })
     }
 

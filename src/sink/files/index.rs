@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 const FORM: u32 = 1;
 /// Longest reason that is kept of a partition that has stopped, in characters.
 const WHY_CHARS_MAX: usize = 1_000;
+/// How many times as long as the first time a batch may take at most.
+const PATIENCE_MAX: u32 = 16;
 /// Most bytes of a position that are read.
 pub(super) const INDEX_BYTES_MAX: u64 = 64 << 10;
 
@@ -64,6 +66,9 @@ pub(super) struct Index {
     begun_chain: Option<String>,
     #[serde(default)]
     begun_rows: Option<u64>,
+    /// The claim under which it was announced. Each later one has tried again to write it.
+    #[serde(default)]
+    begun_claim: Option<u64>,
     /// The digest of the event before `next_seq`.
     chain: Option<String>,
     row_count: u64,
@@ -97,6 +102,7 @@ impl Index {
             begun_until: None,
             begun_chain: None,
             begun_rows: None,
+            begun_claim: None,
             chain: None,
             row_count: 0,
             set_aside: 0,
@@ -151,7 +157,15 @@ impl Index {
     }
 
     pub(super) fn claimed(self, writer: &str) -> Index {
-        Index { writer: Some(writer.to_owned()), claim: self.claim.saturating_add(1), stopped: None, ..self }
+        // An earlier version has not noted under which claim it announced a batch.
+        let begun_claim = self.begun_until.and(self.begun_claim.or(Some(self.claim)));
+        Index {
+            writer: Some(writer.to_owned()),
+            claim: self.claim.saturating_add(1),
+            begun_claim,
+            stopped: None,
+            ..self
+        }
     }
 
     pub(super) fn left(&self) -> Index {
@@ -163,6 +177,7 @@ impl Index {
             begun_until: Some(batch.until),
             begun_chain: batch.chain.map(|digest| digest.to_string()),
             begun_rows: Some(batch.row_count),
+            begun_claim: Some(self.claim),
             ..self.clone()
         }
     }
@@ -173,6 +188,13 @@ impl Index {
         self.begun_rows.is_none_or(|rows| rows == batch.row_count && is_same())
     }
 
+    /// How many times as long as the first time the batch that was begun may take. It has to be written as it was announced, so
+    /// where it took too long it gets twice as long each time.
+    pub(super) fn patience(&self) -> u32 {
+        let tries = self.begun_claim.map_or(0, |begun| self.claim.saturating_sub(begun));
+        tries.try_into().map_or(PATIENCE_MAX, |tries| 2_u32.saturating_pow(tries).min(PATIENCE_MAX))
+    }
+
     /// The position after the batch.
     pub(super) fn after(&self, batch: &Batch, at: Micros) -> Index {
         Index {
@@ -180,6 +202,7 @@ impl Index {
             begun_until: None,
             begun_chain: None,
             begun_rows: None,
+            begun_claim: None,
             chain: batch.chain.map(|digest| digest.to_string()),
             row_count: self.row_count.saturating_add(batch.row_count),
             set_aside: self.set_aside.saturating_add(batch.aside.len() as u64),
@@ -212,6 +235,31 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_that_was_announced_gets_twice_as_long_each_time() {
+        let batch = Batch {
+            partition: 3,
+            from: 7,
+            until: 9,
+            chain: None,
+            decided_until: None,
+            rows: Vec::new(),
+            row_count: 2,
+            aside: Vec::new(),
+        };
+        let mut index = Index::first(3, 7, "avro").claimed("me").claimed("you");
+        assert_eq!(index.patience(), 1, "nothing is announced");
+        index = index.begun(&batch);
+        for patience in [1, 2, 4, 8, 16, 16] {
+            assert_eq!(Index::parse("p", 3, &index.bytes()).unwrap().patience(), patience);
+            index = index.claimed("me");
+        }
+        index = index.after(&batch, Micros(1)).claimed("you");
+        assert_eq!(index.patience(), 1, "it is written");
+        let earlier = Index { begun_until: Some(9), ..Index::first(3, 7, "avro") };
+        assert_eq!(earlier.claimed("me").claimed("me").patience(), 4, "an earlier version has announced it");
+    }
 
     #[test]
     fn a_position_is_read_back_and_another_object_is_refused_by_name() {

@@ -25,11 +25,14 @@
 //!
 //! Who writes a partition is only a matter of who works: the position holds the id of its writer. In a folder the lock tells
 //! whether that process lives. In a bucket nothing does, and another process takes the partition when its position has not
-//! changed for longer than a living writer needs. If that was too early, the other one notices it and has done no harm.
+//! changed for longer than a living writer needs. If that was too early, the other one notices it and has done no harm. But it
+//! must not be too early each time, or two processes on a slow store would take each batch from each other for ever. So the files
+//! of a batch have a bounded time. A batch that was announced cannot become smaller; it gets twice as long each time that it is
+//! tried, and others wait for as much longer.
 
 #[cfg(feature = "parquet")]
 mod columnar;
 mod index;
 mod write;
 
-pub use write::Files;
+pub use write::{FILES_LIMIT, Files};

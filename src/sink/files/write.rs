@@ -4,16 +4,19 @@ use super::index::{self, INDEX_BYTES_MAX, Index, LOG};
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
-use crate::objects::{Bucket, Got, Lock, Objects, Tag};
+use crate::objects::{Bucket, Got, Lock, Objects as _, Tag, limit_of};
 use crate::sink::container::{Encoder, LAKE};
+use crate::sink::postgres::{Ending, last_moment};
 use crate::sink::{Batch, COLUMNS, Column, Others, Place, Progress, Row, Target, TargetError};
 use crate::store::StoreError;
-use crate::time::{self, Clock as _, SystemClock};
+use crate::time::{self, Clock as _, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 
+/// Longest time for all files of a batch, the first time that it is tried.
+pub const FILES_LIMIT: Duration = Duration::from_secs(60);
 /// The folder of the positions.
 const POSITIONS: &str = "positions";
 /// The folder of the events.
@@ -49,13 +52,19 @@ impl From<StoreError> for TargetError {
 }
 
 impl Files {
-    /// Opens the place. `writer` names this process, however often it opens it.
+    /// Opens the place. `writer` names this process, however often it opens it. `ending` bounds the waits at its end.
     ///
     /// # Errors
     /// [`TargetError::Operator`] when the client cannot be made, or the store ignores conditions.
-    pub fn open(files: &SinkFiles, writer: u128, left_after: Duration) -> Result<Files, TargetError> {
+    pub fn open(
+        files: &SinkFiles,
+        writer: u128,
+        left_after: Duration,
+        ending: Option<Ending>,
+    ) -> Result<Files, TargetError> {
         let SinkFiles { place, format } = files;
         let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
+        bucket.close_after(last_moment(ending));
         if !bucket.heeds_conditions(PROBE)? {
             let why = format!(
                 "{place}: the store ignores If-Match and If-None-Match, so two sinks could write an event twice"
@@ -127,8 +136,17 @@ impl Files {
         Ok(())
     }
 
-    /// Writes the files of a batch, one for each day, and what is set aside of it.
-    fn write(&self, batch: &Batch) -> Result<(), TargetError> {
+    /// Writes the files of a batch, one for each day, and what is set aside of it, in so many times the usual time.
+    fn write(&self, batch: &Batch, patience: u32) -> Result<(), TargetError> {
+        let (since, limit) = (Stopwatch::start(), FILES_LIMIT.saturating_mul(patience));
+        let put = |path: &str, bytes: Vec<u8>| {
+            let left = since.left_of(limit);
+            if left.is_zero() {
+                return Err(TargetError::Transient(format!("the files of a batch took longer than {limit:?}")));
+            }
+            let each = limit_of(bytes.len() as u64).saturating_mul(patience);
+            self.bucket.put_within(path, bytes, each.min(left)).map_err(TargetError::from)
+        };
         let mut days: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
         let mut rest = &*batch.rows;
         while let Some(Packed { seq, day, datum, after }) = unpack(rest) {
@@ -147,12 +165,12 @@ impl Files {
                 #[cfg(feature = "parquet")]
                 FilesFormat::Parquet => super::columnar::file(data)?,
             };
-            self.bucket.put(&path, file)?;
+            put(&path, file)?;
             crash::point("sink-file");
         }
         for event in &batch.aside {
             let (path, text) = event.file(batch.partition);
-            self.bucket.put(&path, text)?;
+            put(&path, text)?;
         }
         Ok(())
     }
@@ -190,7 +208,8 @@ impl Target for Files {
         let found = read(&self.bucket, partition)?;
         if let (Lock::Unknown, Some((index, tag))) = (&lock, &found) {
             let is_elsewhere = index.writer.as_ref().is_some_and(|writer| *writer != self.writer);
-            if is_elsewhere && !self.others.is_left(partition, tag) {
+            let more = FILES_LIMIT.saturating_mul(index.patience().saturating_sub(1));
+            if is_elsewhere && !self.others.is_left(partition, tag, more) {
                 return Ok(None);
             }
         }
@@ -243,13 +262,15 @@ impl Target for Files {
             Some(_) if index.is_begun(batch) => {}
             Some(until) => {
                 return Err(TargetError::Partition(format!(
-                    "seq {} to {until} were begun with other rows, of another log or with another sink_undecodable, and                      perhaps lie in files: go on with those, or write to another place",
+                    "seq {} to {until} were begun with other rows, of another log or with another sink_undecodable, and \
+                     perhaps lie in files: go on with those, or write to another place",
                     batch.from
                 )));
             }
         }
         crash::point("sink-begun");
-        self.write(batch)?;
+        let patience = self.held.get(&batch.partition).map_or(1, |held| held.index.patience());
+        self.write(batch, patience)?;
         crash::point("sink-written");
         let now = SystemClock::new().wall();
         self.set(batch.partition, |index| index.after(batch, now))?;

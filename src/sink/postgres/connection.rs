@@ -162,7 +162,7 @@ async fn within<T>(
 }
 
 /// Waits until the process is to end and has had its time for it.
-async fn last_moment(ending: Option<Ending>) {
+pub(in crate::sink) async fn last_moment(ending: Option<Ending>) {
     let never = std::future::pending::<()>();
     let Some(mut ending) = ending else { return never.await };
     // Nobody tells the end of a process that has ended already.

@@ -15,7 +15,7 @@ mod views;
 mod write;
 
 pub use connection::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending};
-pub(in crate::sink) use connection::{LAST_LIMIT, Said};
+pub(in crate::sink) use connection::{LAST_LIMIT, Said, last_moment};
 pub use dialect::Dialect;
 pub(in crate::sink) use dialect::literal;
 pub use lost_demand::{LostDemand, Period};

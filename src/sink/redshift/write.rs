@@ -177,7 +177,7 @@ impl Target for Redshift {
         let seen = self.position(partition)?;
         if let Some(Position { next_seq, claim, writer: Some(writer), .. }) = &seen
             && *writer != self.writer
-            && !self.others.is_left(partition, &(*claim, *next_seq))
+            && !self.others.is_left(partition, &(*claim, *next_seq), Duration::ZERO)
         {
             return Ok(None);
         }

@@ -1,8 +1,9 @@
 //! Files in a bucket of a real store: no lock keeps two sinks apart there, and whoever was overtaken notices it.
 
-use super::files::{Rows, assert_events, rows};
+use super::files::{Lake, Rows, assert_events, rows};
 use super::traffic::Traffic;
 use super::{on_path, serve};
+use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, foreign_agent, headroom, run};
 use crate::s3::{self, Bucket, signal};
 use crate::wait::until;
@@ -109,6 +110,7 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     traffic.calls(20);
     until("all of it is written", || is_all_written(&bucket, log.path()));
     signal(&first, Signal::STOP);
+    bucket.writers_are_gone();
     traffic.calls(20);
     until("the second one has taken over", || is_all_written(&bucket, log.path()));
     signal(&first, Signal::CONT);
@@ -134,10 +136,74 @@ fn what_a_sink_that_died_has_begun_is_finished_by_another() {
     assert_ne!(run(dies.env("HEADROOM_CRASH_AT", "sink-file:1")).code, 0);
     assert!(positions(&bucket).iter().any(|position| !position["begun_until"].is_null()));
     traffic.calls(30);
+    bucket.writers_are_gone();
     let last = Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
     until("another one has finished it", || is_all_written(&bucket, log.path()));
     served.running.terminate();
     assert_eq!(last.terminate().code, 0);
+    assert_rest(&bucket, log.path());
+}
+
+/// The story: two sinks on a slow store take each other for dead again and again, and each goes on with the batch that the other
+/// one is still writing. No event is in two files, and the positions are whole.
+#[test]
+fn sinks_that_overtake_each_other_on_a_slow_store_write_each_event_once() {
+    const TAKE_OVERS: usize = 12;
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let way = bucket.slow_way(20_000);
+    let start = || {
+        let mut sink = sink(&bucket, log.path(), &["--sink-batch-ms", "100"]);
+        s3::at(&mut sink, &way);
+        Running::start(&mut sink)
+    };
+    let sinks = [start(), start()];
+    until("something is written", || positions(&bucket).len() == 3 && written(&bucket) > 0);
+    let is_announced = || positions(&bucket).iter().any(|position| !position["begun_until"].is_null());
+    Traffic::new(&served.url, 34).beside(|| {
+        for _ in 0..TAKE_OVERS {
+            until("a batch is on its way", is_announced);
+            bucket.writers_are_gone();
+            let before = written(&bucket);
+            until("more is written", || written(&bucket) > before);
+        }
+    });
+    served.running.terminate();
+    let overtaken = sinks.map(Running::terminate).map(|ended| {
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        ended.err.matches("another sink has taken the partition").count()
+    });
+    assert!(overtaken.iter().sum::<usize>() > TAKE_OVERS / 2, "{overtaken:?}");
+    bucket.writers_are_gone();
+    assert_rest(&bucket, log.path());
+}
+
+/// The story: the way to the store is slow. A batch is announced, and cannot be written in the usual time. It is not given up again
+/// and again, because it cannot become smaller: it gets more time.
+#[test]
+fn a_batch_that_takes_longer_than_usual_is_written() {
+    const ACCEPTED: u64 = 4_000;
+    let (log, bucket, lake) = (tempfile::tempdir().unwrap(), Bucket::start(), Lake::new());
+    let mut writing = Writing::new(ACCEPTED);
+    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
+    writing.write_long(log.path());
+    // How large its file is.
+    assert_eq!(run(&mut lake.sink(log.path(), &["backfill"])).code, 0);
+    let bytes = lake.sizes().into_iter().max().unwrap();
+    assert!(bytes < 1 << 20, "{bytes} bytes");
+    // A call with less than a MiB has ten seconds.
+    let way = bucket.slow_way(u32::try_from(bytes / 13).unwrap());
+    let mut backfill = sink(&bucket, log.path(), &["backfill"]);
+    s3::at(&mut backfill, &way);
+    let mut backfill = Running::start(&mut backfill);
+    until("all of it is written", || backfill.is_over());
+    let ended = backfill.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.err.contains(": no answer within 10 s") && ended.err.contains("the next batch is smaller"),
+        "{}",
+        ended.err
+    );
     assert_rest(&bucket, log.path());
 }
 

@@ -69,6 +69,13 @@ impl Lake {
         files
     }
 
+    /// The bytes of each file.
+    pub fn sizes(&self) -> Vec<u64> {
+        let days = fs::read_dir(self.path().join("events")).unwrap().map(|day| day.unwrap().path());
+        let files = days.flat_map(|day| fs::read_dir(day).unwrap());
+        files.map(|file| file.unwrap().metadata().unwrap().len()).collect()
+    }
+
     /// The position of each partition.
     pub fn positions(&self) -> BTreeMap<u64, Value> {
         let read = fs::read_dir(self.path().join("positions")).ok().into_iter().flatten();
