@@ -1,6 +1,8 @@
 //! What a writer knows from one connection to the next.
 
+use crate::domain::Micros;
 use crate::limits::SINK_BATCH_ROWS_MAX;
+use std::collections::BTreeMap;
 
 /// The size below which a batch does not become smaller, in events.
 const EVENTS_MIN: u64 = 100;
@@ -8,16 +10,29 @@ const EVENTS_MIN: u64 = 100;
 const STEP: u64 = SINK_BATCH_ROWS_MAX / 16;
 const _: () = assert!(EVENTS_MIN <= STEP);
 
+/// An error after which writing is tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What the log or the target said.
+    pub why: String,
+    /// When that was, by the wall clock of the writer.
+    pub at: Micros,
+}
+
 /// What a writer knows from one connection to the next. Each writer has its own.
 #[derive(Debug)]
 pub struct Carried {
     /// The most events of the next batch.
     events_max: u64,
+    /// The last error of each partition that the target does not know of yet.
+    failures: BTreeMap<u32, Failure>,
+    /// The same of all partitions, when the target could not even be opened.
+    failure_of_all: Option<Failure>,
 }
 
 impl Default for Carried {
     fn default() -> Carried {
-        Carried { events_max: SINK_BATCH_ROWS_MAX }
+        Carried { events_max: SINK_BATCH_ROWS_MAX, failures: BTreeMap::new(), failure_of_all: None }
     }
 }
 
@@ -34,6 +49,32 @@ impl Carried {
         tracing::info!(events = self.events_max, "the next batch is smaller");
     }
 
+    /// The partition was not written now, or none of the writer was.
+    pub fn failed(&mut self, partition: Option<u32>, why: &str, at: Micros) {
+        let failure = Failure { why: why.to_owned(), at };
+        match partition {
+            Some(partition) => drop(self.failures.insert(partition, failure)),
+            None => self.failure_of_all = Some(failure),
+        }
+    }
+
+    /// These are the partitions of the writer.
+    pub(super) fn partitions(&mut self, partitions: impl Iterator<Item = u32>) {
+        if let Some(failure) = self.failure_of_all.take() {
+            self.failures.extend(partitions.map(|partition| (partition, failure.clone())));
+        }
+    }
+
+    /// Whether there is an error of the partition that the target does not know of yet.
+    pub(super) fn has_failed(&self, partition: u32) -> bool {
+        self.failures.contains_key(&partition)
+    }
+
+    /// The last error of a partition, for the target, which answers again.
+    pub(super) fn failure(&mut self, partition: u32) -> Option<Failure> {
+        self.failures.remove(&partition)
+    }
+
     /// A batch of so many events was written. One that is not full says nothing about a larger one.
     pub(super) fn written(&mut self, events: u64) {
         if events >= self.events_max {
@@ -45,6 +86,22 @@ impl Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_error_of_a_partition_is_told_once() {
+        let mut carried = Carried::default();
+        let failure = |why: &str, at| Some(Failure { why: why.to_owned(), at: Micros(at) });
+        carried.failed(Some(1), "slow", Micros(1));
+        carried.failed(Some(2), "slow", Micros(2));
+        carried.failed(Some(1), "slower", Micros(3));
+        assert_eq!((carried.failure(1), carried.failure(1)), (failure("slower", 3), None));
+        carried.failed(None, "gone", Micros(4));
+        carried.partitions([1, 2].into_iter());
+        assert_eq!(
+            (carried.failure(1), carried.failure(2), carried.failure(3)),
+            (failure("gone", 4), failure("gone", 4), None)
+        );
+    }
 
     #[test]
     fn a_batch_is_half_of_one_that_broke_off_and_grows_by_steps_when_full_ones_are_written() {

@@ -14,7 +14,7 @@ mod target;
 mod worker;
 
 pub use batch::{Batch, Place, decided_at};
-pub use carried::Carried;
+pub use carried::{Carried, Failure};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
 use target::Others;

@@ -1,6 +1,7 @@
 //! What a place for rows owes: rows and the position after them become durable together, or not at all.
 
 use super::batch::{Batch, Place};
+use super::carried::Failure;
 use super::column::Row;
 use crate::time::Stopwatch;
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Progress {
     pub decided_s: Option<i64>,
     /// Why nothing more is written; `None` while all is well.
     pub stopped: Option<String>,
+    /// The last error after which writing was tried again, and how many seconds ago that was.
+    pub failed: Option<(String, i64)>,
 }
 
 /// A place that takes the rows of partitions. Used by one thread.
@@ -98,6 +101,12 @@ pub trait Target {
     /// # Errors
     /// [`TargetError`] when it could not be noted.
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
+
+    /// Notes the last error after which writing is tried again, for who asks for the status.
+    ///
+    /// # Errors
+    /// [`TargetError`] when it could not be noted.
+    fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError>;
 }
 
 /// The positions that other writers have, where nothing tells whether a writer lives: one that has not changed for longer than
@@ -157,6 +166,10 @@ impl Target for Box<dyn Target> {
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
         (**self).note_stop(partition, why)
+    }
+
+    fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError> {
+        (**self).note_failure(partition, failure)
     }
 }
 

@@ -118,7 +118,9 @@ impl<'a, T: Target> Worker<'a, T> {
         carried: &'a mut Carried,
         partitions: impl Iterator<Item = u32>,
     ) -> Worker<'a, T> {
-        let standings = partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
+        let standings: BTreeMap<u32, Standing> =
+            partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
+        carried.partitions(standings.keys().copied());
         Worker { tail, target, rules, report, carried, standings, is_settled: false }
     }
 
@@ -142,7 +144,11 @@ impl<'a, T: Target> Worker<'a, T> {
             // One at a time, so that processes that start together share the partitions.
             let is_due = |at: Micros| !has_claimed && now >= at;
             let claimed = match self.standings.get(&partition) {
-                Some(Standing::Open(at)) if is_due(*at) => self.claim(partition, now)?,
+                Some(Standing::Open(at)) if is_due(*at) => {
+                    let claimed = self.claim(partition, now);
+                    // Why it has to be claimed again says more.
+                    if self.carried.has_failed(partition) { claimed? } else { self.carry(partition, clock, claimed)? }
+                }
                 _ => Ok(false),
             };
             has_claimed |= matches!(claimed, Ok(true));
@@ -150,12 +156,16 @@ impl<'a, T: Target> Worker<'a, T> {
                 looked = looked.max(Looked::Claimed);
             }
             let step = match claimed {
-                Ok(_) => self.step(partition, clock)?,
+                Ok(_) => {
+                    let step = self.step(partition, clock);
+                    self.carry(partition, clock, step)?
+                }
                 Err(error) => Err(error),
             };
             match step {
                 Ok(step) => looked = looked.max(step),
                 Err(error) => {
+                    self.carried.failed(Some(partition), &error.to_string(), clock.wall());
                     if looked < Looked::Failed {
                         self.report.failed(Some(partition), &error.to_string());
                     }
@@ -173,6 +183,22 @@ impl<'a, T: Target> Worker<'a, T> {
             Some(Standing::Open(_)) => Seen::Elsewhere,
             Some(Standing::Held(place, _)) => Seen::Written(place.next_seq),
             Some(Standing::Stopped) => Seen::Stopped,
+        }
+    }
+
+    /// Remembers of which partition an error was that may pass.
+    fn carry<R>(&mut self, partition: u32, clock: &dyn Clock, done: Result<R, TargetError>) -> Result<R, TargetError> {
+        if let Err(TargetError::Transient(why)) = &done {
+            self.carried.failed(Some(partition), why, clock.wall());
+        }
+        done
+    }
+
+    /// Tells the target of the last error of a partition, now that it answers.
+    fn note_failure(&mut self, partition: u32) -> Result<(), TargetError> {
+        match self.carried.failure(partition) {
+            Some(failure) => self.target.note_failure(partition, &failure),
+            None => Ok(()),
         }
     }
 
@@ -198,6 +224,7 @@ impl<'a, T: Target> Worker<'a, T> {
         let standing = match place {
             Some(place) => {
                 tracing::info!(partition, next_seq = place.next_seq, "this sink writes the partition");
+                self.note_failure(partition)?;
                 Standing::Held(place, None)
             }
             None => {
@@ -274,6 +301,7 @@ impl<'a, T: Target> Worker<'a, T> {
                 }
             }
             self.carried.written(batch.events());
+            self.note_failure(partition)?;
             let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
             self.report.written(&batch, took, clock.wall());
         }

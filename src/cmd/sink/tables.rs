@@ -92,6 +92,9 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
                     None => None,
                 };
                 writeln!(out, "partition {partition}: {}", told(progress, end, newest))?;
+                if let Some((why, ago)) = &progress.failed {
+                    writeln!(out, "partition {partition}: last failure {ago} s ago: {why}")?;
+                }
                 let is_other = progress.place.disagreement(source.tail(), partition, end)?;
                 if let Some(why) = progress.stopped.as_ref().or(is_other.as_ref()) {
                     is_fine = false;

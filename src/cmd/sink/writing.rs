@@ -17,7 +17,7 @@ use crate::sink::redshift::Redshift;
 use crate::sink::{Batch, Carried, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
 use crate::telemetry::Metrics;
 use crate::threads;
-use crate::time::{Stopwatch, SystemClock, pause_unless};
+use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -225,17 +225,21 @@ impl Shared {
     fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
         let (mut retry, mut carried) = (RETRY[0], Carried::default());
         while !self.is_over() {
-            let why = match self.to.open() {
-                Err(TargetError::Operator(why)) => return Err(why),
-                Err(error) => error.to_string(),
+            let gone_on = match self.to.open() {
+                Err(error) => Err(error),
                 Ok(target) => {
                     let mine = (rest, writers);
-                    match self.log.with(|tail| self.go_on(tail, target, mine, &mut carried, &mut retry)) {
-                        Ok(None) => return Ok(()),
-                        Ok(Some(TargetError::Operator(why))) => return Err(why),
-                        Ok(Some(error)) => error.to_string(),
-                        Err(why) => why,
-                    }
+                    let gone_on = self.log.with(|tail| self.go_on(tail, target, mine, &mut carried, &mut retry));
+                    gone_on.map_err(TargetError::Transient)
+                }
+            };
+            let why = match gone_on {
+                Ok(None) => return Ok(()),
+                Ok(Some(TargetError::Operator(why))) | Err(TargetError::Operator(why)) => return Err(why),
+                Ok(Some(error)) => error.to_string(),
+                Err(error) => {
+                    carried.failed(None, &error.to_string(), self.clock.wall());
+                    error.to_string()
                 }
             };
             self.tally.failed(None, &why);

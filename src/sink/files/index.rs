@@ -4,12 +4,12 @@ use crate::config::FilesFormat;
 use crate::domain::{Digest, Micros};
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::objects::{Bucket, Got, Objects as _};
-use crate::sink::{Batch, Place, Progress, TargetError};
+use crate::sink::{Batch, Failure, Place, Progress, TargetError};
 use serde::{Deserialize, Serialize};
 
 /// The form of the object. Another form has another number.
 const FORM: u32 = 1;
-/// Longest reason that is kept of a partition that has stopped, in characters.
+/// Longest reason that is kept of a partition that has stopped or failed, in characters.
 const WHY_CHARS_MAX: usize = 1_000;
 /// How many times as long as the first time a batch may take at most.
 const PATIENCE_MAX: u32 = 16;
@@ -79,6 +79,11 @@ pub(super) struct Index {
     written_at_us: Option<u64>,
     /// Why nothing more is written.
     pub(super) stopped: Option<String>,
+    /// The last error after which writing was tried again, and when that was, by the writer's clock.
+    #[serde(default)]
+    failed: Option<String>,
+    #[serde(default)]
+    failed_at_us: Option<u64>,
     /// The process that writes the partition, or did so last. None in a bucket when that has ended in good order; in a folder
     /// the lock tells.
     pub(super) writer: Option<String>,
@@ -109,6 +114,8 @@ impl Index {
             decided_until_us: None,
             written_at_us: None,
             stopped: None,
+            failed: None,
+            failed_at_us: None,
             writer: None,
             claim: 0,
         }
@@ -213,7 +220,15 @@ impl Index {
     }
 
     pub(super) fn stopped(&self, why: &str) -> Index {
-        Index { stopped: Some(why.chars().take(WHY_CHARS_MAX).collect()), ..self.clone() }
+        Index { stopped: Some(cut(why)), ..self.clone() }
+    }
+
+    /// Unless a later failure is noted, by another process.
+    pub(super) fn failed(&self, failure: &Failure) -> Index {
+        if self.failed_at_us.is_some_and(|at| at > failure.at.0) {
+            return self.clone();
+        }
+        Index { failed: Some(cut(&failure.why)), failed_at_us: Some(failure.at.0), ..self.clone() }
     }
 
     /// What is told of it at this time.
@@ -228,8 +243,13 @@ impl Index {
             written_s_ago: ago(self.written_at_us),
             decided_s: self.decided_until_us.map(|at| count(at / 1_000_000)),
             stopped: self.stopped.clone(),
+            failed: self.failed.clone().zip(ago(self.failed_at_us)),
         })
     }
+}
+
+fn cut(why: &str) -> String {
+    why.chars().take(WHY_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -259,6 +279,15 @@ mod tests {
         assert_eq!(index.patience(), 1, "it is written");
         let earlier = Index { begun_until: Some(9), ..Index::first(3, 7, "avro") };
         assert_eq!(earlier.claimed("me").claimed("me").patience(), 4, "an earlier version has announced it");
+    }
+
+    #[test]
+    fn the_latest_failure_is_kept() {
+        let failed = |index: &Index, why: &str, at| index.failed(&Failure { why: why.to_owned(), at: Micros(at) });
+        let late = failed(&Index::first(3, 7, "avro"), "late", 2_000_000);
+        assert_eq!(failed(&late, "early", 1_000_000), late);
+        let last = failed(&late, "last", 3_000_000).progress(Micros(9_000_000)).unwrap();
+        assert_eq!(last.failed, Some(("last".to_owned(), 6)));
     }
 
     #[test]

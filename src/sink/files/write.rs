@@ -7,7 +7,7 @@ use crate::domain::Micros;
 use crate::objects::{Bucket, Got, Lock, Objects as _, Tag, limit_of};
 use crate::sink::container::{Encoder, LAKE};
 use crate::sink::postgres::{Ending, last_moment};
-use crate::sink::{Batch, COLUMNS, Column, Others, Place, Progress, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Column, Failure, Others, Place, Progress, Row, Target, TargetError};
 use crate::store::StoreError;
 use crate::time::{self, Clock as _, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,6 +280,10 @@ impl Target for Files {
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
         self.set(partition, |index| index.stopped(why))
+    }
+
+    fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError> {
+        self.set(partition, |index| index.failed(failure))
     }
 }
 

@@ -38,12 +38,17 @@ pub(super) const MOVE: &str = "
         decided_until = COALESCE($8::text::timestamptz, decided_until), written_at = clock_timestamp()
     WHERE partition = $1 AND next_seq = $2 AND claim = $3";
 pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1";
+/// Unless a later one is noted, by another process.
+pub(super) const NOTE_FAILURE: &str = "
+    UPDATE sink_positions SET failed = $2, failed_at = $3::text::timestamptz
+    WHERE partition = $1 AND (failed_at IS NULL OR failed_at < $3::text::timestamptz)";
 pub(super) const SET_ASIDE: &str = "
     INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES ($1, $2, $3, $4, clock_timestamp())";
 pub(super) const PROGRESS: &str = r#"
     SELECT "partition", next_seq, chain, row_count, set_aside,
            (extract(epoch FROM {now}) - extract(epoch FROM written_at))::bigint,
-           extract(epoch FROM decided_until)::bigint, stopped
+           extract(epoch FROM decided_until)::bigint, stopped, failed,
+           (extract(epoch FROM {now}) - extract(epoch FROM failed_at))::bigint
     FROM sink_positions ORDER BY 1"#;
 
 /// Days are texts. Without an area every pool counts.

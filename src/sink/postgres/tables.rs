@@ -156,6 +156,8 @@ fn positions() -> Vec<Column> {
         ("decided_until", Time, false, "When the last event was decided."),
         ("written_at", Time, false, "When the last batch was written."),
         ("stopped", Text, false, "Why nothing more is written; null while all is well."),
+        ("failed", Text, false, "The last error after which writing was tried again; null when there was none."),
+        ("failed_at", Time, false, "When that was, by the clock of the sink."),
     ])
 }
 

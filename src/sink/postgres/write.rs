@@ -6,7 +6,7 @@ use super::plan::Fix;
 use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
-use crate::sink::{Batch, COLUMNS, Place, Progress, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Failure, Place, Progress, Row, Target, TargetError};
 use crate::time;
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -130,6 +130,7 @@ impl Database {
                 written_s_ago: number(5),
                 decided_s: number(6),
                 stopped: said.text(row, 7).map(str::to_owned),
+                failed: said.text(row, 8).map(str::to_owned).zip(number(9)),
             })
         };
         (0..said.rows.len()).map(progress).collect()
@@ -208,6 +209,14 @@ impl Target for Postgres {
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
         self.database.run(async |client| {
             client.execute(sql::NOTE_STOP, &[&partition.cast_signed(), &why]).await?;
+            Ok(())
+        })
+    }
+
+    fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError> {
+        let (partition, why, at) = (partition.cast_signed(), &failure.why, time::text(failure.at));
+        self.database.run(async |client| {
+            client.execute(sql::NOTE_FAILURE, &[&partition, why, &at]).await?;
             Ok(())
         })
     }

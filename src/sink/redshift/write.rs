@@ -7,7 +7,7 @@ use crate::objects::{Bucket, Objects};
 use crate::sink::postgres::{
     ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, literal, merges, place,
 };
-use crate::sink::{Batch, Others, Place, Row, Target, TargetError};
+use crate::sink::{Batch, Failure, Others, Place, Row, Target, TargetError};
 use crate::time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -228,6 +228,15 @@ impl Target for Redshift {
 
     fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
         let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
+        self.locked(|redshift| redshift.database.say(&note).map(|_| true)).map(drop)
+    }
+
+    fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError> {
+        let (failed, at) = (why(&failure.why), literal(&time::text(failure.at)));
+        let note = format!(
+            "UPDATE sink_positions SET failed = {failed}, failed_at = {at} \
+             WHERE \"partition\" = {partition} AND (failed_at IS NULL OR failed_at < {at})"
+        );
         self.locked(|redshift| redshift.database.say(&note).map(|_| true)).map(drop)
     }
 }

@@ -91,6 +91,8 @@ fn calls_that_a_slow_store_carries_out_later_write_nothing_twice() {
         traffic.calls(10);
         until("all of it is written", || is_all_written(&bucket, log.path()));
     }
+    let status = run(&mut self::sink(&bucket, log.path(), &["status"]));
+    assert!(status.out.contains(": last failure ") && status.out.contains(": no answer within 1"), "{}", status.out);
     served.running.terminate();
     assert_eq!(sink.terminate().code, 0);
     assert_rest(&bucket, log.path());

@@ -3,7 +3,7 @@
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_rest, serve};
-use crate::process::{Running, Served};
+use crate::process::{Running, Served, run};
 use crate::wait::until;
 use tempfile::TempDir;
 
@@ -54,6 +54,13 @@ impl Scene {
         until("it goes on", || {
             self.traffic.calls(1);
             self.database.written() > before
+        });
+        // The words of the database end with its code.
+        let told = if has_said.ends_with(')') { has_said } else { " s ago: " };
+        until("the status tells why", || {
+            let status = run(&mut self.database.sink(self.log.path(), &["status"]));
+            assert_eq!(status.code, 0, "{}{}", status.out, status.err);
+            status.out.lines().any(|line| line.contains(": last failure ") && line.contains(told))
         });
         self.served.running.terminate();
         let ended = self.sink.terminate();

@@ -68,6 +68,14 @@ fn what_may_pass_is_tried_again_and_writes_nothing_twice() {
         traffic.calls(10);
         until("it has failed", || redshift.has_failed());
     }
+    until("the status tells why", || {
+        let status = run(&mut redshift.sink(log.path(), &["status"]));
+        assert_eq!(status.code, 0, "{}{}", status.out, status.err);
+        status
+            .out
+            .lines()
+            .any(|line| line.contains(": last failure ") && line.contains("the database cannot be reached"))
+    });
     assert!(!sink.is_over());
     served.running.terminate();
     let ended = sink.terminate();
