@@ -21,6 +21,7 @@ mod redshift;
 mod samples;
 mod secured;
 mod shared;
+pub mod state;
 pub mod traffic;
 
 use crate::process::{Running, Served, foreign_agent, headroom, run};
@@ -73,13 +74,19 @@ fn assert_rest(database: &Database, log: &Path) {
 /// Whether the tables hold every event of a stopped server's log once, and what follows from the events.
 #[track_caller]
 fn assert_same(database: &Database, log: &Path) {
-    assert_rows(database, headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+    let on_log = |name: &str| {
+        let mut command = headroom([name]);
+        command.env("HEADROOM_DATA_DIR", log);
+        command
+    };
+    assert_rows(database, on_log);
 }
 
-/// The same, of the log that this command prints.
+/// The same, of the log on which this makes a command of `headroom`.
 #[track_caller]
-pub fn assert_rows(database: &Database, cat: &mut Command) {
-    let events = events(cat);
+pub fn assert_rows(database: &Database, on_log: impl Fn(&str) -> Command) {
+    state::assert_sums(database, || on_log("state"));
+    let events = events(&mut on_log("cat"));
     let identity =
         |event: &Value| format!("{}|{}|{}", event["partition"], event["seq"].as_str().unwrap(), event["digest"]);
     let mut expected: Vec<String> = events.iter().map(|event| identity(event).replace('"', "")).collect();

@@ -50,7 +50,7 @@ fn the_events_of_a_cluster_are_rows_each_once() {
     sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
     let ended = Running::start(&mut sink(&["backfill"])).ended();
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_rows(&database, &mut place.command(&["cat"]));
+    assert_rows(&database, |name| place.command(&[name]));
     let status = Running::start(&mut sink(&["status"])).ended();
     assert_eq!(status.out.lines().filter(|line| line.contains(", 0 events behind")).count(), 3, "{}", status.out);
     assert_eq!(database.ask("SELECT length(log_id) FROM sink_log"), "32", "the cluster has told which log it is");
@@ -97,7 +97,7 @@ fn partitions_that_go_from_owner_to_owner_are_rows_each_once() {
     let mut backfill = site.command(["sink", "backfill"]);
     let ended = Running::start(backfill.env("HEADROOM_SINK_DATABASE", database.url())).ended();
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_rows(&database, &mut site.command(["cat"]));
+    assert_rows(&database, |name| site.command([name]));
 }
 
 /// The seqs of one partition that `cat` prints.

@@ -1,5 +1,6 @@
 //! Files for a lake: every event is in one file once, whatever is killed, full or gone, and readers count whole batches.
 
+use super::state::{units, used_of};
 use super::traffic::Traffic;
 use super::{events, on_path, serve};
 use crate::cli::handwritten_logs::Writing;
@@ -165,6 +166,23 @@ pub fn assert_events(rows: &Rows, log: &Path) {
             assert!(is_same, "{}: {told} is {found} in {row:?}", column.name);
         }
     }
+    assert_sums(rows, log);
+}
+
+/// Whether what the last rows of each pool say is in use is what the state has.
+#[track_caller]
+fn assert_sums(rows: &Rows, log: &Path) {
+    let mut used = BTreeMap::new();
+    for row in rows.values() {
+        let text = |name: &str| row[name].as_str();
+        let Some(pool) = text("pool") else { continue };
+        match (text("kind"), text("used")) {
+            (Some("Rejected" | "Repeated"), _) | (_, None) => {}
+            (Some("PoolRetired"), _) => drop(used.remove(pool)),
+            (_, Some(object)) => drop(used.insert(pool.to_owned(), units(&serde_json::from_str(object).unwrap()))),
+        }
+    }
+    assert_eq!(used, used_of(log));
 }
 
 /// Writes what is left of a stopped server's log; then the files hold all of it.

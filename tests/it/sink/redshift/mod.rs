@@ -8,7 +8,7 @@ mod proxy;
 use super::postgres::Database;
 use super::samples::{a_small_day, samples};
 use super::traffic::Traffic;
-use super::{serve, two_lives};
+use super::{assert_same, serve, two_lives};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{headroom, run};
 use crate::wait::until;
@@ -30,6 +30,8 @@ fn postgres_of(log: &Path) -> Database {
     database.apply();
     let ended = run(&mut database.sink(log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}", ended.err);
+    // Then what is compared with it has the sums of the state as well.
+    assert_same(&database, log);
     database
 }
 
