@@ -60,23 +60,41 @@ impl Database {
     /// Those of `rebuild`.
     pub fn rebuild_by(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
         let piece = piece.max(1).cast_signed();
-        let hold = sql::hold_positions(self.dialect);
-        for statement in ["BEGIN", hold, "DELETE FROM reservations", "DELETE FROM pools"] {
-            self.say(statement)?;
-        }
-        let positions = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
-        for row in 0..positions.rows.len() {
-            let number = |column: usize| positions.number(row, column).unwrap_or_default();
+        self.say("BEGIN")?;
+        self.say(sql::hold_positions(self.dialect))?;
+        let said = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
+        let mut pieces = Vec::new();
+        for row in 0..said.rows.len() {
+            let number = |column: usize| said.number(row, column).unwrap_or_default();
             let (partition, mut from, end) = (number(0), number(1), number(2));
             while from < end {
                 let until = from.saturating_add(piece).min(end);
-                for merge in sql::merges(self.dialect, "events", partition, from, until) {
-                    self.say(&merge)?;
-                }
-                progress(until.saturating_sub(from).cast_unsigned());
+                pieces.push((partition, from, until));
                 from = until;
             }
         }
+        self.delete(&pieces)?;
+        for (partition, from, until) in pieces {
+            for merge in sql::merges(self.dialect, "events", partition, from, until) {
+                self.say(&merge)?;
+            }
+            progress(until.saturating_sub(from).cast_unsigned());
+        }
         self.say("COMMIT").map(drop)
+    }
+
+    /// Deletes what is made anew. In Redshift TRUNCATE would commit, and another table under the name of this one would not be
+    /// that of the views over it. So it goes in pieces as well: an event is the last one of one reservation, or of those that ended
+    /// with their pool. What has no such place is deleted at the end. PostgreSQL has no index of these places, and deletes all rows
+    /// with one statement.
+    fn delete(&mut self, pieces: &[(i64, i64, i64)]) -> Result<(), TargetError> {
+        let dialect = self.dialect;
+        for (partition, from, until) in pieces.iter().filter(|_| dialect == Dialect::Redshift) {
+            self.say(&format!(
+                "DELETE FROM reservations WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
+            ))?;
+        }
+        self.say("DELETE FROM reservations")?;
+        self.say("DELETE FROM pools").map(drop)
     }
 }
