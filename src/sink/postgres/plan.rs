@@ -106,7 +106,26 @@ impl Database {
     pub fn differences(&mut self) -> Result<Vec<Difference>, TargetError> {
         let (mut differences, found) = self.compared()?;
         differences.extend(of_views(&found, self.dialect));
+        differences.extend(self.in_the_way(&differences)?);
         Ok(differences)
+    }
+
+    /// A view of others that keeps these differences from going away. Only the database knows, so where there are such views it
+    /// is tried, in a transaction that is taken back.
+    fn in_the_way(&mut self, differences: &[Difference]) -> Result<Option<Difference>, TargetError> {
+        let is_refused = |difference: &Difference| difference.fix == Fix::Refused;
+        let has_views = differences.iter().any(|difference| matches!(difference.fix, Fix::Views(_)));
+        if !has_views || differences.iter().any(is_refused) || !self.is_used_by_others()? {
+            return Ok(None);
+        }
+        self.say("BEGIN")?;
+        let tried = self.change(differences);
+        self.say("ROLLBACK")?;
+        match tried {
+            Ok(()) => Ok(None),
+            Err(TargetError::Operator(what)) => Ok(Some(Difference { what, fix: Fix::Refused })),
+            Err(error) => Err(error),
+        }
     }
 
     /// Those of the tables alone.
@@ -207,6 +226,11 @@ impl Database {
     /// once the connection has ended.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
         self.say("BEGIN")?;
+        self.change(differences)?;
+        self.say("COMMIT").map(drop)
+    }
+
+    fn change(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
         for difference in differences {
             match &difference.fix {
                 Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
@@ -215,7 +239,7 @@ impl Database {
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }
         }
-        self.say("COMMIT").map(drop)
+        Ok(())
     }
 }
 

@@ -97,11 +97,12 @@ impl Database {
                 going.push(other.name);
             }
         }
-        let is_ours = |one: &Use| one.schema == self.schema && all.iter().any(|view| view.name == one.name);
-        if let Some(Use { used, schema, name }) = uses.iter().find(|one| going.contains(&&*one.used) && !is_ours(one)) {
+        if let Some(Use { used, schema, name }) =
+            uses.iter().find(|one| going.contains(&&*one.used) && !self.is_ours(one))
+        {
             return Err(TargetError::Operator(format!(
                 "{schema}.{name} uses the view {used}, whose columns change. Keep its text (pg_get_viewdef), drop it, run \
-                 headroom sink apply again, and make it anew. Nothing was changed"
+                 headroom sink apply, and make it anew"
             )));
         }
         for name in going.into_iter().rev() {
@@ -109,6 +110,15 @@ impl Database {
             self.say(&format!("DROP VIEW {name}"))?;
         }
         Ok(())
+    }
+
+    fn is_ours(&self, one: &Use) -> bool {
+        one.schema == self.schema && views(self.dialect).iter().any(|view| view.name == one.name)
+    }
+
+    /// Whether views of others use tables or views of ours.
+    pub(super) fn is_used_by_others(&mut self) -> Result<bool, TargetError> {
+        Ok(self.uses()?.iter().any(|one| !self.is_ours(one)))
     }
 
     fn columns(&mut self, name: &str) -> Result<Vec<(String, String)>, TargetError> {
