@@ -45,12 +45,12 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     }
     writeln!(out, "slot day    pool, reason, dimension: keys refused, units, accepted elsewhere; with {raise} more")?;
     for row in &rows {
-        let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise } = row;
+        let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise, .. } = row;
         let of = dimension.as_deref().map_or(String::new(), |dimension| format!(" {dimension}"));
         let units = units.map_or("-".to_owned(), |units| units.to_string());
         writeln!(out, "{day}  {pool} {reason}{of}: {keys} keys, {units} units, {elsewhere} elsewhere; {with_raise}")?;
     }
-    let keys: i64 = rows.iter().map(|row| row.keys).sum();
+    let keys: i64 = rows.iter().map(|row| row.own_keys).sum();
     let raised: i64 = rows.iter().map(|row| row.with_raise).sum();
     writeln!(
         out,

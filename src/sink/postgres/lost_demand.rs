@@ -25,10 +25,12 @@ pub struct LostDemand {
     pub pool: String,
     /// The reason, as in the events.
     pub reason: String,
-    /// The dimension that decided, if one did.
+    /// The dimension that decided, or one that was asked for where none did.
     pub dimension: Option<String>,
-    /// Keys that were refused.
+    /// Keys that were refused. Where no dimension decided, they count in each that they asked for.
     pub keys: i64,
+    /// Those of them that no other row counts as well.
+    pub own_keys: i64,
     /// The units that they asked for in that dimension.
     pub units: Option<i64>,
     /// Keys that were accepted in another pool within an hour.
@@ -60,6 +62,7 @@ impl Database {
                 units: row.get(5),
                 elsewhere: row.get(6),
                 with_raise: row.get(7),
+                own_keys: row.get(8),
             };
             Ok(rows.iter().map(lost).collect())
         })
@@ -90,6 +93,7 @@ impl Database {
                 units: number(5),
                 elsewhere: number(6).unwrap_or_default(),
                 with_raise: number(7).unwrap_or_default(),
+                own_keys: number(8).unwrap_or_default(),
             }
         };
         Ok((0..said.rows.len()).map(lost).collect())

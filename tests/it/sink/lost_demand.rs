@@ -21,7 +21,7 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
     let served = serve(log.path());
     for (pool, area) in [("van-1", "SG-01"), ("van-2", "SG-02")] {
         let window = json!({"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"});
-        let body = json!({"limits": {"orders": 2}, "areas": [area], "window": window});
+        let body = json!({"limits": {"orders": 2, "crates": 9}, "areas": [area], "window": window});
         assert_eq!(send(&served, "PUT", &format!("/v1/pools/{pool}"), "", &body), 201);
     }
     let reserve = |pool: &str, key: &str, orders: u64| {
@@ -31,6 +31,11 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
     let refused = [reserve("van-1", "b", 1), reserve("van-1", "b", 1), reserve("van-1", "c", 2)];
     assert_eq!(refused, [409; 3]);
     assert_eq!(reserve("van-2", "c", 2), 201);
+    // No dimension decides whether a slot is closed.
+    assert_eq!(send(&served, "POST", "/v1/pools/van-2/mode", "", &json!({"mode": "closed"})), 200);
+    let both = json!({"pool": "van-2", "demand": {"orders": 1, "crates": 4}});
+    let closed = [("d", &both), ("d", &both), ("e", &json!({"pool": "van-2", "demand": {"crates": 3}}))];
+    assert_eq!(closed.map(|(key, body)| send(&served, "POST", "/v1/reservations", key, body)), [409; 3]);
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
     let ask = |args: &[&str]| {
         let mut command = crate::process::headroom(["lost-demand"]);
@@ -45,10 +50,16 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
         "{}",
         told.out
     );
-    assert!(told.out.contains("\n2 keys were refused; an estimate: "), "{}", told.out);
+    let closed = "
+2126-11-21  van-2 closed crates: 2 keys, 7 units, 0 elsewhere; 0
+2126-11-21  van-2 closed orders: 1 keys, 1 units, 0 elsewhere; 0
+";
+    assert!(told.out.contains(closed), "{}", told.out);
+    assert!(told.out.contains("\n4 keys were refused; an estimate: "), "{}", told.out);
     let raised = ask(&[&day[..], &["--raise", "3", "--area", "SG-01"]].concat());
     assert!(raised.out.contains(": 2 keys, 3 units, 1 elsewhere; 2\n"), "{}", raised.out);
-    for none in [&["--from", "2126-11-22", "--to", "2126-11-23"][..], &[&day[..], &["--area", "SG-02"]].concat()] {
+    assert!(ask(&[&day[..], &["--area", "SG-02"]].concat()).out.contains("\n2 keys were refused"));
+    for none in [&["--from", "2126-11-22", "--to", "2126-11-23"][..], &[&day[..], &["--area", "SG-03"]].concat()] {
         assert!(ask(none).out.contains("\n0 keys were refused"), "{none:?}");
     }
     for (wrong, why) in [
