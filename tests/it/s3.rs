@@ -94,7 +94,7 @@ impl Bucket {
             let (agent, url) = (foreign_agent(), format!("{}/lake/some/place/{name}", self.url));
             let mut seen = agent.get(&url).header("authorization", AUTHORIZATION).call().unwrap();
             let tag = seen.headers()["etag"].clone();
-            let mut position: Value = seen.body_mut().read_json().unwrap();
+            let mut position: Value = serde_json::from_str(&seen.body_mut().read_to_string().unwrap()).unwrap();
             position["writer"] = Value::Null;
             let put = agent.put(&url).header("authorization", AUTHORIZATION).header("if-match", tag);
             let status = put.send(position.to_string()).unwrap().status().as_u16();

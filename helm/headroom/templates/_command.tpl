@@ -1,5 +1,5 @@
 {{/* A container that runs one command with a configuration: (dict "context" $ "name" … "args" … "files" …), with
-"resources" when it needs more than a little. */}}
+"resources" when it needs more than a little, and "env" when it needs more variables. */}}
 {{- define "headroom.command" -}}
 {{- $root := .context -}}
 {{- $files := concat .files (compact (list $root.Values.trust)) -}}
@@ -14,6 +14,7 @@
     - name: SSL_CERT_FILE
       value: {{ include "headroom.path" $root.Values.trust }}
     {{- end }}
+    {{- with .env }}{{- . | nindent 4 }}{{- end }}
   securityContext:
     {{- include "headroom.containerSecurity" $root | nindent 4 }}
   resources:

@@ -26,39 +26,8 @@ spec:
   terminationGracePeriodSeconds: {{ add $values.preStopSeconds (include "headroom.shutdownSeconds" $root) 4 }}
   securityContext:
     {{- include "headroom.podSecurity" $root | nindent 4 }}
-  {{- with $values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with $values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  topologySpreadConstraints:
-    {{- if $values.topologySpreadConstraints }}
-    {{- toYaml $values.topologySpreadConstraints | nindent 4 }}
-    {{- else }}
-    {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-    - topologyKey: {{ $key }}
-      maxSkew: 1
-      whenUnsatisfiable: ScheduleAnyway
-      labelSelector:
-        matchLabels:
-          {{- include "headroom.selector" $root | nindent 10 }}
-          app.kubernetes.io/component: {{ $component }}
-    {{- end }}
-    {{- end }}
+  {{- $labels := printf "%s\napp.kubernetes.io/component: %s" (include "headroom.selector" $root) $component }}
+  {{- include "headroom.placement" (dict "values" $values "labels" $labels) | trim | nindent 2 }}
   containers:
     - name: headroom
       image: {{ include "headroom.image" $root }}
@@ -123,6 +92,42 @@ spec:
         sizeLimit: {{ $values.storage.size }}
     {{- end }}
     {{- with include "headroom.fileVolumes" $files | trim }}{{- . | nindent 4 }}{{- end }}
+{{- end -}}
+
+{{/* Where pods with these labels run: (dict "values" … "labels" …). */}}
+{{- define "headroom.placement" -}}
+{{- with .values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- if .values.topologySpreadConstraints }}
+  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+  {{- else }}
+  {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ $key }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $.labels | nindent 8 }}
+  {{- end }}
+  {{- end }}
 {{- end -}}
 
 {{- define "headroom.probe" -}}

@@ -33,6 +33,59 @@
 {{- if or (regexMatch "^(kafka|registry|topic)_" .) (has . (list "application" "environment" "partitions" "snapshots" "snapshot_interval_ms" "log_format" "log_level")) -}}yes{{- end -}}
 {{- end -}}
 
+{{- define "headroom.isOfSink" -}}
+{{- if or (hasPrefix "sink_" .) (and (not (hasPrefix "snapshot" .)) (include "headroom.isOfCluster" .)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The files of the sink. */}}
+{{- define "headroom.sinkFiles" -}}
+{{- $files := dict -}}
+{{- range $name, $file := merge (dict) .Values.sink.files .Values.files -}}
+{{- if include "headroom.isOfSink" $name -}}
+{{- $_ := set $files $name $file -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end -}}
+
+{{/* The settings of the sink. */}}
+{{- define "headroom.sinkSettings" -}}
+{{- $settings := dict "data_dir" "/var/lib/headroom" "sink_listen" "0.0.0.0:9090" "open" "metrics" -}}
+{{- range $name, $value := mergeOverwrite (deepCopy .Values.settings) .Values.sink.settings -}}
+{{- if and (include "headroom.isOfSink" $name) (ne $name "sink_listen") -}}
+{{- $_ := set $settings $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- merge $settings (include "headroom.sinkFiles" . | fromYaml | include "headroom.fileSettings" | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{/* The variables by which the sink reaches a bucket. */}}
+{{- define "headroom.sinkBucket" -}}
+{{- with .Values.sink.bucket -}}
+{{- with .region }}
+- name: AWS_REGION
+  value: {{ . }}
+{{- end }}
+{{- with .endpoint }}
+- name: AWS_ENDPOINT_URL
+  value: {{ . }}
+{{- if hasPrefix "http:" . }}
+- name: AWS_ALLOW_HTTP
+  value: "true"
+{{- end }}
+{{- end }}
+{{- range $name, $key := dict "AWS_ACCESS_KEY_ID" .accessKey "AWS_SECRET_ACCESS_KEY" .secretKey }}
+{{- if $key }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $key.secret }}
+      key: {{ $key.key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* The files that connect to the cluster and the registry, of the Job for topics. */}}
 {{- define "headroom.topicsFiles" -}}
 {{- $files := dict -}}

@@ -3,6 +3,7 @@
 {{- include "headroom.validateLog" . -}}
 {{- include "headroom.validateCallers" . -}}
 {{- include "headroom.validateTest" . -}}
+{{- include "headroom.validateSink" . -}}
 {{- include "headroom.validateObjects" . -}}
 {{- end -}}
 
@@ -70,6 +71,30 @@
 {{- range $one, $other := dict "certificate" "certificate_key" "certificate_key" "certificate" -}}
   {{- if and (get $shown $one) (not (get $shown $other)) -}}
     {{- printf "test.files.%s is missing: test.files.%s is of no use without it" $other $one | fail -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headroom.validateSink" -}}
+{{- if .Values.sink.enabled -}}
+  {{- if .Values.embedded.enabled -}}
+    {{- fail "sink.enabled needs a log on a cluster: the sink of an embedded log reads the data directory of its server, so run headroom sink on the machine of the server" -}}
+  {{- end -}}
+  {{- $settings := mergeOverwrite (deepCopy .Values.settings) .Values.sink.settings -}}
+  {{- $files := merge (dict) .Values.sink.files .Values.files -}}
+  {{- if not (or $settings.sink_database $settings.sink_files) -}}
+    {{- fail "sink.settings.sink_database is missing: name the database that the events go into, or a bucket in sink_files" -}}
+  {{- end -}}
+  {{- if and $settings.sink_database (not $files.sink_database_ca) -}}
+    {{- fail "sink.files.sink_database_ca is missing: a database on another machine is reached over TLS only, so name the authorities that sign its certificate" -}}
+  {{- end -}}
+  {{- if hasPrefix "file:" ($settings.sink_files | default "") -}}
+    {{- fail "sink.settings.sink_files is a folder, which would end with its pod: name a bucket, like s3://BUCKET/PREFIX" -}}
+  {{- end -}}
+  {{- range $one, $other := dict "accessKey" "secretKey" "secretKey" "accessKey" -}}
+    {{- if and (get $.Values.sink.bucket $one) (not (get $.Values.sink.bucket $other)) -}}
+      {{- printf "sink.bucket.%s is missing: sink.bucket.%s is of no use without it" $other $one | fail -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -22,7 +22,7 @@ const VERSIONS: [&str; 3] = ["1.30", "1.34", "1.37"];
 const APIS: &str = "monitoring.coreos.com/v1,kafka.strimzi.io/v1";
 
 /// The files of values whose rendering is recorded.
-const RECORDED: &[&str] = &["certificates", "embedded", "gateways", "sasl", "strimzi"];
+const RECORDED: &[&str] = &["certificates", "embedded", "gateways", "sasl", "sink", "sink-files", "strimzi"];
 
 /// Helm, and the Python that has the schemas of Kubernetes.
 fn tools() -> &'static (PathBuf, PathBuf) {
@@ -76,7 +76,7 @@ fn the_chart_is_without_fault_for_every_file_of_values() {
     for name in value_files().keys() {
         let linted = helm(&["lint", "--strict", "--quiet", "--kube-version", VERSIONS[0]], &values_file(name));
         // Only `template` can be told what else a cluster knows.
-        let needs_more = ["monitoring", "strimzi"].contains(&&**name);
+        let needs_more = ["monitoring", "sink", "strimzi"].contains(&&**name);
         assert!(linted.is_ok() || needs_more, "{name}: {linted:?}");
     }
 }
@@ -225,6 +225,44 @@ fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
 }
 
 #[test]
+fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
+    let release = objects("sink");
+    let toml = object(&release, "ConfigMap", "-sink")["data"]["headroom.toml"].as_str().unwrap().to_owned();
+    for part in [
+        "kafka_sasl_username = \"headroom-sink\"",
+        "secret/headroom-kafka-sink/password",
+        "secret/headroom-redshift/password",
+        "sink_batch_ms = 900000",
+        "open = \"metrics\"",
+    ] {
+        assert!(toml.contains(part), "{part} in {toml}");
+    }
+    let names: Vec<&str> = toml.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let foreign = ["auth", "tokens_file", "hosts", "listen", "snapshots", "otlp_endpoint"];
+    assert!(names.iter().all(|name| !foreign.contains(name)), "{names:?}");
+    let account = object(&release, "ServiceAccount", "-sink");
+    let role = "arn:aws:iam::123456789012:role/headroom-sink";
+    assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], role);
+    let pod = &object(&release, "Deployment", "-sink")["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
+    assert_eq!(strings(&pod["initContainers"][0]["args"]), ["sink", "apply"]);
+    assert!(!pod.to_string().contains("headroom-tokens"), "{pod}");
+    // Files have no tables.
+    assert!(
+        object(&objects("sink-files"), "Deployment", "-sink")["spec"]["template"]["spec"]["initContainers"].is_null()
+    );
+}
+
+#[test]
+fn a_sink_may_reach_its_database_and_its_bucket() {
+    for (file, expected) in [("sink", json!([9093, 443, 5439])), ("sink-files", json!([9092, 9000]))] {
+        let policy = object(&objects(file), "NetworkPolicy", "-sink");
+        let ports = policy["spec"]["egress"][1]["ports"].as_array().unwrap().iter();
+        assert_eq!(json!(ports.map(|port| port["port"].clone()).collect::<Vec<_>>()), expected, "{file}");
+    }
+}
+
+#[test]
 fn the_rules_are_those_of_the_file_and_lead_to_the_runbooks_of_this_release() {
     let rules = object(&objects("monitoring"), "PrometheusRule", "headroom");
     let file = read(&chart().join("rules/headroom.rules.yaml"));
@@ -295,6 +333,15 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("monitoring", &["monitoring.serviceMonitor.token=null"], "monitoring.serviceMonitor.token is missing"),
     ("strimzi", &["settings.partitions=null"], "settings.partitions is missing: strimzi.enabled makes the topics"),
     ("strimzi", &["strimzi.cluster="], "strimzi.cluster is missing"),
+    (
+        "sink",
+        &["embedded.enabled=true", "replicas=1", "settings.kafka_brokers=null"],
+        "sink.enabled needs a log on a cluster",
+    ),
+    ("sink-files", &["sink.settings.sink_files=null"], "sink.settings.sink_database is missing"),
+    ("sink-files", &["sink.settings.sink_files=file:///lake"], "sink.settings.sink_files is a folder"),
+    ("sink-files", &["sink.bucket.secretKey=null"], "sink.bucket.secretKey is missing"),
+    ("sink", &["sink.files.sink_database_ca=null"], "sink.files.sink_database_ca is missing"),
     // The schema of values.
     ("plain", &["setting.auth=none"], "setting"),
     ("plain", &["settings.kafka_sasl_password=secret"], "kafka_sasl_password"),

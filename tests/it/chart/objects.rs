@@ -4,8 +4,11 @@ use headroom::config::Setting;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Variables that the chart may set and that are no settings: the file of settings, and what OpenSSL and rustls trust.
-const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE"];
+/// Variables that the chart may set and that are no settings: the file of settings, what OpenSSL and rustls trust, and where a
+/// bucket is.
+const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"];
+/// The same, whose value has to come from a Secret: the client of buckets reads them from no file.
+const SECRET_VARIABLES: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// The elements of an array; none where there is no array.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -118,7 +121,11 @@ fn check_container(container: &Value, find: &mut impl FnMut(String)) {
     for variable in list(&container["env"]) {
         let name = text(&variable["name"]);
         let is_setting = Setting::ALL.iter().any(|setting| setting.variable() == name);
-        if !is_setting && !VARIABLES.contains(&name) {
+        let is_secret = SECRET_VARIABLES.contains(&name);
+        if is_secret && !variable["valueFrom"]["secretKeyRef"].is_object() {
+            find(format!("{name} does not come from a Secret"));
+        }
+        if !is_setting && !is_secret && !VARIABLES.contains(&name) {
             find(format!("{name} is no variable that the binary knows"));
         }
         if name.contains("PASSWORD") || name.contains("TOKEN") {
@@ -152,6 +159,7 @@ fn check_selectors(object: &Value, objects: &[Value], find: &mut impl FnMut(Stri
     }
     let selector = match text(&object["kind"]) {
         "Service" => &spec["selector"],
+        "PodMonitor" => &spec["selector"]["matchLabels"],
         "NetworkPolicy" => &spec["podSelector"]["matchLabels"],
         "PodDisruptionBudget" | "StatefulSet" | "Deployment" => &spec["selector"]["matchLabels"],
         _ => return,
@@ -164,6 +172,12 @@ fn check_selectors(object: &Value, objects: &[Value], find: &mut impl FnMut(Stri
     for (other, pod) in chosen {
         if matches!(text(&other["kind"]), "Job" | "Pod") {
             find(format!("selects the pod of {}", name(other)));
+        }
+        for endpoint in list(&spec["podMetricsEndpoints"]) {
+            let mut containers = list(&pod["spec"]["containers"]).flat_map(|container| list(&container["ports"]));
+            if !containers.any(|of_pod| of_pod["name"] == endpoint["port"]) {
+                find(format!("scrapes no port of {}", name(other)));
+            }
         }
         for port in list(&spec["ports"]) {
             let mut containers = list(&pod["spec"]["containers"]).flat_map(|container| list(&container["ports"]));
@@ -178,7 +192,8 @@ fn check_selectors(object: &Value, objects: &[Value], find: &mut impl FnMut(Stri
 fn what_must_not_be_is_found() {
     let container = json!({
         "name": "c", "image": "x:latest", "securityContext": { "privileged": true },
-        "env": [{ "name": "HEADROOM_BROKERS" }, { "name": "HEADROOM_TOKEN" }], "ports": [{ "containerPort": 1 }],
+        "env": [{ "name": "HEADROOM_BROKERS" }, { "name": "HEADROOM_TOKEN" },
+            { "name": "AWS_SECRET_ACCESS_KEY", "value": "x" }], "ports": [{ "containerPort": 1 }],
         "livenessProbe": { "httpGet": { "port": "http" } }, "resources": { "limits": { "cpu": 1 } },
     });
     let volumes = json!([{ "name": "v", "hostPath": {} }, { "name": "v" }]);
@@ -188,8 +203,10 @@ fn what_must_not_be_is_found() {
         "spec": { "selector": { "a": "b" }, "ports": [{ "port": 1 }] } });
     let nobody = json!({ "kind": "PodDisruptionBudget", "metadata": { "name": "n" },
         "spec": { "selector": { "matchLabels": { "a": "c" } } } });
+    let monitor = json!({ "kind": "PodMonitor", "metadata": { "name": "m" },
+        "spec": { "selector": { "matchLabels": { "a": "b" } }, "podMetricsEndpoints": [{ "port": "metrics" }] } });
     let secret = json!({ "kind": "Secret", "metadata": { "name": "s" } });
-    let found = faults(&[pod, service, nobody, secret.clone(), secret]).join("\n");
+    let found = faults(&[pod, service, nobody, monitor, secret.clone(), secret]).join("\n");
     for part in [
         "Pod p: /automountServiceAccountToken is not false",
         "hostNetwork is set",
@@ -201,6 +218,8 @@ fn what_must_not_be_is_found() {
         "a limit of CPU",
         "HEADROOM_BROKERS is no variable",
         "HEADROOM_TOKEN: a secret comes by a file",
+        "AWS_SECRET_ACCESS_KEY does not come from a Secret",
+        "PodMonitor m: scrapes no port of Pod p",
         "a port has no name",
         "livenessProbe asks a port",
         "Service s: selects the pod of Pod p",

@@ -2,7 +2,7 @@
 
 use super::{chart, documents, read, value_files};
 use boon::{Compiler, Schemas};
-use headroom::config::{Kind, Setting};
+use headroom::config::{Group, Kind, Setting};
 use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
 use serde_json::{Value, json};
 
@@ -47,10 +47,15 @@ fn definitions() -> Value {
     let of_file = |setting: Setting| json!({ "description": setting.doc(), "$ref": "#/definitions/file" });
     let files = || all().filter(|setting| names_a_file(**setting));
     let of_kafka = |setting: &&Setting| setting.is_of_kafka();
+    let of_sink = |setting: &&Setting| {
+        setting.is_of_kafka() || setting.group() == Group::Sink && **setting != Setting::SinkListen
+    };
     json!({
         "settings": object("Settings of Headroom under their own names.", plain(), described),
         "clusterSettings": object("Settings of a cluster and of a registry.", plain().filter(of_kafka), described),
         "files": object("Files for settings that name one.", files(), of_file),
+        "sinkSettings": object("Settings of the sink, of a cluster and of a registry.", plain().filter(of_sink), described),
+        "sinkFiles": object("Files for settings of the sink, of a cluster and of a registry.", files().filter(of_sink), of_file),
         "clusterFiles": object("Files for settings of a cluster and of a registry.", files().filter(of_kafka), of_file),
     })
 }
@@ -112,6 +117,11 @@ fn the_schema_refuses_what_it_does_not_know() {
         ("/files/tokens_file", json!({ "secret": "s", "key": "../k" })),
         ("/topics/settings/auth", json!("none")),
         ("/topics/files/tokens_file", file.clone()),
+        ("/sink/settings/auth", json!("none")),
+        ("/sink/settings/sink_listen", json!("0.0.0.0:80")),
+        ("/sink/files/tokens_file", file.clone()),
+        ("/sink/bucket/secretKey", json!("secret")),
+        ("/sink/bucket/accessKey", json!({ "configMap": "c", "key": "k" })),
         ("/monitoring/serviceMonitor/token", json!({ "configMap": "c", "key": "k" })),
         ("/test/files/tls_key", file),
         ("/image/digest", json!("latest")),
