@@ -43,6 +43,12 @@ impl CommandSink for Waiting {
     }
 }
 
+/// A fresh state that is the same as the one before it.
+fn swapped(metrics: &Metrics) {
+    let seal = Seal::of(&PartitionState::new(0));
+    metrics.swapped(0, &Compared { living: seal, fresh: seal });
+}
+
 /// Every metric, each with something in it, and what is said of them. The sink must outlive the rendering: metrics keep
 /// nothing alive.
 fn exported() -> (String, Vec<Described>) {
@@ -60,8 +66,7 @@ fn exported() -> (String, Vec<Described>) {
     metrics.watch_access(&access);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4, letter_failures: 2 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
-    let seal = Seal::of(&PartitionState::new(0));
-    metrics.swapped(0, &Compared { living: seal, fresh: seal });
+    swapped(&metrics);
     let partition = replica.partition(0).unwrap();
     partition.time().set_broker_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
     becomes(partition, PartitionStatus::Active);
