@@ -67,9 +67,11 @@ impl From<LogError> for BackupError {
     fn from(error: LogError) -> BackupError {
         match error.kind {
             LogErrorKind::Operator | LogErrorKind::Breach(_) => BackupError::Damaged(error.detail),
-            LogErrorKind::Transient | LogErrorKind::OutOfRange | LogErrorKind::Superseded | LogErrorKind::Internal => {
-                BackupError::Unusable(error.detail)
-            }
+            LogErrorKind::Transient
+            | LogErrorKind::OutOfRange
+            | LogErrorKind::Uncovered
+            | LogErrorKind::Superseded
+            | LogErrorKind::Internal => BackupError::Unusable(error.detail),
         }
     }
 }
