@@ -43,8 +43,9 @@ impl CommandSink for Waiting {
     }
 }
 
-/// A fresh state that is the same as the one before it.
-fn swapped(metrics: &Metrics) {
+/// A checkpoint is deleted, and a fresh state takes the place of one that was the same.
+fn replaced(metrics: &Metrics) {
+    metrics.store_wiped(0, "odd");
     let seal = Seal::of(&PartitionState::new(0));
     metrics.swapped(0, &Compared { living: seal, fresh: seal });
 }
@@ -66,7 +67,7 @@ fn exported() -> (String, Vec<Described>) {
     metrics.watch_access(&access);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4, letter_failures: 2 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
-    swapped(&metrics);
+    replaced(&metrics);
     let partition = replica.partition(0).unwrap();
     partition.time().set_broker_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
     becomes(partition, PartitionStatus::Active);
@@ -82,7 +83,6 @@ fn exported() -> (String, Vec<Described>) {
     metrics.disk(&Disk { log_file_bytes: Some(1 << 20), avail_bytes: 1 << 30, size_bytes: 1 << 31 });
     metrics.checkpoint(0, Ok(5));
     metrics.checkpoint(0, Err("no space"));
-    metrics.store_wiped(0, "odd");
     metrics.request_finished(&Finished {
         method: "POST",
         route: "/v1/reservations",
