@@ -83,7 +83,7 @@ impl Place {
     ///
     /// # Errors
     /// [`BackupError::Unusable`] when there is none, or none is named and a person has to choose: there are backups of several
-    /// logs, or an older one has more events. [`BackupError::Damaged`] when it cannot be told how many events one has.
+    /// logs, or an older one has more events. [`BackupError::Damaged`] when the newest one does not say how many it has.
     pub fn choose(&self, named: Option<&str>) -> Result<Backup, BackupError> {
         let all = self.backups()?;
         let unusable = |why: String| Err(BackupError::Unusable(why));
@@ -106,24 +106,28 @@ impl Place {
     /// The first of these backups, which are of one log, if no other has more events. A name tells the time of a wall clock,
     /// and that may have been wrong; or the log was restored, and its newest backup is of another history.
     fn furthest(&self, all: &[Backup]) -> Result<Backup, BackupError> {
-        let mut found: Option<(&Backup, u64)> = None;
-        for backup in all {
-            let events = self.manifest(backup)?.events();
-            match found {
-                None => found = Some((backup, events)),
-                Some((newest, fewer)) if fewer < events => {
+        let Some((newest, older)) = all.split_first() else {
+            return Err(BackupError::Unusable("the place has no backup".to_owned()));
+        };
+        let fewer = self.manifest(newest)?.events();
+        for backup in older {
+            match self.manifest(backup) {
+                Ok(manifest) if manifest.events() > fewer => {
                     return Err(BackupError::Unusable(format!(
-                        "the newest backup is {} with {fewer} events, and {} has {events}: a clock was wrong, or the log was \
+                        "the newest backup is {} with {fewer} events, and {} has {}: a clock was wrong, or the log was \
                          restored in between; name the one to restore with --backup",
-                        newest.id, backup.id
+                        newest.id,
+                        backup.id,
+                        manifest.events()
                     )));
                 }
-                Some(_) => {}
+                Ok(_) => {}
+                // Nobody wants that one.
+                Err(BackupError::Damaged(why)) => tracing::warn!(why, "an older backup cannot be compared"),
+                Err(error) => return Err(error),
             }
         }
-        found
-            .map(|(newest, _)| newest.clone())
-            .ok_or_else(|| BackupError::Unusable("the place has no backup".to_owned()))
+        Ok(newest.clone())
     }
 
     /// What a backup holds.
