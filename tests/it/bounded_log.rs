@@ -5,109 +5,31 @@ mod bucket;
 mod place;
 mod served;
 
+use crate::bed::{Bed, DAY_MS, HOUR_MS, RULE, Stopped, Told, bucket, segments, url};
 use crate::fixtures::{append, command, orders, pool_id, reservation_id, reserve};
-use crate::process::{Ended, headroom, run};
-use crate::world::{World, becomes, commit_turn, conclude_turn};
-use headroom::archive::{Heard, Keeper, Shelf};
-use headroom::config::{Keep, ObjectPlace, SnapshotRule};
+use crate::process::Ended;
+use crate::world::{World, commit_turn, conclude_turn};
+use headroom::archive::Keeper;
 use headroom::domain::{Command, CommandBody, Micros};
 use headroom::log::CommittedTail;
-use headroom::log::embedded::Owned;
-use headroom::objects::{Bucket, Objects};
-use headroom::owner::Partition;
-use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
-use headroom::snapshot::{self, Reader, Writer};
-use headroom::store::{Snapshots, Store};
+use headroom::snapshot::Writer;
 use headroom::time::Clock as _;
-use parking_lot::Mutex;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempfile::TempDir;
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 /// A season begins here.
 const BEGIN: Micros = Micros(1_780_000_000_000_000);
 const KEEP_DAYS: u64 = 10;
+const KEEP_MS: u64 = KEEP_DAYS * DAY_MS;
 /// So few bytes that a day fills more than one segment.
 const SEGMENT_BYTES: u64 = 40 << 10;
 /// Orders of a day.
 const ORDERS: u64 = 50;
-const RULE: SnapshotRule = SnapshotRule {
-    events: 1,
-    interval_ms: HOUR_MS,
-    keep: Keep { all_ms: HOUR_MS, hourly_ms: DAY_MS, daily_ms: 30 * DAY_MS },
-};
-
-/// Listens to a keeper and to a writer of snapshots.
-#[derive(Default)]
-struct Told {
-    failed: Mutex<Vec<String>>,
-    left: Mutex<Vec<u64>>,
-    uncovered: Mutex<Vec<u64>>,
-    overdue_ms: Mutex<u64>,
-}
-
-impl Heard for Told {
-    fn begins(&self, _partition: u32, _seq: u64) {}
-    fn overdue(&self, ms: u64) {
-        *self.overdue_ms.lock() = ms;
-    }
-    fn left(&self, segment: u64, _is_archived: bool) {
-        self.left.lock().push(segment);
-    }
-    fn uncovered(&self, segment: u64, _partition: u32) {
-        self.uncovered.lock().push(segment);
-    }
-    fn failed(&self, why: &str) {
-        self.failed.lock().push(why.to_owned());
-    }
-}
-
-impl snapshot::Heard for Told {
-    fn began(&self, _partition: u32, _wall: Micros) {}
-    fn left(&self, _partition: u32) {}
-    fn newest(&self, _partition: u32, _at: Micros) {}
-    fn missing(&self, _partition: u32, _events: u64) {}
-    fn written(&self, _partition: u32, _next_seq: u64, _bytes: u64) {}
-    fn ahead(&self, _partition: u32, snapshots: usize, events: u64) {
-        panic!("{snapshots} snapshots are ahead of {events} events");
-    }
-    fn failed(&self, _partition: u32, why: &str) {
-        panic!("a snapshot failed: {why}");
-    }
-}
-
-/// An owner with the real log, days that pass by its clock, and the places for snapshots and for what leaves the log.
-struct Bed {
-    world: World,
-    replica: Replica,
-    handle: Arc<PartitionHandle>,
-    owner: Partition,
-    owned: Owned,
-    snapshots: TempDir,
-    archive: TempDir,
-    told: Told,
-    days: u64,
-    commands: u64,
-}
 
 impl Bed {
-    fn new(begin: Micros) -> Bed {
-        let (world, replica) = (World::sealing_at(1, SEGMENT_BYTES), Replica::new(1));
-        world.clock.set(begin);
-        let (handle, owned) = world.recover_in(&replica, 0);
-        becomes(&handle, PartitionStatus::Active);
-        let owner = handle.read(|state| Partition::claim(state, 1));
-        let [snapshots, archive] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let told = Told::default();
-        Bed { world, replica, handle, owner, owned, snapshots, archive, told, days: 0, commands: 0 }
-    }
-
     /// Days after which snapshots cover all but the last one.
     fn of_days(begin: Micros, days: u64) -> Bed {
-        let mut bed = Bed::new(begin);
+        let mut bed = Bed::over(World::sealing_at(1, SEGMENT_BYTES), begin);
         (0..days).for_each(|_| bed.day());
         bed
     }
@@ -126,9 +48,9 @@ impl Bed {
         for turn in bodies.chunks(26) {
             self.world.clock.pass_ms(DAY_MS / 4);
             for body in turn {
-                self.commands += 1;
+                self.asked += 1;
                 let deadline = self.world.clock.wall().plus_ms(5_000);
-                let asked = Command { deadline, ..command(self.commands, body.clone()) };
+                let asked = Command { deadline, ..command(self.asked, body.clone()) };
                 append(&*self.world.log, 0, &headroom::wire::command::encode(&asked));
             }
             commit_turn(&self.owner, &self.handle, &mut self.owned, self.world.clock.wall());
@@ -137,26 +59,10 @@ impl Bed {
         self.snapshot();
     }
 
-    fn snapshot(&self) {
-        let log = (self.world.log.manifest().log_id, &self.replica, &self.world.store as &dyn Store);
-        let objects = bucket(self.snapshots.path());
-        Writer::new(log, &objects, (&self.world.clock, &self.told), RULE).round(&|| false);
-    }
-
-    fn reader(&self) -> Reader {
-        Reader::new(Arc::new(bucket(self.snapshots.path())), self.world.log.manifest().log_id)
-    }
-
-    fn keeper<'a>(&'a self, snapshots: &'a dyn Snapshots, objects: Option<Arc<dyn Objects>>) -> Keeper<'a> {
-        let shelf = objects.map(|objects| Shelf::new(objects, self.world.log.manifest().log_id));
-        let Bed { world, replica, told, .. } = self;
-        Keeper::new((&world.log, replica), snapshots, shelf, (&world.clock, told), KEEP_DAYS * DAY_MS)
-    }
-
     /// Lets everything leave whose time has come, and answers which segments did.
     fn leave(&self) -> Vec<u64> {
         let reader = self.reader();
-        let mut keeper = self.keeper(&reader, Some(Arc::new(bucket(self.archive.path()))));
+        let mut keeper = self.keeper(&reader, Some(Arc::new(bucket(self.archive.path()))), KEEP_MS);
         self.told.left.lock().clear();
         loop {
             let before = self.told.left.lock().len();
@@ -173,62 +79,13 @@ impl Bed {
     fn bytes(&self) -> u64 {
         segments(self.world.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
     }
-
-    fn archived(&self, end: &str) -> Vec<PathBuf> {
-        let folder = self.archive.path().join(format!("{:032x}/segments", self.world.log.manifest().log_id));
-        let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
-        paths.sort();
-        paths
-    }
-}
-
-fn bucket(folder: &Path) -> Bucket {
-    Bucket::open(&ObjectPlace::Folder(folder.to_owned())).unwrap()
-}
-
-fn url(folder: &Path) -> String {
-    format!("file://{}", folder.display())
-}
-
-/// The files of a log, the oldest first.
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-}
-
-/// A log of a stopped server with its places.
-struct Stopped {
-    dir: TempDir,
-    snapshots: TempDir,
-    archive: TempDir,
-}
-
-impl Stopped {
-    fn of(bed: Bed) -> Stopped {
-        let Bed { world, owned, snapshots, archive, .. } = bed;
-        drop(owned);
-        Stopped { dir: world.close(), snapshots, archive }
-    }
-
-    /// A command over the log alone.
-    fn bare(&self, what: &str, args: &[&str]) -> Ended {
-        run(headroom([what, "--data-dir"]).arg(self.dir.path()).args(args))
-    }
-
-    /// A command over the log and its archive.
-    fn whole(&self, what: &str, args: &[&str]) -> Ended {
-        let archive = url(self.archive.path());
-        self.bare(what, &[&["--log-archive", &archive], args].concat())
-    }
 }
 
 /// The story: a shop takes orders for four months. The disk that its log takes is that of ten days, from the tenth day on.
 /// Months later an auditor reads everything, from the archive and the log, and finds what a log says that has kept all.
 #[test]
 fn a_season_takes_the_disk_of_ten_days_and_log_and_archive_are_the_log_that_kept_all() {
-    let (mut bounded, mut unbounded) = (Bed::new(BEGIN), Bed::new(BEGIN));
+    let (mut bounded, mut unbounded) = (Bed::of_days(BEGIN, 0), Bed::of_days(BEGIN, 0));
     let mut taken = Vec::new();
     for _ in 0..120 {
         bounded.day();
@@ -294,20 +151,13 @@ fn a_clock_alone_removes_nothing() {
 #[test]
 fn a_segment_stays_until_two_good_snapshots_cover_it() {
     let mut bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
-    let folder = bed.snapshots.path().join(format!("{:032x}/p0", bed.world.log.manifest().log_id));
-    let of = |end: &str| {
-        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
-        paths.sort();
-        paths
-    };
-    let (manifests, rows) = (of(".json"), of(".rows"));
+    let (manifests, rows) = (bed.objects(".json"), bed.objects(".rows"));
     manifests.iter().rev().skip(2).for_each(|path| fs::remove_file(path).unwrap());
     let kept = fs::read(&rows[rows.len() - 2]).unwrap();
     fs::write(&rows[rows.len() - 2], &kept[1..]).unwrap();
     let reader = bed.reader();
     {
-        let mut keeper = bed.keeper(&reader, None);
+        let mut keeper = bed.keeper(&reader, None, KEEP_MS);
         for _ in 0..5 {
             keeper.round(&|| false);
             bed.world.clock.pass_ms(10_000);
@@ -321,10 +171,10 @@ fn a_segment_stays_until_two_good_snapshots_cover_it() {
     // The one that was counted on is gone: what is proven once is looked for again.
     fs::remove_file(manifests.last().unwrap()).unwrap();
     bed.told.left.lock().clear();
-    bed.keeper(&reader, None).round(&|| false);
+    bed.keeper(&reader, None, KEEP_MS).round(&|| false);
     assert_eq!(*bed.told.left.lock(), [] as [u64; 0]);
     bed.day();
-    bed.keeper(&reader, None).round(&|| false);
+    bed.keeper(&reader, None, KEEP_MS).round(&|| false);
     assert_eq!(*bed.told.left.lock(), [1]);
 }
 
@@ -364,7 +214,7 @@ fn a_clock_that_jumps_with_an_event_removes_nothing_at_once() {
     let reader = bed.reader();
     let Bed { world, replica, handle, owner, owned, snapshots, told, .. } = &mut bed;
     let heard: &Told = told;
-    let mut keeper = Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_DAYS * DAY_MS);
+    let mut keeper = Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_MS);
     keeper.round(&|| false);
     world.clock.step(world.clock.wall().plus_ms(3_650 * DAY_MS));
     let objects = bucket(snapshots.path());
@@ -372,14 +222,14 @@ fn a_clock_that_jumps_with_an_event_removes_nothing_at_once() {
         let tick = handle.read(|state| owner.tick(state, world.clock.wall()));
         conclude_turn(owner, handle, owned, tick);
         world.checkpoint(handle);
-        let log = (world.log.manifest().log_id, &*replica, &world.store as &dyn Store);
-        Writer::new(log, &objects, (&world.clock, heard), RULE).round(&|| false);
+        let log_id = world.log.manifest().log_id;
+        Writer::new((log_id, replica, &world.store), &objects, (&world.clock, heard), RULE).round(&|| false);
         world.clock.pass_ms(HOUR_MS);
         keeper.round(&|| false);
     }
     assert_eq!((&*heard.left.lock(), &*heard.failed.lock()), (&vec![], &vec![]));
     // The server believes the clock at its start.
-    Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_DAYS * DAY_MS).round(&|| false);
+    Keeper::new((&world.log, replica), &reader, None, (&world.clock, heard), KEEP_MS).round(&|| false);
     assert_eq!(heard.left.lock().len(), 1);
 }
 
@@ -393,7 +243,7 @@ fn a_segment_that_cannot_be_read_is_overdue_all_the_same() {
     bytes[middle..middle + 64].fill(0xA5);
     fs::write(&oldest, bytes).unwrap();
     let reader = bed.reader();
-    bed.keeper(&reader, None).round(&|| false);
+    bed.keeper(&reader, None, KEEP_MS).round(&|| false);
     assert_eq!((bed.told.failed.lock().len(), &*bed.told.left.lock()), (1, &vec![]));
     assert!(*bed.told.overdue_ms.lock() > DAY_MS);
 }

@@ -1,11 +1,12 @@
 //! Integration tests: what the service owes its callers and operators, over each log, from the pure domain to whole
-//! processes on real brokers. Helpers are in `fixtures`, `wait`, `process`, `server`, `world` and `rig`.
+//! processes on real brokers. Helpers are in `fixtures`, `wait`, `process`, `server`, `world`, `bed` and `rig`.
 
 mod access;
 mod alerts;
 mod audit;
 mod authority;
 mod backup;
+mod bed;
 mod bounded_log;
 mod bounded_memory;
 mod brokered;

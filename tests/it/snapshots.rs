@@ -6,103 +6,37 @@ mod head_gone;
 mod recorded;
 pub mod served;
 
+use crate::bed::{Bed, HOUR_MS, KEEP, RULE};
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};
-use crate::world::{World, becomes, commit_turn};
-use headroom::config::{Keep, ObjectPlace, SnapshotRule};
-use headroom::domain::Micros;
-use headroom::log::embedded::Owned;
+use crate::world::{World, commit_turn};
+use headroom::config::SnapshotRule;
 use headroom::objects::{Bucket, Got, Listed, Objects};
-use headroom::owner::Partition;
-use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
-use headroom::snapshot::{Heard, Reader, Writer};
+use headroom::replica::PartitionState;
+use headroom::snapshot::{Reader, Writer};
 use headroom::store::{Store, StoreError};
 use headroom::time::Clock as _;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use tempfile::TempDir;
-
-const HOUR_MS: u64 = 3_600_000;
-const KEEP: Keep = Keep { all_ms: HOUR_MS, hourly_ms: 24 * HOUR_MS, daily_ms: 30 * 24 * HOUR_MS };
-const RULE: SnapshotRule = SnapshotRule { events: 1, interval_ms: HOUR_MS, keep: KEEP };
-
-/// Listens to a writer, and keeps what it says.
-#[derive(Default)]
-struct Told {
-    written: Mutex<Vec<u64>>,
-    failed: Mutex<Vec<String>>,
-    newest: Mutex<Option<Micros>>,
-    ahead: Mutex<Vec<(usize, u64)>>,
-}
-
-impl Heard for Told {
-    fn began(&self, _partition: u32, _wall: Micros) {}
-    fn left(&self, _partition: u32) {}
-    fn newest(&self, _partition: u32, at: Micros) {
-        *self.newest.lock() = Some(at);
-    }
-    fn missing(&self, _partition: u32, _events: u64) {}
-    fn written(&self, _partition: u32, next_seq: u64, _bytes: u64) {
-        self.written.lock().push(next_seq);
-    }
-    fn ahead(&self, _partition: u32, snapshots: usize, events: u64) {
-        self.ahead.lock().push((snapshots, events));
-    }
-    fn failed(&self, _partition: u32, why: &str) {
-        self.failed.lock().push(why.to_owned());
-    }
-}
-
-/// An owner whose partition has snapshots.
-struct Bed {
-    world: World,
-    replica: Replica,
-    handle: Arc<PartitionHandle>,
-    owner: Partition,
-    owned: Owned,
-    turns: u64,
-    folder: TempDir,
-    told: Told,
-}
 
 impl Bed {
     fn new() -> Bed {
-        let (world, replica) = (World::new(1), Replica::new(1));
-        world.clock.set(NOW);
-        let (handle, owned) = world.recover_in(&replica, 0);
-        becomes(&handle, PartitionStatus::Active);
-        let owner = handle.read(|state| Partition::claim(state, 1));
-        let (folder, told) = (tempfile::tempdir().unwrap(), Told::default());
-        Bed { world, replica, handle, owner, owned, turns: 0, folder, told }
+        Bed::over(World::new(1), NOW)
     }
 
     /// Decides so many commands, a second apart, and writes a checkpoint.
     fn decide(&mut self, turns: u64) {
         for _ in 0..turns {
-            self.turns += 1;
-            let bytes = if self.turns == 1 { define(1) } else { reserve(self.turns, None) };
+            self.asked += 1;
+            let bytes = if self.asked == 1 { define(1) } else { reserve(self.asked, None) };
             append(&*self.world.log, 0, &bytes);
             self.world.clock.pass_ms(1_000);
             commit_turn(&self.owner, &self.handle, &mut self.owned, self.world.clock.wall());
         }
         self.world.checkpoint(&self.handle);
-    }
-
-    fn bucket(&self) -> Bucket {
-        bucket(self.folder.path())
-    }
-
-    fn writer<'a>(&'a self, objects: &'a dyn Objects, rule: SnapshotRule) -> Writer<'a> {
-        let log = (self.world.log.manifest().log_id, &self.replica, &self.world.store as &dyn Store);
-        Writer::new(log, objects, (&self.world.clock, &self.told), rule)
-    }
-
-    fn snapshot(&mut self) {
-        self.writer(&self.bucket(), RULE).round(&|| false);
-        assert_eq!(self.told.failed.lock().clone(), Vec::<String>::new());
     }
 
     /// Three snapshots, and events after the last one.
@@ -117,15 +51,6 @@ impl Bed {
         bed
     }
 
-    /// The objects in the folder with this end, the oldest first.
-    fn objects(&self, end: &str) -> Vec<PathBuf> {
-        let dir = self.folder.path().join(format!("{:032x}/p0", self.world.log.manifest().log_id));
-        let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = paths.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
-        paths.sort();
-        paths
-    }
-
     /// Starts without a checkpoint. Answers the sequence number of the snapshot that it began with, and why others were
     /// passed over. The state is that of the owner, or a part of it.
     fn cold_start(&mut self) -> (Option<u64>, Vec<String>) {
@@ -134,7 +59,7 @@ impl Bed {
 
     fn cold_start_with(&mut self, objects: Arc<dyn Objects>) -> (Option<u64>, Vec<String>) {
         self.world.store.wipe(0, "a new machine").unwrap();
-        self.world.snapshots = Some(Arc::new(Reader::new(objects, self.world.log.manifest().log_id)));
+        self.world.snapshots = Some(Arc::new(Reader::new(objects, self.log_id())));
         let heard = &self.world.heard;
         heard.snapshots.lock().clear();
         let (restored, _owned) = self.world.recover(0);
@@ -149,10 +74,6 @@ impl Bed {
         }
         (begun, passed_over)
     }
-}
-
-fn bucket(folder: &Path) -> Bucket {
-    Bucket::open(&ObjectPlace::Folder(folder.to_owned())).unwrap()
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -219,11 +140,11 @@ fn without_a_good_snapshot_the_whole_log_is_read() {
     }
     let (begun, passed_over) = bed.cold_start();
     assert_eq!((begun, passed_over.len()), (None, 2), "{passed_over:?}");
-    fs::remove_dir_all(bed.folder.path()).unwrap();
+    fs::remove_dir_all(bed.snapshots.path()).unwrap();
     let (begun, passed_over) = bed.cold_start();
     assert_eq!((begun, passed_over.len()), (None, 1), "{passed_over:?}");
     assert!(passed_over[0].contains("cannot list"), "{passed_over:?}");
-    fs::create_dir(bed.folder.path()).unwrap();
+    fs::create_dir(bed.snapshots.path()).unwrap();
 }
 
 /// The story: the log was brought back from a copy of yesterday, and the bucket has the snapshots of today.
@@ -232,16 +153,16 @@ fn a_snapshot_that_is_ahead_of_the_log_or_of_another_course_of_it_is_passed_over
     let today = Bed::with_three();
     let mut yesterday = Bed::new();
     yesterday.decide(9);
-    yesterday.folder = today.folder;
+    yesterday.snapshots = today.snapshots;
     // It does not stand in the way of new ones, and is told.
     yesterday.snapshot();
     assert_eq!((&*yesterday.told.written.lock(), &*yesterday.told.ahead.lock()), (&vec![9], &vec![(1, 9)]));
     let (begun, passed_over) = yesterday.cold_start();
     assert_eq!((begun, &*passed_over), (Some(9), &["1 hold more than the 9 events of the log".to_owned()][..]));
     let mut other = Bed::new();
-    other.turns = 100;
+    other.asked = 100;
     other.decide(20);
-    other.folder = yesterday.folder;
+    other.snapshots = yesterday.snapshots;
     let (begun, passed_over) = other.cold_start();
     assert_eq!((begun, passed_over.len()), (None, 4), "{passed_over:?}");
     assert!(passed_over.iter().all(|why| why.contains("its last event has the digest")), "{passed_over:?}");
@@ -259,8 +180,8 @@ fn a_snapshot_of_another_log_is_passed_over() {
     bed.world.store.apply(&draft.encode()).unwrap();
     let log = (OTHER, &bed.replica, &bed.world.store as &dyn Store);
     Writer::new(log, &bed.bucket(), (&bed.world.clock, &bed.told), RULE).round(&|| false);
-    let dir = |log_id: u128| bed.folder.path().join(format!("{log_id:032x}"));
-    fs::rename(dir(OTHER), dir(bed.world.log.manifest().log_id)).unwrap();
+    let dir = |log_id: u128| bed.snapshots.path().join(format!("{log_id:032x}"));
+    fs::rename(dir(OTHER), dir(bed.log_id())).unwrap();
     let (begun, passed_over) = bed.cold_start();
     assert_eq!((begun, passed_over.len()), (None, 1), "{passed_over:?}");
     assert!(passed_over[0].ends_with("is of partition 0 of log 00000000000000000000000000000008"), "{passed_over:?}");

@@ -1,7 +1,7 @@
 //! The archive in a bucket of a real store.
 
 use super::served::{all_have_left, figure, left_for_a_month, serve_into};
-use super::{Stopped, url};
+use crate::bed::{Stopped, url};
 use crate::process::{Served, headroom, run};
 use crate::s3::Bucket;
 use crate::wait::until;

@@ -1,7 +1,8 @@
 //! The place for what leaves the log is gone, full or lying, or somebody puts something else into it. Nothing leaves the log
 //! that is not there as it was, and nobody reads what is not.
 
-use super::{BEGIN, Bed, DAY_MS, KEEP_DAYS, Stopped, bucket, segments};
+use super::{BEGIN, KEEP_DAYS, KEEP_MS};
+use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments, url};
 use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
 use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
@@ -91,7 +92,7 @@ fn nothing_leaves_before_the_place_has_it_as_it_was() {
     ] {
         let (bed, place) = old();
         let reader = bed.reader();
-        let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+        let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS);
         *place.conduct.lock() = conduct;
         let files = segments(bed.world.path());
         for _ in 0..3 {
@@ -113,7 +114,7 @@ fn nothing_leaves_before_the_place_has_it_as_it_was() {
 fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let (bed, place) = old();
     let reader = bed.reader();
-    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS);
     *place.conduct.lock() = Conduct::Gone;
     let mut failures = |seconds: u64| {
         let before = bed.told.failed.lock().len();
@@ -136,7 +137,7 @@ fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
 fn another_object_under_the_name_is_named_and_left_alone() {
     let (bed, place) = old();
     let reader = bed.reader();
-    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>));
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS);
     for end in [".segment", ".json"] {
         let path = format!("{:032x}/segments/00000000{end}", bed.world.log.manifest().log_id);
         bed.told.failed.lock().clear();
@@ -227,7 +228,7 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
     let begun = CommittedTail::first(&whole(), 0).unwrap();
     assert!((1..first).contains(&begun), "{begun}");
     assert_eq!(read(&whole()), Ok(end - begun));
-    let snapshots = super::url(stopped.snapshots.path());
+    let snapshots = url(stopped.snapshots.path());
     let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     assert!(verified.out.contains(&format!("events before seq {begun} are gone")), "{}", verified.out);

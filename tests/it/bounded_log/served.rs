@@ -1,7 +1,8 @@
 //! A bounded log of the real binary: killed while segments leave, read while it runs, and served only when something covers
 //! what has left.
 
-use super::{BEGIN, Bed, DAY_MS, KEEP_DAYS, SEGMENT_BYTES, Stopped, segments, url};
+use super::{BEGIN, KEEP_DAYS, SEGMENT_BYTES};
+use crate::bed::{Bed, DAY_MS, Stopped, segments, url};
 use crate::process::{Served, agent, foreign_agent, headroom, run};
 use crate::sink::files::Lake;
 use crate::snapshots::served::{define, reserve};

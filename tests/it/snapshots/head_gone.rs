@@ -1,6 +1,6 @@
 //! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
 
-use super::{Bed, Reader};
+use crate::bed::Bed;
 use headroom::domain::Micros;
 use headroom::log::embedded::Embedded;
 use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
@@ -11,7 +11,6 @@ use headroom::replica::Replica;
 use headroom::store::{Snapshots, Store};
 use headroom::wire;
 use std::fs;
-use std::sync::Arc;
 
 /// A log that begins with this event.
 struct Beheaded<'a> {
@@ -45,14 +44,10 @@ impl Bed {
         Beheaded { log: &self.world.log, first }
     }
 
-    fn reader(&self) -> Reader {
-        Reader::new(Arc::new(self.bucket()), self.world.log.manifest().log_id)
-    }
-
     /// Which snapshot a log that begins with `first` begins with, and what was passed over.
     fn begin(&self, first: u64, prefer: Prefer) -> Result<(Option<u64>, Vec<String>), LogError> {
         let (tail, reader) = (self.beheaded(first), self.reader());
-        let log_id = self.world.log.manifest().log_id;
+        let log_id = self.log_id();
         let looked = Beginning { log_id, tail: &tail, snapshots: Some(&reader) }.covering(0, prefer)?;
         let begun = looked.taken.map(|(name, state)| {
             assert_eq!(name.next_seq, state.position().next_seq);
@@ -73,7 +68,7 @@ fn the_past_begins_with_the_nearest_snapshot_that_the_log_goes_on_from() {
             let after = usize::try_from(last).unwrap();
             for moment in [Moment::Before(last + 1), Moment::At(times[after])] {
                 let (tail, reader) = (bed.beheaded(first), bed.reader());
-                let log_id = bed.world.log.manifest().log_id;
+                let log_id = bed.log_id();
                 let beginning = Beginning { log_id, tail: &tail, snapshots: Some(&reader) };
                 let then = beginning.then(0, moment, 14, &mut |_| {});
                 let nearest = (last + 1) / 4 * 4;
@@ -133,10 +128,10 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
     let (begun, passed_over) = bed.begin(8, Prefer::Newest).unwrap();
     assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
     assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "reaches up to seq 8"]);
-    fs::remove_dir_all(bed.folder.path()).unwrap();
+    fs::remove_dir_all(bed.snapshots.path()).unwrap();
     let error = bed.begin(9, Prefer::Newest).unwrap_err();
     assert_eq!(error.kind, LogErrorKind::Transient, "{error}");
-    fs::create_dir(bed.folder.path()).unwrap();
+    fs::create_dir(bed.snapshots.path()).unwrap();
     assert_refused(bed.begin(9, Prefer::Newest), &["the place of snapshots has none of it"]);
 }
 
@@ -146,9 +141,9 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
 fn a_snapshot_up_to_the_first_event_that_is_left_has_to_be_the_one_that_it_follows() {
     let mut bed = Bed::with_three();
     let mut other = Bed::new();
-    other.turns = 100;
+    other.asked = 100;
     other.decide(20);
-    std::mem::swap(&mut other.folder, &mut bed.folder);
+    std::mem::swap(&mut other.snapshots, &mut bed.snapshots);
     let refused = other.begin(12, Prefer::Newest);
     assert_refused(refused, &["its last event has the digest", "reaches up to seq 8"]);
 }

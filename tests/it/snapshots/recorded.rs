@@ -1,6 +1,6 @@
 //! The form of snapshots as it was recorded, so that no change of the code changes it unseen.
 
-use super::Bed;
+use crate::bed::Bed;
 use std::fs;
 use std::path::Path;
 

@@ -1,12 +1,14 @@
 //! A disk that can refuse, delay and forget.
 
 use super::super::disk::{Disk, Named};
+use super::super::file::LOG_DIR;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// What is not safe on the disk yet.
 #[derive(Debug, Clone)]
@@ -20,6 +22,19 @@ type Names = BTreeMap<PathBuf, usize>;
 
 /// What a power cut leaves: the bytes of each file without the zeros at its end, and its length.
 pub(super) type Image = Vec<(PathBuf, Vec<u8>, u64)>;
+
+/// A data directory with the files that a power cut has left.
+pub(super) fn left_by(image: Image) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join(LOG_DIR);
+    fs::create_dir(&log).unwrap();
+    for (path, bytes, length) in image {
+        let path = log.join(path.file_name().unwrap());
+        fs::write(&path, bytes).unwrap();
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+    }
+    dir
+}
 
 /// What the disk does and has done.
 #[derive(Debug, Default)]

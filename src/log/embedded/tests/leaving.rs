@@ -165,13 +165,7 @@ fn a_power_cut_while_segments_leave_leaves_no_gap() {
     assert!(cuts.len() > 40, "{}", cuts.len());
     let mut begun = std::collections::BTreeSet::new();
     for (left_before, image) in cuts {
-        let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join(LOG_DIR)).unwrap();
-        for (path, bytes, length) in image {
-            let path = dir.path().join(LOG_DIR).join(path.file_name().unwrap());
-            fs::write(&path, bytes).unwrap();
-            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
-        }
+        let dir = disk::left_by(image);
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let first = [0, 1].map(|partition| log.first(partition).unwrap());
         // What has left is gone for good, but for the one that was leaving.

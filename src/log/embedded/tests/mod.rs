@@ -99,13 +99,7 @@ fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() 
     let sealed = |image: &disk::Image| image.iter().filter(|(path, ..)| path.extension().is_none()).count();
     assert!(cuts.len() > 40 && cuts.iter().any(|(_, image)| sealed(image) > 2), "{}", cuts.len());
     for (committed, image) in cuts {
-        let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join(LOG_DIR)).unwrap();
-        for (path, bytes, length) in image {
-            let path = dir.path().join(LOG_DIR).join(path.file_name().unwrap());
-            fs::write(&path, bytes).unwrap();
-            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
-        }
+        let dir = disk::left_by(image);
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let found = [0, 1].map(|partition| {
             let events = claim(&log, partition).1;

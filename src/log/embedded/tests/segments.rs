@@ -3,12 +3,13 @@
 use super::super::disk::{Named, OsDisk};
 use super::super::draft::{Draft, Pair};
 use super::super::error::OpenError;
+use super::super::file::LOG_DIR;
 use super::super::frame::{Head, Records};
 use super::super::read::Span;
 use super::super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, path_of};
 use super::super::start::{Started, segments, start};
 use super::super::store::{Store, Terms, create};
-use super::disk::{Conduct, Conducted, TestDisk};
+use super::disk::{Conduct, Conducted, TestDisk, left_by};
 use crate::domain::Micros;
 use crate::log::{Manifest, Opening};
 use parking_lot::{Condvar, Mutex};
@@ -176,13 +177,8 @@ fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
         store.settle(written_to).unwrap();
         store.shut();
         for (_, image) in std::mem::take(&mut conduct.0.lock().cuts) {
-            let left = TempDir::new().unwrap();
-            for (path, bytes, length) in image {
-                let path = left.path().join(path.file_name().unwrap());
-                fs::write(&path, bytes).unwrap();
-                fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
-            }
-            let ends = judge(&open(left.path(), u64::MAX).unwrap().store);
+            let left = left_by(image);
+            let ends = judge(&open(&left.path().join(LOG_DIR), u64::MAX).unwrap().store);
             assert!(ends == [3, 0] || ends == [5, 0], "{ends:?}");
             kept[usize::from(ends == [5, 0])] += 1;
         }
