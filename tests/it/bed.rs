@@ -1,7 +1,7 @@
 //! An owner in a test's hands with all that stands beside it: the place for snapshots, the archive, and somebody who listens to
 //! those who write there.
 
-use crate::process::{Ended, headroom, run};
+use crate::process::{Ended, headroom, once_free, run};
 use crate::world::{World, becomes};
 use headroom::archive::{self, Keeper, Shelf};
 use headroom::config::{Keep, ObjectPlace, SnapshotRule};
@@ -181,6 +181,17 @@ impl Stopped {
         let Bed { world, owned, snapshots, archive, .. } = bed;
         drop(owned);
         Stopped { dir: world.close(), snapshots, archive }
+    }
+
+    /// The same log, served again from this time on. Where its checkpoint is gone, it begins with a snapshot.
+    pub fn again(self, segment_bytes: u64, now: Micros) -> Bed {
+        let Stopped { dir, snapshots, archive } = self;
+        let log = once_free(|| World::open(dir.path(), 1, Some(segment_bytes))).unwrap();
+        let mut world = World::of(dir, log, 1);
+        world.clock.set(now);
+        let log_id = world.log.manifest().log_id;
+        world.snapshots = Some(Arc::new(Reader::new(Arc::new(bucket(snapshots.path())), log_id)));
+        Bed::beside(world, [snapshots, archive])
     }
 
     /// A command over the log alone.

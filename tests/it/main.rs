@@ -55,6 +55,7 @@ mod roles;
 mod s3;
 mod scenario;
 mod schemas;
+mod season;
 mod server;
 mod sink;
 mod snapshots;
@@ -70,6 +71,13 @@ mod turns;
 mod wait;
 mod wire;
 mod world;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+
+/// Counts what is allocated, for tests that are alone in their process.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How long a slow test hunts: what the environment says, or the usual.
 fn knob(variable: &str, usual: u64) -> u64 {

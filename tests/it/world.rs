@@ -2,7 +2,7 @@
 //! choosing.
 
 use headroom::domain::{Breach, ChainedEvent, Micros};
-use headroom::log::embedded::{Embedded, Options, Owned};
+use headroom::log::embedded::{Embedded, OpenError, Options, Owned};
 use headroom::log::{CommitOutcome, LogError, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{OwnerEnd, Partition, Recovered, Report, Staged, TurnReport};
@@ -11,6 +11,7 @@ use headroom::store::sled::SledStore;
 use headroom::store::{Snapshots, Store};
 use headroom::time::{Clock, Offset, Stamp};
 use parking_lot::Mutex;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub struct Heard {
     /// Partitions whose states were replaced, and whether the old one was the same.
     pub swapped: Mutex<Vec<(u32, bool)>>,
     pub breaches: Mutex<Vec<Breach>>,
+    /// How many events were read of the log, by each start.
+    pub read: Mutex<Vec<u64>>,
     /// Whether a partition is expected to halt.
     pub may_fail: AtomicBool,
 }
@@ -94,7 +97,9 @@ impl Report for Heard {
     fn snapshot(&self, _partition: u32, result: Result<&str, &str>) {
         self.snapshots.lock().push(result.map(str::to_owned).map_err(str::to_owned));
     }
-    fn recovered(&self, _partition: u32, _recovered: &Recovered) {}
+    fn recovered(&self, _partition: u32, recovered: &Recovered) {
+        self.read.lock().push(recovered.read);
+    }
     fn unread(&self, _partition: u32, why: Option<&LogError>) {
         self.unread.lock().push(why.map(|error| error.detail.clone()));
     }
@@ -123,28 +128,34 @@ pub struct World {
 impl World {
     pub fn new(partitions: u32) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let log = Embedded::open(dir.path(), World::options(partitions)).unwrap();
+        let log = World::open(dir.path(), partitions, None).unwrap();
         World::of(dir, log, partitions)
     }
 
     /// The same, over a log whose segments are sealed at so many bytes.
     pub fn sealing_at(partitions: u32, segment_bytes: u64) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let log = Embedded::open_sealing_at(dir.path(), World::options(partitions), segment_bytes).unwrap();
+        let log = World::open(dir.path(), partitions, Some(segment_bytes)).unwrap();
         World::of(dir, log, partitions)
     }
 
-    fn options(partitions: u32) -> Options {
-        Options { partitions: Some(partitions), log_id: 7, now: Micros(0) }
+    /// Opens a log, or makes it.
+    pub fn open(dir: &Path, partitions: u32, segment_bytes: Option<u64>) -> Result<Arc<Embedded>, OpenError> {
+        let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
+        match segment_bytes {
+            None => Embedded::open(dir, options),
+            Some(bytes) => Embedded::open_sealing_at(dir, options, bytes),
+        }
     }
 
-    fn of(dir: tempfile::TempDir, log: Arc<Embedded>, partitions: u32) -> World {
+    /// Over an open log in this directory.
+    pub fn of(dir: tempfile::TempDir, log: Arc<Embedded>, partitions: u32) -> World {
         let store = SledStore::open(dir.path());
         World { dir, log, store, snapshots: None, clock: ManualClock::default(), heard: Heard::default(), partitions }
     }
 
     /// Where its files are.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
