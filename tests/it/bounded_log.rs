@@ -2,6 +2,7 @@
 //! archive together are the log that kept everything, and what is wrong with one of them is refused by name.
 
 mod bucket;
+mod killed;
 mod place;
 mod served;
 

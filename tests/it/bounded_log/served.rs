@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The log of a shop that stood still for a month: all its sealed segments are old.
-pub(super) fn left_for_a_month() -> Stopped {
+pub fn left_for_a_month() -> Stopped {
     let begin = Micros(SystemClock::new().wall().0 - 50 * DAY_MS * 1_000);
     let stopped = Stopped::of(Bed::of_days(begin, 8));
     assert!(segments(stopped.dir.path()).len() > 5);

@@ -12,7 +12,7 @@ mod fenced;
 mod foreign_writer;
 mod group_offsets;
 mod grpc;
-mod head_gone;
+pub mod head_gone;
 mod levels;
 mod lost_commands;
 mod lost_data;

@@ -1,6 +1,5 @@
 //! What a log owes that has lost its first events: it says where it begins, refuses what is gone by name, and goes on.
 
-use super::embedded::Harnessed;
 use super::*;
 use headroom::log::{LogError, LogErrorKind};
 
@@ -25,7 +24,7 @@ fn assert_gone<T>(refused: Result<T, LogError>) {
     assert_eq!(refused.err().map(|error| error.kind), Some(LogErrorKind::OutOfRange));
 }
 
-fn a_log_says_where_it_begins_and_refuses_what_is_gone<H: Beheading>() {
+pub(super) fn a_log_says_where_it_begins_and_refuses_what_is_gone<H: Beheading>() {
     let (harness, owner, events) = beheaded::<H>();
     let judge = |harness: &H| {
         let tail = harness.tail();
@@ -46,7 +45,7 @@ fn a_log_says_where_it_begins_and_refuses_what_is_gone<H: Beheading>() {
     assert_eq!(judge(&harness.reopened()), first, "also after a restart");
 }
 
-fn a_claim_folds_what_is_left_and_never_passes_over_what_is_gone<H: Beheading>() {
+pub(super) fn a_claim_folds_what_is_left_and_never_passes_over_what_is_gone<H: Beheading>() {
     let (harness, mut before, events) = beheaded::<H>();
     let first = harness.tail().first(0).unwrap();
     match try_claim(&harness, 0, 0) {
@@ -73,16 +72,18 @@ fn a_claim_folds_what_is_left_and_never_passes_over_what_is_gone<H: Beheading>()
     assert_eq!(read_all(&*harness.tail(), 0, first, 200), [&events[first as usize..], &stored(&turn)].concat());
 }
 
-mod over_the_embedded_log {
-    use super::*;
+/// One test for each case, over this harness.
+macro_rules! bounded_contract {
+    ($harness:ty) => {
+        #[test]
+        fn a_log_says_where_it_begins_and_refuses_what_is_gone() {
+            super::bounded::a_log_says_where_it_begins_and_refuses_what_is_gone::<$harness>();
+        }
 
-    #[test]
-    fn a_log_says_where_it_begins_and_refuses_what_is_gone() {
-        super::a_log_says_where_it_begins_and_refuses_what_is_gone::<Harnessed>();
-    }
-
-    #[test]
-    fn a_claim_folds_what_is_left_and_never_passes_over_what_is_gone() {
-        super::a_claim_folds_what_is_left_and_never_passes_over_what_is_gone::<Harnessed>();
-    }
+        #[test]
+        fn a_claim_folds_what_is_left_and_never_passes_over_what_is_gone() {
+            super::bounded::a_claim_folds_what_is_left_and_never_passes_over_what_is_gone::<$harness>();
+        }
+    };
 }
+pub(super) use bounded_contract;

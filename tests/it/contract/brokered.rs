@@ -1,6 +1,7 @@
 //! The contract over Kafka: topics of its own for each case, on a broker that all of them share. A restart is another
 //! client of the same topics.
 
+use super::bounded::{Beheading, bounded_contract};
 use super::cluster::{ClusterHarness, cluster_contract};
 use super::*;
 use crate::brokered;
@@ -59,5 +60,12 @@ impl ClusterHarness for Harnessed {
     }
 }
 
+impl Beheading for Harnessed {
+    fn lose_head(&self) {
+        brokered::head_gone::remove_before(&self.kafka, 20);
+    }
+}
+
 contract!(Harnessed);
+bounded_contract!(Harnessed);
 cluster_contract!(Harnessed);

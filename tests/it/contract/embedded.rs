@@ -1,6 +1,6 @@
 //! The contract over the embedded log: a fresh directory for each case, opened again for a restart.
 
-use super::bounded::Beheading;
+use super::bounded::{Beheading, bounded_contract};
 use super::*;
 use crate::process::once_free;
 use headroom::domain::Micros;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// Some turns of these tests are sealed in a segment.
 const SEGMENT_BYTES: u64 = 20 << 10;
 
-pub(super) struct Harnessed {
+struct Harnessed {
     log: Arc<Embedded>,
     dir: TempDir,
 }
@@ -60,3 +60,4 @@ impl Beheading for Harnessed {
 }
 
 contract!(Harnessed);
+bounded_contract!(Harnessed);

@@ -111,6 +111,9 @@ fn a_life_that_ends_too_early_or_twice_is_found() {
     check("twice", Law::OneState, RETIRED_BY_ITSELF, |log| {
         log[DEFINED_AGAIN].event.body = EventBody::Tick;
     });
+    check("twice, one right after the other", Law::OneState, RETIRED_BY_ITSELF, |log| {
+        log[RETIRED_BY_ITSELF - 1].event.body = log[RETIRED_BY_ITSELF].event.body.clone();
+    });
     check("by itself and by a command", Law::OneDecision, RETIRED, |log| {
         retirement(log, RETIRED).cause = RetireCause::Window;
     });
@@ -147,6 +150,25 @@ fn what_acts_on_a_new_life_is_found() {
     check("capacity counted on", Law::Capacity, DEFINED_AGAIN, |log| {
         let EventBody::PoolDefined(pool) = &mut log[DEFINED_AGAIN].event.body else { panic!() };
         pool.used = amounts(&[("orders", 2)]);
+    });
+    check("capacity counted on by an acceptance", Law::Capacity, ACCEPTED_AGAIN, |log| {
+        let EventBody::Accepted(entry) = &mut log[ACCEPTED_AGAIN].event.body else { panic!() };
+        entry.used = amounts(&[("orders", 3)]);
+    });
+    check("capacity of the former life given back", Law::TrueYes, UNKNOWN, |log| {
+        let EventBody::Accepted(entry) = log[3].event.body.clone() else { panic!() };
+        let used = amounts(&[("orders", 0)]);
+        let released = Entry { status: Status::Released, hold_until: None, hold_since: None, used, ..entry };
+        log[UNKNOWN].event.body = EventBody::Released(released, ReleaseCause::Caller);
+        let stamp = log[UNKNOWN].event.cause.as_mut().unwrap().command.as_mut().unwrap();
+        let body = CommandBody::Release { reservation: reservation(&pool(), 2) };
+        (stamp.kind, stamp.fingerprint) = (body.kind(), body.fingerprint());
+    });
+    check("a hold of the former life expired", Law::TrueYes, RETIRED_BY_ITSELF - 1, |log| {
+        let EventBody::Accepted(entry) = log[3].event.body.clone() else { panic!() };
+        let used = amounts(&[("orders", 1)]);
+        let expired = Entry { status: Status::Expired, hold_until: None, hold_since: None, used, ..entry };
+        log[RETIRED_BY_ITSELF - 1].event.body = EventBody::Expired(expired);
     });
     check("the version counted on", Law::OneState, DEFINED_AGAIN, |log| {
         let EventBody::PoolDefined(pool) = &mut log[DEFINED_AGAIN].event.body else { panic!() };
