@@ -76,10 +76,12 @@ const OF_DAYS: &[&str] = &[
 
 /// The file grows with each change, and is written anew when most of it is waste.
 const CHECKPOINT_BYTES: &str = "most bytes of the checkpoint";
+/// What is freed with the state of the partition.
+const STATE_BYTES: &str = "bytes of the state";
 
 /// Of each start.
 const OF_STARTS: &[&str] = &[
-    "bytes of the state",
+    STATE_BYTES,
     "bytes of the whole server",
     "rows of the checkpoint",
     "bytes of these rows",
@@ -249,6 +251,9 @@ impl Season {
 
     /// Closes everything, and notes what it had taken.
     fn end(&mut self, bed: Bed, read: u64) -> Stopped {
+        let whole = allocated();
+        bed.handle.write(|state| *state = PartitionState::new(0));
+        let state = whole - allocated();
         let (mut rows, mut row_bytes) = (0, 0);
         let mut count = |key: &[u8], value: &[u8]| {
             rows += 1;
@@ -256,12 +261,9 @@ impl Season {
         };
         bed.world.store.load(0, &mut count).unwrap();
         let segments = segments(bed.world.path()).len() as u64;
-        let whole = allocated();
-        bed.handle.write(|state| *state = PartitionState::new(0));
-        let state = whole - allocated();
         let stopped = Stopped::of(bed);
         self.starts.note([
-            ("bytes of the state", state),
+            (STATE_BYTES, state),
             ("bytes of the whole server", whole - allocated()),
             ("rows of the checkpoint", rows),
             ("bytes of these rows", row_bytes),
@@ -272,7 +274,7 @@ impl Season {
     }
 
     fn judge(&self, stopped: &Stopped) {
-        let differing = [self.days.judge(&[CHECKPOINT_BYTES]), self.starts.judge(&[])].concat();
+        let differing = [self.days.judge(&[CHECKPOINT_BYTES], &[]), self.starts.judge(&[], &[STATE_BYTES])].concat();
         let (archive, snapshots) = (url(stopped.archive.path()), url(stopped.snapshots.path()));
         let places = ["--log-archive", &archive, "--snapshots", &snapshots];
         let events: u64 = self.days.of("events").iter().sum();

@@ -25,9 +25,10 @@ impl Figures {
     }
 
     /// Prints the mean and the peak of the middle third and of the last one, and answers what of it differs by more than a
-    /// twentieth. Of `sawing` figures only the peak is judged: they grow and shrink in the course of several days, and their
-    /// mean depends on when a third begins.
-    pub fn judge(&self, sawing: &[&str]) -> Vec<String> {
+    /// twentieth. Of a figure in `by_peak` the peak alone is judged: it grows and shrinks in the course of several days, and its
+    /// mean depends on when a third begins. Of one in `by_mean` the mean alone: other threads may free something while it is
+    /// taken.
+    pub fn judge(&self, by_peak: &[&str], by_mean: &[&str]) -> Vec<String> {
         println!("  {:<34} {:>14} {:>14} {:>14} {:>14}", "", "middle third", "last third", "middle peak", "last peak");
         let mut differing = Vec::new();
         for (name, figures) in &self.0 {
@@ -38,7 +39,11 @@ impl Figures {
             let pairs = [(mean(middle), mean(last)), (peak(middle), peak(last))];
             let [(middle, last), (middle_peak, last_peak)] = pairs;
             println!("  {name:<34} {middle:>14} {last:>14} {middle_peak:>14} {last_peak:>14}");
-            let judged = if sawing.contains(name) { &pairs[1..] } else { &pairs[..] };
+            let judged = match (by_peak.contains(name), by_mean.contains(name)) {
+                (true, _) => &pairs[1..],
+                (_, true) => &pairs[..1],
+                _ => &pairs[..],
+            };
             if judged.iter().any(|(before, after)| before.abs_diff(*after) * 20 > *before.max(after)) {
                 differing.push(format!("{name}: {figures:?}"));
             }
