@@ -24,7 +24,7 @@ pub struct Trade {
     pub reservations: u64,
 }
 
-/// One order.
+/// An order, with its number since the season began and what becomes of it.
 struct Order {
     number: u64,
     kind: u64,
