@@ -142,8 +142,7 @@ fn four_months_end_as_small_as_they_were_in_their_middle() {
 
 impl Season {
     fn live() {
-        let trade =
-            Trade { pools: knob("HEADROOM_SEASON_POOLS", 10), reservations: knob("HEADROOM_SEASON_ORDERS", 100) };
+        let trade = Trade { pools: knob("HEADROOM_SEASON_POOLS", 5), reservations: knob("HEADROOM_SEASON_ORDERS", 50) };
         let mut random = StdRng::seed_from_u64(knob("HEADROOM_SEASON_SEED", 15));
         let slices = sample(&mut random, (DAYS * SLICES) as usize, MOMENTS).into_vec();
         let mut moment = |slice: usize| {
