@@ -1,7 +1,8 @@
 //! The live reservations of each pool: how many there are, their holds by deadline, and their orders. When a pool retires,
 //! all of it is taken out in one piece, however much it is.
 
-use super::orders::Orders;
+use super::ordered::Ordered;
+use super::orders;
 use crate::domain::{Living, Micros, Name, PoolId, Reservation, ReservationId, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -36,37 +37,56 @@ pub struct PoolLives {
     /// How many there are.
     pub count: usize,
     /// The holds, by deadline.
-    pub holds: BTreeSet<(Micros, ReservationId)>,
-    /// Those that have an order.
-    pub orders: Orders,
+    pub holds: Ordered,
+    /// Those that have an order, by the hash of its text: whoever searches compares the texts.
+    pub orders: Ordered,
     /// Bytes of all of them.
     pub bytes: u64,
 }
 
 impl PoolLives {
-    fn change(&mut self, pool: &PoolId, id: ReservationId, was: Option<&Life>, is: Option<&Life>) {
+    fn change<'a>(
+        &mut self,
+        pool: &PoolId,
+        slot: u32,
+        (was, is): (Option<&Life>, Option<&Life>),
+        id_at: impl Fn(u32) -> Option<&'a ReservationId> + Copy,
+    ) {
         self.count = counted(self.count, was, is);
         let bytes = |life: Option<&Life>| life.map_or(0, |life| life.bytes);
         self.bytes = self.bytes.saturating_sub(bytes(was)).saturating_add(bytes(is));
         let until = |life: Option<&Life>| life.and_then(|life| life.hold_until);
         if until(was) != until(is) {
             if let Some(until) = until(was) {
-                self.holds.remove(&(until, id));
+                self.holds.remove(until.0, slot, id_at);
             }
             if let Some(until) = until(is) {
-                self.holds.insert((until, id));
+                self.holds.insert(until.0, slot, id_at);
             }
         }
         let (had, has) = (was.and_then(|was| was.order_ref.as_ref()), is.and_then(|is| is.order_ref.as_ref()));
         if had != has {
-            had.iter().for_each(|order| self.orders.remove(pool, order.as_str(), id));
-            has.iter().for_each(|order| self.orders.insert(pool, order.as_str(), id));
+            let hash = |order: &Name| orders::hash(pool, order.as_str());
+            had.iter().for_each(|order| self.orders.remove(hash(order), slot, id_at));
+            has.iter().for_each(|order| self.orders.insert(hash(order), slot, id_at));
         }
+    }
+
+    /// The slots of those that may be of this order, by id.
+    pub fn may_have(&self, pool: &PoolId, order_ref: &str) -> impl Iterator<Item = u32> {
+        let hash = orders::hash(pool, order_ref);
+        self.orders.from(hash).take_while(move |(of, _)| *of == hash).map(|(_, slot)| slot)
+    }
+
+    /// The hold that ends first.
+    fn first_hold<'a>(&self, id_at: impl Fn(u32) -> Option<&'a ReservationId>) -> Option<(Micros, ReservationId)> {
+        let (until, slot) = self.holds.first()?;
+        Some((Micros(until), *id_at(slot)?))
     }
 
     /// Number of entries of its indexes.
     pub fn index_len(&self) -> usize {
-        self.holds.len().saturating_add(self.orders.count())
+        self.holds.len().saturating_add(self.orders.len())
     }
 
     /// How many there are, and how many of them are holds.
@@ -101,15 +121,21 @@ impl Lives {
         self.pools.get(pool)
     }
 
-    /// Changes how a reservation counts: `was` before, `is` from now on.
-    pub fn change(&mut self, pool: &PoolId, id: ReservationId, was: Option<&Life>, is: Option<&Life>) {
+    /// Changes how the reservation in a slot counts: `was` before, `is` from now on. `id_at` says which id a slot holds.
+    pub fn change<'a>(
+        &mut self,
+        pool: &PoolId,
+        slot: u32,
+        (was, is): (Option<&Life>, Option<&Life>),
+        id_at: impl Fn(u32) -> Option<&'a ReservationId> + Copy,
+    ) {
         if was == is {
             return;
         }
         let of_pool = self.pools.entry(pool.clone()).or_default();
-        let first_before = of_pool.holds.first().copied();
-        of_pool.change(pool, id, was, is);
-        let (first, is_empty) = (of_pool.holds.first().copied(), of_pool.count == 0);
+        let first_before = of_pool.first_hold(id_at);
+        of_pool.change(pool, slot, (was, is), id_at);
+        let (first, is_empty) = (of_pool.first_hold(id_at), of_pool.count == 0);
         if first_before != first {
             if let Some((until, id)) = first_before {
                 self.first_holds.remove(&(until, id, pool.clone()));
@@ -125,21 +151,29 @@ impl Lives {
     }
 
     /// Takes out all live reservations of a pool.
-    pub fn retire(&mut self, pool: &PoolId) -> Option<PoolLives> {
+    pub fn retire<'a>(&mut self, pool: &PoolId, id_at: impl Fn(u32) -> Option<&'a ReservationId>) -> Option<PoolLives> {
         let gone = self.pools.remove(pool)?;
-        if let Some((until, id)) = gone.holds.first() {
-            self.first_holds.remove(&(*until, *id, pool.clone()));
+        if let Some((until, id)) = gone.first_hold(id_at) {
+            self.first_holds.remove(&(until, id, pool.clone()));
         }
         self.count = self.count.saturating_sub(gone.count);
         Some(gone)
     }
 
     /// The first `most` holds that are due at `now`, earliest first.
-    pub fn due(&self, now: Micros, most: usize) -> Vec<ReservationId> {
+    pub fn due<'a>(
+        &self,
+        now: Micros,
+        most: usize,
+        id_at: impl Fn(u32) -> Option<&'a ReservationId> + Copy,
+    ) -> Vec<ReservationId> {
         // No pool after the first `most` has a hold among them.
         let pools = self.first_holds.iter().take_while(|(until, ..)| *until <= now).take(most);
-        let mut sources: Vec<_> =
-            pools.filter_map(|(.., pool)| Some(self.pools.get(pool)?.holds.iter().copied())).collect();
+        let holds = |pool: &PoolId| {
+            let holds = self.pools.get(pool)?.holds.from(0);
+            Some(holds.filter_map(move |(until, slot)| Some((Micros(until), *id_at(slot)?))))
+        };
+        let mut sources: Vec<_> = pools.filter_map(|(.., pool)| holds(pool)).collect();
         let firsts = sources.iter_mut().enumerate().filter_map(|(at, holds)| Some(Reverse((holds.next()?, at))));
         let mut heads: BinaryHeap<_> = firsts.collect();
         let mut due = Vec::new();

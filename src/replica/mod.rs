@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod decided;
 mod index;
 mod lives;
+mod ordered;
 mod orders;
 pub mod partition;
 mod partitions;

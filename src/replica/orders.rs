@@ -1,5 +1,6 @@
 //! Which live reservations an order has. A pool may allow one for each order, and may get this rule when it has
-//! reservations already. So the orders of all live reservations are kept, and no search is needed then.
+//! reservations already. So the orders of all live reservations are kept, and no search is needed then. Those of a state are
+//! in [`super::lives`]; those of the decisions of one turn are here.
 
 use crate::domain::{PoolId, ReservationId};
 use std::collections::BTreeSet;
@@ -20,16 +21,6 @@ impl Orders {
         self.0.remove(&(hash(pool, order_ref), id));
     }
 
-    /// Number of reservations.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Removes any one reservation, and answers whether there was one.
-    pub fn pop(&mut self) -> bool {
-        self.0.pop_first().is_some()
-    }
-
     /// The reservations that may be of this order, by id.
     pub fn may_have(&self, pool: &PoolId, order_ref: &str) -> impl Iterator<Item = ReservationId> {
         let hash = hash(pool, order_ref);
@@ -38,8 +29,8 @@ impl Orders {
     }
 }
 
-/// Callers choose their order references. So this is a cryptographic hash: nobody can find many texts with one value.
-fn hash(pool: &PoolId, order_ref: &str) -> u64 {
+/// The number under which the reservations of an order are found. Callers choose their order references. So this is a cryptographic hash: nobody can find many texts with one value.
+pub fn hash(pool: &PoolId, order_ref: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[u8::try_from(pool.as_str().len()).unwrap_or(u8::MAX)]);
     hasher.update(pool.as_str().as_bytes());

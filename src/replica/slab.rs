@@ -157,6 +157,11 @@ impl Slab {
         slot_at(&self.pages, slot)
     }
 
+    /// The id that a slot holds.
+    pub fn id_at(&self, slot: u32) -> Option<&ReservationId> {
+        id_at(&self.pages, slot)
+    }
+
     /// The part of the index that holds this id, and all after it.
     pub fn parts_from(&self, id: ReservationId) -> impl Iterator<Item = Part<'_>> {
         self.index.parts_from(id)

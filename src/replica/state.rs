@@ -11,7 +11,7 @@ use super::lives::{Life, Lives, PoolLives};
 use super::past::Past;
 use super::pools::Pools;
 use super::retired::{Ending, Retired};
-use super::slab::{Common, Slab, page_of};
+use super::slab::{Common, Slab, Slot, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::retention::{Bounds, Keeping};
 use crate::domain::{
@@ -152,9 +152,9 @@ impl PartitionState {
             self.remembered.insert(key, answer);
         }
         let slots: Vec<_> = self.slab.slots().filter(|(_, (_, r))| !self.retired.ends(r)).collect();
-        for (_, (id, reservation)) in &slots {
+        for (slot, (_, reservation)) in &slots {
             let life = Life::of(reservation, room::of_reservation(reservation));
-            self.lives.change(&reservation.pool, *id, None, life.as_ref());
+            self.lives.change(&reservation.pool, *slot, (None, life.as_ref()), |slot| self.slab.id_at(slot));
         }
         let mut charges: Vec<_> = slots.into_iter().map(|(slot, (_, r))| (slot, charge(r))).collect();
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
@@ -221,7 +221,7 @@ impl PartitionState {
 
     /// The first `most` holds that are due at `now`, earliest first.
     pub fn due(&self, now: Micros, most: usize) -> Vec<ReservationId> {
-        self.lives.due(now, most)
+        self.lives.due(now, most, |slot| self.slab.id_at(slot))
     }
 
     /// When the next hold expires.
@@ -320,7 +320,7 @@ impl PartitionState {
         self.past.count(slot, was, is);
         let is_hold = |life: &Option<Life>| life.as_ref().is_some_and(Life::is_hold);
         let retires_at = (is_hold(&was_life) != is_hold(&life)).then(|| self.retires_at(&pool));
-        self.lives.change(&pool, id, was_life.as_ref(), life.as_ref());
+        self.lives.change(&pool, slot, (was_life.as_ref(), life.as_ref()), |slot| self.slab.id_at(slot));
         if let Some(before) = retires_at {
             self.reschedule(&pool, before);
         }
@@ -349,8 +349,9 @@ impl Ledger for PartitionState {
         order_ref: &str,
         is_asked: impl Fn(&ReservationId) -> bool,
     ) -> Option<ReservationId> {
-        let is_of_order = |id: &ReservationId| self.slab.get(id).is_some_and(|r| r.is_of_order(pool, order_ref));
-        self.lives.of(pool)?.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
+        let is_found = |(id, r): &&Slot| is_asked(id) && r.is_of_order(pool, order_ref);
+        let mut slots = self.lives.of(pool)?.may_have(pool, order_ref).filter_map(|slot| self.slab.at(slot));
+        slots.find(is_found).map(|(id, _)| *id)
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {

@@ -115,7 +115,7 @@ impl PartitionState {
         let retires_at = self.retires_at(pool);
         self.pools.remove(pool);
         self.reschedule(pool, retires_at);
-        if let Some(lives) = self.lives.retire(pool) {
+        if let Some(lives) = self.lives.retire(pool, |slot| self.slab.id_at(slot)) {
             self.past.end_live(lives.bytes);
             self.sweeping.indexes.push(lives);
         }
@@ -131,8 +131,8 @@ impl PartitionState {
     /// Sweeps some of what has ended with its pool, and forgets pools that retired long ago.
     pub(super) fn sweep(&mut self, now: Micros) {
         if let Some(PoolLives { holds, orders, .. }) = self.sweeping.indexes.last_mut() {
-            let (hold, has_order) = (holds.pop_first(), orders.pop());
-            if hold.is_none() && !has_order {
+            let (had_hold, had_order) = (holds.pop(), orders.pop());
+            if !had_hold && !had_order {
                 self.sweeping.indexes.pop();
             }
         }
