@@ -157,15 +157,18 @@ fn known_pool<'a>(ledger: &'a impl LedgerMut, id: &PoolId) -> Result<&'a Pool, (
     ledger.pool(id).ok_or_else(|| (Law::OneState, format!("pool {id} is not defined")))
 }
 
-fn live_status(ledger: &impl LedgerMut, entry: &Entry) -> Result<(Status, Amounts), (Law, String)> {
-    let known = ledger.reservation(&entry.reservation).filter(|r| r.status.is_live());
-    let known = known.ok_or_else(|| (Law::TrueYes, format!("{} is not live", entry.reservation)))?;
-    Ok((known.status, known.demand.clone()))
+/// The live reservation of the event, which is of the pool that the event names.
+fn live<'a>(ledger: &'a impl LedgerMut, event: &Event, entry: &Entry) -> Result<&'a Reservation, (Law, String)> {
+    let known = ledger.reservation(&entry.reservation);
+    let live = known.filter(|r| r.status.is_live());
+    let live = live.ok_or_else(|| (Law::TrueYes, format!("{} is not live", entry.reservation)))?;
+    is_of_pool(known, event, &entry.pool, entry.reservation)?;
+    Ok(live)
 }
 
 /// An id belongs to one pool as long as anything is known of it.
-fn is_of_pool(ledger: &impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
-    match ledger.reservation(&id).filter(|r| r.is_known(event.decided_at) && r.pool != *pool) {
+fn is_of_pool(known: Option<&Reservation>, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
+    match known.filter(|r| r.is_known(event.decided_at) && r.pool != *pool) {
         Some(known) => Err((Law::OneState, format!("{id} is of pool {}, the event names pool {pool}", known.pool))),
         None => Ok(()),
     }
@@ -180,7 +183,8 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     let pool = known_pool(ledger, &entry.pool)?;
     let nothing = Amounts::default();
     law::admitted(pool, &nothing, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
-    if ledger.reservation(&entry.reservation).is_some_and(|r| r.status.is_live()) {
+    let known = ledger.reservation(&entry.reservation);
+    if known.is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{} is accepted while it lives", entry.reservation)));
     }
     lasts_as_it_may(pool, event, entry, event.decided_at)?;
@@ -188,8 +192,8 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     if let Some(other) = sole.and_then(|order_ref| ledger.of_order(&pool.id, order_ref.as_str(), |_| true)) {
         return Err((Law::OneState, format!("{} is accepted for an order that has {other}", entry.reservation)));
     }
+    is_of_pool(known, event, &pool.id, entry.reservation)?;
     let pool = &pool.id.clone();
-    is_of_pool(ledger, event, pool, entry.reservation)?;
     ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(pool, entry.reservation, |r| {
         // Older versions forgot some decisions early and decided again.
@@ -226,12 +230,11 @@ fn held_ms(entry: &Entry, since: Micros) -> u32 {
 }
 
 fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Status, until: Micros) -> Folded {
-    let (status, _) = live_status(ledger, entry)?;
-    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
-    if status != Status::Held {
+    let hold = live(ledger, event, entry)?;
+    if hold.status != Status::Held {
         return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
     }
-    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, Reservation::held_since);
+    let since = hold.held_since();
     lasts_as_it_may(known_pool(ledger, &entry.pool)?, event, entry, since)?;
     ledger.update_reservation(&entry.pool, entry.reservation, |r| {
         r.until = until;
@@ -244,16 +247,15 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
 
 /// Folds an amend: the status stays, and the reservation takes other units.
 fn fold_amended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, before: &Amounts) -> Folded {
-    let (status, demand) = live_status(ledger, entry)?;
-    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
-    if status != entry.status || entry.demand == *before {
+    let Reservation { status, demand, .. } = live(ledger, event, entry)?;
+    if *status != entry.status || entry.demand == *before {
         let Entry { reservation, status: told, demand, .. } = entry;
         return Err((
             Law::OneState,
             format!("{reservation} is {status:?}, the event amends it to {demand:?} as {told:?}"),
         ));
     }
-    if demand != *before {
+    if demand != before {
         return Err((Law::Capacity, format!("{} takes {demand:?}, the event says {before:?}", entry.reservation)));
     }
     let pool = known_pool(ledger, &entry.pool)?;
@@ -267,10 +269,9 @@ fn fold_amended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, befor
 }
 
 fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: Option<ReleaseCause>) -> Folded {
-    let (_, demand) = live_status(ledger, entry)?;
-    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
+    let demand = &live(ledger, event, entry)?.demand;
     let pool = known_pool(ledger, &entry.pool)?;
-    law::given_back(pool, &demand, &entry.used).map_err(|why| (Law::Capacity, why))?;
+    law::given_back(pool, demand, &entry.used).map_err(|why| (Law::Capacity, why))?;
     ledger.update_pool(&entry.pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(&entry.pool, entry.reservation, |r| {
         r.until = forget_at(event);
@@ -293,8 +294,7 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &EventBod
     if let (EventBody::Accepted(entry), CommandKind::Reserve) = (original, command.kind)
         && entry.status.is_live()
     {
-        live_status(ledger, entry)?;
-        is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
+        live(ledger, event, entry)?;
         ledger.update_reservation(&entry.pool, entry.reservation, |r| r.attempts.add(command.attempt));
     }
     Ok(())
@@ -305,11 +305,12 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         return Ok(());
     };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return Ok(()) };
-    is_of_pool(ledger, event, pool, id)?;
+    let known = ledger.reservation(&id);
+    is_of_pool(known, event, pool, id)?;
     if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) {
         return fold_over(ledger, event, rejection.reason, id);
     }
-    if ledger.reservation(&id).is_some_and(|r| r.status.is_live()) {
+    if known.is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{id} is refused while it lives")));
     }
     let demand = rejection.demand.clone().unwrap_or_default();
@@ -349,7 +350,7 @@ fn fold_cancelled(ledger: &mut impl LedgerMut, event: &Event, rejection: &Reject
     let Some(command) = event.command().filter(|command| command.kind == CommandKind::Reserve) else { return };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
     // A Reserve of another pool would be refused in any case.
-    if is_of_pool(ledger, event, pool, id).is_err() {
+    if is_of_pool(ledger.reservation(&id), event, pool, id).is_err() {
         return;
     }
     let until = cancelled_until(event, command);
@@ -364,7 +365,7 @@ fn cancelled_until(event: &Event, command: &CommandStamp) -> Micros {
 
 fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
     let command = stamp(event)?;
-    is_of_pool(ledger, event, pool, id)?;
+    is_of_pool(ledger.reservation(&id), event, pool, id)?;
     let until = cancelled_until(event, command);
     let may_come = until >= event.decided_at;
     give_up(ledger, event, (pool, id), until, |attempts| attempts.abandon(command.attempt, may_come));

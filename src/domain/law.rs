@@ -84,7 +84,7 @@ pub fn admitted(
     if *limits != pool.spec.limits {
         return Err(format!("judged against limits {limits:?}, in force are {:?}", pool.spec.limits));
     }
-    if pool.used.exchange(before, demand).as_ref() != Ok(used) || demand.is_empty() {
+    if !pool.used.exchanges_to(before, demand, used) || demand.is_empty() {
         let was = &pool.used;
         return Err(format!("demand {demand:?} in place of {before:?} on used {was:?} cannot leave used {used:?}"));
     }
@@ -100,9 +100,8 @@ pub fn admitted(
 /// # Errors
 /// What is wrong with `used`.
 pub fn given_back(pool: &Pool, demand: &Amounts, used: &Amounts) -> Result<(), String> {
-    let expected = pool.used.try_map(|d, units| units.checked_sub(demand.get(d).unwrap_or_default()));
-    match expected {
-        Ok(expected) if expected == *used => Ok(()),
-        _ => Err(format!("giving {demand:?} back of {:?} cannot leave {used:?}", pool.used)),
+    match pool.used.exchanges_to(demand, &Amounts::default(), used) {
+        true => Ok(()),
+        false => Err(format!("giving {demand:?} back of {:?} cannot leave {used:?}", pool.used)),
     }
 }

@@ -101,6 +101,14 @@ impl Amounts {
         self.try_map(|d, units| Some(units.checked_sub(of(before, d))?.saturating_add(of(after, d))))
     }
 
+    /// Whether [`Amounts::exchange`] leads to `to`.
+    pub fn exchanges_to(&self, before: &Amounts, after: &Amounts, to: &Amounts) -> bool {
+        let of = |amounts: &Amounts, d| amounts.get(d).unwrap_or_default();
+        let left = |d, units: u64| Some(units.checked_sub(of(before, d))?.saturating_add(of(after, d)));
+        self.len() == to.len()
+            && self.iter().zip(to.iter()).all(|((d, units), (e, to))| d == e && left(d, units) == Some(to))
+    }
+
     /// Every dimension in which these amounts exceed `before`, with the difference.
     pub fn beyond<'a>(&'a self, before: &'a Amounts) -> impl Iterator<Item = (Dimension, u64)> + 'a {
         let more = |(d, units): (Dimension, u64)| (d, units.saturating_sub(before.get(d).unwrap_or_default()));

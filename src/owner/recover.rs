@@ -76,7 +76,7 @@ impl Recovery<'_> {
         let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
         handle.progress().set_end_seq(until);
         ahead(self.tail, partition, from..until, enough, |events| {
-            let folded = handle.follow(|state| fold_all(state, &events));
+            let folded = handle.follow(|state| fold_all(state, events));
             let folded = folded.ok_or_else(|| LogError::superseded("the partition was claimed in the meantime"));
             folded?.map_err(ClaimError::Breach)?;
             events.iter().flatten().for_each(|chained| (self.on_committed)(chained));
@@ -245,7 +245,7 @@ pub fn replay_from(
 ) -> Result<PartitionState, ClaimError> {
     let (partition, from) = (state.partition(), state.position().next_seq);
     ahead(tail, partition, from..until, until, |events| {
-        fold_all(&mut state, &events).map_err(ClaimError::Breach)?;
+        fold_all(&mut state, events).map_err(ClaimError::Breach)?;
         progress(state.position().next_seq);
         Ok(())
     })?;
@@ -268,7 +268,7 @@ pub fn replay_through(
     // After the last event of that time or earlier, where a later time stands before it because a clock was set back.
     let (mut is_later, mut behind) = (false, None);
     ahead(tail, partition, from..until, until, |events| {
-        for decoded in &events {
+        for decoded in events {
             let chained = decoded.as_ref().map_err(|breach| ClaimError::Breach(breach.clone()))?;
             let next_seq = chained.event.seq.saturating_add(1);
             match (chained.event.decided_at > time, is_later) {
@@ -294,7 +294,8 @@ fn fold_all(state: &mut PartitionState, events: &[Decoded]) -> Result<(), Breach
 }
 
 /// Hands over these events in batches, and stops after `enough`. Meanwhile one thread reads the next batches and others
-/// decode them, because both take longer than folding.
+/// decode them, because both take longer than folding. Decoders also take batches back that are folded: memory is freed
+/// with less work where it was allocated.
 ///
 /// # Errors
 /// The error of `each`, or the [`LogError`] of a read.
@@ -303,16 +304,18 @@ fn ahead(
     partition: u32,
     seqs: Range<u64>,
     enough: u64,
-    mut each: impl FnMut(Vec<Decoded>) -> Result<(), ClaimError>,
+    mut each: impl FnMut(&[Decoded]) -> Result<(), ClaimError>,
 ) -> Result<(), ClaimError> {
     std::thread::scope(|scope| {
         let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<_>)>(0);
         // For each batch, in order, the channel on which its decoder sends the result.
         let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
+        let (give_back, folded) = bounded::<Vec<Decoded>>(READ_AHEAD);
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, DECODERS_MAX) {
-            let undecoded = undecoded.clone();
+            let (undecoded, folded) = (undecoded.clone(), folded.clone());
             let decoding = move || {
                 for (events, done) in undecoded {
+                    folded.try_iter().for_each(drop);
                     let decoded = events.iter().map(|event| decode_event(partition, event)).collect();
                     // The receiver is gone only after an error, which it reports itself.
                     let _ = done.send(Ok(decoded));
@@ -340,7 +343,11 @@ fn ahead(
         start(scope, format!("reads-{partition}"), reading)?;
         decoded.into_iter().try_for_each(|result| {
             let lost = || LogError::internal("a decoder ended before its batch was decoded");
-            each(result.recv().unwrap_or_else(|_| Err(lost()))?)
+            let events = result.recv().unwrap_or_else(|_| Err(lost()))?;
+            each(&events)?;
+            // When decoders are busy, it is freed here.
+            drop(give_back.try_send(events));
+            Ok(())
         })
     })
 }

@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 
 /// Most ids in one part: what fills a table of 1,024 places.
 pub const PART_MAX: usize = 896;
+/// Ids in each part of an index that is made at once.
+const PART_NEW: usize = PART_MAX * 3 / 4;
 /// A table that is no more than one part in so many full becomes smaller.
 const SPARE: usize = 8;
 /// Leading bits of an id that narrow down where its part is. Ids of many pools differ in them, so one or two parts are left.
@@ -49,6 +51,27 @@ impl Default for Index {
 }
 
 impl Index {
+    /// The index of these ids, which are in their order, each there once. Its parts have room for more.
+    pub fn of<'a>(sorted: &[(ReservationId, u32)], id_at: impl Fn(u32) -> Option<&'a ReservationId>) -> Index {
+        let mut index = Index::default();
+        for (no, ids) in sorted.chunks(PART_NEW).enumerate() {
+            let mut part = HashTable::with_capacity(ids.len());
+            for (id, slot) in ids {
+                part.insert_unique(hash(id), *slot, |slot| id_at(*slot).map_or(0, hash));
+            }
+            match (no, ids.first()) {
+                (0, _) | (_, None) => index.parts = vec![part],
+                (_, Some((first, _))) => {
+                    let start = order(first);
+                    index.starts.push(start);
+                    index.parts.push(part);
+                    index.before_all_after(start).for_each(|before| *before = before.saturating_add(1));
+                }
+            }
+        }
+        index
+    }
+
     /// The slot of this id. `id_at` says which id a slot holds.
     pub fn find<'a>(&self, id: &ReservationId, id_at: impl Fn(u32) -> Option<&'a ReservationId>) -> Option<u32> {
         let part = self.parts.get(self.part_of(id))?;
@@ -193,6 +216,13 @@ mod tests {
         assert_eq!(sorted(&index, &ids, &expected[0]), expected);
         let places: usize = index.parts.iter().map(HashTable::capacity).sum();
         assert!(index.parts.len() > ids.len() / PART_MAX && places <= 2 * ids.len(), "{places} places");
+        let mut entries: Vec<_> = ids.iter().copied().zip(0..).collect();
+        entries.sort_unstable();
+        let at_once = Index::of(&entries, at);
+        assert_eq!(sorted(&at_once, &ids, &expected[0]), expected);
+        assert!((0..).zip(&ids).all(|(slot, id)| at_once.find(id, at) == Some(slot)));
+        assert!(at_once.before.iter().zip(at_once.before.iter().skip(1)).all(|(one, next)| one <= next));
+        assert_eq!(Index::of(&[], at).find(&ids[0], at), None);
 
         let leaves = |slot: u32| !slot.is_multiple_of(50);
         (0..).zip(&ids).filter(|(slot, _)| leaves(*slot)).for_each(|(slot, id)| index.remove(id, slot, at));

@@ -72,14 +72,19 @@ impl Slab {
                 *entry = page;
             }
         }
+        let mut ids = Vec::new();
         for slot in 0..page_count.saturating_mul(PAGE_SLOTS) {
             let slot = u32::try_from(slot).map_err(|_| "too many slots".to_owned())?;
-            match slab.at(slot).map(|(id, _)| *id) {
+            match slab.id_at(slot) {
                 None => slab.free.push(slot),
-                Some(id) if slab.find(&id).is_some() => return Err(format!("two slots hold {id}")),
-                Some(id) => slab.enter(id, slot),
+                Some(id) => ids.push((*id, slot)),
             }
         }
+        ids.sort_unstable();
+        if let Some(((id, _), _)) = ids.iter().zip(ids.iter().skip(1)).find(|((one, _), (next, _))| one == next) {
+            return Err(format!("two slots hold {id}"));
+        }
+        slab.index = Index::of(&ids, |slot| id_at(&slab.pages, slot));
         // The lowest free slot is taken first, so that pages fill up.
         slab.free.reverse();
         Ok(slab)
@@ -139,7 +144,7 @@ impl Slab {
         if let Some(entry) = self.place(slot) {
             *entry = Some((id, reservation));
         }
-        self.enter(id, slot);
+        self.index.insert(&id, slot, |slot| id_at(&self.pages, slot));
         slot
     }
 
@@ -165,11 +170,6 @@ impl Slab {
     /// The part of the index that holds this id, and all after it.
     pub fn parts_from(&self, id: ReservationId) -> impl Iterator<Item = Part<'_>> {
         self.index.parts_from(id)
-    }
-
-    fn enter(&mut self, id: ReservationId, slot: u32) {
-        let pages = &self.pages;
-        self.index.insert(&id, slot, |slot| id_at(pages, slot));
     }
 }
 

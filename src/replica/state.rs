@@ -16,7 +16,7 @@ use crate::domain::evolve::evolve;
 use crate::domain::retention::{Bounds, Keeping};
 use crate::domain::{
     Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
-    Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status, room,
+    Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status,
 };
 use crate::wire::digest::Stating;
 use forgetting::charge;
@@ -151,12 +151,17 @@ impl PartitionState {
             self.enter_answer(&key, &answer);
             self.remembered.insert(key, answer);
         }
-        let slots: Vec<_> = self.slab.slots().filter(|(_, (_, r))| !self.retired.ends(r)).collect();
-        for (slot, (_, reservation)) in &slots {
-            let life = Life::of(reservation, room::of_reservation(reservation));
-            self.lives.change(&reservation.pool, *slot, (None, life.as_ref()), |slot| self.slab.id_at(slot));
+        let mut charges = Vec::new();
+        for (slot, (_, reservation)) in self.slab.slots().filter(|(_, (_, r))| !self.retired.ends(r)) {
+            let charge = charge(reservation);
+            let life = Life::of(reservation, charge.bytes);
+            self.lives.change(&reservation.pool, slot, (None, life.as_ref()), |slot| self.slab.id_at(slot));
+            match charge.keeping {
+                // What lives is in no order of forgetting.
+                Keeping::Live => self.past.count(slot, None, Some(charge)),
+                Keeping::Until(_) | Keeping::Refusal => charges.push((slot, charge)),
+            }
         }
-        let mut charges: Vec<_> = slots.into_iter().map(|(slot, (_, r))| (slot, charge(r))).collect();
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
         charges.into_iter().for_each(|(slot, charge)| self.past.count(slot, None, Some(charge)));
         let due = self.pools.iter().filter_map(|pool| Some((self.retires_at(&pool.id)?, pool.id.clone())));
