@@ -2,8 +2,8 @@
 //! again.
 
 use crate::limits::{DIMENSION_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
+use arcstr::ArcStr;
 use std::fmt;
-use std::sync::Arc;
 
 /// Why a text is refused as a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +112,13 @@ fn check(text: &str, max: usize, Alphabet(is_of, says): Alphabet) -> Result<(), 
     }
 }
 
-/// A checked text. Cloning shares the characters, and a value is one word long, because every reservation holds some.
+/// A checked text. Cloning shares the characters, and a value is one word long, because every reservation holds some. The
+/// characters lie behind the counter of the clones, in one allocation.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<Box<str>>);
+        pub struct $name(ArcStr);
 
         impl $name {
             /// Checks the text and makes the name.
@@ -126,7 +127,7 @@ macro_rules! name {
             /// [`NameError`] says what is wrong with the text.
             pub fn new(text: &str) -> Result<$name, NameError> {
                 $check(text)?;
-                Ok($name(Arc::new(text.into())))
+                Ok($name(text.into()))
             }
 
             /// The name's text.

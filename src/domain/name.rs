@@ -10,8 +10,8 @@
 
 use super::ids::{NameError, Why, name};
 use crate::limits::NAME_BYTES_MAX;
+use arcstr::ArcStr;
 use std::fmt;
-use std::sync::Arc;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategory as Category, UnicodeGeneralCategory};
 

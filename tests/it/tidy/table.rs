@@ -129,6 +129,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["unicode_normalization", "unicode_properties"], rooms: &["domain::name"],
         reason: "one place says what a name is, and whoever decides says it" },
     Bound { names: &["governor"], rooms: &["service::quota"], reason: "one place counts calls" },
+    Bound { names: &["arcstr"], rooms: &["domain::ids", "domain::name"], reason: "names share their texts in one way" },
     Bound { names: &["imbl"], rooms: &["replica"], reason: "what readers share with the owner is kept in one place" },
     Bound { names: &["tokio_postgres", "tokio_postgres_rustls", "bytes"], rooms: &["sink::postgres"],
         reason: "one place for rows of several" },
