@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 /// Most entries of a chunk.
 const CHUNK_MAX: usize = 512;
-/// A chunk with fewer entries joins the next one, if both together have no more than twice as many.
+/// A chunk with fewer entries is joined with one beside it, if both together have no more than twice as many.
 const CHUNK_FEW: usize = CHUNK_MAX / 4;
 /// A full chunk has room for one part in so many more entries when it grows.
 const GROWTH: usize = 8;
@@ -86,10 +86,14 @@ impl Ordered {
         }
         chunk.remove(at);
         self.len = self.len.saturating_sub(1);
-        if chunk.is_empty() {
+        if chunk.capacity() / 2 > chunk.len() {
+            chunk.shrink_to_fit();
+        }
+        let (is_empty, has_few) = (chunk.is_empty(), chunk.len() < CHUNK_FEW);
+        if is_empty {
             self.chunks.remove(no);
-        } else if chunk.len() < CHUNK_FEW {
-            self.join(no);
+        } else if has_few && !self.joins(no) && no > 0 {
+            self.joins(no.saturating_sub(1));
         }
     }
 
@@ -130,16 +134,16 @@ impl Ordered {
         if at <= middle { (no, at) } else { (next, at.saturating_sub(middle)) }
     }
 
-    /// Joins a chunk with the next one, if both have few entries.
-    fn join(&mut self, no: usize) {
+    /// Joins a chunk with the next one if both together have few entries, and answers whether they had.
+    fn joins(&mut self, no: usize) -> bool {
         let next = no.saturating_add(1);
-        let sum = self.chunks.iter().skip(no).take(2).map(Vec::len).fold(0, usize::saturating_add);
-        let Some(upper) = self.chunks.get(next).filter(|_| sum <= 2 * CHUNK_FEW).cloned() else { return };
-        if let Some(chunk) = self.chunks.get_mut(no) {
-            chunk.shrink_to(sum);
-            chunk.extend(upper);
-            self.chunks.remove(next);
+        if next >= self.chunks.len() || self.chunks.iter().skip(no).take(2).map(Vec::len).sum::<usize>() > 2 * CHUNK_FEW
+        {
+            return false;
         }
+        let upper = self.chunks.remove(next);
+        self.chunks.get_mut(no).into_iter().for_each(|chunk| chunk.extend_from_slice(&upper));
+        true
     }
 }
 
