@@ -182,18 +182,18 @@ mod tests {
             let ids = ids(4_000);
             let at = |slot: u32| ids.get(slot as usize);
             let (mut ordered, mut expected) = (Ordered::default(), BTreeSet::new());
-            let entries: Vec<_> = (0..).zip(&numbers).map(|(slot, number)| (number % spread, slot)).collect();
+            let entries: Vec<_> = (0..).zip(&numbers).map(|(slot, number)| (number.checked_rem(spread).unwrap(), slot)).collect();
             for (number, slot) in &entries {
                 ordered.insert(*number, *slot, at);
                 expected.insert((*number, ids[*slot as usize]));
             }
-            let leaves = |slot: u32| (slot ^ leaving) % 8 != 0;
+            let leaves = |slot: u32| !(slot ^ leaving).is_multiple_of(8);
             for (number, slot) in entries.iter().filter(|(_, slot)| leaves(*slot)) {
                 ordered.remove(*number, *slot, at);
                 expected.remove(&(*number, ids[*slot as usize]));
                 ordered.remove(*number, *slot, at);
             }
-            let from = numbers[0] % spread;
+            let from = numbers[0].checked_rem(spread).unwrap();
             prop_assert_eq!(ordered.len(), expected.len());
             prop_assert_eq!(ordered.first().map(|(number, slot)| (number, ids[slot as usize])), expected.first().copied());
             let later = expected.iter().filter(|(number, _)| *number >= from).copied().collect::<Vec<_>>();
