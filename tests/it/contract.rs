@@ -528,7 +528,8 @@ fn owners_that_fight_lose_and_repeat_nothing<H: Harness>() {
                     }
                     inputs.truncate(20);
                     let turn = owner.turn(inputs);
-                    assert!(matches!(owner.commit(&turn), CommitOutcome::Ok | CommitOutcome::Fenced));
+                    // A slow broker may leave the outcome unknown; the next claim reads what came of it.
+                    assert_ne!(owner.commit(&turn), CommitOutcome::Aborted);
                 }
             });
         }

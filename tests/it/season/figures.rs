@@ -26,9 +26,9 @@ impl Figures {
 
     /// Prints the mean and the peak of the middle third and of the last one, and answers what of it differs by more than a
     /// twentieth. Of a figure in `by_peak` the peak alone is judged: it grows and shrinks in the course of several days, and its
-    /// mean depends on when a third begins. Of one in `by_mean` the mean alone: other threads may free something while it is
-    /// taken.
-    pub fn judge(&self, by_peak: &[&str], by_mean: &[&str]) -> Vec<String> {
+    /// mean depends on when a third begins. Of one in `by_least` the least alone: what other threads hold or free while it is
+    /// taken only adds to it.
+    pub fn judge(&self, by_peak: &[&str], by_least: &[&str]) -> Vec<String> {
         println!("  {:<34} {:>14} {:>14} {:>14} {:>14}", "", "middle third", "last third", "middle peak", "last peak");
         let mut differing = Vec::new();
         for (name, figures) in &self.0 {
@@ -36,12 +36,14 @@ impl Figures {
             let (middle, last) = (&figures[third..2 * third], &figures[2 * third..3 * third]);
             let mean = |of: &[u64]| of.iter().sum::<u64>() / of.len() as u64;
             let peak = |of: &[u64]| of.iter().copied().max().unwrap();
+            let least = |of: &[u64]| of.iter().copied().min().unwrap();
             let pairs = [(mean(middle), mean(last)), (peak(middle), peak(last))];
+            let leasts = [(least(middle), least(last))];
             let [(middle, last), (middle_peak, last_peak)] = pairs;
             println!("  {name:<34} {middle:>14} {last:>14} {middle_peak:>14} {last_peak:>14}");
-            let judged = match (by_peak.contains(name), by_mean.contains(name)) {
+            let judged = match (by_peak.contains(name), by_least.contains(name)) {
                 (true, _) => &pairs[1..],
-                (_, true) => &pairs[..1],
+                (_, true) => &leasts[..],
                 _ => &pairs[..],
             };
             if judged.iter().any(|(before, after)| before.abs_diff(*after) * 20 > *before.max(after)) {
