@@ -3,9 +3,9 @@
 use super::owner::OwnerContext;
 use super::spawn;
 use crate::owner::begin::{Beginning, Looked};
-use crate::owner::swap::{Counted, Course, Reached, Swap, Swapped};
+use crate::owner::swap::{Counted, Course, Reached, Swap};
 use crate::replica::{PartitionHandle, Replica};
-use crate::service::swap::{SwapBegun, SwapDone, SwapEnd, SwapFailed, SwapProgress, Swaps};
+use crate::service::swap::{SwapBegun, SwapEnd, SwapFailed, SwapProgress, Swaps};
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -119,17 +119,9 @@ fn swap(context: &OwnerContext, handle: &Arc<PartitionHandle>, run: &Run, is_ove
         let snapshot = looked.taken.as_ref().map(|(name, _)| name.text.clone());
         run.told.lock().began_with = (snapshot, looked.passed_over.clone());
     };
-    match swap.run(begun) {
-        Ok(Swapped { is_owner, compared }) => Ok(SwapDone { is_owner, compared }),
-        Err(not) => {
-            let (code, why) = (not.code(), not.why());
-            tracing::warn!(
-                partition = handle.id(),
-                code,
-                why,
-                "no fresh state has taken the place of the one in memory"
-            );
-            Err(SwapFailed { code, why })
-        }
-    }
+    swap.run(begun).map_err(|not| {
+        let (partition, code, why) = (handle.id(), not.code(), not.why());
+        tracing::warn!(partition, code, why, "no fresh state has taken the place of the one in memory");
+        SwapFailed { code, why }
+    })
 }

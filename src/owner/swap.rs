@@ -10,7 +10,7 @@ use super::recover::replay_from;
 use super::report::Report;
 use crate::domain::Breach;
 use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
-use crate::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, SwapRequest};
+use crate::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, SwapRequest, Swapped};
 use crate::time::{Stopwatch, pause_unless};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::sync::Arc;
@@ -103,15 +103,6 @@ impl CommittedTail for Counted<'_> {
         self.course.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
         Ok(events)
     }
-}
-
-/// A fresh state is the living one now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Swapped {
-    /// Whether this process owned the partition at that moment; otherwise it followed it.
-    pub is_owner: bool,
-    /// The state that it has replaced, and the fresh one.
-    pub compared: Compared,
 }
 
 /// Why the living state is still there.

@@ -23,7 +23,7 @@ pub mod state;
 pub use checkpoint::Draft;
 pub use orders::Orders;
 pub use partition::{
-    ClockRequest, ClockSetOutcome, Compared, PartitionHandle, PartitionStatus, Seal, StatusKind, SwapRequest,
+    ClockRequest, ClockSetOutcome, Compared, PartitionHandle, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
 };
 pub use partitions::Replica;
 pub use pools::Pools;

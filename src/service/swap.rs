@@ -7,7 +7,7 @@ use crate::domain::Name;
 use crate::trace::CallTrace;
 use std::sync::Arc;
 
-pub use crate::replica::{Compared, Seal};
+pub use crate::replica::{Compared, Seal, Swapped};
 
 /// Makes fresh states, one at a time: a second state of a partition is all that there is room for.
 pub trait Swaps: Send + Sync {
@@ -42,16 +42,7 @@ impl SwapBegun {
 }
 
 /// What came of a swap: which state was replaced, or a code and the reason why none was.
-pub type SwapEnd = Result<SwapDone, SwapFailed>;
-
-/// A fresh state has taken the place of the living one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SwapDone {
-    /// Whether this process owned the partition at that moment; otherwise it followed it.
-    pub is_owner: bool,
-    /// The state that was replaced, and the fresh one, by place and digest.
-    pub compared: Compared,
-}
+pub type SwapEnd = Result<Swapped, SwapFailed>;
 
 /// The living state is still there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,7 +93,7 @@ impl Service {
         let ended = {
             let log = log.clone();
             move |end: &SwapEnd| match end {
-                Ok(SwapDone { compared, .. }) => {
+                Ok(Swapped { compared, .. }) => {
                     let Compared { living, fresh } = compared;
                     let changed = format!("state: {} -> {}", living.digest, fresh.digest);
                     log("ok", (!compared.is_same()).then_some(&changed));

@@ -4,7 +4,7 @@ use super::Api;
 use super::internal::partition;
 use super::reply::{Answer, Reply};
 use super::request::HttpRequest;
-use crate::service::swap::{Seal, SwapDone, SwapFailed, SwapProgress};
+use crate::service::swap::{Seal, SwapFailed, SwapProgress, Swapped};
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl SwapDto {
     }
 }
 
-impl From<SwapDone> for SwappedDto {
-    fn from(SwapDone { is_owner, compared }: SwapDone) -> SwappedDto {
+impl From<Swapped> for SwappedDto {
+    fn from(Swapped { is_owner, compared }: Swapped) -> SwappedDto {
         let seal = |seal: Seal| SealDto { chain: seal.position.chain.to_string(), digest: seal.digest.to_string() };
         SwappedDto {
             is_owner,

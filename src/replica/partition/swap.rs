@@ -46,6 +46,15 @@ impl Compared {
     }
 }
 
+/// A fresh state has taken the place of the living one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Swapped {
+    /// Whether this process owned the partition at that moment; otherwise it followed it.
+    pub is_owner: bool,
+    /// The state that was replaced, and the fresh one, by place and digest.
+    pub compared: Compared,
+}
+
 /// A request to put a fresh state in the place of the living one, between two turns of the partition's owner.
 pub struct SwapRequest {
     /// Called with the sequence number after the last event of the living state. Answers a fresh state that has folded the

@@ -11,8 +11,10 @@ use headroom::owner::begin::Beginning;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::recover::{kept, rebuild};
 use headroom::owner::shell::{End, Shell};
-use headroom::owner::swap::{Counted, Course, NotSwapped, Swap, Swapped};
-use headroom::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
+use headroom::owner::swap::{Counted, Course, NotSwapped, Swap};
+use headroom::replica::{
+    Compared, PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest, Swapped,
+};
 use headroom::store::Store;
 use headroom::trace::Tracing;
 use std::sync::Arc;
