@@ -16,6 +16,7 @@ use headroom::log::CommittedTail;
 use headroom::snapshot::Writer;
 use headroom::time::Clock as _;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A season begins here.
@@ -234,15 +235,20 @@ fn a_clock_that_jumps_with_an_event_removes_nothing_at_once() {
     assert_eq!(heard.left.lock().len(), 1);
 }
 
+/// Changes bytes in the middle of a segment.
+fn damage(segment: &Path) {
+    let mut bytes = fs::read(segment).unwrap();
+    let middle = SEGMENT_BYTES as usize / 2;
+    bytes[middle..middle + 64].fill(0xA5);
+    fs::write(segment, bytes).unwrap();
+}
+
 /// The story: the oldest file cannot be read. It stays, the log grows, and somebody has to hear of it before the disk is full.
 #[test]
 fn a_segment_that_cannot_be_read_is_overdue_all_the_same() {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
     let oldest = segments(bed.world.path()).remove(0);
-    let mut bytes = fs::read(&oldest).unwrap();
-    let middle = SEGMENT_BYTES as usize / 2;
-    bytes[middle..middle + 64].fill(0xA5);
-    fs::write(&oldest, bytes).unwrap();
+    damage(&oldest);
     let reader = bed.reader();
     bed.keeper(&reader, None, KEEP_MS).round(&|| false);
     assert_eq!((bed.told.failed.lock().len(), &*bed.told.left.lock()), (1, &vec![]));

@@ -5,7 +5,7 @@ use super::served::left_for_a_month;
 use crate::bed::{Stopped, segments, url};
 use crate::fixtures::{NOW, append};
 use crate::process::Served;
-use crate::snapshots::served::{command, define, is_sound, reserve};
+use crate::snapshots::served::{command, define, is_sound, orders_until_it_dies, reserve};
 use crate::wait::until;
 use crate::world::{World, commit_turn};
 use headroom::limits::COMMAND_BYTES_MAX;
@@ -49,14 +49,7 @@ fn killed_when_a_segment_is_sealed_a_start_has_every_order_and_goes_on() {
     let place = url(folder.path());
     let mut served = Served::start(command(dir.path(), &place).env("HEADROOM_CRASH_AT", "log-sealed:1"));
     define(&served);
-    let (mut asked, mut taken) = (0, Vec::new());
-    until("it dies when the segment is full", || {
-        asked += 1;
-        if reserve(&served, asked) {
-            taken.push(asked);
-        }
-        served.running.is_over()
-    });
+    let (asked, taken) = orders_until_it_dies(&mut served);
     assert!(taken.len() > 10 && segments(dir.path()).len() == 2, "{taken:?}");
     is_sound(dir.path());
     let served = Served::start(&mut command(dir.path(), &place));
@@ -88,14 +81,7 @@ fn killed_while_old_snapshots_are_removed_a_start_finds_whole_ones() {
         let at = format!("snapshot-thinned:{nth}");
         let mut served = Served::start(command(dir, &place).env("HEADROOM_CRASH_AT", &at));
         define(&served);
-        let (mut asked, mut taken) = (0, Vec::new());
-        until("it dies while it removes", || {
-            asked += 1;
-            if reserve(&served, asked) {
-                taken.push(asked);
-            }
-            served.running.is_over()
-        });
+        let (mut asked, taken) = orders_until_it_dies(&mut served);
         let (manifests, rows) = (names(&stopped, ".json"), names(&stopped, ".rows"));
         assert_eq!(all.difference(&manifests).count(), nth.div_ceil(2), "{at}");
         assert_eq!((manifests.difference(&rows).count(), rows.difference(&manifests).count()), (0, nth % 2), "{at}");

@@ -1,7 +1,7 @@
 //! A bounded log of the real binary: killed while segments leave, read while it runs, and served only when something covers
 //! what has left.
 
-use super::{BEGIN, KEEP_DAYS, SEGMENT_BYTES};
+use super::{BEGIN, KEEP_DAYS, damage};
 use crate::bed::{Bed, DAY_MS, Stopped, segments, url};
 use crate::process::{Served, agent, foreign_agent, headroom, run};
 use crate::sink::files::Lake;
@@ -157,23 +157,17 @@ fn a_damaged_frame_of_a_bounded_log_is_named_once_and_not_waited_for() {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
     bed.leave();
     let first = bed.world.log.first(0).unwrap();
-    let folder = bed.snapshots.path().join(format!("{:032x}/p0", bed.world.log.manifest().log_id));
+    let mut manifests = bed.objects(".json");
     let stopped = Stopped::of(bed);
     fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
     // Only the snapshot at the beginning of the log is left, and what it leads to is damaged.
     let of = |path: &Path| -> Option<u64> { path.file_stem()?.to_str()?.split('-').next()?.parse().ok() };
-    let mut manifests: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    manifests
-        .retain(|path| path.extension().is_some_and(|end| end == "json") && of(path).is_some_and(|seq| seq >= first));
-    manifests.sort_by_key(|path| of(path));
+    manifests.retain(|path| of(path).is_some_and(|seq| seq >= first));
     assert!(manifests.len() > 2, "{manifests:?}");
     manifests[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
     let sealed = segments(stopped.dir.path());
     let damaged = &sealed[sealed.len() / 2];
-    let mut bytes = fs::read(damaged).unwrap();
-    let middle = SEGMENT_BYTES as usize / 2;
-    bytes[middle..middle + 64].fill(0xA5);
-    fs::write(damaged, bytes).unwrap();
+    damage(damaged);
     let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--snapshots", &url(stopped.snapshots.path())]);
     let served = Served::listening(serve.arg("--data-dir").arg(stopped.dir.path()));
     until("it is said", || {

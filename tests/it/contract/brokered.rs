@@ -23,6 +23,7 @@ fn open(prefix: String, partitions: u32) -> Harnessed {
 
 impl Harness for Harnessed {
     type Log = Kafka;
+    const MAY_BE_SLOW: bool = true;
 
     fn fresh(partitions: u32) -> Self {
         let prefix = brokered::prefix();

@@ -22,6 +22,7 @@ fn open(dir: &TempDir, partitions: u32) -> Arc<Embedded> {
 
 impl Harness for Harnessed {
     type Log = Embedded;
+    const MAY_BE_SLOW: bool = false;
 
     fn fresh(partitions: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -85,7 +85,7 @@ fn the_past_begins_with_the_nearest_snapshot_that_the_log_goes_on_from() {
                         format!("partition 0 of the log begins with seq {first}, the events before it are gone");
                     let no_other =
                         format!("no snapshot that is known here has a state from then on that is not after {moment}");
-                    assert_refused(Err(error), &[&begins, &no_other, "ask for a later place"]);
+                    assert_is(LogErrorKind::Operator, &error, &[&begins, &no_other, "ask for a later place"]);
                 }
             }
         }
@@ -98,8 +98,12 @@ fn decided_at(event: &StoredEvent) -> Micros {
 
 #[track_caller]
 fn assert_refused(refused: Result<(Option<u64>, Vec<String>), LogError>, says: &[&str]) {
-    let error = refused.unwrap_err();
-    assert!(error.needs_operator(), "{error}");
+    assert_is(LogErrorKind::Uncovered, &refused.unwrap_err(), says);
+}
+
+#[track_caller]
+fn assert_is(kind: LogErrorKind, error: &LogError, says: &[&str]) {
+    assert_eq!(error.kind, kind, "{error}");
     says.iter().for_each(|part| assert!(error.detail.contains(part), "{part}: {error}"));
 }
 

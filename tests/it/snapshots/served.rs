@@ -87,6 +87,20 @@ fn a_store_that_never_answers_keeps_nobody_waiting() {
     is_sound(dir.path());
 }
 
+/// Orders one by one until the server dies at a named point. Answers how many were asked for, and which were taken.
+#[cfg(feature = "crash-points")]
+pub fn orders_until_it_dies(served: &mut Served) -> (u64, Vec<u64>) {
+    let (mut asked, mut taken) = (0, Vec::new());
+    until("it dies", || {
+        asked += 1;
+        if reserve(served, asked) {
+            taken.push(asked);
+        }
+        served.running.is_over()
+    });
+    (asked, taken)
+}
+
 /// The story: the machine goes down while a snapshot is written. What is in the folder afterwards is whole snapshots, and a
 /// start from them has every order.
 #[test]
@@ -97,14 +111,7 @@ fn killed_while_a_snapshot_is_written_a_start_has_every_order() {
         let url = format!("file://{}", folder.path().display());
         let mut served = Served::start(command(dir.path(), &url).env("HEADROOM_CRASH_AT", format!("{point}:2")));
         define(&served);
-        let (mut asked, mut taken) = (0, Vec::new());
-        until("it dies in its second snapshot", || {
-            asked += 1;
-            if reserve(&served, asked) {
-                taken.push(asked);
-            }
-            served.running.is_over()
-        });
+        let (_, taken) = orders_until_it_dies(&mut served);
         assert!(!taken.is_empty(), "{point}");
         fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
         let served = Served::start(&mut command(dir.path(), &url));
