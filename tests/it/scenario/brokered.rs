@@ -1,7 +1,8 @@
 //! Two processes and a broker between them: one takes calls and follows, one owns the partition. All scenarios play on
 //! one log, each weeks after the one before and with pools of its own; at the end the log is audited, and everybody's
-//! state is the log's. Those that set the clock back are left out. They play twice: as callers over HTTP, where callers can ask for it, and as another program that
-//! writes commands and reads events, which sees everything that an owner over the embedded log shows.
+//! state is the log's. Those that set the clock back are left out. They play twice: as callers over HTTP, where callers can
+//! ask for it, and as another program that writes commands and reads events, which sees everything that an owner over
+//! the embedded log shows.
 
 use super::callers::Caller;
 use super::http::{HttpCaller, shows};
@@ -14,7 +15,7 @@ use crate::wait::{soon, until};
 use crate::world::ManualClock;
 use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros, Retirement};
 use headroom::log::kafka::{Kafka, Stream};
-use headroom::log::{ClusterLog, CommandProducer, EventStream, NewCommand, Streamed};
+use headroom::log::{ClusterLog, CommandProducer, CommittedTail, EventStream, NewCommand, Streamed};
 use headroom::replica::PartitionHandle;
 use headroom::wire;
 use std::collections::BTreeSet;
@@ -67,17 +68,20 @@ impl Stage {
         assert!(is_decided, "not decided, {:?}: {:?}", self.owned().status(), self.owned().owner_error());
     }
 
-    /// Time passes, for all; what falls due is decided.
+    /// Time passes, for all; what falls due is decided. Callers may be answered before the owner's state shows what
+    /// was committed, and the deadlines in it: the state is waited for first.
     fn at(&self, now: Micros) {
+        let committed = self.kafka.end(0).unwrap();
+        until("the owner's state has what is committed", || self.position().0 >= committed);
         self.clock.set(now);
         self.owner.wait_for_timers(now);
     }
 
-    /// The follower has folded what the owner has decided.
+    /// The follower has folded what is committed.
     fn followed(&self) {
         let followed = self.gateway.gateway.replica().partition(0).unwrap();
-        let (next_seq, _) = self.position();
-        until("the follower has caught up", || followed.read(|state| state.position().next_seq) >= next_seq);
+        let committed = self.kafka.end(0).unwrap();
+        until("the follower has caught up", || followed.read(|state| state.position().next_seq) >= committed);
     }
 }
 
