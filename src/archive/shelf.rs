@@ -6,9 +6,12 @@ use crate::log::LogError;
 use crate::log::embedded::{Archive, Reach};
 use crate::objects::{Got, Objects};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The longest manifest that is read, in bytes: of a segment of a log with the most partitions.
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+/// Most objects of a log that are listed: those of 500,000 segments.
+const LISTED_MAX: usize = 1_000_000;
 /// What the name of a manifest ends with, and what that of the bytes.
 const MANIFEST: &str = ".json";
 const BYTES: &str = ".segment";
@@ -17,12 +20,14 @@ const BYTES: &str = ".segment";
 pub struct Shelf {
     objects: Arc<dyn Objects>,
     log_id: u128,
+    /// Whether the place has shown that it replaces no object that is there.
+    is_proven: AtomicBool,
 }
 
 impl Shelf {
     /// The segments of this log in `objects`.
     pub fn new(objects: Arc<dyn Objects>, log_id: u128) -> Shelf {
-        Shelf { objects, log_id }
+        Shelf { objects, log_id, is_proven: AtomicBool::new(false) }
     }
 
     fn folder(&self) -> String {
@@ -38,11 +43,27 @@ impl Shelf {
     /// # Errors
     /// Why it is not known to be there, in words.
     pub(super) fn put(&self, number: u64, reach: &Reach, newest_us: u64, bytes: Vec<u8>) -> Result<(), String> {
+        self.prove()?;
         let manifest = Manifest::new((self.log_id, number), reach, newest_us, &bytes);
         self.once(&self.path(number, BYTES), bytes)?;
         crash::point("archive-bytes");
         self.once(&self.path(number, MANIFEST), manifest.encode())?;
         crash::point("archive-manifest");
+        Ok(())
+    }
+
+    /// Asks the place once whether it replaces what is there: then another log with this id would lose its segments to this one.
+    fn prove(&self) -> Result<(), String> {
+        if self.is_proven.load(Relaxed) {
+            return Ok(());
+        }
+        let heeds = self.objects.heeds_conditions(&format!("{:032x}/conditions", self.log_id));
+        if !heeds.map_err(|error| error.detail)? {
+            return Err("the store ignores If-None-Match, so it could replace a segment of another log: name another \
+                        log_archive"
+                .to_owned());
+        }
+        self.is_proven.store(true, Relaxed);
         Ok(())
     }
 
@@ -86,7 +107,8 @@ impl Shelf {
 
 impl Archive for Shelf {
     fn numbers(&self) -> Result<Vec<u64>, LogError> {
-        let listed = self.objects.list(&self.folder()).map_err(|error| LogError::transient(error.detail))?;
+        let listed =
+            self.objects.list(&self.folder(), LISTED_MAX).map_err(|error| LogError::transient(error.detail))?;
         let number = |name: &str| name.strip_suffix(MANIFEST).filter(|name| name.len() >= 8)?.parse().ok();
         Ok(listed.iter().filter_map(|listed| number(&listed.name)).collect())
     }

@@ -71,7 +71,7 @@ impl Place {
     /// # Errors
     /// [`BackupError::Unusable`] when the place does not answer.
     pub fn backups(&self) -> Result<Vec<Backup>, BackupError> {
-        let listed = again(|| self.bucket.list(MANIFESTS))?;
+        let listed = again(|| self.bucket.list(MANIFESTS, LISTED_MAX))?;
         let name = |listed: &Listed| Backup::parse(listed.name.strip_suffix(MANIFEST)?);
         let mut backups: Vec<Backup> = listed.iter().filter_map(name).collect();
         backups.sort();
@@ -163,7 +163,7 @@ impl Place {
     /// # Errors
     /// [`BackupError::Unusable`] when the place does not answer, or has too many of them.
     pub(super) fn pieces(&self, log_id: u128) -> Result<BTreeMap<String, u64>, BackupError> {
-        let listed = again(|| self.bucket.list(&folder(log_id)))?;
+        let listed = again(|| self.bucket.list(&folder(log_id), LISTED_MAX))?;
         if listed.len() >= LISTED_MAX {
             let why = format!("the place has {LISTED_MAX} objects of this log: back it up to another one");
             return Err(BackupError::Unusable(why));

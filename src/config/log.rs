@@ -49,7 +49,7 @@ mod tests {
             (&[place, (LogKeep, "72h")], "log_keep is shorter than 73h"),
             (&[place, (SnapshotIntervalMs, "3600000"), (LogKeep, "73h")], "log_keep is shorter than 74h"),
             (&[place, (LogKeep, "soon")], "neither all nor an age"),
-            (&[(LogArchive, "/archive")], "neither file:///FOLDER nor s3://"),
+            (&[(LogArchive, "/archive")], "is no place like file:///FOLDER"),
             (&[place, (LogKeep, "40d"), (KafkaBrokers, "k:9092")], "log_keep is set with kafka_brokers"),
             (&[archive, (KafkaBrokers, "k:9092")], "log_archive is set with kafka_brokers"),
         ] {

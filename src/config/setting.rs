@@ -1,6 +1,7 @@
 //! The one table of settings: the name, the flag, the default, the type and the description of each. The help of the
 //! command line, `headroom config` and the documentation show these texts.
 
+use super::place::PLACES;
 use crate::limits::{
     ACCESS_ONE_OF, CANARY_INTERVAL_DEFAULT_MS, CANARY_INTERVAL_MAX_MS, CANARY_INTERVAL_MIN_MS, COMMAND_SPAN_MS,
     COMMAND_WINDOW_MS, DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, DEDUP_WINDOW_MS, FORGET_SPAN_MS, HOLD_TTL_MAX_MS,
@@ -150,7 +151,7 @@ settings! {
              {CANARY_INTERVAL_MAX_MS}; a round adds two events to the log"
         );
     Snapshots = "snapshots", "--snapshots", None, Kind::Text("URL"),
-        "place for snapshots of partitions, file:///FOLDER or s3://BUCKET/PREFIX; without one none are written";
+        format_args!("place for snapshots of partitions, {PLACES}; without one none are written");
     SnapshotEvents = "snapshot_events", "--snapshot-events", Some(&SNAPSHOT_EVENTS_DEFAULT), Kind::Number("N"),
         format_args!("events after which a snapshot of a partition is written, 1 to {}", SNAPSHOT_EVENTS_MAX);
     SnapshotIntervalMs = "snapshot_interval_ms", "--snapshot-interval-ms", Some(&SNAPSHOT_INTERVAL_DEFAULT_MS),
@@ -166,7 +167,7 @@ settings! {
     LogKeep = "log_keep", "--log-keep", Some(&"all"), Kind::Text("all|AGE"),
         "age in hours (h) or days (d) up to which the embedded log stays on this disk, which needs snapshots; or all";
     LogArchive = "log_archive", "--log-archive", None, Kind::Text("URL"),
-        "place to which what is older goes before, file:///FOLDER or s3://BUCKET/PREFIX; without one it is removed";
+        format_args!("place to which what is older goes before, {PLACES}; without one it is removed");
     TlsCertificate = "tls_certificate", "--tls-certificate", None, Kind::Text("FILE"),
         "PEM file of the server's certificate, with those of authorities after it; it turns TLS on";
     TlsKey = "tls_key", "--tls-key", None, Kind::Text("FILE"), "PEM file of that certificate's private key";
@@ -209,8 +210,10 @@ settings! {
     SinkDatabaseCa = "sink_database_ca", "--sink-database-ca", None, Kind::Text("FILE"),
         "PEM file of the authorities that sign the certificate of that database; without it the database is on this machine";
     SinkFiles = "sink_files", "--sink-files", None, Kind::Text("PLACE"),
-        "folder or bucket to which headroom sink writes the events as files instead, file:///FOLDER or s3://BUCKET/PREFIX; \
-         with a Redshift, the bucket from which it reads them";
+        format_args!(
+            "folder or bucket to which headroom sink writes the events as files instead, {PLACES}; with a Redshift, the \
+             bucket of S3 from which it reads them"
+        );
     SinkFilesFormat = "sink_files_format", "--sink-files-format", Some(&"avro"), Kind::Text("avro|parquet"),
         "what these files are; parquet needs a build that has it, as the image does";
     SinkRedshiftRole = "sink_redshift_role", "--sink-redshift-role", None, Kind::Text("ARN,..."),

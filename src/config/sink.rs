@@ -1,7 +1,7 @@
 //! The settings of what `headroom sink` writes: tables or files.
 
 use super::auth::file;
-use super::place::{ObjectPlace, place};
+use super::place::{ObjectPlace, StoreKind, place};
 use super::{Checking, Open, Secret, Setting, address, either, number};
 use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
 use std::net::SocketAddr;
@@ -137,7 +137,7 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
 
 /// What Redshift needs besides its URL.
 fn redshift(checking: &mut Checking<'_>, files: Option<ObjectPlace>, role: Option<String>) -> Option<SinkRedshift> {
-    if !matches!(files, Some(ObjectPlace::S3 { .. })) {
+    if !matches!(files, Some(ObjectPlace::Bucket { store: StoreKind::S3, .. })) {
         checking.clash(
             Setting::SinkDatabase,
             "is a Redshift, which reads rows from a bucket: set sink_files = \"s3://BUCKET/PREFIX\"",
@@ -242,6 +242,7 @@ mod tests {
         for (settings, problem) in [
             (&[database, role][..], "sink_database is a Redshift, which reads rows from a bucket"),
             (&[database, role, (Setting::SinkFiles, "file:///lake")], "which reads rows from a bucket"),
+            (&[database, role, (Setting::SinkFiles, "gs://lake/x")], "which reads rows from a bucket"),
             (&[database, bucket], "which reads the bucket with a role"),
             (&[postgres, role], "sink_redshift_role is set, and sink_database is no redshift:// URL"),
             (&[bucket, role], "sink_redshift_role is set, and sink_database is no redshift:// URL"),
@@ -280,7 +281,7 @@ mod tests {
             (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
             (&[database, (Setting::SinkFiles, "file:///lake")], "sink_database is a PostgreSQL: a sink writes either"),
-            (&[(Setting::SinkFiles, "/lake")], "is neither file:///FOLDER nor s3://"),
+            (&[(Setting::SinkFiles, "/lake")], "is no place like file:///FOLDER"),
             (&[(Setting::SinkFiles, "file:///lake"), (Setting::SinkFilesFormat, "orc")], "is neither avro nor parquet"),
             (&[(Setting::SinkListen, "127.0.0.1:1")], "is set, and neither sink_database nor sink_files is"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),

@@ -126,34 +126,10 @@ fn keep(text: &str) -> Result<Keep, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::place;
     use super::*;
     use crate::config::EventsKeep;
     use crate::config::setting::{SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS};
     use crate::config::tests::check;
-
-    #[test]
-    fn a_place_is_a_folder_or_a_bucket() {
-        for good in ["file:///var/lib/snapshots", "s3://shop-prod/headroom", "s3://shop/a/b.c"] {
-            assert_eq!(place(good).unwrap().to_string(), good);
-        }
-        assert_eq!(place("s3://shop").unwrap(), place("s3://shop/").unwrap());
-        for bad in [
-            "",
-            "/var",
-            "file://var",
-            "s3://",
-            "s3:///x",
-            "s3://a/b//c",
-            "s3://k:s@a/b",
-            "s3://..",
-            "s3://a/../b",
-            "gs://a",
-            "https://a/b",
-        ] {
-            assert!(place(bad).unwrap_err().contains("neither file:///FOLDER nor s3://"), "{bad}");
-        }
-    }
 
     #[test]
     fn snapshots_are_kept_by_three_ages_and_written_only_when_a_place_is_named() {

@@ -1,7 +1,8 @@
-//! A folder or a bucket that speaks S3, as a place for objects. Each call ends after a time that grows with its bytes, and
+//! A folder or a bucket, as a place for objects. Each call ends after a time that grows with its bytes, and
 //! at once when the process ends.
 
-use super::{Got, Listed, Objects, Tag, environment};
+use super::client::client;
+use super::{Got, LISTED_MAX, Listed, Objects, Tag};
 use crate::causes::causes;
 use crate::config::ObjectPlace;
 use crate::domain::Micros;
@@ -9,12 +10,14 @@ use crate::store::StoreError;
 use futures_util::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, UpdateVersion};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::future::Future;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -24,10 +27,8 @@ use tokio::sync::watch;
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes a second that a store has to take or give.
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
-/// Most objects of a folder that are listed.
-pub const LISTED_MAX: usize = 100_000;
-/// Bytes that a store sends about so many objects: some 512 about each.
-const LISTED_BYTES: u64 = LISTED_MAX as u64 * 512;
+/// Bytes that a store sends about an object that it lists.
+const LISTED_BYTES: u64 = 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
 
@@ -55,10 +56,10 @@ pub struct Bucket {
 
 /// How the place is reached.
 enum Reached {
-    /// It is opened for each call, so that one that is gone is noticed.
-    Folder(PathBuf),
+    /// It is opened for each call, so that one that is gone is noticed. The names in a folder are flushed by `flush`.
+    Folder { dir: PathBuf, flush: fn(&FsPath) -> io::Result<()> },
     /// The client keeps connections. Names begin with the prefix.
-    S3 { client: Arc<dyn ObjectStore>, prefix: String },
+    Store { client: Arc<dyn ObjectStore>, prefix: String },
 }
 
 impl Bucket {
@@ -67,26 +68,26 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`] when the settings of the client are impossible, or the system gives no means to drive it.
     pub fn open(place: &ObjectPlace) -> Result<Bucket, StoreError> {
-        let wrong = |error: &dyn std::error::Error| StoreError { detail: format!("{place}: {}", causes(error)) };
+        Bucket::open_with(place, std::env::vars_os())
+    }
+
+    /// The same with these variables instead of those of this process.
+    ///
+    /// # Errors
+    /// Those of [`Bucket::open`].
+    pub fn open_with(
+        place: &ObjectPlace,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Bucket, StoreError> {
+        let wrong = |why: String| StoreError { detail: format!("{place}: {why}") };
         let reached = match place {
-            ObjectPlace::Folder(dir) => Reached::Folder(dir.clone()),
-            ObjectPlace::S3 { bucket, prefix } => {
-                // A call is tried again by who made it, with pauses that grow.
-                let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-                let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CALL_LIMIT);
-                let builder = environment::builder(std::env::vars_os()).map_err(|detail| StoreError { detail })?;
-                let builder = builder.with_bucket_name(bucket).with_retry(no_retry);
-                let is_plain = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true");
-                if let Some(name) = environment::in_the_clear(std::env::vars_os()).filter(|_| !is_plain) {
-                    let detail =
-                        format!("{name} begins with http://: set AWS_ALLOW_HTTP=true, or name an https:// URL");
-                    return Err(StoreError { detail });
-                }
-                let client = builder.with_client_options(options.with_allow_http(is_plain)).build();
-                Reached::S3 { client: Arc::new(client.map_err(|error| wrong(&error))?), prefix: prefix.clone() }
+            ObjectPlace::Folder(dir) => Reached::Folder { dir: dir.clone(), flush },
+            ObjectPlace::Bucket { store, url, prefix } => {
+                let client = client((*store, url), variables, CALL_LIMIT).map_err(wrong)?;
+                Reached::Store { client, prefix: prefix.clone() }
             }
         };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(&error))?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(causes(&error)))?;
         Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing: watch::Sender::new(false) })
     }
 
@@ -98,7 +99,7 @@ impl Bucket {
     /// The same to a bucket once this is over. A folder is waited for: who gave up a write into one that hangs would lose its
     /// lock, and the write might still come.
     pub fn close_after(&self, end: impl Future<Output = ()> + Send + 'static) {
-        if let (Reached::S3 { .. }, Some(runtime)) = (&self.reached, &self.runtime) {
+        if let (Reached::Store { .. }, Some(runtime)) = (&self.reached, &self.runtime) {
             let closing = self.closing.clone();
             runtime.spawn(async move {
                 end.await;
@@ -109,16 +110,25 @@ impl Bucket {
 
     fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
         Ok(match &self.reached {
-            Reached::Folder(dir) => Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)),
-            Reached::S3 { client, .. } => Arc::clone(client),
+            Reached::Folder { dir, .. } => Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)),
+            Reached::Store { client, .. } => Arc::clone(client),
         })
     }
 
     fn path(&self, path: &str) -> Path {
         match &self.reached {
-            Reached::Folder(_) => Path::from(path),
-            Reached::S3 { prefix, .. } => Path::from(format!("{prefix}/{path}")),
+            Reached::Folder { .. } => Path::from(path),
+            Reached::Store { prefix, .. } => Path::from(format!("{prefix}/{path}")),
         }
+    }
+
+    fn names(&self, path: &str) -> Names {
+        let (dir, flush) = match &self.reached {
+            Reached::Folder { dir, flush } => (dir, *flush),
+            Reached::Store { .. } => return Names { folders: Vec::new(), flush },
+        };
+        let above = FsPath::new(path).ancestors().skip(1);
+        Names { folders: above.map(|folder| dir.join(folder)).collect(), flush }
     }
 
     /// Keeps other processes from replacing an object, as far as a lock can: in a folder.
@@ -126,7 +136,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`] when the folder is not there, or takes no lock.
     pub fn lock(&self, path: &str) -> Result<Lock, StoreError> {
-        let Reached::Folder(dir) = &self.reached else { return Ok(Lock::Unknown) };
+        let Reached::Folder { dir, .. } = &self.reached else { return Ok(Lock::Unknown) };
         let fail =
             |error: std::io::Error| StoreError { detail: format!("{}: cannot lock {path}: {error}", self.place) };
         let file = dir.join(path);
@@ -146,26 +156,12 @@ impl Bucket {
         }
     }
 
-    /// Whether [`Bucket::replace`] notices that somebody else was there. Of a bucket it finds out with an object of this name.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn heeds_conditions(&self, path: &str) -> Result<bool, StoreError> {
-        if matches!(self.reached, Reached::Folder(_)) {
-            return Ok(true);
-        }
-        self.replace(path, b"first".to_vec(), None)?;
-        let stranger = Tag { e_tag: Some("\"00000000000000000000000000000000\"".to_owned()), version: None };
-        let is_taken_for_new = self.replace(path, b"second".to_vec(), None)?.is_some();
-        Ok(!is_taken_for_new && self.replace(path, b"third".to_vec(), Some(&stranger))?.is_none())
-    }
-
     /// Whether this is still the file that other processes find locked. Who deleted it, or the folder, has let others in.
     ///
     /// # Errors
     /// [`StoreError`] when the folder cannot be asked.
     pub fn holds(&self, path: &str, lock: &Lock) -> Result<bool, StoreError> {
-        let (Reached::Folder(dir), Lock::Held(file)) = (&self.reached, lock) else { return Ok(true) };
+        let (Reached::Folder { dir, .. }, Lock::Held(file)) = (&self.reached, lock) else { return Ok(true) };
         let fail =
             |error: std::io::Error| StoreError { detail: format!("{}: cannot find {path}: {error}", self.place) };
         let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
@@ -205,7 +201,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]; then it is not known whether the object was written.
     pub fn replace(&self, path: &str, bytes: Vec<u8>, seen: Option<&Tag>) -> Result<Option<Tag>, StoreError> {
-        let is_folder = matches!(self.reached, Reached::Folder(_));
+        let is_folder = matches!(self.reached, Reached::Folder { .. });
         let mode = match seen {
             None => PutMode::Create,
             Some(_) if is_folder => PutMode::Overwrite,
@@ -218,6 +214,7 @@ impl Bucket {
         let limit = if is_folder { NO_LIMIT } else { CALL_LIMIT };
         let at = self.path(path);
         let expected = seen.filter(|_| is_folder).map(|tag| tag.e_tag.clone());
+        let names = self.names(path);
         let put = |client: Arc<dyn ObjectStore>| async move {
             if let Some(expected) = expected {
                 match client.head(&at).await {
@@ -227,8 +224,10 @@ impl Bucket {
                 }
             }
             match client.put_opts(&at, PutPayload::from(bytes), mode.into()).await {
-                Ok(put) => Ok(Some(Tag { e_tag: put.e_tag, version: put.version })),
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(None),
+                Ok(put) => names.flushed(Some(Tag { e_tag: put.e_tag, version: put.version })).await,
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    names.flushed(None).await
+                }
                 Err(error) => Err(error),
             }
         };
@@ -251,7 +250,7 @@ impl Bucket {
             }
             Ok(false)
         };
-        self.call(&format!("cannot list {folder}"), LISTED_BYTES, look)
+        self.call(&format!("cannot list {folder}"), listed_bytes(LISTED_MAX), look)
     }
 
     /// Writes an object within so long a time.
@@ -259,9 +258,12 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]; then it is not known whether the object was written.
     pub fn put_within(&self, path: &str, bytes: Vec<u8>, limit: Duration) -> Result<(), StoreError> {
-        let at = self.path(path);
-        let put = |client: Arc<dyn ObjectStore>| async move { client.put(&at, PutPayload::from(bytes)).await };
-        self.call_within(&format!("cannot write {path}"), limit, put).map(drop)
+        let (at, names) = (self.path(path), self.names(path));
+        let put = |client: Arc<dyn ObjectStore>| async move {
+            client.put(&at, PutPayload::from(bytes)).await?;
+            names.flushed(()).await
+        };
+        self.call_within(&format!("cannot write {path}"), limit, put)
     }
 
     /// Makes a call that moves so many bytes.
@@ -283,7 +285,7 @@ impl Bucket {
     {
         let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
-        if matches!(&self.reached, Reached::Folder(dir) if !dir.is_dir()) {
+        if matches!(&self.reached, Reached::Folder { dir, .. } if !dir.is_dir()) {
             return Err(fail("there is no such folder".to_owned()));
         }
         let client = self.client().map_err(|error| fail(told(&error)))?;
@@ -305,6 +307,39 @@ impl Bucket {
 /// Longest time of a call that moves so many bytes.
 pub fn limit_of(bytes: u64) -> Duration {
     CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN))
+}
+
+/// Bytes that a store sends about so many objects.
+fn listed_bytes(most: usize) -> u64 {
+    LISTED_BYTES.saturating_mul(most as u64)
+}
+
+/// The names by which an object in a folder is found: its own, and those of the folders above it, up to the place.
+struct Names {
+    /// The folders that have them.
+    folders: Vec<PathBuf>,
+    flush: fn(&FsPath) -> io::Result<()>,
+}
+
+impl Names {
+    /// Flushes them, and answers `done`. Who made them may have died before it did: an object that is found is not yet one
+    /// that a power cut leaves.
+    async fn flushed<T: Send + 'static>(self, done: T) -> object_store::Result<T> {
+        let Names { folders, flush } = self;
+        if folders.is_empty() {
+            return Ok(done);
+        }
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "folder", source };
+        let flushed = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| flush(folder)));
+        flushed.await.map_err(|error| failed(error.into()))?.map_err(|error| failed(error.into()))?;
+        Ok(done)
+    }
+}
+
+/// Flushes the names in a folder.
+fn flush(folder: &FsPath) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// The beginning of an error, which has its causes in it.
@@ -333,10 +368,14 @@ impl Objects for Bucket {
 
     fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
         let (at, length) = (self.path(path), bytes.len() as u64);
+        let names = self.names(path);
         let create = |client: Arc<dyn ObjectStore>| async move {
             match client.put_opts(&at, PutPayload::from(bytes), PutMode::Create.into()).await {
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
-                done => done.map(|_| true),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    names.flushed(false).await
+                }
+                Err(error) => Err(error),
+                Ok(_) => names.flushed(true).await,
             }
         };
         self.call(&format!("cannot write {path}"), length, create)
@@ -346,7 +385,18 @@ impl Objects for Bucket {
         Ok(self.read(path, bytes_max)?.map(|(got, _)| got))
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+    fn heeds_conditions(&self, path: &str) -> Result<bool, StoreError> {
+        if matches!(self.reached, Reached::Folder { .. }) {
+            return Ok(true);
+        }
+        self.replace(path, b"first".to_vec(), None)?;
+        // No store gives these to an object. Each kind looks at one of them.
+        let stranger = Tag { e_tag: Some(format!("\"{:032}\"", 0)), version: Some("1".to_owned()) };
+        let is_taken_for_new = self.replace(path, b"second".to_vec(), None)?.is_some();
+        Ok(!is_taken_for_new && self.replace(path, b"third".to_vec(), Some(&stranger))?.is_none())
+    }
+
+    fn list(&self, folder: &str, most: usize) -> Result<Vec<Listed>, StoreError> {
         let at = self.path(folder);
         let list = |client: Arc<dyn ObjectStore>| async move {
             let depth = at.parts().count() + 1;
@@ -358,13 +408,13 @@ impl Objects for Bucket {
                 }
                 let written = u64::try_from(object.last_modified.timestamp_micros()).unwrap_or_default();
                 found.push(Listed { name: name.to_owned(), bytes: object.size, written: Micros(written) });
-                if found.len() == LISTED_MAX {
+                if found.len() >= most {
                     break;
                 }
             }
             Ok(found)
         };
-        self.call(&format!("cannot list {folder}"), LISTED_BYTES, list)
+        self.call(&format!("cannot list {folder}"), listed_bytes(most), list)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
@@ -382,6 +432,7 @@ impl Objects for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parking_lot::Mutex;
 
     /// Those credentials that a server gives cannot be checked before the client has them.
     #[test]
@@ -419,6 +470,30 @@ mod tests {
                 }
             });
         }
+    }
+
+    /// The story: a process was killed after an object had got its name and before that name was flushed. Another one found
+    /// it, counted it as written, and then the power failed.
+    #[test]
+    fn the_names_of_an_object_are_flushed_also_when_it_was_there_already() {
+        static SEEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        fn noting(folder: &FsPath) -> io::Result<()> {
+            SEEN.lock().push(folder.to_owned());
+            flush(folder)
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+        bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: noting };
+        let all = ["log/segments", "log", ""].map(|folder| dir.path().join(folder));
+        let flushed = || std::mem::take(&mut *SEEN.lock());
+        for is_new in [true, false] {
+            assert_eq!(bucket.create("log/segments/1", b"1".to_vec()).unwrap(), is_new);
+            assert_eq!(flushed(), all, "{is_new}");
+            assert_eq!(bucket.replace("log/segments/2", b"2".to_vec(), None).unwrap().is_some(), is_new);
+            assert_eq!(flushed(), all, "{is_new}");
+        }
+        bucket.put("log/segments/1", b"2".to_vec()).unwrap();
+        assert_eq!(flushed(), all);
     }
 
     /// Somebody cleans up in a folder while it is written.

@@ -1,13 +1,17 @@
-//! A place for objects: a folder, or a bucket that speaks S3. Whoever writes objects uses [`Objects`] or [`Bucket`], and none
+//! A place for objects: a folder, or a bucket of S3, Google Cloud Storage or Azure. Whoever writes objects uses [`Objects`] or [`Bucket`], and none
 //! has a client of its own.
 
 mod bucket;
+mod client;
 mod environment;
 
-pub use bucket::{Bucket, CALL_LIMIT, LISTED_MAX, Lock, limit_of};
+pub use bucket::{Bucket, CALL_LIMIT, Lock, limit_of};
 
 use crate::domain::Micros;
 use crate::store::StoreError;
+
+/// Most objects of a folder that are listed, where nobody needs more.
+pub const LISTED_MAX: usize = 100_000;
 
 /// An object as a store lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,11 +60,18 @@ pub trait Objects: Send + Sync {
     /// [`StoreError`]
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError>;
 
-    /// The objects of this folder and not of those in it, in any order. Of very many, only some.
+    /// Whether [`Objects::create`] notices an object that is there already, and [`Bucket::replace`] one that has changed. Of a
+    /// store it finds out with an object of this name.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+    fn heeds_conditions(&self, path: &str) -> Result<bool, StoreError>;
+
+    /// The objects of this folder and not of those in it, in any order. Of more than `most`, only so many.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn list(&self, folder: &str, most: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// Deletes an object, if it is there.
     ///

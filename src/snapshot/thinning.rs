@@ -4,7 +4,7 @@
 use super::name::{Name, Part};
 use crate::config::{DAY_MS, HOUR_MS, Keep};
 use crate::domain::Micros;
-use crate::objects::{Listed, Objects};
+use crate::objects::{LISTED_MAX, Listed, Objects};
 use crate::store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ impl Found {
     /// Those of the store.
     pub(super) fn look(objects: &dyn Objects, folder: &str) -> Result<Found, StoreError> {
         let mut found = Found::default();
-        for listed in objects.list(folder)? {
+        for listed in objects.list(folder, LISTED_MAX)? {
             match Name::parse(&listed.name) {
                 Some((name, Part::Manifest)) => drop(found.manifests.insert(name, listed)),
                 Some((name, Part::Rows)) => drop(found.rows.insert(name, listed)),

@@ -1,7 +1,7 @@
 //! Backups of the embedded log, and the way back: all that was answered before a backup began is in it, what is restored
 //! is that log, and half of one is never served.
 
-mod bucket;
+pub mod bucket;
 mod damaged;
 mod form;
 #[cfg(feature = "crash-points")]

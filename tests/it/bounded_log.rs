@@ -1,7 +1,7 @@
 //! The embedded log is bounded: what is older than an age leaves the disk as whole segments, first into an archive. Log and
 //! archive together are the log that kept everything, and what is wrong with one of them is refused by name.
 
-mod bucket;
+pub mod bucket;
 mod killed;
 mod place;
 mod served;

@@ -2,7 +2,7 @@
 //! says.
 
 mod broken;
-mod bucket;
+pub mod bucket;
 #[cfg(feature = "parquet")]
 mod columnar;
 mod conflicts;

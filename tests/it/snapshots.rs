@@ -1,23 +1,23 @@
 //! What snapshots owe a start, and what they must not do to a server: a start without a checkpoint begins with the newest
 //! one that is whole and that the log continues, and a store that is gone, slow or lying costs snapshots and nothing else.
 
-mod bucket;
+pub mod bucket;
 mod head_gone;
 mod recorded;
 pub mod served;
 
 use crate::bed::{Bed, HOUR_MS, KEEP, RULE};
+use crate::faulty::{Conduct, Faulty};
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};
 use crate::world::{World, commit_turn};
 use headroom::config::SnapshotRule;
-use headroom::objects::{Bucket, Got, Listed, Objects};
+use headroom::objects::{Bucket, Objects};
 use headroom::replica::PartitionState;
 use headroom::snapshot::{Reader, Writer};
-use headroom::store::{Store, StoreError};
+use headroom::store::Store;
 use headroom::time::Clock as _;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -187,89 +187,14 @@ fn a_snapshot_of_another_log_is_passed_over() {
     assert!(passed_over[0].ends_with("is of partition 0 of log 00000000000000000000000000000008"), "{passed_over:?}");
 }
 
-/// A store that may fail, cut what it is given, or let something happen before it takes it.
-struct Faulty<'a> {
-    bucket: Bucket,
-    is_gone: Mutex<bool>,
-    cut: Mutex<usize>,
-    before_put: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
-    calls: Mutex<BTreeMap<&'static str, u64>>,
-}
-
-impl<'a> Faulty<'a> {
-    fn over(bucket: Bucket) -> Faulty<'a> {
-        let (cut, before_put, calls) = Default::default();
-        Faulty { bucket, is_gone: Mutex::new(false), cut, before_put, calls }
-    }
-
-    fn call(&self, what: &'static str) -> Result<(), StoreError> {
-        *self.calls.lock().entry(what).or_default() += 1;
-        match *self.is_gone.lock() {
-            true => Err(StoreError { detail: "the store is gone".to_owned() }),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Objects for Faulty<'_> {
-    fn put(&self, path: &str, mut bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.call("put")?;
-        if let Some(happens) = self.before_put.lock().take() {
-            happens();
-        }
-        bytes.truncate(bytes.len() - *self.cut.lock());
-        self.bucket.put(path, bytes)
-    }
-    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
-        self.call("create")?;
-        self.bucket.create(path, bytes)
-    }
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
-        self.call("get")?;
-        self.bucket.get(path, bytes_max)
-    }
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.call("list")?;
-        self.bucket.list(folder)
-    }
-    fn delete(&self, path: &str) -> Result<(), StoreError> {
-        self.call("delete")?;
-        self.bucket.delete(path)
-    }
-}
-
-/// A store that lists what it has and gives nothing.
-struct Mute {
-    bucket: Bucket,
-    gets: Mutex<u64>,
-}
-
-impl Objects for Mute {
-    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.bucket.put(path, bytes)
-    }
-    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
-        self.bucket.create(path, bytes)
-    }
-    fn get(&self, _path: &str, _bytes_max: u64) -> Result<Option<Got>, StoreError> {
-        *self.gets.lock() += 1;
-        Err(StoreError { detail: "no answer within 10 s".to_owned() })
-    }
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.bucket.list(folder)
-    }
-    fn delete(&self, path: &str) -> Result<(), StoreError> {
-        self.bucket.delete(path)
-    }
-}
-
 /// The story: a start waited for ten seconds for each of sixty snapshots, and could have read the log in a second.
 #[test]
 fn a_start_asks_a_store_that_gives_nothing_twice() {
     let mut bed = Bed::with_three();
-    let mute = Arc::new(Mute { bucket: bed.bucket(), gets: Mutex::new(0) });
+    let mute = Arc::new(Faulty::over(bed.bucket()));
+    mute.is(Conduct::GivesNothing);
     let (begun, passed_over) = bed.cold_start_with(Arc::clone(&mute) as Arc<dyn Objects>);
-    assert_eq!((begun, passed_over.len(), *mute.gets.lock()), (None, 3, 2), "{passed_over:?}");
+    assert_eq!((begun, passed_over.len(), mute.gets()), (None, 3, 2), "{passed_over:?}");
     assert!(passed_over[2].contains("is left alone for a while"), "{passed_over:?}");
 }
 
@@ -278,7 +203,7 @@ fn a_store_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let mut bed = Bed::new();
     bed.decide(3);
     let store = Faulty::over(bed.bucket());
-    *store.is_gone.lock() = true;
+    store.is(Conduct::Gone);
     let mut writer = bed.writer(&store, RULE);
     let asked = |writer: &mut Writer<'_>, seconds: u64| {
         let before = bed.told.failed.lock().len();
@@ -290,22 +215,50 @@ fn a_store_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     };
     assert_eq!(asked(&mut writer, 256), 9, "at 0, 1, 3, 7, 15, … seconds");
     assert_eq!(asked(&mut writer, 3_000), 10, "every five minutes");
-    *store.is_gone.lock() = false;
+    store.is(Conduct::Fine);
     assert_eq!((asked(&mut writer, 300), bed.told.written.lock().len()), (0, 1));
 }
 
+/// What a store keeps of a snapshot, or shows of it, is not what was written: it is told at once, or a start passes it over.
 #[test]
-fn what_a_store_keeps_short_is_never_seen_as_a_snapshot() {
+fn what_a_lying_or_full_store_has_is_never_taken_for_a_snapshot() {
+    for (conduct, why, rows) in [
+        (Conduct::Full, "no space is left", 0),
+        (Conduct::KeepsShort, "were written", 1),
+        (Conduct::KeepsNothing, "the store does not list it", 0),
+        (Conduct::HidesNewest, "the store does not list it", 1),
+        (Conduct::LosesManifests, "no answer within 10 s", 1),
+    ] {
+        let mut bed = Bed::new();
+        bed.decide(3);
+        let store = Faulty::over(bed.bucket());
+        store.is(conduct);
+        bed.writer(&store, RULE).round(&|| false);
+        let failed = bed.told.failed.lock().clone();
+        assert!(failed.len() == 1 && failed[0].contains(why), "{conduct:?}: {failed:?}");
+        assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (rows, 0), "{conduct:?}");
+        store.is(Conduct::Fine);
+        bed.writer(&store, RULE).round(&|| false);
+        drop(store);
+        assert_eq!(bed.cold_start(), (Some(3), vec![]), "{conduct:?}");
+    }
     let mut bed = Bed::new();
     bed.decide(3);
     let store = Faulty::over(bed.bucket());
-    *store.cut.lock() = 1;
+    store.is(Conduct::KeepsOthers);
     bed.writer(&store, RULE).round(&|| false);
-    assert!(bed.told.failed.lock()[0].ends_with("were written"), "{:?}", bed.told.failed.lock());
-    assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (1, 0));
-    *store.cut.lock() = 0;
-    bed.writer(&store, RULE).round(&|| false);
-    assert_eq!(bed.cold_start(), (Some(3), vec![]));
+    drop(store);
+    let (begun, passed_over) = bed.cold_start();
+    assert_eq!((begun, passed_over.len()), (None, 1), "{passed_over:?}");
+}
+
+/// The story: a listing of the store lags behind, and has everything but the newest snapshot.
+#[test]
+fn a_listing_without_the_newest_leads_to_the_one_before_it() {
+    let mut bed = Bed::with_three();
+    let store = Faulty::over(bed.bucket());
+    store.is(Conduct::HidesNewest);
+    assert_eq!(bed.cold_start_with(Arc::new(store)), (Some(8), vec![]));
 }
 
 /// The story: an owner was paused, another process took its partition over, and both write the snapshot that is due.
@@ -315,7 +268,7 @@ fn two_processes_that_write_the_same_snapshot_write_the_same_objects() {
     bed.decide(5);
     let other = bed.bucket();
     let store = Faulty::over(bed.bucket());
-    *store.before_put.lock() = Some(Box::new(|| bed.writer(&other, RULE).round(&|| false)));
+    store.before_put(|| bed.writer(&other, RULE).round(&|| false));
     bed.writer(&store, RULE).round(&|| false);
     drop(store);
     assert_eq!((bed.told.written.lock().clone(), bed.told.failed.lock().len()), (vec![5, 5], 0));

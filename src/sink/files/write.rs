@@ -4,7 +4,7 @@ use super::index::{self, INDEX_BYTES_MAX, Index, LOG};
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
-use crate::objects::{Bucket, Got, Lock, Objects as _, Tag, limit_of};
+use crate::objects::{Bucket, Got, LISTED_MAX, Lock, Objects as _, Tag, limit_of};
 use crate::sink::container::{Encoder, LAKE};
 use crate::sink::postgres::{Ending, last_moment};
 use crate::sink::{Batch, COLUMNS, Column, Failure, Others, Place, Progress, Row, Target, TargetError};
@@ -326,7 +326,7 @@ fn lock(partition: u32) -> String {
 
 /// The partitions that have a position, in their order.
 fn partitions(bucket: &Bucket) -> Result<BTreeSet<u32>, TargetError> {
-    Ok(bucket.list(POSITIONS)?.iter().filter_map(|object| partition_of(&object.name)).collect())
+    Ok(bucket.list(POSITIONS, LISTED_MAX)?.iter().filter_map(|object| partition_of(&object.name)).collect())
 }
 
 fn partition_of(name: &str) -> Option<u32> {

@@ -1,9 +1,9 @@
 //! Backups in a bucket of a real store.
 
 use super::{a_log, done, is_all_of, more};
+use crate::buckets::{self, Bucket};
 use crate::cli::assert_says;
 use crate::process::{Running, headroom, run};
-use crate::s3::Bucket;
 use crate::wait::until;
 use std::path::Path;
 use std::process::Command;
@@ -15,35 +15,51 @@ fn command(bucket: &Bucket, args: [&str; 3], dir: &Path) -> Command {
     command
 }
 
-/// Whether somebody has a connection to the store that this command names. The system takes it for a store that stands still.
-fn is_connected(command: &Command) -> bool {
-    let url = command.get_envs().find(|(name, _)| *name == "AWS_ENDPOINT_URL").unwrap().1.unwrap();
-    let port: u16 = url.to_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+/// Whether somebody has a connection to the store. The system takes it for a store that stands still.
+fn is_connected(bucket: &Bucket) -> bool {
     let open = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let is_to_it = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "01"
+        fields[2].ends_with(&format!(":{:04X}", bucket.port())) && fields[3] == "01"
     };
     open.lines().skip(1).any(is_to_it)
 }
 
-/// A log goes into the bucket, a later backup adds what is new, and all of it comes back. A store that does not answer for a
-/// while is waited for.
 #[test]
 fn a_log_comes_back_from_a_bucket() {
-    let (dir, target, bucket) = (a_log(10), tempfile::tempdir().unwrap(), Bucket::start());
-    let back_up = || command(&bucket, ["backup", "--to", bucket.place()], dir.path());
+    comes_back(&Bucket::start());
+}
+
+#[test]
+fn a_listing_of_several_pages_has_all_backups() {
+    lists_all_of(&Bucket::start(), 1_100);
+}
+
+/// Backups of many years, which the store lists page by page.
+pub fn lists_all_of(bucket: &Bucket, count: usize) {
+    let (dir, reader) = (tempfile::tempdir().unwrap(), bucket.reader());
+    let names: Vec<_> = (0..count).map(|n| format!("20260101T000000.{n:06}Z-ab000000-0123456789abcdef")).collect();
+    names.iter().for_each(|name| reader.put(&format!("backups/{name}.json"), b"{}"));
+    let listed = done(run(command(bucket, ["restore", "--from", bucket.place()], dir.path()).arg("--list")));
+    assert!(listed.lines().eq(names.iter().rev()), "{} of {count}", listed.lines().count());
+}
+
+/// A log goes into the bucket, a later backup adds what is new, and all of it comes back. A store that does not answer for a
+/// while is waited for.
+pub fn comes_back(bucket: &Bucket) {
+    let (dir, target) = (a_log(10), tempfile::tempdir().unwrap());
+    let back_up = || command(bucket, ["backup", "--to", bucket.place()], dir.path());
     assert_says(&done(run(&mut back_up())), &["in 1 objects"]);
     assert_says(&done(run(&mut back_up())), &["0 were new, in 0 objects"]);
     more(dir.path(), 11);
     bucket.stands_still();
     let mut waits = Running::start(&mut back_up());
-    until("it is connected to the store", || is_connected(&back_up()));
+    until("it is connected to the store", || is_connected(bucket));
     assert!(!waits.is_over());
     bucket.goes_on();
     assert_says(&done(waits.ended()), &["in 1 objects"]);
     assert_eq!((bucket.objects("backups").len(), bucket.objects("backup-data").len()), (3, 2));
-    let restored = run(&mut command(&bucket, ["restore", "--from", bucket.place()], target.path()));
+    let restored = run(&mut command(bucket, ["restore", "--from", bucket.place()], target.path()));
     assert_says(&done(restored), &["is restored into"]);
     is_all_of(target.path(), dir.path());
 }
@@ -53,7 +69,7 @@ fn a_log_comes_back_from_a_bucket() {
 fn a_store_that_cannot_be_reached_is_named() {
     let dir = a_log(1);
     let mut backup = headroom(["backup", "--to", "s3://bucket/prefix", "--data-dir"]);
-    crate::s3::at(backup.arg(dir.path()), "http://127.0.0.1:9");
+    buckets::at(backup.arg(dir.path()), "http://127.0.0.1:9");
     let failed = run(&mut backup);
     assert_eq!((failed.code, &*failed.out), (2, ""));
     assert_says(&failed.err, &["trying again", "s3://bucket/prefix: cannot list backups"]);

@@ -2,8 +2,8 @@
 
 use super::served::{all_have_left, figure, left_for_a_month, serve_into};
 use crate::bed::{Stopped, url};
+use crate::buckets::Bucket;
 use crate::process::{Served, headroom, run};
-use crate::s3::Bucket;
 use crate::wait::until;
 use std::fs;
 use std::path::Path;
@@ -21,11 +21,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The story: segments leave into a bucket. The server of a copy of the directory, as a restored backup, writes the same objects.
-/// That of another log with the same id does not replace them, and keeps what it has.
 #[test]
 fn segments_leave_into_a_bucket_once_and_are_read_from_there() {
-    let (stopped, bucket) = (left_for_a_month(), Bucket::start());
+    leave_once_and_are_read(&Bucket::start());
+}
+
+/// The story: segments leave into a bucket. The server of a copy of the directory, as a restored backup, writes the same objects.
+/// That of another log with the same id does not replace them, and keeps what it has.
+pub fn leave_once_and_are_read(bucket: &Bucket) {
+    let stopped = left_for_a_month();
     let [copied, snapshots] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     copy(&stopped.dir.path().join("log"), &copied.path().join("log"));
     copy(stopped.snapshots.path(), snapshots.path());

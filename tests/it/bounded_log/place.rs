@@ -2,81 +2,19 @@
 //! that is not there as it was, and nobody reads what is not.
 
 use super::{BEGIN, KEEP_DAYS, KEEP_MS};
-use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments, url};
+use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments};
+use crate::faulty::{Conduct, Faulty};
 use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
 use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
-use headroom::objects::{Bucket, Got, Listed, Objects};
-use headroom::store::StoreError;
-use parking_lot::Mutex;
+use headroom::objects::{Got, Objects};
 use std::fs;
 use std::sync::Arc;
 
-/// What a place does with what it is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Conduct {
-    Fine,
-    Gone,
-    Full,
-    /// It keeps less than it was given, and says that all is well.
-    KeepsShort,
-    /// It keeps other bytes of the same length.
-    KeepsOthers,
-    /// It says that all is well, and keeps nothing.
-    KeepsNothing,
-    /// It fails after the bytes are there, before the manifest is.
-    LosesManifests,
-}
-
-struct Place {
-    bucket: Bucket,
-    conduct: Mutex<Conduct>,
-}
-
-impl Place {
-    fn call(&self) -> Result<Conduct, StoreError> {
-        match *self.conduct.lock() {
-            Conduct::Gone => Err(StoreError { detail: "the place is gone".to_owned() }),
-            conduct => Ok(conduct),
-        }
-    }
-}
-
-impl Objects for Place {
-    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.bucket.put(path, bytes)
-    }
-    fn create(&self, path: &str, mut bytes: Vec<u8>) -> Result<bool, StoreError> {
-        match self.call()? {
-            Conduct::Full => return Err(StoreError { detail: "no space is left".to_owned() }),
-            Conduct::LosesManifests if path.ends_with(".json") => {
-                return Err(StoreError { detail: "no answer within 10 s".to_owned() });
-            }
-            Conduct::KeepsNothing => return Ok(true),
-            Conduct::KeepsShort => bytes.truncate(bytes.len() / 2),
-            Conduct::KeepsOthers => bytes[20] ^= 1,
-            _ => {}
-        }
-        self.bucket.create(path, bytes)
-    }
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
-        self.call()?;
-        self.bucket.get(path, bytes_max)
-    }
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.call()?;
-        self.bucket.list(folder)
-    }
-    fn delete(&self, path: &str) -> Result<(), StoreError> {
-        self.call()?;
-        self.bucket.delete(path)
-    }
-}
-
 /// A log of which some segments are old, and its archive.
-fn old() -> (Bed, Arc<Place>) {
+fn old() -> (Bed, Arc<Faulty<'static>>) {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
-    let place = Place { bucket: bucket(bed.archive.path()), conduct: Mutex::new(Conduct::Fine) };
+    let place = Faulty::over(bucket(bed.archive.path()));
     (bed, Arc::new(place))
 }
 
@@ -89,11 +27,13 @@ fn nothing_leaves_before_the_place_has_it_as_it_was() {
         (Conduct::KeepsOthers, "was read back as"),
         (Conduct::KeepsNothing, "was written, and the store does not have it"),
         (Conduct::LosesManifests, "no answer within 10 s"),
+        (Conduct::GivesNothing, "no answer within 10 s"),
+        (Conduct::IgnoresConditions, "the store ignores If-None-Match"),
     ] {
         let (bed, place) = old();
         let reader = bed.reader();
         let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS);
-        *place.conduct.lock() = conduct;
+        place.is(conduct);
         let files = segments(bed.world.path());
         for _ in 0..3 {
             keeper.round(&|| false);
@@ -104,7 +44,7 @@ fn nothing_leaves_before_the_place_has_it_as_it_was() {
         assert_eq!((bed.world.log.first(0), segments(bed.world.path())), (Ok(0), files), "{conduct:?}");
         assert!(*bed.told.overdue_ms.lock() > DAY_MS);
         assert_eq!(bed.archived(".json").len(), 0, "{conduct:?}");
-        *place.conduct.lock() = Conduct::Fine;
+        place.is(Conduct::Fine);
         keeper.round(&|| false);
         assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0], &vec![]), "{conduct:?}");
     }
@@ -115,7 +55,7 @@ fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let (bed, place) = old();
     let reader = bed.reader();
     let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS);
-    *place.conduct.lock() = Conduct::Gone;
+    place.is(Conduct::Gone);
     let mut failures = |seconds: u64| {
         let before = bed.told.failed.lock().len();
         for _ in 0..seconds {
@@ -126,7 +66,7 @@ fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     };
     assert_eq!(failures(256), 9, "at 0, 1, 3, 7, 15, … seconds");
     assert_eq!(failures(3_000), 10, "every five minutes");
-    *place.conduct.lock() = Conduct::Fine;
+    place.is(Conduct::Fine);
     assert_eq!(failures(300), 0);
     assert!(bed.told.left.lock().starts_with(&[0, 1]));
 }
@@ -153,6 +93,21 @@ fn another_object_under_the_name_is_named_and_left_alone() {
     }
     keeper.round(&|| false);
     assert_eq!(*bed.told.left.lock(), [0]);
+}
+
+/// The story: of two logs with one id the one archives into a store that says yes to everything. It would put its segments
+/// into the place of those of the other.
+#[test]
+fn a_place_that_replaces_what_is_there_gets_no_segment() {
+    let (bed, place) = old();
+    let reader = bed.reader();
+    let path = format!("{:032x}/segments/00000000.segment", bed.world.log.manifest().log_id);
+    place.bucket.put(&path, b"somebody's".to_vec()).unwrap();
+    place.is(Conduct::IgnoresConditions);
+    bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>)).round(&|| false);
+    assert!(bed.told.failed.lock()[0].contains("the store ignores If-None-Match"), "{:?}", bed.told.failed.lock());
+    assert_eq!(place.bucket.get(&path, 10).unwrap(), Some(Got::Whole(b"somebody's".to_vec())));
+    assert_eq!(bed.world.log.first(0), Ok(0));
 }
 
 /// All that log and archive have of partition 0, or the first error.

@@ -3,9 +3,9 @@
 use super::files::{Lake, Rows, assert_events, rows};
 use super::traffic::Traffic;
 use super::{on_path, serve};
+use crate::buckets::{self, Bucket, signal};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, foreign_agent, headroom, run};
-use crate::s3::{self, Bucket, signal};
 use crate::wait::until;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -72,16 +72,20 @@ fn assert_rest(bucket: &Bucket, log: &Path) {
     assert_events(&all(bucket), log);
 }
 
-/// The story: a network stands still for so long that the sink gives its calls up, and the store carries them out later all
-/// the same. None of them is in the files twice.
 #[test]
 fn calls_that_a_slow_store_carries_out_later_write_nothing_twice() {
-    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    writes_nothing_twice_beside_a_slow_store(&Bucket::start());
+}
+
+/// The story: a network stands still for so long that the sink gives its calls up, and the store carries them out later all
+/// the same. None of them is in the files twice.
+pub fn writes_nothing_twice_beside_a_slow_store(bucket: &Bucket) {
+    let log = tempfile::tempdir().unwrap();
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 31);
-    let mut sink = Running::start(&mut sink(&bucket, log.path(), COUNTED));
+    let mut sink = Running::start(&mut sink(bucket, log.path(), COUNTED));
     let failures = failures_of(&mut sink);
-    until("something is written", || written(&bucket) > 0);
+    until("something is written", || written(bucket) > 0);
     for _ in 0..2 {
         let before = failures();
         bucket.stands_still();
@@ -89,61 +93,70 @@ fn calls_that_a_slow_store_carries_out_later_write_nothing_twice() {
         until("calls are given up", || failures() > before);
         bucket.goes_on();
         traffic.calls(10);
-        until("all of it is written", || is_all_written(&bucket, log.path()));
+        until("all of it is written", || is_all_written(bucket, log.path()));
     }
     let status = run(&mut self::sink(&bucket, log.path(), &["status"]));
     assert!(status.out.contains(": last failure ") && status.out.contains(": no answer within 1"), "{}", status.out);
     served.running.terminate();
     assert_eq!(sink.terminate().code, 0);
-    assert_rest(&bucket, log.path());
+    assert_rest(bucket, log.path());
+}
+
+#[test]
+fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
+    writes_nothing_twice_when_overtaken(&Bucket::start());
 }
 
 /// The story: a machine hangs for a minute, another sink takes its partitions over, and then the first one goes on as if
 /// nothing had been.
-#[test]
-fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
-    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+pub fn writes_nothing_twice_when_overtaken(bucket: &Bucket) {
+    let log = tempfile::tempdir().unwrap();
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 32);
-    let start = || Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
+    let start = || Running::start(&mut sink(bucket, log.path(), &["--sink-batch-ms", "100"]));
     let first = start();
-    until("the first one has all partitions", || positions(&bucket).len() == 3 && written(&bucket) > 0);
+    until("the first one has all partitions", || positions(bucket).len() == 3 && written(bucket) > 0);
     let second = start();
     traffic.calls(20);
-    until("all of it is written", || is_all_written(&bucket, log.path()));
+    until("all of it is written", || is_all_written(bucket, log.path()));
     signal(&first, Signal::STOP);
     bucket.writers_are_gone();
     traffic.calls(20);
-    until("the second one has taken over", || is_all_written(&bucket, log.path()));
+    until("the second one has taken over", || is_all_written(bucket, log.path()));
     signal(&first, Signal::CONT);
     traffic.calls(20);
-    until("all of it is written", || is_all_written(&bucket, log.path()));
+    until("all of it is written", || is_all_written(bucket, log.path()));
     let ended = first.terminate();
     assert!(ended.err.contains("another sink has taken the partition"), "{}", ended.err);
     // Who ends in good order is not waited for.
     assert_eq!(second.terminate().code, 0);
     served.running.terminate();
-    assert_rest(&bucket, log.path());
+    assert_rest(bucket, log.path());
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn what_a_sink_that_died_has_begun_is_finished_by_another() {
+    is_finished_by_another(&Bucket::start());
 }
 
 /// Killed with a batch that is announced and written in part, and taken over when its time is over.
 #[cfg(feature = "crash-points")]
-#[test]
-fn what_a_sink_that_died_has_begun_is_finished_by_another() {
-    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+pub fn is_finished_by_another(bucket: &Bucket) {
+    let log = tempfile::tempdir().unwrap();
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 33);
     traffic.calls(30);
-    let mut dies = sink(&bucket, log.path(), &["backfill", "--sink-batch-ms", "100"]);
+    let mut dies = sink(bucket, log.path(), &["backfill", "--sink-batch-ms", "100"]);
     assert_ne!(run(dies.env("HEADROOM_CRASH_AT", "sink-file:1")).code, 0);
-    assert!(positions(&bucket).iter().any(|position| !position["begun_until"].is_null()));
+    assert!(positions(bucket).iter().any(|position| !position["begun_until"].is_null()));
     traffic.calls(30);
     bucket.writers_are_gone();
-    let last = Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
-    until("another one has finished it", || is_all_written(&bucket, log.path()));
+    let last = Running::start(&mut sink(bucket, log.path(), &["--sink-batch-ms", "100"]));
+    until("another one has finished it", || is_all_written(bucket, log.path()));
     served.running.terminate();
     assert_eq!(last.terminate().code, 0);
-    assert_rest(&bucket, log.path());
+    assert_rest(bucket, log.path());
 }
 
 /// The story: two sinks on a slow store take each other for dead again and again, and each goes on with the batch that the other
@@ -156,7 +169,7 @@ fn sinks_that_overtake_each_other_on_a_slow_store_write_each_event_once() {
     let way = bucket.slow_way(20_000);
     let start = || {
         let mut sink = sink(&bucket, log.path(), &["--sink-batch-ms", "100"]);
-        s3::at(&mut sink, &way);
+        buckets::at(&mut sink, &way);
         Running::start(&mut sink)
     };
     let sinks = [start(), start()];
@@ -196,7 +209,7 @@ fn a_batch_that_takes_longer_than_usual_is_written() {
     // A call with less than a MiB has ten seconds.
     let way = bucket.slow_way(u32::try_from(bytes / 13).unwrap());
     let mut backfill = sink(&bucket, log.path(), &["backfill"]);
-    s3::at(&mut backfill, &way);
+    buckets::at(&mut backfill, &way);
     let mut backfill = Running::start(&mut backfill);
     until("all of it is written", || backfill.is_over());
     let ended = backfill.ended();
@@ -233,7 +246,7 @@ fn a_store_that_ignores_conditions_is_refused() {
         }
     });
     let mut backfill = headroom(["sink", "backfill", "--sink-files", "s3://lake/place"]);
-    s3::at(&mut backfill, &url);
+    buckets::at(&mut backfill, &url);
     let refused = run(backfill.env("HEADROOM_DATA_DIR", log.path()));
     assert_eq!(refused.code, 1, "{}", refused.out);
     assert!(refused.err.contains("the store ignores If-Match and If-None-Match"), "{}", refused.err);

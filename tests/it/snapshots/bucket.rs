@@ -1,15 +1,19 @@
 //! Snapshots in a bucket of a real store.
 
 use super::served::{command, define, figure, is_sound, reserve};
+use crate::buckets::Bucket;
 use crate::process::Served;
-use crate::s3::Bucket;
 use crate::wait::until;
 use std::fs;
 
-/// A server writes snapshots into the bucket, and a start without a checkpoint begins with one of them.
 #[test]
 fn a_start_begins_with_a_snapshot_in_a_bucket() {
-    let (dir, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    begins_with_a_snapshot(&Bucket::start());
+}
+
+/// A server writes snapshots into the bucket, and a start without a checkpoint begins with one of them.
+pub fn begins_with_a_snapshot(bucket: &Bucket) {
+    let dir = tempfile::tempdir().unwrap();
     let start = || {
         let mut command = command(dir.path(), bucket.place());
         bucket.named(&mut command);

@@ -2,13 +2,13 @@
 //! carries out `COPY … FROM 's3://…' FORMAT AVRO` from a real store. No table has a key, so a row that came twice would show.
 
 use super::dialect::{Taken, take};
+use crate::buckets::{Bucket, Reader};
 use crate::process::{headroom, run};
-use crate::s3::{Bucket, Reader};
 use crate::sink::files::rows;
 use crate::sink::messages::{body, greet, send};
 use crate::sink::on_path;
 use crate::sink::postgres::Database;
-use headroom::config::{ObjectPlace, SinkRedshift};
+use headroom::config::{SinkRedshift, object_place};
 use headroom::sink::postgres::Access;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ impl Redshift {
 
     /// A writer in this process, which has no way to the bucket.
     pub fn target(&self, writer: u128, left_after: Duration) -> headroom::sink::redshift::Redshift {
-        let staging = ObjectPlace::S3 { bucket: "lake".to_owned(), prefix: "some/place".to_owned() };
+        let staging = object_place("s3://lake/some/place").unwrap();
         let settings = SinkRedshift { staging, role: "default".to_owned() };
         headroom::sink::redshift::Redshift::open(&self.access(), &settings, writer, left_after).unwrap()
     }

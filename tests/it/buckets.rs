@@ -1,0 +1,297 @@
+//! Stores over HTTP, each a process of its own with one bucket: Moto for S3, fake-gcs-server for Google Cloud Storage, and
+//! Azurite for Azure.
+
+use crate::process::{Running, foreign_agent};
+use crate::wait::until;
+use headroom::config::object_place;
+use headroom::objects;
+use headroom::time::pause;
+use openssl::base64::{decode_block, encode_block};
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+use ureq::RequestBuilder;
+
+/// What Azurite knows of the account that it has. Its makers publish both.
+const ACCOUNT: &str = "devstoreaccount1";
+const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A kind of store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    S3,
+    Google,
+    Azure,
+}
+
+/// The directory of what a script fetches.
+fn fetched(script: &str) -> PathBuf {
+    let mut fetch = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    let output = fetch.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{script} failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+fn moto() -> &'static Path {
+    static MOTO: OnceLock<PathBuf> = OnceLock::new();
+    MOTO.get_or_init(|| fetched("tests/s3/fetch"))
+}
+
+fn clouds() -> &'static Path {
+    static CLOUDS: OnceLock<PathBuf> = OnceLock::new();
+    CLOUDS.get_or_init(|| fetched("tests/clouds/fetch"))
+}
+
+/// Names the store that speaks S3 at this URL to a command.
+pub fn at(command: &mut Command, url: &str) {
+    command.env("AWS_ENDPOINT_URL", url).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+}
+
+/// What lets somebody who is not the program do everything with the account of Azurite, as the query of a URL.
+fn shared_access() -> String {
+    let said = [ACCOUNT, "rwdlac", "b", "sco", "", "2099-01-01", "", "", "2019-12-12", ""].join("\n");
+    let key = PKey::hmac(&decode_block(ACCOUNT_KEY).unwrap()).unwrap();
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+    let signature = encode_block(&signer.sign_oneshot_to_vec(said.as_bytes()).unwrap());
+    let signature = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    format!("sv=2019-12-12&ss=b&srt=sco&sp=rwdlac&se=2099-01-01&sig={signature}")
+}
+
+pub struct Bucket {
+    store: Running,
+    kind: Kind,
+    port: u16,
+}
+
+impl Bucket {
+    /// A store that speaks S3.
+    pub fn start() -> Bucket {
+        Bucket::of(Kind::S3)
+    }
+
+    pub fn of(kind: Kind) -> Bucket {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (address, port_text) = (format!("127.0.0.1:{port}"), port.to_string());
+        let mut serve = match kind {
+            Kind::S3 => {
+                let mut serve = Command::new(moto().join("bin/python"));
+                serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port_text]);
+                serve
+            }
+            Kind::Google => {
+                let mut serve = Command::new(clouds().join("google"));
+                serve.arg(&address);
+                serve
+            }
+            Kind::Azure => {
+                let mut serve = Command::new(clouds().join("node_modules/.bin/azurite-blob"));
+                serve.args(["--inMemoryPersistence", "--silent", "--disableTelemetry", "--blobPort", &port_text]);
+                // A client that stands still for seconds finds its connections as it left them.
+                serve.args(["--blobKeepAliveTimeout", "600"]);
+                serve
+            }
+        };
+        let bucket = Bucket { store: Running::start(serve.stdin(Stdio::null())), kind, port };
+        let reader = bucket.reader();
+        until("the store answers", || reader.is_made());
+        bucket
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The bucket with a prefix, as a setting names it.
+    pub fn place(&self) -> &'static str {
+        match self.kind {
+            Kind::S3 => "s3://lake/some/place",
+            Kind::Google => "gs://lake/some/place",
+            Kind::Azure => "az://lake/some/place",
+        }
+    }
+
+    /// Names the store to a command.
+    pub fn named(&self, command: &mut Command) {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        match self.kind {
+            Kind::S3 => at(command, &url),
+            Kind::Google => {
+                command
+                    .env("GOOGLE_BASE_URL", url)
+                    .env("GOOGLE_ALLOW_HTTP", "true")
+                    .env("GOOGLE_BEARER_TOKEN", "token");
+            }
+            Kind::Azure => {
+                command.env("AZURE_STORAGE_ENDPOINT", format!("{url}/{ACCOUNT}")).env("AZURE_ALLOW_HTTP", "true");
+                command.env("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT).env("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY);
+            }
+        }
+    }
+
+    /// The place, as the program opens it.
+    pub fn opened(&self) -> objects::Bucket {
+        let mut named = Command::new("");
+        self.named(&mut named);
+        let variables = named.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned()));
+        objects::Bucket::open_with(&object_place(self.place()).unwrap(), variables).unwrap()
+    }
+
+    /// The URL of another way to the store, on which each connection carries so many bytes a second to it.
+    pub fn slow_way(&self, bytes_per_second: u32) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let store = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(store) = TcpStream::connect(store) else { continue };
+                let ends = |stream: &TcpStream| stream.try_clone().unwrap();
+                let (mut from, mut to) = (ends(&client), ends(&store));
+                // Whoever leaves ends the connection.
+                std::thread::spawn(move || {
+                    let mut part = [0; 4096];
+                    while let Ok(read @ 1..) = from.read(&mut part) {
+                        pause(Duration::from_secs(read as u64) / bytes_per_second);
+                        if to.write_all(&part[..read]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                let (mut from, mut to) = (store, client);
+                std::thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        url
+    }
+
+    /// Whoever wrote a partition last is said to have ended, as time would say. A position that changes meanwhile is left alone.
+    pub fn writers_are_gone(&self) {
+        let reader = self.reader();
+        for (name, _) in self.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json")) {
+            reader.changed(&name, |bytes| {
+                let mut position: Value = serde_json::from_slice(bytes).unwrap();
+                position["writer"] = Value::Null;
+                position.to_string().into_bytes()
+            });
+        }
+    }
+
+    /// The store answers nobody until it is to go on.
+    pub fn stands_still(&self) {
+        signal(&self.store, Signal::STOP);
+    }
+
+    pub fn goes_on(&self) {
+        signal(&self.store, Signal::CONT);
+    }
+
+    /// Every object under a folder of the place, with its name there.
+    pub fn objects(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        let objects = self.reader().beginning_with(&format!("lake/some/place/{folder}/")).into_iter();
+        objects.map(|(key, bytes)| (key.strip_prefix("some/place/").unwrap().to_owned(), bytes)).collect()
+    }
+
+    /// Somebody else who reads and writes it.
+    pub fn reader(&self) -> Reader {
+        let (kind, port) = (self.kind, self.port);
+        let url = match kind {
+            Kind::Azure => format!("http://127.0.0.1:{port}/{ACCOUNT}/lake"),
+            Kind::S3 | Kind::Google => format!("http://127.0.0.1:{port}/lake"),
+        };
+        Reader { kind, url, access: if kind == Kind::Azure { shared_access() } else { String::new() } }
+    }
+}
+
+#[derive(Clone)]
+pub struct Reader {
+    kind: Kind,
+    url: String,
+    access: String,
+}
+
+impl Reader {
+    /// Makes the bucket, once the store answers.
+    fn is_made(&self) -> bool {
+        match self.kind {
+            Kind::S3 => foreign_agent().put(&self.url).send_empty().is_ok_and(|made| made.status() == 200),
+            // It is made by the program itself.
+            Kind::Google => foreign_agent().get(&self.url).call().is_ok_and(|found| found.status() == 200),
+            Kind::Azure => {
+                let url = format!("{}?restype=container&{}", self.url, self.access);
+                foreign_agent().put(url).send_empty().is_ok_and(|made| made.status() == 201)
+            }
+        }
+    }
+
+    /// A request of somebody whom the store knows. Who says to S3 who he is may do everything; nobody looks whether it is true.
+    fn known<T>(&self, request: RequestBuilder<T>) -> RequestBuilder<T> {
+        if self.kind == Kind::S3 { request.header("authorization", "AWS key:secret") } else { request }
+    }
+
+    fn get(&self, path: &str, query: &str) -> Vec<u8> {
+        let query = [query, &self.access].map(str::to_owned).into_iter().filter(|part| !part.is_empty());
+        let url = format!("{}{path}?{}", self.url, query.collect::<Vec<_>>().join("&"));
+        let mut answer = self.known(foreign_agent().get(&url)).call().unwrap();
+        assert_eq!(answer.status(), 200, "{url}");
+        answer.body_mut().read_to_vec().unwrap()
+    }
+
+    /// Writes an object under a name within the place.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let url = format!("{}/some/place/{name}?{}", self.url, self.access);
+        let put = self.known(foreign_agent().put(&url));
+        let put = put.header("x-ms-blob-type", "BlockBlob").header("content-type", "application/octet-stream");
+        let status = put.send(bytes).unwrap().status().as_u16();
+        assert!(matches!(status, 200 | 201), "{status}: {url}");
+    }
+
+    /// Changes an object within the place, unless somebody else does so meanwhile. The store of Google takes no such condition
+    /// here.
+    fn changed(&self, name: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let url = format!("{}/some/place/{name}?{}", self.url, self.access);
+        let mut seen = self.known(foreign_agent().get(&url)).call().unwrap();
+        assert_eq!(seen.status(), 200, "{url}");
+        let tag = seen.headers().get("etag").cloned();
+        let changed = change(&seen.body_mut().read_to_vec().unwrap());
+        let put = self.known(foreign_agent().put(&url)).header("x-ms-blob-type", "BlockBlob");
+        let put = match (self.kind, tag) {
+            (Kind::S3 | Kind::Azure, Some(tag)) => put.header("if-match", tag),
+            _ => put,
+        };
+        let status = put.send(&changed[..]).unwrap().status().as_u16();
+        assert!(matches!(status, 200 | 201 | 409 | 412), "{url}: {status}");
+    }
+
+    /// Every object whose name begins so, the bucket being its first part.
+    pub fn beginning_with(&self, name: &str) -> Vec<(String, Vec<u8>)> {
+        let prefix = name.strip_prefix("lake/").unwrap();
+        let (query, is_last, key) = match self.kind {
+            Kind::S3 => (format!("list-type=2&prefix={prefix}"), "<IsTruncated>false</IsTruncated>", "Key"),
+            Kind::Google => (format!("list-type=2&prefix={prefix}"), "<KeyCount>", "Key"),
+            Kind::Azure => (format!("restype=container&comp=list&prefix={prefix}"), "<NextMarker/>", "Name"),
+        };
+        let page = String::from_utf8(self.get("", &query)).unwrap();
+        assert!(page.contains(is_last), "{page}");
+        let begin = format!("<{key}>");
+        let keys = page.split(&begin).skip(1).map(|rest| rest.split('<').next().unwrap());
+        let keys = keys.filter(|key| key.starts_with(prefix));
+        keys.map(|key| (key.to_owned(), self.get(&format!("/{key}"), ""))).collect()
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(to: &Running, signal: Signal) {
+    kill_process(Pid::from_child(to.child()), signal).unwrap();
+}

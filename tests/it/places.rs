@@ -1,0 +1,74 @@
+//! What every place for objects owes those who write there, whatever it is: a folder, or a bucket of any kind.
+
+use headroom::config::object_place;
+use headroom::objects::{Bucket, Got, Objects, Tag};
+
+fn whole(bytes: &[u8]) -> Option<Got> {
+    Some(Got::Whole(bytes.to_vec()))
+}
+
+/// An object that is there is not written anew, and only who saw the newest one replaces it.
+pub fn heeds_conditions(place: &Bucket) {
+    assert!(place.heeds_conditions("p/conditions").unwrap());
+    assert!(place.heeds_conditions("p/conditions").unwrap(), "also when it was asked before");
+    assert!(place.create("p/once", b"first".to_vec()).unwrap());
+    assert!(!place.create("p/once", b"second".to_vec()).unwrap());
+    assert_eq!(place.get("p/once", 9).unwrap(), whole(b"first"));
+    let put = |bytes: &[u8], seen: Option<&Tag>| place.replace("p/now", bytes.to_vec(), seen).unwrap();
+    let first = put(b"1", None).unwrap();
+    assert_eq!(put(b"2", None), None);
+    let second = put(b"22", Some(&first)).unwrap();
+    assert_eq!(put(b"3", Some(&first)), None);
+    let (got, seen) = place.read("p/now", 9).unwrap().unwrap();
+    assert_eq!((got, &seen), (Got::Whole(b"22".to_vec()), &second));
+    put(b"333", Some(&seen)).unwrap();
+    place.delete("p/now").unwrap();
+    assert_eq!(put(b"4", Some(&seen)), None, "it is gone");
+}
+
+/// What was written is read and listed as it was, what was deleted is gone, and who deletes it again is told nothing.
+pub fn keeps_what_it_was_given(place: &Bucket) {
+    let bytes: Vec<u8> = (0..5 << 20).map(|n: u32| n.to_le_bytes()[1] ^ n.to_le_bytes()[0]).collect();
+    place.put("q/r/long", bytes.clone()).unwrap();
+    place.put("q/short", b"1".to_vec()).unwrap();
+    place.put("q/short", b"22".to_vec()).unwrap();
+    place.put("q2/other", b"3".to_vec()).unwrap();
+    assert_eq!(place.get("q/r/long", 5 << 20).unwrap(), Some(Got::Whole(bytes)));
+    assert_eq!(place.get("q/r/long", 100).unwrap(), Some(Got::Longer(5 << 20)));
+    assert_eq!(place.get("q/none", 9).unwrap(), None);
+    let listed = |folder: &str, most: usize| {
+        let listed = place.list(folder, most).unwrap().into_iter();
+        let mut listed: Vec<_> = listed.map(|object| (object.name, object.bytes, object.written.0 > 0)).collect();
+        listed.sort();
+        listed
+    };
+    assert_eq!(listed("q", 9), [("short".to_owned(), 2, true)]);
+    assert_eq!(listed("q/r", 9), [("long".to_owned(), 5 << 20, true)]);
+    assert_eq!(listed("none", 9), []);
+    assert!(place.has("q", |name| name == "long").unwrap() && !place.has("q", |name| name == "other").unwrap());
+    for _ in 0..2 {
+        place.delete("q/short").unwrap();
+        assert_eq!((place.get("q/short", 9).unwrap(), listed("q", 9)), (None, vec![]));
+    }
+    (0..3).for_each(|n| place.put(&format!("many/{n}"), Vec::new()).unwrap());
+    assert_eq!((listed("many", 2).len(), listed("many", 3).len()), (2, 3));
+}
+
+#[test]
+fn a_folder_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Bucket::open(&object_place(&format!("file://{}", dir.path().display())).unwrap()).unwrap();
+    heeds_conditions(&folder);
+    keeps_what_it_was_given(&folder);
+}
+
+mod bucket {
+    use crate::buckets::Bucket;
+
+    #[test]
+    fn one_of_s3_does() {
+        let bucket = Bucket::start();
+        super::heeds_conditions(&bucket.opened());
+        super::keeps_what_it_was_given(&bucket.opened());
+    }
+}
