@@ -81,6 +81,8 @@ pub(super) fn start(
     let swapping = Swapping::new(&context, &replica);
     drop(context);
     let end = move || {
+        // The thread that bounds the log reads snapshots: a place that hangs would keep it.
+        snapshots.iter().for_each(SnapshotThread::close);
         let keeper_ended = keeper.is_none_or(KeeperThread::end);
         let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
         log.close();

@@ -79,10 +79,15 @@ pub(super) struct SnapshotThread {
 }
 
 impl SnapshotThread {
-    /// Ends a snapshot that is being written, and the thread; returns whether it ended cleanly.
-    pub(super) fn end(self) -> bool {
+    /// Ends the calls of the place that are on their way, also those of who reads it.
+    pub(super) fn close(&self) {
         self.ending.store(true, Relaxed);
         self.bucket.close();
+    }
+
+    /// Ends a snapshot that is being written, and the thread; returns whether it ended cleanly.
+    pub(super) fn end(self) -> bool {
+        self.close();
         self.thread.thread().unpark();
         self.thread.join().is_ok()
     }

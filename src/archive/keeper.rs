@@ -6,7 +6,7 @@ use crate::crash;
 use crate::domain::Micros;
 use crate::log::embedded::{Embedded, Reach, Whole};
 use crate::log::{CommittedTail, LogError};
-use crate::owner::begin::Beginning;
+use crate::owner::begin::{Beginning, TRIED_MAX};
 use crate::replica::Replica;
 use crate::store::{SnapshotName, Snapshots};
 use crate::time::{Clock, retry_ms};
@@ -32,6 +32,14 @@ struct Oldest {
     is_told: bool,
 }
 
+/// What reading a snapshot has come to.
+enum Judged {
+    /// It is whole, and the log continues it.
+    Good,
+    /// It is not, or could not be read so often. It is not read again before `due`.
+    Bad { tries: u32, due: Micros },
+}
+
 /// What became of the oldest segment.
 enum Step {
     /// It has left: the next one can be looked at.
@@ -53,8 +61,8 @@ pub struct Keeper<'a> {
     heard: &'a dyn Heard,
     keep_ms: u64,
     oldest: Option<Oldest>,
-    /// The snapshots of each partition that were read and checked last.
-    proven: BTreeMap<u32, Vec<SnapshotName>>,
+    /// The snapshots of each partition that were read, by their names.
+    judged: BTreeMap<u32, BTreeMap<String, Judged>>,
     /// Failures since the last success.
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
@@ -72,8 +80,8 @@ impl<'a> Keeper<'a> {
         (clock, heard): (&'a dyn Clock, &'a dyn Heard),
         keep_ms: u64,
     ) -> Keeper<'a> {
-        let (oldest, proven, tries, due) = (None, BTreeMap::new(), 0, Micros(0));
-        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, proven, tries, due, believed: None }
+        let (oldest, judged, tries, due) = (None, BTreeMap::new(), 0, Micros(0));
+        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, judged, tries, due, believed: None }
     }
 
     /// Looks at the oldest segment, and lets it leave when its time has come. It takes as long as the places do; the log is
@@ -132,7 +140,11 @@ impl<'a> Keeper<'a> {
         let overdue_ms = oldest.newest.map_or(0, over_ms);
         self.heard.overdue(overdue_ms);
         let Some(newest) = oldest.newest.filter(|_| overdue_ms > 0 && !is_over()) else { return Ok(Step::Stays) };
-        if let Some(partition) = self.uncovered(reach)? {
+        let uncovered = self.uncovered(reach, is_over)?;
+        if is_over() {
+            return Ok(Step::Stays);
+        }
+        if let Some(partition) = uncovered {
             if !std::mem::replace(&mut oldest.is_told, true) {
                 self.heard.uncovered(number, partition);
             }
@@ -168,27 +180,48 @@ impl<'a> Keeper<'a> {
     }
 
     /// A partition whose part of a segment is not covered yet.
-    fn uncovered(&mut self, reach: &Reach) -> Result<Option<u32>, String> {
+    fn uncovered(&mut self, reach: &Reach, is_over: &dyn Fn() -> bool) -> Result<Option<u32>, String> {
         for (partition, end) in (0..).zip(&reach.end) {
-            if end.next_seq > 0 && !self.is_covered(partition, end.next_seq)? {
+            if end.next_seq > 0 && !self.is_covered(partition, end.next_seq, is_over)? {
                 return Ok(Some(partition));
             }
         }
         Ok(None)
     }
 
-    fn is_covered(&mut self, partition: u32, until: u64) -> Result<bool, String> {
-        let end = self.log.end(partition).map_err(|error| error.detail)?;
-        let (there, _) = self.snapshots.names(partition, end).map_err(|error| error.detail)?;
-        let is_there = |name: &SnapshotName| name.next_seq >= until && there.contains(name);
-        if self.proven.get(&partition).is_some_and(|proven| proven.len() == COVERS && proven.iter().all(is_there)) {
-            return Ok(true);
-        }
+    /// Whether enough good snapshots reach up to this event. What was read is not read again: a good one counts for as long as
+    /// it is there, and any other is read again after pauses that grow.
+    fn is_covered(&mut self, partition: u32, until: u64, is_over: &dyn Fn() -> bool) -> Result<bool, String> {
+        let told = |error: LogError| error.detail;
+        let end = self.log.end(partition).map_err(told)?;
+        let (mut names, _) = self.snapshots.names(partition, end).map_err(|error| error.detail)?;
+        let judged = self.judged.entry(partition).or_default();
+        judged.retain(|text, _| names.iter().any(|name| name.text == *text));
+        names.retain(|name| name.next_seq >= until);
+        let is_good = |name: &SnapshotName| matches!(judged.get(&name.text), Some(Judged::Good));
+        let mut good = names.iter().filter(|name| is_good(name)).count();
+        names.truncate(TRIED_MAX);
         let (log_id, tail) = (self.log.manifest().log_id, self.log);
         let beginning = Beginning { log_id, tail, snapshots: Some(self.snapshots) };
-        let good = beginning.good(partition, until, COVERS).map_err(|error| error.detail)?;
-        let is_covered = good.len() == COVERS;
-        self.proven.insert(partition, good);
-        Ok(is_covered)
+        for name in names {
+            if good >= COVERS || is_over() {
+                break;
+            }
+            let tries = match judged.get(&name.text) {
+                Some(Judged::Good) => continue,
+                Some(Judged::Bad { due, .. }) if self.clock.now() < *due => continue,
+                Some(Judged::Bad { tries, .. }) => *tries,
+                None => 0,
+            };
+            let verdict = if beginning.is_good(partition, &name).map_err(told)? {
+                good = good.saturating_add(1);
+                Judged::Good
+            } else {
+                let due = self.clock.now().plus_ms(retry_ms(tries, UNCOVERED_MS, RETRY_MAX_MS));
+                Judged::Bad { tries: tries.saturating_add(1), due }
+            };
+            judged.insert(name.text, verdict);
+        }
+        Ok(good >= COVERS)
     }
 }

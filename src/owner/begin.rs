@@ -12,7 +12,7 @@ use crate::wire::{self, DecodeError};
 use std::fmt;
 
 /// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
-const TRIED_MAX: usize = 8;
+pub const TRIED_MAX: usize = 8;
 
 /// The snapshots of a log, and the log.
 #[derive(Clone, Copy)]
@@ -151,26 +151,14 @@ impl Beginning<'_> {
         Err(uncovered_for(prefer, partition, first, &seen))
     }
 
-    /// The newest snapshots, at most so many, that are whole, that the log continues, and that reach up to seq `until`. All of
-    /// them are read.
+    /// Whether a snapshot is whole and the log continues it. All of it is read, and put together to a state.
     ///
     /// # Errors
-    /// [`LogError`] when the log or the place of snapshots cannot be read.
-    pub fn good(&self, partition: u32, until: u64, count: usize) -> Result<Vec<SnapshotName>, LogError> {
-        let Some(snapshots) = self.snapshots else { return Ok(Vec::new()) };
-        let (first, end) = (self.tail.first(partition)?, self.tail.end(partition)?);
-        let (names, _) = snapshots.names(partition, end).map_err(|error| LogError::transient(error.detail))?;
-        let mut good = Vec::new();
-        for name in names.into_iter().take_while(|name| name.next_seq >= until).take(TRIED_MAX) {
-            let Ok(state) = copied(snapshots, self.log_id, partition, &name.text) else { continue };
-            if mismatch(self.tail, &state, first)?.is_none() {
-                good.push(name);
-            }
-            if good.len() == count {
-                break;
-            }
-        }
-        Ok(good)
+    /// [`LogError`] when the log cannot be read.
+    pub fn is_good(&self, partition: u32, name: &SnapshotName) -> Result<bool, LogError> {
+        let Some(snapshots) = self.snapshots else { return Ok(false) };
+        let Ok(state) = copied(snapshots, self.log_id, partition, &name.text) else { return Ok(false) };
+        Ok(mismatch(self.tail, &state, self.tail.first(partition)?)?.is_none())
     }
 }
 

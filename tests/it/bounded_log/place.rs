@@ -8,6 +8,7 @@ use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
 use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
 use headroom::objects::{Got, Objects};
+use headroom::snapshot::Reader;
 use std::fs;
 use std::sync::Arc;
 
@@ -108,6 +109,40 @@ fn a_place_that_replaces_what_is_there_gets_no_segment() {
     assert!(bed.told.failed.lock()[0].contains("the store ignores If-None-Match"), "{:?}", bed.told.failed.lock());
     assert_eq!(place.bucket.get(&path, 10).unwrap(), Some(Got::Whole(b"somebody's".to_vec())));
     assert_eq!(bed.world.log.first(0), Ok(0));
+}
+
+/// The story: the place of snapshots had lost all of them but one, and a quarter of an hour was to pass before the next. In
+/// the meantime that one was downloaded and put together every five seconds, which takes the memory of one more state.
+#[test]
+fn a_snapshot_is_read_once_while_another_one_is_waited_for() {
+    let (bed, archive) = old();
+    let log_id = bed.world.log.manifest().log_id;
+    let folder = format!("{log_id:032x}/p0");
+    let snapshots = Arc::new(Faulty::over(bucket(bed.snapshots.path())));
+    let reader = Reader::new(Arc::clone(&snapshots) as Arc<dyn Objects>, log_id);
+    let mut files: Vec<_> =
+        fs::read_dir(bed.snapshots.path().join(&folder)).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    // Of two whole ones, each with a manifest and rows, one is damaged.
+    let [_, damaged, ..] = &files[files.len() - 4..] else { unreachable!() };
+    let whole = fs::read(damaged).unwrap();
+    fs::write(damaged, &whole[1..]).unwrap();
+    files[..files.len() - 4].iter().for_each(|file| fs::remove_file(file).unwrap());
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&archive) as Arc<dyn Objects>));
+    for _ in 0..3_000 {
+        keeper.round(&|| false);
+        bed.world.clock.pass_ms(1_000);
+    }
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![], &vec![0]));
+    // The good one once; the other one after 5, 10, 20, … seconds, and then every five minutes.
+    assert_eq!(snapshots.gets(), 2 + 15 * 2);
+    fs::write(damaged, &whole).unwrap();
+    for _ in 0..300 {
+        keeper.round(&|| false);
+        bed.world.clock.pass_ms(1_000);
+    }
+    assert_eq!(snapshots.gets(), 2);
+    assert!(bed.told.left.lock().starts_with(&[0, 1]), "{:?}", bed.told.failed.lock());
 }
 
 /// All that log and archive have of partition 0, or the first error.

@@ -11,6 +11,7 @@ use headroom::domain::Micros;
 use headroom::log::CommittedTail as _;
 use headroom::time::{Clock as _, SystemClock};
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,8 +28,12 @@ fn serve(stopped: &Stopped) -> Command {
 }
 
 pub(super) fn serve_into(stopped: &Stopped, archive: &str) -> Command {
+    serve_with(stopped, &url(stopped.snapshots.path()), archive)
+}
+
+fn serve_with(stopped: &Stopped, snapshots: &str, archive: &str) -> Command {
     let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--snapshot-interval-ms", "1000"]);
-    serve.arg("--data-dir").arg(stopped.dir.path()).args(["--snapshots", &url(stopped.snapshots.path())]);
+    serve.arg("--data-dir").arg(stopped.dir.path()).args(["--snapshots", snapshots]);
     serve.args(["--log-keep", "73h", "--log-archive", archive]);
     serve
 }
@@ -91,6 +96,28 @@ fn killed_while_segments_leave_log_and_archive_have_every_event() {
 fn reserve_in_new_pool(served: &Served) -> bool {
     define(served);
     reserve(served, 1)
+}
+
+/// The story: a store takes what is asked of it and says nothing, when a server is to end. The thread that bounds the log has a
+/// call there, and neither orders nor the end of the process wait for it.
+#[test]
+fn a_place_that_hangs_keeps_no_server_from_its_end() {
+    for (is_of_snapshots, callers) in [(true, 2), (false, 1)] {
+        let (stopped, silent) = (left_for_a_month(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let hangs = "s3://bucket/prefix";
+        let mut serve = match is_of_snapshots {
+            true => serve_with(&stopped, hangs, &url(stopped.archive.path())),
+            false => serve_into(&stopped, hangs),
+        };
+        crate::buckets::at(&mut serve, &format!("http://{}", silent.local_addr().unwrap()));
+        let served = Served::start(&mut serve);
+        // The writer of snapshots as well, where it is their place.
+        let _asked: Vec<_> = (0..callers).map(|_| silent.accept().unwrap()).collect();
+        assert!(reserve_in_new_pool(&served));
+        let ended = served.running.terminate();
+        assert_eq!(ended.code, 0, "{is_of_snapshots}: {}", ended.err);
+        assert!(!all_have_left(&stopped), "{is_of_snapshots}");
+    }
 }
 
 /// The story: an operator looks at a server that has run for long. Metrics say with which event its log begins, and commands
