@@ -37,7 +37,10 @@ pub(super) fn check(dir: &Path) -> Result<(), StartError> {
 }
 
 /// Gives the log the newest level of this version.
-pub(super) fn raise(dir: &Path) -> Result<(), StartError> {
+///
+/// # Errors
+/// [`StartError::Io`]
+pub fn raise(dir: &Path) -> Result<(), StartError> {
     let known = known_level();
     if found(dir)?.is_some_and(|(level, _)| level >= known) {
         return Ok(());

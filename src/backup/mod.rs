@@ -18,7 +18,7 @@ mod take;
 
 pub use place::{Backup, Place};
 pub use restore::{Restored, restore};
-pub use take::{Taken, take};
+pub use take::{Checked, Taken, take};
 
 use crate::log::embedded::OpenError;
 use crate::log::{LogError, LogErrorKind};

@@ -3,7 +3,7 @@
 use super::BackupError;
 use super::manifest::Manifest;
 use crate::domain::Micros;
-use crate::objects::{Bucket, Got, LISTED_MAX, Listed, Objects};
+use crate::objects::{Got, LISTED_MAX, Listed, Objects};
 use crate::store::StoreError;
 use crate::time::{pause, retry_ms, text};
 use std::collections::BTreeMap;
@@ -15,8 +15,16 @@ const MANIFESTS: &str = "backups";
 const PIECES: &str = "backup-data";
 /// The end of the name of a manifest.
 const MANIFEST: &str = ".json";
-/// The longest manifest that is read, in bytes: that of a log of 3 TB.
+/// The longest manifest, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Most pieces of a log that is backed up: those of 3.1 TB.
+const PIECES_MAX: usize = 750_000;
+/// Most pieces of a log in its place, with those that only earlier backups have.
+const LISTED_PIECES_MAX: usize = 1_000_000;
+/// Bytes of a manifest for each piece: its hash, two quotes, a comma, and its part of what is said of a segment.
+const MANIFEST_BYTES_OF_PIECE: u64 = 80;
+const _: () = assert!(PIECES_MAX < LISTED_PIECES_MAX);
+const _: () = assert!(PIECES_MAX as u64 * MANIFEST_BYTES_OF_PIECE < MANIFEST_BYTES_MAX);
 /// How often the place is asked the same before it counts as gone.
 const TRIES: u32 = 3;
 /// The first pause between two of these calls, in milliseconds, and the longest one.
@@ -24,7 +32,7 @@ const PAUSE_MS: (u64, u64) = (500, 4_000);
 
 /// A place of backups, of one log or several.
 pub struct Place {
-    bucket: Bucket,
+    objects: Box<dyn Objects>,
 }
 
 /// A backup, as its name tells.
@@ -61,9 +69,9 @@ impl Backup {
 }
 
 impl Place {
-    /// The place that this bucket or folder is.
-    pub fn new(bucket: Bucket) -> Place {
-        Place { bucket }
+    /// The place that has these objects.
+    pub fn new(objects: Box<dyn Objects>) -> Place {
+        Place { objects }
     }
 
     /// The backups of the place, the newest first.
@@ -71,7 +79,7 @@ impl Place {
     /// # Errors
     /// [`BackupError::Unusable`] when the place does not answer.
     pub fn backups(&self) -> Result<Vec<Backup>, BackupError> {
-        let listed = again(|| self.bucket.list(MANIFESTS, LISTED_MAX))?;
+        let listed = again(|| self.objects.list(MANIFESTS, LISTED_MAX))?;
         let name = |listed: &Listed| Backup::parse(listed.name.strip_suffix(MANIFEST)?);
         let mut backups: Vec<Backup> = listed.iter().filter_map(name).collect();
         backups.sort();
@@ -137,7 +145,7 @@ impl Place {
     pub(super) fn manifest(&self, backup: &Backup) -> Result<Manifest, BackupError> {
         let path = manifest_path(backup);
         let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
-        let manifest = match again(|| self.bucket.get(&path, MANIFEST_BYTES_MAX))? {
+        let manifest = match again(|| self.objects.get(&path, MANIFEST_BYTES_MAX))? {
             None => return Err(damaged(format!("{path} is gone"))),
             Some(Got::Longer(bytes)) => return Err(damaged(format!("{path} has {bytes} bytes, and is no manifest"))),
             Some(Got::Whole(bytes)) => Manifest::decode(&bytes).map_err(damaged)?,
@@ -148,14 +156,37 @@ impl Place {
         }
     }
 
+    /// Whether a backup of so many pieces can be written and read.
+    ///
+    /// # Errors
+    /// [`BackupError::Unusable`] when it has too many.
+    pub(super) fn takes(pieces: usize) -> Result<(), BackupError> {
+        let why = || format!("the log has {pieces} pieces of 4 MiB, and a backup names at most {PIECES_MAX}");
+        if pieces <= PIECES_MAX { Ok(()) } else { Err(BackupError::Unusable(why())) }
+    }
+
     /// Writes the manifest, and by that the backup. One that is there already under this name is the same.
     ///
     /// # Errors
-    /// [`BackupError::Unusable`] when the place does not take it.
+    /// [`BackupError::Unusable`] when the place does not take it, or does not give it back.
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<Backup, BackupError> {
-        let backup = Backup::of(manifest);
-        again(|| self.bucket.replace(&manifest_path(&backup), manifest.encode(), None))?;
-        Ok(backup)
+        let (backup, bytes) = (Backup::of(manifest), manifest.encode());
+        let path = manifest_path(&backup);
+        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+            let why = format!("its manifest would have {} bytes, and {MANIFEST_BYTES_MAX} are read", bytes.len());
+            return Err(BackupError::Unusable(why));
+        }
+        again(|| self.objects.create(&path, bytes.clone()))?;
+        let not = |what: &str| Err(BackupError::Unusable(format!("{path} was written, and the place {what}")));
+        match again(|| self.objects.get(&path, bytes.len() as u64))? {
+            Some(Got::Whole(found)) if found == bytes => {}
+            Some(_) => return not("has other bytes under this name"),
+            None => return not("does not have it"),
+        }
+        match self.backups()?.contains(&backup) {
+            true => Ok(backup),
+            false => not("does not list it"),
+        }
     }
 
     /// The pieces of a log that the place has, with their lengths.
@@ -163,9 +194,9 @@ impl Place {
     /// # Errors
     /// [`BackupError::Unusable`] when the place does not answer, or has too many of them.
     pub(super) fn pieces(&self, log_id: u128) -> Result<BTreeMap<String, u64>, BackupError> {
-        let listed = again(|| self.bucket.list(&folder(log_id), LISTED_MAX))?;
-        if listed.len() >= LISTED_MAX {
-            let why = format!("the place has {LISTED_MAX} objects of this log: back it up to another one");
+        let listed = again(|| self.objects.list(&folder(log_id), LISTED_PIECES_MAX))?;
+        if listed.len() >= LISTED_PIECES_MAX {
+            let why = format!("the place has {LISTED_PIECES_MAX} objects of this log: back it up to another one");
             return Err(BackupError::Unusable(why));
         }
         Ok(listed.into_iter().map(|listed| (listed.name, listed.bytes)).collect())
@@ -176,7 +207,7 @@ impl Place {
     /// # Errors
     /// [`BackupError::Unusable`] when the place does not take it.
     pub(super) fn put(&self, log_id: u128, piece: &str, bytes: &[u8]) -> Result<(), BackupError> {
-        Ok(again(|| self.bucket.put(&format!("{}/{piece}", folder(log_id)), bytes.to_vec()))?)
+        Ok(again(|| self.objects.put(&format!("{}/{piece}", folder(log_id)), bytes.to_vec()))?)
     }
 
     /// Reads a piece of so many bytes with this hash.
@@ -186,7 +217,7 @@ impl Place {
     pub(super) fn get(&self, log_id: u128, piece: &str, (length, hash): (usize, &str)) -> Result<Vec<u8>, BackupError> {
         let path = format!("{}/{piece}", folder(log_id));
         let damaged = |why: String| Err(BackupError::Damaged(format!("{path} {why}")));
-        match again(|| self.bucket.get(&path, length as u64))? {
+        match again(|| self.objects.get(&path, length as u64))? {
             None => damaged("is missing".to_owned()),
             Some(Got::Longer(bytes)) => damaged(format!("has {bytes} bytes, and {length} were written")),
             Some(Got::Whole(bytes)) if bytes.len() != length => {
@@ -198,6 +229,11 @@ impl Place {
             Some(Got::Whole(bytes)) => Ok(bytes),
         }
     }
+}
+
+/// The hash that the name of a piece says; `None` when it is no such name.
+pub(super) fn hash_in(piece: &str) -> Option<&str> {
+    piece.rsplit_once('-').map(|(_, hash)| hash).filter(|hash| hash.len() == 64)
 }
 
 /// The hash of the bytes of a piece.
@@ -236,6 +272,13 @@ fn again<T>(mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_of_more_pieces_than_a_manifest_can_name_is_refused_before_it_is_copied() {
+        assert!(Place::takes(PIECES_MAX).is_ok());
+        let refused = Place::takes(PIECES_MAX + 1).unwrap_err().to_string();
+        assert_eq!(refused, "the log has 750001 pieces of 4 MiB, and a backup names at most 750000");
+    }
 
     #[test]
     fn a_name_tells_the_time_and_the_log_and_sorts_by_time() {

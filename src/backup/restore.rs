@@ -22,11 +22,17 @@ pub struct Restored {
     pub read: u64,
 }
 
-/// Restores a backup into a data directory that is empty, does not exist, or has what an earlier attempt has left.
+/// Restores a backup into a data directory that is empty, does not exist, or has what an earlier attempt has left. `note` is
+/// called before the log gets its place there.
 ///
 /// # Errors
 /// [`BackupError`]; then a server refuses the directory, and another call goes on with what is there.
-pub fn restore(place: &Place, backup: &Backup, data_dir: &Path) -> Result<Restored, BackupError> {
+pub fn restore(
+    place: &Place,
+    backup: &Backup,
+    data_dir: &Path,
+    note: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<Restored, BackupError> {
     let manifest = place.manifest(backup)?;
     let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
     let (log_id, seen) = (manifest.log_id().map_err(damaged)?, manifest.seen().map_err(damaged)?);
@@ -44,6 +50,7 @@ pub fn restore(place: &Place, backup: &Backup, data_dir: &Path) -> Result<Restor
     is_as_said(&manifest, &self::ends(log_id, &log)?).map_err(damaged)?;
     drop(log);
     noted(data_dir, &manifest, log_id, &seen)?;
+    note(data_dir).map_err(BackupError::Unusable)?;
     crash::point("restore-noted");
     restoring.place().map_err(of_target)?;
     crash::point("restore-placed");

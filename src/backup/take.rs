@@ -1,12 +1,40 @@
 //! Takes a backup: every piece of the log that the place does not have, and then the manifest.
 
 use super::manifest::{Manifest, Segment, ends, length, ranges};
-use super::place::{Backup, Place, hash_of, piece};
+use super::place::{Backup, Place, hash_in, hash_of, piece};
 use super::{BackupError, PIECE_BYTES};
 use crate::crash;
 use crate::domain::Micros;
 use crate::log::embedded::{LogPrefix, OpenError, PrefixSegment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a look at the pieces of a log in their place has found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Checked {
+    /// How many pieces were read.
+    pub read: u64,
+    /// Those that are not what was written. This backup does not need them, so they stay as they are: an earlier backup
+    /// that names one of them cannot be restored.
+    pub damaged: Vec<String>,
+    /// How many more there were: the log has them, and they were written again.
+    pub mended: u64,
+}
+
+impl Checked {
+    /// What is left when all that this backup names has been written again.
+    fn without(mut self, manifest: &Manifest) -> Checked {
+        let named: BTreeSet<String> = manifest.segments.iter().flat_map(names).map(|(name, _)| name).collect();
+        let found = self.damaged.len();
+        self.damaged.retain(|piece| !named.contains(piece));
+        self.mended = found.saturating_sub(self.damaged.len()) as u64;
+        self
+    }
+}
+
+/// The names of a segment's pieces, with their lengths.
+fn names(segment: &Segment) -> impl Iterator<Item = (String, u64)> {
+    segment.pieces().map(|(start, length, hash)| (piece(segment.number, start, hash), length as u64))
+}
 
 /// What a backup holds, and what was copied for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +47,8 @@ pub struct Taken {
     pub bytes: u64,
     /// How many pieces were new, and how many bytes they have.
     pub copied: (u64, u64),
+    /// What the pieces are that were there, if that was asked for.
+    pub checked: Option<Checked>,
 }
 
 /// A backup that is being taken.
@@ -31,28 +61,53 @@ struct Taking<'a> {
     copied: (u64, u64),
 }
 
-/// Takes a backup of the log, which begins at this time of the wall clock.
+/// Takes a backup of the log, which begins at this time of the wall clock. With `checks` every piece of the log in the place
+/// is read before, and one that is damaged counts as one that is not there.
 ///
 /// # Errors
 /// [`BackupError`]; then the place may have some more pieces, and no backup more.
-pub fn take(log: &LogPrefix, place: &Place, wall: Micros) -> Result<Taken, BackupError> {
+pub fn take(log: &LogPrefix, place: &Place, wall: Micros, checks: bool) -> Result<Taken, BackupError> {
     let log_id = log.manifest().log_id;
     let ends = ends(log_id, log)?;
+    let segments = log.segments().map_err(of_log)?;
+    Place::takes(segments.iter().map(|segment| ranges(segment.end).count()).sum())?;
     let known = newest(place, log_id)?;
-    let there = place.pieces(log_id)?;
+    let mut there = place.pieces(log_id)?;
+    let checked = if checks { Some(check(place, log_id, &mut there)?) } else { None };
     crash::point("backup-begun");
     let mut taking = Taking { log, log_id, place, there, copied: (0, 0) };
-    let mut segments = Vec::new();
-    for segment in log.segments().map_err(of_log)? {
+    let mut copied = Vec::new();
+    for segment in &segments {
         let known = known.iter().find(|known| known.number == segment.number);
-        segments.push(taking.segment(&segment, known)?);
+        copied.push(taking.segment(segment, known)?);
     }
-    let manifest = Manifest::new(log_id, wall, segments, ends);
+    let manifest = Manifest::new(log_id, wall, copied, ends);
     taking.is_kept(&manifest)?;
     crash::point("backup-copied");
     let backup = place.publish(&manifest)?;
     crash::point("backup-written");
-    Ok(Taken { backup, events: manifest.events(), bytes: manifest.bytes(), copied: taking.copied })
+    let checked = checked.map(|checked| checked.without(&manifest));
+    Ok(Taken { backup, events: manifest.events(), bytes: manifest.bytes(), copied: taking.copied, checked })
+}
+
+/// Reads every piece of a log that the place lists, and takes those that are damaged from `there`.
+fn check(place: &Place, log_id: u128, there: &mut BTreeMap<String, u64>) -> Result<Checked, BackupError> {
+    let (mut checked, pieces) = (Checked::default(), std::mem::take(there));
+    for (piece, bytes) in pieces {
+        // What has another name is no piece.
+        let Some(hash) = hash_in(&piece) else { continue };
+        let length = usize::try_from(bytes.min(PIECE_BYTES)).unwrap_or_default();
+        checked.read = checked.read.saturating_add(1);
+        match place.get(log_id, &piece, (length, hash)) {
+            Ok(_) => drop(there.insert(piece, bytes)),
+            Err(BackupError::Damaged(why)) => {
+                tracing::warn!(why, "a piece of a backup is damaged");
+                checked.damaged.push(piece);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(checked)
 }
 
 /// The segments that the newest backup of this log names; none where there is no backup that can be read.
@@ -110,9 +165,7 @@ impl Taking<'_> {
 
     /// The first piece of a segment that the place does not list with its length.
     fn missing(&self, segment: &Segment) -> Option<String> {
-        let name = |(start, length, hash): (u64, usize, &str)| (piece(segment.number, start, hash), length as u64);
-        let mut pieces = segment.pieces().map(name);
-        pieces.find(|(name, length)| self.there.get(name) != Some(length)).map(|(name, _)| name)
+        names(segment).find(|(name, length)| self.there.get(name) != Some(length)).map(|(name, _)| name)
     }
 
     /// Checks that the place lists all that the backup needs, as it was written.

@@ -3,8 +3,9 @@
 use super::shared::flags::{DataDir, Flags};
 use super::shared::source::cannot_open;
 use super::{Failure, Verdict};
-use crate::backup::{self, BackupError, Place, Restored, Taken};
-use crate::config::{Config, ObjectPlace, object_place};
+use crate::app;
+use crate::backup::{self, BackupError, Checked, Place, Restored, Taken};
+use crate::config::{Config, ObjectPlace, PLACES, object_place};
 use crate::log::embedded::LogPrefix;
 use crate::objects::Bucket;
 use crate::time::{Clock, SystemClock};
@@ -15,9 +16,12 @@ use std::io::Write;
 pub(super) struct BackupArgs {
     #[command(flatten)]
     pub(super) flags: Flags<DataDir>,
-    /// Place of the backups, which is there already: file:///FOLDER or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "URL", value_parser = object_place)]
+    #[arg(long, value_name = "URL", value_parser = object_place,
+        help = format!("Place of the backups, which is there already: {PLACES}"))]
     to: ObjectPlace,
+    /// Read every object of this log that the place has, and write those again that are damaged
+    #[arg(long)]
+    check: bool,
 }
 
 /// What is restored, and from where.
@@ -25,8 +29,7 @@ pub(super) struct BackupArgs {
 pub(super) struct RestoreArgs {
     #[command(flatten)]
     pub(super) flags: Flags<DataDir>,
-    /// Place of the backups: file:///FOLDER or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "URL", value_parser = object_place)]
+    #[arg(long, value_name = "URL", value_parser = object_place, help = format!("Place of the backups: {PLACES}"))]
     from: ObjectPlace,
     /// Backup to restore; without this the newest one
     #[arg(long, value_name = "ID")]
@@ -53,18 +56,26 @@ impl RestoreArgs {
 
 pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) -> Result<Verdict, Failure> {
     is_embedded(config)?;
-    let place = Place::new(Bucket::open(&args.to).map_err(|error| Failure::Unusable(error.detail))?);
+    let place = place(&args.to)?;
     let wall = SystemClock::new().wall();
     let log = LogPrefix::open(&config.data_dir).map_err(|error| cannot_open(&error))?;
-    let Taken { backup, events, bytes, copied: (pieces, new) } = backup::take(&log, &place, wall)?;
+    let taken = backup::take(&log, &place, wall, args.check)?;
+    let Taken { backup, events, bytes, copied: (pieces, new), checked } = taken;
     let partitions = log.manifest().partitions;
     writeln!(out, "backup {} of {events} events in {partitions} partitions is written to {}", backup.id, args.to)?;
     writeln!(out, "{bytes} bytes, of which {new} were new, in {pieces} objects")?;
-    Ok(Verdict::Fine)
+    let Some(Checked { read, mended, damaged }) = checked else { return Ok(Verdict::Fine) };
+    writeln!(out, "{read} objects were there and were read: {mended} were damaged and are written again")?;
+    damaged.iter().try_for_each(|piece| writeln!(out, "damaged, and only in earlier backups: {piece}"))?;
+    Ok(Verdict::fine_if(damaged.is_empty()))
+}
+
+fn place(place: &ObjectPlace) -> Result<Place, Failure> {
+    Ok(Place::new(Box::new(Bucket::open(place).map_err(|error| Failure::Unusable(error.detail))?)))
 }
 
 pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let place = Place::new(Bucket::open(&args.from).map_err(|error| Failure::Unusable(error.detail))?);
+    let place = place(&args.from)?;
     if args.list {
         let backups = place.backups()?;
         backups.iter().try_for_each(|backup| writeln!(out, "{}", backup.id))?;
@@ -72,7 +83,9 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
     }
     is_embedded(config)?;
     let backup = place.choose(args.backup.as_deref())?;
-    let Restored { log_id, events, read } = backup::restore(&place, &backup, &config.data_dir)?;
+    let Restored { log_id, events, read } = backup::restore(&place, &backup, &config.data_dir, |dir| {
+        app::raise_level(dir).map_err(|error| error.to_string())
+    })?;
     let dir = config.data_dir.display();
     writeln!(
         out,

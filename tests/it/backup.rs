@@ -7,6 +7,7 @@ mod form;
 #[cfg(feature = "crash-points")]
 mod killed;
 mod later;
+mod lying;
 
 use crate::cli::handwritten_logs::Writing;
 use crate::cli::{assert_says, on};

@@ -95,7 +95,7 @@ pub fn writes_nothing_twice_beside_a_slow_store(bucket: &Bucket) {
         traffic.calls(10);
         until("all of it is written", || is_all_written(bucket, log.path()));
     }
-    let status = run(&mut self::sink(&bucket, log.path(), &["status"]));
+    let status = run(&mut self::sink(bucket, log.path(), &["status"]));
     assert!(status.out.contains(": last failure ") && status.out.contains(": no answer within 1"), "{}", status.out);
     served.running.terminate();
     assert_eq!(sink.terminate().code, 0);
