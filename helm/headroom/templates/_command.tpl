@@ -14,7 +14,7 @@
     - name: SSL_CERT_FILE
       value: {{ include "headroom.path" $root.Values.trust }}
     {{- end }}
-    {{- with .env }}{{- . | nindent 4 }}{{- end }}
+    {{- with .env | default (include "headroom.bucketEnv" $root | trim) }}{{- . | nindent 4 }}{{- end }}
   securityContext:
     {{- include "headroom.containerSecurity" $root | nindent 4 }}
   resources:

@@ -105,6 +105,21 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 {{- end }}
 {{- end -}}
 
+{{/* What the environment of a process says about buckets. */}}
+{{- define "headroom.bucketEnv" -}}
+{{- range $name, $value := .Values.buckets.env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- range $name, $from := .Values.buckets.secretEnv }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $from.secret }}
+      key: {{ $from.key }}
+{{- end }}
+{{- end -}}
+
 {{- define "headroom.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -4,6 +4,7 @@
 {{- include "headroom.validateCallers" . -}}
 {{- include "headroom.validateTest" . -}}
 {{- include "headroom.validateSink" . -}}
+{{- include "headroom.validateBuckets" . -}}
 {{- include "headroom.validateObjects" . -}}
 {{- end -}}
 
@@ -95,6 +96,17 @@
     {{- if and (get $.Values.sink.bucket $one) (not (get $.Values.sink.bucket $other)) -}}
       {{- printf "sink.bucket.%s is missing: sink.bucket.%s is of no use without it" $other $one | fail -}}
     {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headroom.validateBuckets" -}}
+{{- range $name, $value := .Values.buckets.env -}}
+  {{- if regexMatch "SECRET|PASSWORD|(TOKEN|KEY)$" $name -}}
+    {{- fail (printf "buckets.env.%s is a secret: name the Secret and the key that hold it in buckets.secretEnv" $name) -}}
+  {{- end -}}
+  {{- if hasKey $.Values.buckets.secretEnv $name -}}
+    {{- fail (printf "buckets.env and buckets.secretEnv both have %s: leave one of them out" $name) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

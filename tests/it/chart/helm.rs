@@ -224,6 +224,31 @@ fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
     assert!(!pod.contains("headroom-tokens") && !pod.contains("headroom-tls"), "{pod}");
 }
 
+/// Servers, the Job for topics and the test of the log read snapshots.
+#[test]
+fn whoever_reads_a_bucket_knows_how_and_may_call_it() {
+    let strimzi = objects("strimzi");
+    let pods = [("StatefulSet", "slots-headroom"), ("Job", "topics-1"), ("Pod", "test-log")];
+    for (kind, end) in pods {
+        let object = object(&strimzi, kind, end);
+        let spec = if kind == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };
+        let container = spec["initContainers"].get(0).unwrap_or(&spec["containers"][0]);
+        let env = container["env"].as_array().unwrap();
+        let value = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap_or(&Value::Null).clone();
+        assert_eq!(value("AWS_REGION")["value"], "eu-central-1", "{kind}");
+        let secret = json!({ "name": "slots-bucket", "key": "secret-access-key" });
+        assert_eq!(value("AWS_SECRET_ACCESS_KEY")["valueFrom"]["secretKeyRef"], secret, "{kind}");
+    }
+    let ports = |name: &str| {
+        let rules = object(&objects(name), "NetworkPolicy", "slots-headroom")["spec"]["egress"].to_string();
+        [443, 9000].map(|port| rules.contains(&format!("{{\"port\":{port}}}")))
+    };
+    assert_eq!((ports("strimzi"), ports("embedded"), ports("plain")), ([true; 2], [true, false], [false; 2]));
+    let account = object(&objects("embedded"), "ServiceAccount", "slots-headroom");
+    let identity = &account["metadata"]["annotations"]["iam.gke.io/gcp-service-account"];
+    assert_eq!(identity, "slots@example.iam.gserviceaccount.com");
+}
+
 #[test]
 fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
     let release = objects("sink");
@@ -342,9 +367,21 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("sink-files", &["sink.settings.sink_files=file:///lake"], "sink.settings.sink_files is a folder"),
     ("sink-files", &["sink.bucket.secretKey=null"], "sink.bucket.secretKey is missing"),
     ("sink", &["sink.files.sink_database_ca=null"], "sink.files.sink_database_ca is missing"),
+    (
+        "strimzi",
+        &["buckets.env.AWS_SESSION_TOKEN=secret"],
+        "buckets.env.AWS_SESSION_TOKEN is a secret: name the Secret and the key that hold it in buckets.secretEnv",
+    ),
+    ("strimzi", &["buckets.env.AZURE_STORAGE_ACCOUNT_KEY=secret"], "AZURE_STORAGE_ACCOUNT_KEY is a secret"),
+    (
+        "strimzi",
+        &["buckets.secretEnv.AWS_REGION={\"secret\":\"s\",\"key\":\"k\"}"],
+        "buckets.env and buckets.secretEnv both have AWS_REGION",
+    ),
     // The schema of values.
     ("plain", &["setting.auth=none"], "setting"),
     ("plain", &["settings.kafka_sasl_password=secret"], "kafka_sasl_password"),
+    ("strimzi", &["buckets.env.HOME=/"], "buckets/env"),
 ];
 
 #[test]

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Variables that the chart may set and that are no settings: the file of settings, what OpenSSL and rustls trust, and where a
 /// bucket is.
-const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"];
-/// The same, whose value has to come from a Secret: the client of buckets reads them from no file.
-const SECRET_VARIABLES: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE"];
 
 /// The elements of an array; none where there is no array.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -121,14 +119,14 @@ fn check_container(container: &Value, find: &mut impl FnMut(String)) {
     for variable in list(&container["env"]) {
         let name = text(&variable["name"]);
         let is_setting = Setting::ALL.iter().any(|setting| setting.variable() == name);
-        let is_secret = SECRET_VARIABLES.contains(&name);
-        if is_secret && !variable["valueFrom"]["secretKeyRef"].is_object() {
-            find(format!("{name} does not come from a Secret"));
-        }
-        if !is_setting && !is_secret && !VARIABLES.contains(&name) {
+        let is_of_bucket = ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|begin| name.starts_with(begin));
+        if !is_setting && !is_of_bucket && !VARIABLES.contains(&name) {
             find(format!("{name} is no variable that the binary knows"));
         }
-        if name.contains("PASSWORD") || name.contains("TOKEN") {
+        let is_secret =
+            ["PASSWORD", "TOKEN", "SECRET"].iter().any(|word| name.contains(word)) || name.ends_with("_KEY");
+        // What reaches a bucket comes by a variable, whose value is that of a Secret.
+        if is_secret && !(is_of_bucket && variable["valueFrom"]["secretKeyRef"].is_object()) {
             find(format!("{name}: a secret comes by a file"));
         }
     }
@@ -218,7 +216,7 @@ fn what_must_not_be_is_found() {
         "a limit of CPU",
         "HEADROOM_BROKERS is no variable",
         "HEADROOM_TOKEN: a secret comes by a file",
-        "AWS_SECRET_ACCESS_KEY does not come from a Secret",
+        "AWS_SECRET_ACCESS_KEY: a secret comes by a file",
         "PodMonitor m: scrapes no port of Pod p",
         "a port has no name",
         "livenessProbe asks a port",
