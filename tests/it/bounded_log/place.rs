@@ -2,7 +2,7 @@
 //! that is not there as it was, and nobody reads what is not.
 
 use super::{BEGIN, KEEP_DAYS, KEEP_MS};
-use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments};
+use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments, url};
 use crate::faulty::{Conduct, Faulty};
 use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
@@ -105,7 +105,7 @@ fn a_place_that_replaces_what_is_there_gets_no_segment() {
     let path = format!("{:032x}/segments/00000000.segment", bed.world.log.manifest().log_id);
     place.bucket.put(&path, b"somebody's".to_vec()).unwrap();
     place.is(Conduct::IgnoresConditions);
-    bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>)).round(&|| false);
+    bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), KEEP_MS).round(&|| false);
     assert!(bed.told.failed.lock()[0].contains("the store ignores If-None-Match"), "{:?}", bed.told.failed.lock());
     assert_eq!(place.bucket.get(&path, 10).unwrap(), Some(Got::Whole(b"somebody's".to_vec())));
     assert_eq!(bed.world.log.first(0), Ok(0));
@@ -128,7 +128,7 @@ fn a_snapshot_is_read_once_while_another_one_is_waited_for() {
     let whole = fs::read(damaged).unwrap();
     fs::write(damaged, &whole[1..]).unwrap();
     files[..files.len() - 4].iter().for_each(|file| fs::remove_file(file).unwrap());
-    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&archive) as Arc<dyn Objects>));
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&archive) as Arc<dyn Objects>), KEEP_MS);
     for _ in 0..3_000 {
         keeper.round(&|| false);
         bed.world.clock.pass_ms(1_000);
