@@ -1,5 +1,5 @@
 {{/* A container that runs one command with a configuration: (dict "context" $ "name" … "args" … "files" …), with
-"resources" when it needs more than a little, and "env" when it needs more variables. */}}
+"resources" when it needs more than a little, and "buckets" when it reaches some. */}}
 {{- define "headroom.command" -}}
 {{- $root := .context -}}
 {{- $files := concat .files (compact (list $root.Values.trust)) -}}
@@ -14,7 +14,7 @@
     - name: SSL_CERT_FILE
       value: {{ include "headroom.path" $root.Values.trust }}
     {{- end }}
-    {{- with .env | default (include "headroom.bucketEnv" $root | trim) }}{{- . | nindent 4 }}{{- end }}
+    {{- with .buckets }}{{- with include "headroom.bucketEnv" . | trim }}{{- . | nindent 4 }}{{- end }}{{- end }}
   securityContext:
     {{- include "headroom.containerSecurity" $root | nindent 4 }}
   resources:

@@ -105,13 +105,13 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 {{- end }}
 {{- end -}}
 
-{{/* What the environment of a process says about buckets. */}}
+{{/* What the environment of a process says about the buckets that it reaches so: `buckets`, or that of the sink. */}}
 {{- define "headroom.bucketEnv" -}}
-{{- range $name, $value := .Values.buckets.env }}
+{{- range $name, $value := .env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- range $name, $from := .Values.buckets.secretEnv }}
+{{- range $name, $from := .secretEnv }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:

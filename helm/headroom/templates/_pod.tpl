@@ -45,7 +45,7 @@ spec:
         - name: SSL_CERT_FILE
           value: {{ include "headroom.path" $values.trust }}
         {{- end }}
-        {{- with include "headroom.bucketEnv" $root | trim }}{{- . | nindent 8 }}{{- end }}
+        {{- with include "headroom.bucketEnv" $root.Values.buckets | trim }}{{- . | nindent 8 }}{{- end }}
       ports:
         - name: {{ include "headroom.scheme" $root }}
           containerPort: 8080

@@ -59,33 +59,6 @@
 {{- merge $settings (include "headroom.sinkFiles" . | fromYaml | include "headroom.fileSettings" | fromYaml) | toYaml -}}
 {{- end -}}
 
-{{/* The variables by which the sink reaches a bucket. */}}
-{{- define "headroom.sinkBucket" -}}
-{{- with .Values.sink.bucket -}}
-{{- with .region }}
-- name: AWS_REGION
-  value: {{ . }}
-{{- end }}
-{{- with .endpoint }}
-- name: AWS_ENDPOINT_URL
-  value: {{ . }}
-{{- if hasPrefix "http:" . }}
-- name: AWS_ALLOW_HTTP
-  value: "true"
-{{- end }}
-{{- end }}
-{{- range $name, $key := dict "AWS_ACCESS_KEY_ID" .accessKey "AWS_SECRET_ACCESS_KEY" .secretKey }}
-{{- if $key }}
-- name: {{ $name }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $key.secret }}
-      key: {{ $key.key }}
-{{- end }}
-{{- end }}
-{{- end -}}
-{{- end -}}
-
 {{/* The files that connect to the cluster and the registry, of the Job for topics. */}}
 {{- define "headroom.topicsFiles" -}}
 {{- $files := dict -}}

@@ -92,22 +92,19 @@
   {{- if hasPrefix "file:" ($settings.sink_files | default "") -}}
     {{- fail "sink.settings.sink_files is a folder, which would end with its pod: name a bucket, like s3://BUCKET/PREFIX" -}}
   {{- end -}}
-  {{- range $one, $other := dict "accessKey" "secretKey" "secretKey" "accessKey" -}}
-    {{- if and (get $.Values.sink.bucket $one) (not (get $.Values.sink.bucket $other)) -}}
-      {{- printf "sink.bucket.%s is missing: sink.bucket.%s is of no use without it" $other $one | fail -}}
-    {{- end -}}
-  {{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "headroom.validateBuckets" -}}
-{{- range $name, $value := .Values.buckets.env -}}
+{{- range $path, $buckets := dict "buckets" .Values.buckets "sink.buckets" .Values.sink.buckets -}}
+{{- range $name, $value := $buckets.env -}}
   {{- if regexMatch "SECRET|PASSWORD|(TOKEN|KEY)$" $name -}}
-    {{- fail (printf "buckets.env.%s is a secret: name the Secret and the key that hold it in buckets.secretEnv" $name) -}}
+    {{- fail (printf "%s.env.%s is a secret: name the Secret and the key that hold it in %s.secretEnv" $path $name $path) -}}
   {{- end -}}
-  {{- if hasKey $.Values.buckets.secretEnv $name -}}
-    {{- fail (printf "buckets.env and buckets.secretEnv both have %s: leave one of them out" $name) -}}
+  {{- if hasKey $buckets.secretEnv $name -}}
+    {{- fail (printf "%s.env and %s.secretEnv both have %s: leave one of them out" $path $path $name) -}}
   {{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -280,7 +280,7 @@ fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
 
 #[test]
 fn a_sink_may_reach_its_database_and_its_bucket() {
-    for (file, expected) in [("sink", json!([9093, 443, 5439])), ("sink-files", json!([9092, 9000]))] {
+    for (file, expected) in [("sink", json!([9093, 443, 5439])), ("sink-files", json!([9092, 443, 9000]))] {
         let policy = object(&objects(file), "NetworkPolicy", "-sink");
         let ports = policy["spec"]["egress"][1]["ports"].as_array().unwrap().iter();
         assert_eq!(json!(ports.map(|port| port["port"].clone()).collect::<Vec<_>>()), expected, "{file}");
@@ -365,7 +365,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     ("sink-files", &["sink.settings.sink_files=null"], "sink.settings.sink_database is missing"),
     ("sink-files", &["sink.settings.sink_files=file:///lake"], "sink.settings.sink_files is a folder"),
-    ("sink-files", &["sink.bucket.secretKey=null"], "sink.bucket.secretKey is missing"),
+    ("sink-files", &["sink.buckets.env.AWS_SECRET_ACCESS_KEY=k"], "sink.buckets.env.AWS_SECRET_ACCESS_KEY is a secret"),
     ("sink", &["sink.files.sink_database_ca=null"], "sink.files.sink_database_ca is missing"),
     (
         "strimzi",
