@@ -341,7 +341,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::LostDemand(args) => args.flags.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
-        Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings(None)?,
+        Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings([])?,
     };
     // The log holds who ordered what: files are readable by this user only. Those for analysts follow the user's own mask.
     if !matches!(command, Command::Sink(_)) {

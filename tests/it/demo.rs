@@ -60,3 +60,19 @@ fn a_closed_output_ends_the_demo_and_leaves_nothing() {
     until("the demonstration ends", || demo.try_wait().unwrap().is_some());
     assert!(is_empty(temp.path()));
 }
+
+/// The story: somebody wants to look at what was sold, with `headroom cat` or in tables. A log that is there already is not
+/// gone on with.
+#[test]
+fn a_demonstration_leaves_its_log_where_it_is_told_to() {
+    let temp = tempfile::tempdir().unwrap();
+    let play = |args: &[&str]| run(headroom(["demo", "--keep"]).arg(temp.path().join("kept")).args(args));
+    let kept = play(&["--day"]);
+    assert!(kept.code == 0 && kept.out.contains("The log of the day is in "), "{}{}", kept.out, kept.err);
+    let verified = run(headroom(["verify", "--data-dir"]).arg(temp.path().join("kept")));
+    assert!(verified.code == 0 && verified.out.contains("no law broken"), "{}{}", verified.out, verified.err);
+    for args in [&["--day"][..], &["--seconds", "1"]] {
+        let refused = play(args);
+        assert!(refused.code == 2 && refused.err.contains("is not empty"), "{}{}", refused.out, refused.err);
+    }
+}

@@ -1,8 +1,10 @@
 //! `headroom demo`: a grocer's week on a temporary server. A few hundred shoppers race for the same delivery slots over
-//! HTTP, a planner changes limits meanwhile, and at the end the log is audited. Nothing is left on the disk.
+//! HTTP, a planner changes limits meanwhile, and at the end the log is audited. Nothing is left on the disk, unless a
+//! directory is named that keeps the log. `--day` plays one small day instead, the same in every run.
 
 mod audit;
 mod board;
+mod day;
 mod planner;
 mod render;
 mod screen;
@@ -19,6 +21,7 @@ use crate::config::{Config, Inputs, Setting};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, SystemClock};
 use board::Board;
+use day::{Day, DayClock};
 use planner::Planner;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -26,7 +29,7 @@ use screen::{Look, Screen};
 use shopper::{HOLD_TTL_MS, Shopper};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -51,7 +54,16 @@ pub struct Args {
     /// Seed of what shoppers want and do; the moments differ from run to run
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
+    /// Directory that keeps the log; it is empty, or it does not exist yet. Without it the log is deleted at the end
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Play one small day instead, the same in every run, on which the page for analysts answers its questions
+    #[arg(long, requires = "keep", conflicts_with_all = ["seconds", "shoppers", "seed"])]
+    pub day: bool,
 }
+
+/// Whether what was played is well, or why it was not played to its end.
+type Demonstrated = Result<bool, String>;
 
 /// What shoppers, planner, screen and audit share.
 pub struct Demo {
@@ -65,28 +77,74 @@ pub struct Demo {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
-    let scratch = Scratch::new("headroom-demo");
-    let scratch = scratch.map_err(|error| Failure::Unusable(format!("cannot make a temporary directory: {error}")))?;
-    let config = settings(Some(scratch.path()))?;
-    let is_well = runtime.block_on(with_server(args, &config, out));
+    let is_well = match &args.keep {
+        Some(directory) => {
+            make_empty(directory)?;
+            runtime.block_on(demonstrate(args, directory, out))
+        }
+        None => {
+            let scratch = Scratch::new("headroom-demo");
+            let scratch =
+                scratch.map_err(|error| Failure::Unusable(format!("cannot make a temporary directory: {error}")))?;
+            runtime.block_on(demonstrate(args, scratch.path(), out))
+        }
+    };
     is_well.map(Verdict::fine_if).map_err(Failure::Unusable)
 }
 
-/// Settings of a server on this directory and on a free port of the loopback. It writes log lines only for errors,
-/// because the screen is drawn over and over.
-pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
-    let directory = directory.map(|path| (Setting::DataDir, path.to_string_lossy().into_owned()));
+/// Makes the directory, or refuses one that has something in it: a demonstration goes on with nobody's log.
+fn make_empty(directory: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir_all(directory).and_then(|()| std::fs::read_dir(directory)?.next().transpose());
+    match made {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(Failure::Unusable(format!("{} is not empty", directory.display()))),
+        Err(error) => Err(Failure::Unusable(format!("cannot use {}: {error}", directory.display()))),
+    }
+}
+
+/// Plays what was asked for, on a log in this directory.
+async fn demonstrate(args: &Args, directory: &Path, out: &mut dyn Write) -> Demonstrated {
+    let place = (Setting::DataDir, directory.to_string_lossy().into_owned());
+    if !args.day {
+        let config = settings([place]).map_err(|failure| failure.to_string())?;
+        let clock = Arc::new(SystemClock::new());
+        return with_server(&config, clock, async |address, interrupts| play(args, address, interrupts, out).await)
+            .await;
+    }
+    let config = settings([place, (Setting::Partitions, "1".to_owned())]).map_err(|failure| failure.to_string())?;
+    let clock = Arc::new(DayClock::new());
+    let is_well = with_server(&config, Arc::clone(&clock) as Arc<dyn Clock>, async |address, interrupts| {
+        let mut server = Connection::new(address);
+        client::ready(&mut server, READY_TIMEOUT).await?;
+        let mut day = Day { server, clock };
+        tokio::select! {
+            passed = day.pass() => passed,
+            () = interrupts.received() => Err("interrupted".to_owned()),
+        }
+    });
+    let is_well = is_well.await?;
+    screen::say(out, &format!("The log of the day is in {}.", directory.display()));
+    Ok(is_well)
+}
+
+/// Settings of a server on a free port of the loopback, with these. It writes log lines only for errors, because the screen
+/// is drawn over and over.
+pub(super) fn settings(more: impl IntoIterator<Item = (Setting, String)>) -> Result<Config, Failure> {
     let flags = [(Setting::Listen, "127.0.0.1:0".to_owned()), (Setting::LogLevel, "error".to_owned())];
-    let inputs = Inputs { flags: flags.into_iter().chain(directory).collect(), ..Inputs::default() };
+    let inputs = Inputs { flags: flags.into_iter().chain(more).collect(), ..Inputs::default() };
     Config::load(&inputs).map_err(|problems| Failure::Unusable(problems.to_string()))
 }
 
-/// Starts the server, runs the demonstration, and stops the server.
-async fn with_server(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
+/// Starts the server, plays, and stops the server.
+async fn with_server(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    play: impl AsyncFnOnce(SocketAddr, &mut Signals) -> Demonstrated,
+) -> Demonstrated {
     // From the start: a process that a signal ends at once cannot delete its directory.
     let cannot = |error| format!("cannot listen for signals: {error}");
     let (mut interrupts, mut hangup) = (Signals::interrupts().map_err(cannot)?, Signals::hangup().map_err(cannot)?);
-    let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
+    let app = App::start(config, clock, Arc::new(Metrics::new())).await;
     let app = app.map_err(|error| error.to_string())?;
     let address = app.address();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -95,7 +153,7 @@ async fn with_server(args: &Args, config: &Config, out: &mut dyn Write) -> Resul
         let _ = stopped.await;
     }));
     let ended = tokio::select! {
-        ended = play(args, address, &mut interrupts, out) => ended,
+        ended = play(address, &mut interrupts) => ended,
         () = hangup.received() => Err("the terminal was closed".to_owned()),
     };
     drop(stop);
@@ -103,7 +161,7 @@ async fn with_server(args: &Args, config: &Config, out: &mut dyn Write) -> Resul
     stopped.map_err(str::to_owned).and(ended)
 }
 
-async fn play(args: &Args, address: SocketAddr, interrupts: &mut Signals, out: &mut dyn Write) -> Result<bool, String> {
+async fn play(args: &Args, address: SocketAddr, interrupts: &mut Signals, out: &mut dyn Write) -> Demonstrated {
     let mut rng = StdRng::seed_from_u64(args.seed);
     let clock = SystemClock::new();
     let week = Week::new(clock.now(), &mut rng);
