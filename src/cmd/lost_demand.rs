@@ -37,6 +37,11 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         return Err(Failure::Unusable(format!("--to {to} is before --from {from}")));
     }
     let mut database = Database::with_tables(&sink::access(config)?)?;
+    if let Some(area) = area
+        && !database.has_area(area)?
+    {
+        return Err(Failure::Wrong(format!("no pool has the area {area}")));
+    }
     let period = Period { from: from.clone(), to: to.clone(), area: area.clone() };
     let rows = database.lost_demand(&period, *raise)?;
     let incomplete = database.incomplete()?;
@@ -48,13 +53,19 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise, .. } = row;
         let of = dimension.as_deref().map_or(String::new(), |dimension| format!(" {dimension}"));
         let units = units.map_or("-".to_owned(), |units| units.to_string());
-        writeln!(out, "{day}  {pool} {reason}{of}: {keys} keys, {units} units, {elsewhere} elsewhere; {with_raise}")?;
+        let keys = count(*keys, "key");
+        writeln!(out, "{day}  {pool} {reason}{of}: {keys}, {units} units, {elsewhere} elsewhere; {with_raise}")?;
     }
     let keys: i64 = rows.iter().map(|row| row.own_keys).sum();
     let raised: i64 = rows.iter().map(|row| row.with_raise).sum();
     writeln!(
         out,
-        "{keys} keys were refused; an estimate: with limits that were {raise} higher, {raised} of them would have been accepted"
+        "{} were refused; an estimate: with limits that were {raise} higher, {raised} would have been accepted",
+        count(keys, "key")
     )?;
     Ok(Verdict::fine_if(incomplete.is_empty()))
+}
+
+fn count(number: i64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -2,11 +2,10 @@
 //! the past, by a clock of its own, so that nothing of it depends on when it is played.
 
 use super::Demonstrated;
-use crate::client::{self, Connection, Method};
+use crate::client::{self, Bytes, Connection, Method};
 use crate::domain::Micros;
 use crate::limits::{DEADLINE_MAX_MS, RETIRE_AFTER_MAX_MS};
 use crate::time::Clock;
-use hyper::body::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

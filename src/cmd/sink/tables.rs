@@ -4,7 +4,7 @@ use super::{access, access_to, named};
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
-use crate::config::{Config, SinkTo};
+use crate::config::{Config, SinkFiles, SinkTo};
 use crate::domain::Micros;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Difference, Fix};
@@ -61,13 +61,10 @@ pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let to = &named(config)?.to;
-    let (log, written, incomplete) = match to {
-        SinkTo::Tables(database) => {
-            let mut database = Database::with_tables(&access_to(database, None))?;
-            (database.log()?, database.progress()?, database.incomplete()?)
-        }
-        SinkTo::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?, Vec::new()),
+    let mut to = Asked::open(config)?;
+    let (log, written, incomplete) = match &mut to {
+        Asked::Tables(database) => (database.log()?, database.progress()?, database.incomplete()?),
+        Asked::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?, Vec::new()),
     };
     if let Some(why) = other_log(log.as_deref(), source.tail().log_id()) {
         return Err(Failure::Wrong(why));
@@ -79,7 +76,7 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;
         match written.iter().find(|progress| progress.partition == partition) {
-            None => match orphaned(to, partition)? {
+            None => match to.orphaned(partition)? {
                 Some(why) => {
                     is_fine = false;
                     writeln!(out, "partition {partition}: stopped: {why}")?;
@@ -106,11 +103,26 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     Ok(Verdict::fine_if(is_fine))
 }
 
-/// Why a partition without a position is not begun. In a database its position has to be there.
-fn orphaned(to: &SinkTo, partition: u32) -> Result<Option<String>, TargetError> {
-    match to {
-        SinkTo::Files(files) => Files::orphaned(&files.place, partition),
-        SinkTo::Tables(_) => Ok(None),
+/// Where the events are written to.
+enum Asked<'a> {
+    Tables(Box<Database>),
+    Files(&'a SinkFiles),
+}
+
+impl Asked<'_> {
+    fn open(config: &Config) -> Result<Asked<'_>, Failure> {
+        Ok(match &named(config)?.to {
+            SinkTo::Tables(database) => Asked::Tables(Box::new(Database::with_tables(&access_to(database, None))?)),
+            SinkTo::Files(files) => Asked::Files(files),
+        })
+    }
+
+    /// Why a partition without a position is not begun.
+    fn orphaned(&mut self, partition: u32) -> Result<Option<String>, TargetError> {
+        match self {
+            Asked::Tables(database) => database.orphaned(partition),
+            Asked::Files(files) => Files::orphaned(&files.place, partition),
+        }
     }
 }
 

@@ -474,7 +474,8 @@ impl Report for Tally {
         let all = self.all.get().copied().unwrap_or_default();
         let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
-            eprintln!("{events} of {all} events");
+            // Events that were decided since the backfill began may be in its last batch.
+            eprintln!("{} of {all} events", events.min(all));
         }
     }
 

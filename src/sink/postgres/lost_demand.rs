@@ -40,6 +40,23 @@ pub struct LostDemand {
 }
 
 impl Database {
+    /// Whether a pool has this area.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn has_area(&mut self, area: &str) -> Result<bool, TargetError> {
+        let ask = self.dialect.say("SELECT 1 FROM pools WHERE {in_area} LIMIT 1");
+        Ok(!self.say(&ask.replace("$3", &self.area(area)))?.rows.is_empty())
+    }
+
+    /// An area as a value in a statement. In Redshift areas are a list in JSON, in which each stands with its quotes.
+    fn area(&self, area: &str) -> String {
+        match self.dialect {
+            Dialect::Postgres => literal(area),
+            Dialect::Redshift => literal(&serde_json::Value::from(area).to_string()),
+        }
+    }
+
     /// What was refused in this period, with what limits would have admitted that were higher by `raise`.
     ///
     /// # Errors
@@ -74,9 +91,8 @@ impl Database {
         period: &Period,
         raise: u32,
     ) -> Result<Vec<LostDemand>, TargetError> {
-        // Areas are a list in JSON, in which each stands with its quotes.
-        let area = period.area.as_ref().map_or(String::new(), |area| serde_json::Value::from(&**area).to_string());
-        let values = [literal(&period.from), literal(&period.to), raise.to_string(), literal(&area)];
+        let area = period.area.as_ref().map_or_else(|| literal(""), |area| self.area(area));
+        let values = [literal(&period.from), literal(&period.to), raise.to_string(), area];
         let [from, to, raise, area] = values.each_ref();
         // The area comes last: it may have a dollar sign in it.
         let statement = statement.replace("$1", from).replace("$2", to).replace("$4", raise).replace("$3", area);

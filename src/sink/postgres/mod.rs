@@ -9,6 +9,7 @@ mod dialect;
 mod lost_demand;
 mod plan;
 mod rebuild;
+mod rights;
 mod sql;
 mod tables;
 mod views;

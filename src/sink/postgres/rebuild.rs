@@ -7,11 +7,14 @@ use super::sql;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::TargetError;
 
-/// Of each partition the rows that were written, and those that are there.
+/// Of each partition the rows that were written, those that are there of what was written, and those that no sink wrote.
 const COUNTED: &str = r#"
-    SELECT p."partition", p.row_count, COALESCE(e.found, 0)
-    FROM sink_positions p LEFT JOIN (SELECT "partition", count(*) AS found FROM events GROUP BY 1) e
-    ON e."partition" = p."partition" ORDER BY 1"#;
+    SELECT COALESCE(p."partition", e."partition"), COALESCE(p.row_count, 0), COALESCE(e.own, 0), COALESCE(e.found - e.own, 0)
+    FROM sink_positions p FULL JOIN (
+        SELECT e."partition", count(*) AS found,
+               count(DISTINCT CASE WHEN e.seq >= p.first_seq AND e.seq < p.next_seq THEN e.seq END) AS own
+        FROM events e LEFT JOIN sink_positions p ON p."partition" = e."partition" GROUP BY 1
+    ) e ON e."partition" = p."partition" ORDER BY 1"#;
 
 impl Dialect {
     /// The most events of a partition that the statements of a rebuild read at once, so that each of them ends in time. Each
@@ -36,10 +39,13 @@ impl Database {
         let (mut rows, mut missing) = (0_i64, Vec::new());
         for row in 0..said.rows.len() {
             let number = |column: usize| said.number(row, column).unwrap_or_default();
-            let (partition, written, found) = (number(0), number(1), number(2));
+            let (partition, written, found, foreign) = (number(0), number(1), number(2), number(3));
             rows = rows.saturating_add(found);
             if found != written {
                 missing.push(format!("partition {partition} has {found} rows of {written}"));
+            }
+            if foreign != 0 {
+                missing.push(format!("partition {partition} has {foreign} rows that no sink wrote"));
             }
         }
         if !is_partial && !missing.is_empty() {

@@ -108,6 +108,20 @@ impl Database {
         self.say("COMMIT").map(drop)
     }
 
+    /// Why a partition without a position is not begun: rows of it are there, which would be written once more.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn orphaned(&mut self, partition: u32) -> Result<Option<String>, TargetError> {
+        let found = self.say(&sql::ORPHANED.replace("$1", &partition.to_string()))?;
+        Ok((!found.rows.is_empty()).then(|| {
+            format!(
+                "sink_positions has no row of partition {partition}, and events has rows of it: bring that row back, or begin \
+                 anew in another sink_schema"
+            )
+        }))
+    }
+
     /// How far each partition is written of which anything is.
     pub(in crate::sink) fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
         let begun = self.progress()?.into_iter().filter(|progress| progress.written_s_ago.is_some());
@@ -151,6 +165,9 @@ impl Target for Postgres {
     }
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        if let Some(why) = self.database.orphaned(partition)? {
+            return Err(TargetError::Partition(why));
+        }
         let sessions = self.sessions.all();
         let claimed = self.database.run(async |client| {
             let (partition, first) = (partition.cast_signed(), first.cast_signed());

@@ -174,6 +174,9 @@ impl Target for Redshift {
     }
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        if let Some(why) = self.database.orphaned(partition)? {
+            return Err(TargetError::Partition(why));
+        }
         let seen = self.position(partition)?;
         if let Some(Position { next_seq, claim, writer: Some(writer), .. }) = &seen
             && *writer != self.writer

@@ -326,3 +326,67 @@ fn a_place_that_cannot_be_reached_is_named_with_what_to_do() {
     let folder = status("file:///nonexistent/lake");
     assert!(folder.contains("file:///nonexistent/lake: ") && folder.contains(": there is no such folder"), "{folder}");
 }
+
+/// The story: somebody deletes an event and copies one of another log to the end. The numbers of rows are equal.
+#[test]
+fn rows_that_no_sink_wrote_do_not_stand_for_rows_that_are_gone() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    database.ask(
+        "CREATE TABLE kept AS SELECT * FROM events WHERE seq = 3; DELETE FROM events WHERE seq = 3;
+         UPDATE kept SET seq = 70; INSERT INTO events SELECT * FROM kept;
+         UPDATE kept SET partition = 5; INSERT INTO events SELECT * FROM kept",
+    );
+    let refused = run(&mut database.sink(nowhere(), &["rebuild"]));
+    let named = "partition 0 has 6 rows of 7, partition 0 has 1 rows that no sink wrote, \
+                 partition 5 has 1 rows that no sink wrote. ";
+    assert!(refused.code == 1 && refused.err.contains(named), "{}", refused.err);
+}
+
+/// The story: somebody empties sink_positions to have all written anew. The events are there already.
+#[test]
+fn a_partition_whose_position_is_gone_is_not_begun_anew() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    database.ask("CREATE TABLE kept AS SELECT * FROM sink_positions; DELETE FROM sink_positions");
+    let why = "sink_positions has no row of partition 0, and events has rows of it: bring that row back, or begin anew in another \
+               sink_schema";
+    let backfill = run(&mut database.sink(log.path(), &["backfill"]));
+    assert!(backfill.code == 1 && (backfill.out + &backfill.err).contains(why));
+    let status = run(&mut database.sink(log.path(), &["status"]));
+    assert!(status.code == 1 && status.out.contains(&format!("partition 0: stopped: {why}")), "{}", status.out);
+    database.ask("INSERT INTO sink_positions SELECT * FROM kept");
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+}
+
+/// The story: `plan` says that all is well, and then the sink fails with its first batch.
+#[test]
+fn a_plan_names_the_rights_that_are_missing() {
+    let database = Database::start();
+    database.ask("CREATE ROLE clerk LOGIN");
+    let plan = |user: &str| {
+        let ended = run(&mut database.sink_as(user, nowhere(), &["plan"]));
+        let refused = ended.out.lines().filter_map(|line| line.strip_prefix("refused: ")).map(str::to_owned);
+        (ended.code, refused.collect::<Vec<_>>())
+    };
+    assert_eq!(plan("clerk"), (1, vec!["this user lacks the right CREATE for the schema headroom".to_owned()]));
+    database.apply();
+    database.ask(
+        "GRANT USAGE ON SCHEMA headroom TO clerk; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
+    );
+    assert_eq!(plan("clerk"), (0, vec![]));
+    database.ask(
+        "REVOKE INSERT, UPDATE ON events FROM clerk; ALTER TABLE pools DROP COLUMN labels CASCADE; \
+         CREATE TABLE theirs (a int)",
+    );
+    let missing = [
+        "this user lacks the right CREATE for the schema headroom",
+        "this user lacks the rights INSERT for events",
+        "pools belongs to another user, who alone can change it",
+    ];
+    assert_eq!(plan("clerk"), (1, missing.map(str::to_owned).to_vec()));
+    database.apply();
+    database.ask("ALTER DATABASE postgres SET default_transaction_read_only = on");
+    let (code, refused) = plan("analyst");
+    assert!(code == 1 && refused[0].starts_with("the database takes no writes"), "{refused:?}");
+}
