@@ -1,5 +1,5 @@
-//! A folder or a bucket, as a place for objects. Each call ends after a time that grows with its bytes, and
-//! at once when the process ends.
+//! A folder or a bucket, as a place for objects. Each call ends after a time that grows with its bytes, and at once when the
+//! process ends.
 
 use super::client::client;
 use super::{Got, LISTED_MAX, Listed, Objects, Tag};

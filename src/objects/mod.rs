@@ -1,5 +1,5 @@
-//! A place for objects: a folder, or a bucket of S3, Google Cloud Storage or Azure. Whoever writes objects uses [`Objects`] or [`Bucket`], and none
-//! has a client of its own.
+//! A place for objects: a folder, or a bucket of S3, Google Cloud Storage or Azure. Whoever writes objects uses [`Objects`] or
+//! [`Bucket`], and none has a client of its own.
 
 mod bucket;
 mod client;

@@ -12,11 +12,12 @@ use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::RequestBuilder;
 
@@ -176,6 +177,24 @@ impl Bucket {
         url
     }
 
+    /// Another way to the store, on which it has no room until that is set: what is written is refused as a full store does it,
+    /// and what is there can be read.
+    pub fn full_way(&self) -> (String, Arc<AtomicBool>) {
+        let store = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let has_room = Arc::new(AtomicBool::new(false));
+        let is_taken = Arc::clone(&has_room);
+        let url = answering(move |head, body, client| {
+            if matches!(head.split(' ').next(), Some("PUT" | "POST")) && !is_taken.load(Relaxed) {
+                return client.write_all(&empty("507 Insufficient Storage"));
+            }
+            let mut store = TcpStream::connect(store)?;
+            store.write_all(format!("{head}connection: close\r\n\r\n").as_bytes())?;
+            store.write_all(body)?;
+            io::copy(&mut store, client).map(drop)
+        });
+        (url, has_room)
+    }
+
     /// Whoever wrote a partition last is said to have ended, as time would say. A position that changes meanwhile is left alone.
     pub fn writers_are_gone(&self) {
         let reader = self.reader();
@@ -289,6 +308,39 @@ impl Reader {
         let keys = keys.filter(|key| key.starts_with(prefix));
         keys.map(|key| (key.to_owned(), self.get(&format!("/{key}"), ""))).collect()
     }
+}
+
+/// The URL at which each request, its head and its body, is answered so. A connection is for one request.
+pub fn answering(answer: impl Fn(&str, &[u8], &mut TcpStream) -> io::Result<()> + Clone + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            std::thread::spawn(move || {
+                let (mut reader, mut head, mut length) = (BufReader::new(client.try_clone()?), String::new(), 0);
+                let mut line = String::new();
+                while reader.read_line(&mut line)? > 2 {
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    head.push_str(&line);
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body)?;
+                // Whoever has left needs no answer.
+                answer(&head, &body, &mut client)?;
+                client.shutdown(Shutdown::Both)
+            });
+        }
+    });
+    url
+}
+
+/// An answer that has nothing but a status, and this tag.
+pub fn empty(status: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nETag: \"yes\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 /// Sends a signal to a process.

@@ -16,8 +16,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// What else may lie beside it: what was seen of the log, and its feature level, which are written before
-/// the log gets its place.
+/// What else may lie beside it: what was seen of the log, and its feature level, which are written before the log gets its
+/// place.
 const BESIDE: [&str; 4] = ["witness", "witness.new", "feature-level", "feature-level.new"];
 
 /// A log that is being put together. The data directory is locked meanwhile.

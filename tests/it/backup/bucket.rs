@@ -7,6 +7,7 @@ use crate::process::{Running, headroom, run};
 use crate::wait::until;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn command(bucket: &Bucket, args: [&str; 3], dir: &Path) -> Command {
     let mut command = headroom(args);
@@ -61,6 +62,23 @@ pub fn comes_back(bucket: &Bucket) {
     assert_eq!((bucket.objects("backups").len(), bucket.objects("backup-data").len()), (3, 2));
     let restored = run(&mut command(bucket, ["restore", "--from", bucket.place()], target.path()));
     assert_says(&done(restored), &["is restored into"]);
+    is_all_of(target.path(), dir.path());
+}
+
+/// The story: the bucket has reached its quota. There is no backup, the command says why, and later everything is copied.
+#[test]
+fn a_store_without_room_is_no_success() {
+    let (dir, target, bucket) = (a_log(10), tempfile::tempdir().unwrap(), Bucket::start());
+    let (way, has_room) = bucket.full_way();
+    let mut backup = command(&bucket, ["backup", "--to", bucket.place()], dir.path());
+    buckets::at(&mut backup, &way);
+    let full = run(&mut backup);
+    assert_eq!((full.code, &*full.out), (2, ""), "{}", full.err);
+    assert_says(&full.err, &["trying again", "cannot write backup-data/", "507 Insufficient Storage"]);
+    assert!(bucket.reader().beginning_with("lake/some/place/").is_empty());
+    has_room.store(true, Relaxed);
+    assert_says(&done(run(&mut backup)), &["in 1 objects"]);
+    done(run(&mut command(&bucket, ["restore", "--from", bucket.place()], target.path())));
     is_all_of(target.path(), dir.path());
 }
 

@@ -1,15 +1,16 @@
 //! The archive in a bucket of a real store.
 
-use super::served::{all_have_left, figure, left_for_a_month, serve_into};
-use crate::bed::{Stopped, url};
-use crate::buckets::Bucket;
+use super::served::{all_have_left, figure, left_for_a_month, reserve_in_new_pool, serve_into};
+use crate::bed::{Stopped, segments, url};
+use crate::buckets::{self, Bucket};
 use crate::process::{Served, headroom, run};
 use crate::wait::until;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Copies a folder with all that is in it.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
@@ -19,6 +20,15 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// Log and bucket have every event.
+fn is_whole(bucket: &Bucket, stopped: &Stopped) {
+    let mut verify = headroom(["verify", "--log-archive", bucket.place(), "--data-dir"]);
+    bucket.named(&mut verify);
+    let verified = run(verify.arg(stopped.dir.path()));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(!verified.out.contains("are gone"), "{}", verified.out);
 }
 
 #[test]
@@ -38,13 +48,7 @@ pub fn leave_once_and_are_read(bucket: &Bucket) {
         bucket.named(&mut serve);
         Served::start(&mut serve)
     };
-    let whole = |stopped: &Stopped| {
-        let mut verify = headroom(["verify", "--log-archive", bucket.place(), "--data-dir"]);
-        bucket.named(&mut verify);
-        let verified = run(verify.arg(stopped.dir.path()));
-        assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-        assert!(!verified.out.contains("are gone"), "{}", verified.out);
-    };
+    let whole = |stopped: &Stopped| is_whole(bucket, stopped);
     let first = served(&stopped);
     until("all that is old has left", || all_have_left(&stopped));
     whole(&stopped);
@@ -63,4 +67,39 @@ pub fn leave_once_and_are_read(bucket: &Bucket) {
     assert!(ended.err.contains("00000000.segment is another object"), "{}", ended.err);
     assert!(!all_have_left(&other), "{}", url(other.dir.path()));
     whole(&copy);
+}
+
+/// The story: the bucket of the archive has reached its quota. Nothing leaves the disk, orders are taken, and once there is room
+/// everything that is old leaves.
+#[test]
+fn nothing_leaves_into_a_store_without_room() {
+    let (stopped, bucket) = (left_for_a_month(), Bucket::start());
+    let (way, has_room) = bucket.full_way();
+    let before = segments(stopped.dir.path());
+    let mut serve = serve_into(&stopped, bucket.place());
+    buckets::at(&mut serve, &way);
+    let served = Served::start(&mut serve);
+    until("it was tried twice", || figure(&served, "headroom_log_leaving_failures_total") >= Some(2.0));
+    assert!(reserve_in_new_pool(&served));
+    assert!(before.iter().all(|segment| segment.exists()));
+    has_room.store(true, Relaxed);
+    until("all that is old has left", || all_have_left(&stopped));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("507 Insufficient Storage"), "{}", ended.err);
+    is_whole(&bucket, &stopped);
+}
+
+/// The story: the way to the bucket is slow, and a segment takes seconds. Orders do not wait for it.
+#[test]
+fn segments_leave_on_a_slow_way_beside_orders() {
+    let (stopped, bucket) = (left_for_a_month(), Bucket::start());
+    let mut serve = serve_into(&stopped, bucket.place());
+    buckets::at(&mut serve, &bucket.slow_way(20_000));
+    let served = Served::start(&mut serve);
+    assert!(reserve_in_new_pool(&served) && !all_have_left(&stopped));
+    until("all that is old has left", || all_have_left(&stopped));
+    assert_eq!(figure(&served, "headroom_log_leaving_failures_total"), Some(0.0));
+    assert_eq!(served.running.terminate().code, 0);
+    is_whole(&bucket, &stopped);
 }

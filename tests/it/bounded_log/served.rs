@@ -93,7 +93,7 @@ fn killed_while_segments_leave_log_and_archive_have_every_event() {
     }
 }
 
-fn reserve_in_new_pool(served: &Served) -> bool {
+pub(super) fn reserve_in_new_pool(served: &Served) -> bool {
     define(served);
     reserve(served, 1)
 }

@@ -3,14 +3,13 @@
 use super::files::{Lake, Rows, assert_events, rows};
 use super::traffic::Traffic;
 use super::{on_path, serve};
-use crate::buckets::{self, Bucket, signal};
+use crate::buckets::{self, Bucket, answering, empty, signal};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, foreign_agent, headroom, run};
 use crate::wait::until;
 use rustix::process::Signal;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -225,26 +224,9 @@ fn a_batch_that_takes_longer_than_usual_is_written() {
 /// A store that says yes to everything.
 #[test]
 fn a_store_that_ignores_conditions_is_refused() {
-    let (log, store) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let log = tempfile::tempdir().unwrap();
     drop(serve(log.path()).running.terminate());
-    let url = format!("http://{}", store.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for connection in store.incoming() {
-            let mut connection = connection.unwrap();
-            let (mut reader, mut length) = (BufReader::new(connection.try_clone().unwrap()), 0);
-            let mut line = String::new();
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                line.clear();
-            }
-            std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap();
-            let yes = "HTTP/1.1 200 OK\r\nETag: \"yes\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            // Whoever has left needs no answer.
-            let _ = connection.write_all(yes.as_bytes());
-        }
-    });
+    let url = answering(|_, _, client| client.write_all(&empty("200 OK")));
     let mut backfill = headroom(["sink", "backfill", "--sink-files", "s3://lake/place"]);
     buckets::at(&mut backfill, &url);
     let refused = run(backfill.env("HEADROOM_DATA_DIR", log.path()));
