@@ -271,7 +271,9 @@ fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
     let pod = &object(&release, "Deployment", "-sink")["spec"]["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
     assert_eq!(strings(&pod["initContainers"][0]["args"]), ["sink", "apply"]);
-    assert!(!pod.to_string().contains("headroom-tokens"), "{pod}");
+    for foreign in ["headroom-tokens", "slots-bucket", "AWS_ACCESS_KEY_ID"] {
+        assert!(!pod.to_string().contains(foreign), "{foreign} in {pod}");
+    }
     // Files have no tables.
     assert!(
         object(&objects("sink-files"), "Deployment", "-sink")["spec"]["template"]["spec"]["initContainers"].is_null()

@@ -4,8 +4,7 @@ use headroom::config::Setting;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Variables that the chart may set and that are no settings: the file of settings, what OpenSSL and rustls trust, and where a
-/// bucket is.
+/// Variables that the chart sets and that are no settings: the file of settings, and what OpenSSL and rustls trust.
 const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE"];
 
 /// The elements of an array; none where there is no array.
