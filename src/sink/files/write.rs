@@ -95,7 +95,7 @@ impl Files {
         index::log(&Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?)
     }
 
-    /// How far each partition is written that was ever begun.
+    /// How far each partition is written that was ever begun. Of one whose position says something else nobody knows it.
     ///
     /// # Errors
     /// [`TargetError`] when the place cannot be read.
@@ -104,18 +104,23 @@ impl Files {
         let now = SystemClock::new().wall();
         let partitions = partitions(&bucket)?.into_iter();
         let told = |partition| match read(&bucket, partition).transpose()? {
-            Err(TargetError::Partition(why)) => Some(Ok(Index::first(partition, 0, "").stopped(&why))),
+            Err(TargetError::Partition(_)) => None,
             found => Some(found.map(|(index, _)| index)),
         };
         partitions.filter_map(told).map(|index| index?.progress(now).map_err(TargetError::Operator)).collect()
     }
 
-    /// Why a partition without a position is not begun; `None` when nothing of it was ever written.
+    /// Why a partition is stopped whose position is not among those of `progress`; `None` when nothing of it was ever written.
     ///
     /// # Errors
     /// [`TargetError`] when the place cannot be read.
     pub fn orphaned(place: &ObjectPlace, partition: u32) -> Result<Option<String>, TargetError> {
-        orphaned(&Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?, partition)
+        let bucket = Bucket::open(place).map_err(|error| TargetError::Operator(error.detail))?;
+        match read(&bucket, partition) {
+            Err(TargetError::Partition(why)) => Ok(Some(why)),
+            Err(error) => Err(error),
+            Ok(_) => orphaned(&bucket, partition),
+        }
     }
 
     /// Replaces the position of a partition that this writer has.

@@ -144,6 +144,7 @@ fn the_other_partitions_go_on_beside_a_position_that_cannot_be_read() {
         let status = run(&mut lake.sink(log.path(), &["status"]));
         assert_eq!(status.code, 1, "{}", status.out);
         assert!(status.out.contains("partition 1: stopped: positions/p00001.json is no"), "{}", status.out);
+        assert_eq!(status.out.matches("partition 1: ").count(), 1, "{}", status.out);
         assert_eq!(status.out.matches(", 0 events behind").count(), 2, "{}", status.out);
     }
     fs::remove_file(lake.path().join("positions/p00001.json")).unwrap();
