@@ -2,7 +2,7 @@
 //! they were. Sinks wait meanwhile.
 
 use super::connection::Database;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, literal};
 use super::sql;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::TargetError;
@@ -15,6 +15,12 @@ const COUNTED: &str = r#"
                count(DISTINCT CASE WHEN e.seq >= p.first_seq AND e.seq < p.next_seq THEN e.seq END) AS own
         FROM events e LEFT JOIN sink_positions p ON p."partition" = e."partition" GROUP BY 1
     ) e ON e."partition" = p."partition" ORDER BY 1"#;
+
+/// How many blocks a table has, or the largest of its partitions, and the most rows that fit into one, each of 28 bytes at least.
+const BLOCKS: &str = "
+    SELECT COALESCE(max(pg_relation_size(part)), 0) / current_setting('block_size')::bigint,
+           current_setting('block_size')::bigint / 28
+    FROM (SELECT $1::regclass AS part UNION ALL SELECT relid FROM pg_partition_tree($1::regclass)) parts";
 
 impl Dialect {
     /// The most events of a partition that the statements of a rebuild read at once, so that each of them ends in time. Each
@@ -79,7 +85,7 @@ impl Database {
                 from = until;
             }
         }
-        self.delete(&pieces)?;
+        self.delete(&pieces, piece)?;
         for (partition, from, until) in pieces {
             for merge in sql::merges(self.dialect, "events", partition, from, until) {
                 self.say(&merge)?;
@@ -89,13 +95,39 @@ impl Database {
         self.say("COMMIT").map(drop)
     }
 
-    /// Deletes what is made anew. In Redshift TRUNCATE would commit, and another table under the name of this one would not be
-    /// that of the views over it. So it goes in pieces as well: an event is the last one of one reservation, or of those that ended
-    /// with their pool. What has no such place is deleted at the end. PostgreSQL has no index of these places, and deletes all rows
-    /// with one statement.
-    fn delete(&mut self, pieces: &[(i64, i64, i64)]) -> Result<(), TargetError> {
-        let dialect = self.dialect;
-        for (partition, from, until) in pieces.iter().filter(|_| dialect == Dialect::Redshift) {
+    /// Deletes what is made anew, in pieces, so that each statement ends in time. TRUNCATE would keep readers out in PostgreSQL.
+    fn delete(&mut self, pieces: &[(i64, i64, i64)], piece: i64) -> Result<(), TargetError> {
+        match self.dialect {
+            Dialect::Postgres => {
+                self.delete_by_blocks("reservations", piece)?;
+                self.delete_by_blocks("pools", piece)
+            }
+            Dialect::Redshift => self.delete_by_events(pieces),
+        }
+    }
+
+    /// Deletes the rows of a table in PostgreSQL as they lie in its blocks, which needs no index. No statement deletes more rows
+    /// than `piece`, or than one block has; of a partitioned table that holds for each partition.
+    fn delete_by_blocks(&mut self, table: &str, piece: i64) -> Result<(), TargetError> {
+        let said = self.say(&BLOCKS.replace("$1", &literal(table)))?;
+        let (blocks, rows) = (said.number(0, 0).unwrap_or_default(), said.number(0, 1).unwrap_or_default());
+        let step = piece.checked_div(rows).unwrap_or_default().max(1);
+        let mut from = 0_i64;
+        loop {
+            let until = from.saturating_add(step);
+            if until >= blocks {
+                return self.say(&format!("DELETE FROM {table} WHERE ctid >= '({from},0)'")).map(drop);
+            }
+            self.say(&format!("DELETE FROM {table} WHERE ctid >= '({from},0)' AND ctid < '({until},0)'"))?;
+            from = until;
+        }
+    }
+
+    /// The same in Redshift, where TRUNCATE would commit, and another table under the name of this one would not be that of the
+    /// views over it. An event is the last one of one reservation, or of those that ended with their pool. What has no such place
+    /// is deleted at the end.
+    fn delete_by_events(&mut self, pieces: &[(i64, i64, i64)]) -> Result<(), TargetError> {
+        for (partition, from, until) in pieces {
             self.say(&format!(
                 "DELETE FROM reservations WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
             ))?;

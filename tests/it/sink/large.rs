@@ -6,6 +6,7 @@ use crate::cli::handwritten_logs::Writing;
 use crate::process::run;
 use crate::wait::until;
 use headroom::limits::SINK_BATCH_ROWS_MAX;
+use headroom::sink::postgres::{Access, Database as SinkDatabase};
 
 /// What follows from every event.
 const MERGES: [&str; 5] = [
@@ -49,5 +50,35 @@ fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
         assert!(plan.contains("Scan using events_pkey"), "{plan}");
         assert!(!plan.contains("Nested Loop") && !plan.contains("Join"), "{plan}");
     }
+    assert_same(&database, log.path());
+}
+
+/// The story: a shop has so many reservations that one statement which deletes them all takes longer than the database has for
+/// an answer. So no statement deletes more rows than a piece has events, and all of them together delete each row once.
+#[test]
+fn a_rebuild_deletes_reservations_in_pieces() {
+    const ACCEPTED: u64 = 3_000;
+    const PIECE: u64 = 600;
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let mut writing = Writing::new(ACCEPTED);
+    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
+    writing.write_long(log.path());
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    database.ask(
+        "CREATE TABLE public.deleted (rows bigint);
+         CREATE FUNCTION public.count_deleted() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.deleted SELECT count(*) FROM gone; RETURN NULL; END';
+         CREATE TRIGGER counted AFTER DELETE ON reservations REFERENCING OLD TABLE AS gone
+             FOR EACH STATEMENT EXECUTE FUNCTION public.count_deleted()",
+    );
+    let access =
+        Access { url: database.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None };
+    SinkDatabase::connect(&access).unwrap().rebuild_by(PIECE, |_| {}).unwrap();
+    assert_eq!(database.ask("SELECT sum(rows) FROM public.deleted"), ACCEPTED.to_string());
+    let most: u64 = database.ask("SELECT max(rows) FROM public.deleted").parse().unwrap();
+    assert!(most <= PIECE, "{most} rows were deleted at once");
+    database.ask("DROP TRIGGER counted ON reservations");
     assert_same(&database, log.path());
 }
