@@ -9,12 +9,13 @@ use crate::sink::TargetError;
 
 /// Of each partition the rows that were written, those that are there of what was written, and those that no sink wrote.
 const COUNTED: &str = r#"
-    SELECT COALESCE(p."partition", e."partition"), COALESCE(p.row_count, 0), COALESCE(e.own, 0), COALESCE(e.found - e.own, 0)
-    FROM sink_positions p FULL JOIN (
-        SELECT e."partition", count(*) AS found,
-               count(DISTINCT CASE WHEN e.seq >= p.first_seq AND e.seq < p.next_seq THEN e.seq END) AS own
+    SELECT c."partition", sum(c.written), sum(c.own), sum(c.found - c.own)
+    FROM (
+        SELECT "partition", row_count AS written, 0 AS own, 0 AS found FROM sink_positions
+        UNION ALL
+        SELECT e."partition", 0, count(DISTINCT CASE WHEN e.seq >= p.first_seq AND e.seq < p.next_seq THEN e.seq END), count(*)
         FROM events e LEFT JOIN sink_positions p ON p."partition" = e."partition" GROUP BY 1
-    ) e ON e."partition" = p."partition" ORDER BY 1"#;
+    ) c GROUP BY 1 ORDER BY 1"#;
 
 /// How many blocks a table has, or the largest of its partitions, and the most rows that fit into one, each of 28 bytes at least.
 const BLOCKS: &str = "
