@@ -28,10 +28,9 @@ pub(super) const BEGIN_POSITION: &str = "
     VALUES ($1, $2, $2, 0, 0, 0)
     ON CONFLICT (partition) DO UPDATE SET next_seq = excluded.next_seq, first_seq = excluded.first_seq
     WHERE sink_positions.written_at IS NULL AND sink_positions.first_seq < excluded.first_seq";
-/// A row of a partition, whose number is the parameter, if its position is gone.
-pub(super) const ORPHANED: &str = r#"
-    SELECT e.seq FROM events e LEFT JOIN sink_positions p ON p."partition" = e."partition"
-    WHERE e."partition" = $1 AND p."partition" IS NULL LIMIT 1"#;
+/// The position of a partition, whose number is the parameter, and a row of it. The primary key leads to both.
+pub(super) const POSITION: &str = r#"SELECT next_seq FROM sink_positions WHERE "partition" = $1"#;
+pub(super) const ANY_ROW: &str = r#"SELECT seq FROM events WHERE "partition" = $1 LIMIT 1"#;
 /// Takes a partition from whoever wrote it before.
 pub(super) const CLAIM: &str = "
     UPDATE sink_positions SET claim = claim + 1, stopped = NULL WHERE partition = $1 RETURNING next_seq, chain, claim";

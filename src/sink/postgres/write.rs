@@ -113,8 +113,8 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn orphaned(&mut self, partition: u32) -> Result<Option<String>, TargetError> {
-        let found = self.say(&sql::ORPHANED.replace("$1", &partition.to_string()))?;
-        Ok((!found.rows.is_empty()).then(|| {
+        let any = self.say(&sql::ANY_ROW.replace("$1", &partition.to_string()))?;
+        Ok((!any.rows.is_empty()).then(|| {
             format!(
                 "sink_positions has no row of partition {partition}, and events has rows of it: bring that row back, or begin \
                  anew in another sink_schema"
@@ -165,7 +165,10 @@ impl Target for Postgres {
     }
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
-        if let Some(why) = self.database.orphaned(partition)? {
+        let position = self.database.say(&sql::POSITION.replace("$1", &partition.to_string()))?;
+        if position.rows.is_empty()
+            && let Some(why) = self.database.orphaned(partition)?
+        {
             return Err(TargetError::Partition(why));
         }
         let sessions = self.sessions.all();

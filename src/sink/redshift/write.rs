@@ -174,10 +174,12 @@ impl Target for Redshift {
     }
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
-        if let Some(why) = self.database.orphaned(partition)? {
+        let seen = self.position(partition)?;
+        if seen.is_none()
+            && let Some(why) = self.database.orphaned(partition)?
+        {
             return Err(TargetError::Partition(why));
         }
-        let seen = self.position(partition)?;
         if let Some(Position { next_seq, claim, writer: Some(writer), .. }) = &seen
             && *writer != self.writer
             && !self.others.is_left(partition, &(*claim, *next_seq), Duration::ZERO)
