@@ -1,6 +1,7 @@
 //! `headroom lost-demand`: what callers asked for and did not get, from the tables that `headroom sink` writes.
 
 use super::shared::flags::{Flags, SinkTables};
+use super::shared::table::counted;
 use super::{Failure, Verdict, sink};
 use crate::config::Config;
 use crate::sink::postgres::{Database, LostDemand, Period};
@@ -53,7 +54,7 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise, .. } = row;
         let of = dimension.as_deref().map_or(String::new(), |dimension| format!(" {dimension}"));
         let units = units.map_or("-".to_owned(), |units| units.to_string());
-        let keys = count(*keys, "key");
+        let keys = counted(keys.unsigned_abs(), "key");
         writeln!(out, "{day}  {pool} {reason}{of}: {keys}, {units} units, {elsewhere} elsewhere; {with_raise}")?;
     }
     let keys: i64 = rows.iter().map(|row| row.own_keys).sum();
@@ -61,11 +62,7 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     writeln!(
         out,
         "{} were refused; an estimate: with limits that were {raise} higher, {raised} would have been accepted",
-        count(keys, "key")
+        counted(keys.unsigned_abs(), "key")
     )?;
     Ok(Verdict::fine_if(incomplete.is_empty()))
-}
-
-fn count(number: i64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

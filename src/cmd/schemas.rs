@@ -2,6 +2,7 @@
 //! registers nothing: an operator or a pipeline does it with this command.
 
 use super::shared::flags::{Flags, Schemas};
+use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
@@ -48,7 +49,11 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
         let found = incompatibilities(versions);
         found.iter().try_for_each(|why| writeln!(out, "{name}: {why}"))?;
         if found.is_empty() {
-            writeln!(out, "{name}: {} of the schema, all readable by each other", counted(versions.len()))?;
+            writeln!(
+                out,
+                "{name}: {} of the schema, all readable by each other",
+                counted(versions.len() as u64, "version")
+            )?;
         }
         is_fine &= found.is_empty();
     }
@@ -94,8 +99,4 @@ fn tell(
         is_fine = false;
     }
     Ok(is_fine)
-}
-
-fn counted(versions: usize) -> String {
-    if versions == 1 { "1 version".to_owned() } else { format!("{versions} versions") }
 }

@@ -7,6 +7,7 @@ use crate::process::run;
 use crate::wait::until;
 use headroom::limits::SINK_BATCH_ROWS_MAX;
 use headroom::sink::postgres::{Access, Database as SinkDatabase};
+use std::path::Path;
 
 /// What follows from every event.
 const MERGES: [&str; 5] = [
@@ -17,6 +18,16 @@ const MERGES: [&str; 5] = [
     include_str!("../../../src/sink/postgres/sql/merge_pools.sql"),
 ];
 
+/// Makes tables of a pool with this many orders.
+fn fill(database: &Database, log: &Path, accepted: u64) {
+    database.apply();
+    let mut writing = Writing::new(accepted);
+    (0..accepted).for_each(|_| writing.accept(accepted));
+    writing.write_long(log);
+    let ended = run(&mut database.sink(log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
 /// The story: a merge that joins new events with themselves was fast in tables that had been analysed. In new tables the
 /// database took them for one row, joined them row by row, and wrote nothing for two minutes. So the rows are counted that
 /// the database reads for one large batch in new tables, and no merge joins anything there: a join of two results that are
@@ -26,12 +37,7 @@ fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
     // The first batch is full.
     const ACCEPTED: u64 = SINK_BATCH_ROWS_MAX;
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start_with(&["autovacuum=off"]));
-    database.apply();
-    let mut writing = Writing::new(ACCEPTED);
-    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
-    writing.write_long(log.path());
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
+    fill(&database, log.path(), ACCEPTED);
     let count = |table: &str, of: &str| -> u64 {
         let sql = format!("SELECT {of} FROM pg_stat_user_tables WHERE schemaname = 'headroom' AND relname = '{table}'");
         database.ask(&sql).parse().unwrap()
@@ -60,12 +66,7 @@ fn a_rebuild_deletes_reservations_in_pieces() {
     const ACCEPTED: u64 = 3_000;
     const PIECE: u64 = 600;
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
-    database.apply();
-    let mut writing = Writing::new(ACCEPTED);
-    (0..ACCEPTED).for_each(|_| writing.accept(ACCEPTED));
-    writing.write_long(log.path());
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
+    fill(&database, log.path(), ACCEPTED);
     database.ask(
         "CREATE TABLE public.deleted (rows bigint);
          CREATE FUNCTION public.count_deleted() RETURNS trigger LANGUAGE plpgsql AS
