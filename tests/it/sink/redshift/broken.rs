@@ -11,6 +11,12 @@ use headroom::sink::{Batch, Place, Target, TargetError};
 use std::path::Path;
 use std::time::Duration;
 
+/// Whether the status says that everything is written.
+fn is_all_written(redshift: &Redshift, log: &Path) -> bool {
+    let status = run(&mut redshift.sink(log, &["status"]));
+    status.code == 0 && status.out.matches(", 0 events behind").count() == 3
+}
+
 /// The points at which the process may die, from before a batch is written to after it.
 #[cfg(feature = "crash-points")]
 const POINTS: &[&str] = &["sink-read", "sink-staged", "sink-copied", "sink-moved", "sink-written", "sink-committed"];
@@ -190,14 +196,10 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     until("a batch of the first one is on its way", || redshift.has_failed());
     redshift.writers_are_gone();
     let second = start(&redshift, log.path());
-    let is_all_written = || {
-        let status = run(&mut redshift.sink(log.path(), &["status"]));
-        status.code == 0 && status.out.matches(", 0 events behind").count() == 3
-    };
-    until("the second one has taken over", is_all_written);
+    until("the second one has taken over", || is_all_written(&redshift, log.path()));
     redshift.goes_on();
     traffic.calls(20);
-    until("all of it is written", is_all_written);
+    until("all of it is written", || is_all_written(&redshift, log.path()));
     let ended = first.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("another sink has taken the partition"), "{}", ended.err);
@@ -278,7 +280,9 @@ fn a_bucket_that_stands_still_is_waited_for() {
     let mut traffic = Traffic::new(&served.url, 55);
     let mut sink = Running::start(&mut redshift.sink(log.path(), COUNTED));
     let failures = failures_of(&mut sink);
-    until("something is written", || redshift.tables.written() > 0);
+    traffic.calls(20);
+    // A COPY that reads the bucket while it stands still would be waited for much longer than an upload.
+    until("all of it is written", || is_all_written(&redshift, log.path()));
     let before = failures();
     redshift.bucket.stands_still();
     traffic.calls(20);
