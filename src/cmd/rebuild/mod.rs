@@ -67,24 +67,36 @@ impl What {
 pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
+    let rebuilt = of(&source, config, what, own.as_ref(), out);
+    source.lacks().iter().for_each(|lacks| eprintln!("headroom: {lacks}"));
+    rebuilt
+}
+
+fn of(
+    source: &Source,
+    config: &Config,
+    what: &What,
+    own: Option<&Certificate>,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
     let telling = Telling { log_id: source.log_id(), is_json: what.json };
     if what.others.are_named() {
-        let servers = what.others.servers(&source, own.as_ref())?;
-        let is_fine = with_servers(config, what, &source, (&servers, &telling), out)?;
-        return Ok(Verdict::fine_if(others::all_were_asked(&source, servers.len(), &telling, out)? && is_fine));
+        let servers = what.others.servers(source, own)?;
+        let is_fine = with_servers(config, what, source, (&servers, &telling), out)?;
+        return Ok(Verdict::fine_if(others::all_were_asked(source, servers.len(), &telling, out)? && is_fine));
     }
-    let _lock = match user(&source, &config.data_dir, own.as_ref())? {
+    let _lock = match user(source, &config.data_dir, own)? {
         User::Nobody(_) if what.swap => return Err(not_running(&config.data_dir)),
         User::Nobody(lock) => lock,
         User::Server(server) => {
             if what.partition.is_none() && !what.swap {
                 return Err(unnamed(&config.data_dir));
             }
-            let is_fine = with_servers(config, what, &source, (&[*server], &telling), out)?;
+            let is_fine = with_servers(config, what, source, (&[*server], &telling), out)?;
             return Ok(Verdict::fine_if(is_fine));
         }
     };
-    checkpoints(config, what, &source, &telling, out)
+    checkpoints(config, what, source, &telling, out)
 }
 
 /// Compares the states in the memory of these servers, or has them replaced; returns whether all were those of the log.

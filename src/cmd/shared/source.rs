@@ -74,6 +74,15 @@ impl Source {
         }
     }
 
+    /// What the archive has lost, in words, as far as it was looked at.
+    pub(in crate::cmd) fn lacks(&self) -> Option<String> {
+        match self {
+            Source::Directory(reader) => reader.lacks(),
+            Source::Server(server) => server.lacks(),
+            Source::Cluster(_) => None,
+        }
+    }
+
     /// Where the processes are connected from that serve the log of a cluster now; `None` where no processes share it. One that
     /// was killed counts for some seconds more.
     pub(in crate::cmd) fn processes(&self) -> Option<Result<Vec<String>, LogError>> {

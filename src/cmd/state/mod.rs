@@ -99,6 +99,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         };
     }
     progress.iter().for_each(Progress::finish);
+    source.lacks().iter().for_each(|lacks| eprintln!("headroom: {lacks}"));
     Ok(Verdict::Fine)
 }
 

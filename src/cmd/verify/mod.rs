@@ -61,7 +61,7 @@ struct VerifyReport {
     found: Vec<PartitionFindings>,
     /// The number of breaches in all partitions.
     breaches: u64,
-    /// Damage of the file, even where its events can still be read.
+    /// Damage of a file or of the archive, even where the events of the log can still be read.
     damage: Option<String>,
 }
 
@@ -96,6 +96,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
+    let damage = damage.or_else(|| source.lacks());
     let report = VerifyReport { found, breaches, damage };
     let verdict = Verdict::fine_if(report.is_clean());
     match if what.json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {

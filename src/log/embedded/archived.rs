@@ -70,6 +70,15 @@ impl<L: CommittedTail> WithArchive<L> {
         self.archive.as_ref().is_none_or(answers)
     }
 
+    /// What the place has lost, in words, as far as it was looked at: it has segments before one that it lacks. They do not
+    /// lead to the log, and nothing of them is read.
+    pub fn lacks(&self) -> Option<String> {
+        let gap = *self.archive.as_ref()?.gap.lock();
+        gap.map(|number| {
+            format!("segment {number} is missing from the archive, and what is before it there is not read")
+        })
+    }
+
     /// The same, when nothing else is needed any more.
     pub fn into_log(self) -> L {
         self.log
@@ -79,7 +88,10 @@ impl<L: CommittedTail> WithArchive<L> {
     fn left(&self, partition: u32, records: Records, begins: u64) -> Result<Option<(&Archived, Range<u64>)>, LogError> {
         let Some(archive) = self.archive.as_ref().filter(|_| begins > 0) else { return Ok(None) };
         for is_last_look in [false, true] {
-            let Some(numbers) = archive.numbers()? else { return Ok(None) };
+            let Some(numbers) = archive.numbers()? else {
+                archive.forget_numbers();
+                continue;
+            };
             let place = |heads: &[Head]| heads.get(partition as usize).map_or(0, |head| head.of(records));
             let first = place(&archive.reach(numbers.start)?.first);
             let end = place(&archive.reach(numbers.end.saturating_sub(1))?.end);
@@ -95,7 +107,11 @@ impl<L: CommittedTail> WithArchive<L> {
             // It has left the log after the place was looked at.
             archive.forget_numbers();
         }
-        Ok(None)
+        Err(LogError::operator(format!(
+            "{records:?} of partition {partition} begin with {begins} in the log, and the archive has no segment of log \
+             {:032x}: name the place to which the segments have gone, or none to read without them",
+            self.log_id
+        )))
     }
 
     /// Records that have left the log; `None` when the place does not have the first of them.
@@ -167,13 +183,16 @@ struct Archived {
     archive: Box<dyn Archive>,
     /// Their numbers, once the place was asked.
     numbers: Mutex<Option<Range<u64>>>,
+    /// The number of the missing segment before them, when there are more before it.
+    gap: Mutex<Option<u64>>,
     reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
     recent: Mutex<VecDeque<Arc<Indexed>>>,
 }
 
 impl Archived {
     fn new(archive: Box<dyn Archive>) -> Archived {
-        Archived { archive, numbers: Mutex::default(), reaches: Mutex::default(), recent: Mutex::default() }
+        let (numbers, gap, reaches, recent) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Archived { archive, numbers, gap, reaches, recent }
     }
 
     /// `None` when there is no segment.
@@ -188,7 +207,9 @@ impl Archived {
                 let count =
                     found.iter().zip(0..).take_while(|(number, at)| newest.checked_sub(*at) == Some(**number)).count();
                 let end = newest.saturating_add(1);
-                end.saturating_sub(count as u64)..end
+                let first = end.saturating_sub(count as u64);
+                *self.gap.lock() = (count < found.len()).then(|| first.saturating_sub(1));
+                first..end
             });
         }
         Ok(known.clone())

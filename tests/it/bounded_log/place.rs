@@ -165,6 +165,12 @@ fn read(whole: &WithArchive<EmbeddedReader>) -> Result<u64, LogError> {
     }
 }
 
+/// Log and archive of a stopped server.
+fn whole(stopped: &Stopped) -> WithArchive<EmbeddedReader> {
+    let shelf = Shelf::new(Arc::new(bucket(stopped.archive.path())), 7);
+    WithArchive::new(EmbeddedReader::open(stopped.dir.path()).unwrap(), 7, Some(Box::new(shelf)))
+}
+
 /// The story: an archive is a place where things happen to objects in the course of years. What is read from it is what left
 /// the log, or an error that names the object.
 #[test]
@@ -175,12 +181,8 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
     let (bytes, manifests) = (bed.archived(".segment"), bed.archived(".json"));
     assert_eq!((bytes.len(), manifests.len()), (left.len(), left.len()));
     let end = bed.world.log.end(0).unwrap();
-    let first = bed.world.log.first(0).unwrap();
     let stopped = Stopped::of(bed);
-    let whole = || {
-        let shelf = Shelf::new(Arc::new(bucket(stopped.archive.path())), 7);
-        WithArchive::new(EmbeddedReader::open(stopped.dir.path()).unwrap(), 7, Some(Box::new(shelf)))
-    };
+    let whole = || whole(&stopped);
     assert_eq!(read(&whole()), Ok(end));
     let flipped = |path: &std::path::Path| {
         let mut bytes = fs::read(path).unwrap();
@@ -201,6 +203,11 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
             },
             "is that of segment 0 of log",
         ),
+        (
+            "another place",
+            &|| manifests.iter().for_each(|path| fs::remove_file(path).unwrap()),
+            "has no segment of log",
+        ),
         ("the newest is gone", &|| fs::remove_file(manifests.last().unwrap()).unwrap(), "is missing in both"),
     ];
     for (what, harm, says) in cases {
@@ -213,15 +220,36 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
         assert!(verified.out.contains(says), "{what}: {}", verified.out);
         kept.into_iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     }
-    // What lies before a gap does not lead to the log: the rest is read, and trusted from a snapshot.
-    fs::remove_file(&manifests[1]).unwrap();
+}
+
+/// The story: one object of an archive is gone. What lies before it does not lead to the log: the rest is read, and trusted from
+/// a snapshot, and nobody is told that the archive is whole.
+#[test]
+fn what_lies_before_a_hole_in_an_archive_is_not_read_and_the_hole_is_named() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(bed.leave().len() > 4);
+    let (end, first) = (bed.world.log.end(0).unwrap(), bed.world.log.first(0).unwrap());
+    fs::remove_file(&bed.archived(".json")[1]).unwrap();
+    let stopped = Stopped::of(bed);
+    let whole = || whole(&stopped);
     let begun = CommittedTail::first(&whole(), 0).unwrap();
     assert!((1..first).contains(&begun), "{begun}");
     assert_eq!(read(&whole()), Ok(end - begun));
     let snapshots = url(stopped.snapshots.path());
     let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
-    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
     assert!(verified.out.contains(&format!("events before seq {begun} are gone")), "{}", verified.out);
+    let lacks = "segment 1 is missing from the archive";
+    assert!(verified.out.contains(&format!("DAMAGED: {lacks}")), "{}", verified.out);
+    let printed = stopped.whole("cat", &["--partition", "0"]);
+    assert_eq!((printed.code, printed.out.lines().count() as u64), (1, end - begun), "{}", printed.err);
+    for (what, printed) in [
+        ("cat", printed),
+        ("state", stopped.whole("state", &["--snapshots", &snapshots])),
+        ("rebuild", stopped.whole("rebuild", &["--snapshots", &snapshots])),
+    ] {
+        assert!(printed.err.contains(lacks), "{what}: {}", printed.err);
+    }
     // A place that does not answer is no fault of the log.
     fs::rename(stopped.archive.path(), stopped.dir.path().join("elsewhere")).unwrap();
     assert_eq!(read(&whole()).unwrap_err().kind, LogErrorKind::Transient);
