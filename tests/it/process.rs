@@ -57,9 +57,6 @@ pub fn try_spawn(command: &mut Command) -> io::Result<Child> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 
-/// As many times as usual a command that computes for long is waited for.
-const LONG: u32 = 10;
-
 pub struct Ended {
     pub code: i32,
     pub out: String,
@@ -69,13 +66,6 @@ pub struct Ended {
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ended {
     Running::start(command).ended()
-}
-
-/// Runs a command that computes for long.
-pub fn run_long(command: &mut Command) -> Ended {
-    let mut running = Running::start(command);
-    assert!((1..LONG).any(|_| soon(|| running.is_over())), "it does not end");
-    running.ended()
 }
 
 /// A child that does not outlive its test.

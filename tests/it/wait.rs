@@ -3,8 +3,8 @@
 use headroom::time::{Clock, SystemClock, pause};
 use std::time::Duration;
 
-/// Longer than anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything may take on a machine that is very busy.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 

@@ -3,7 +3,7 @@
 pub mod live;
 
 use super::{rules_file, situation_files, tree};
-use crate::process::{run, run_long};
+use crate::process::run;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ fn tools() -> &'static PathBuf {
 /// Runs promtool on a file, and panics with what it says when it finds something.
 #[track_caller]
 fn promtool<const N: usize>(args: [&str; N], file: PathBuf) {
-    let ended = run_long(Command::new(tools().join("promtool")).args(args).arg(&file));
+    let ended = run(Command::new(tools().join("promtool")).args(args).arg(&file));
     assert_eq!(ended.code, 0, "{}:\n{}{}", file.display(), ended.out, ended.err);
 }
 
