@@ -2,6 +2,7 @@
 
 use super::shared::flags::{DataDir, Flags};
 use super::shared::source::cannot_open;
+use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::backup::{self, BackupError, Checked, Place, Restored, Taken};
@@ -61,9 +62,9 @@ pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) 
     let log = LogPrefix::open(&config.data_dir).map_err(|error| cannot_open(&error))?;
     let taken = backup::take(&log, &place, wall, args.check)?;
     let Taken { backup, events, bytes, copied: (pieces, new), checked } = taken;
-    let partitions = log.manifest().partitions;
-    writeln!(out, "backup {} of {events} events in {partitions} partitions is written to {}", backup.id, args.to)?;
-    writeln!(out, "{bytes} bytes, of which {new} were new, in {pieces} objects")?;
+    let (events, partitions) = (counted(events, "event"), counted(log.manifest().partitions.into(), "partition"));
+    writeln!(out, "backup {} of {events} in {partitions} is written to {}", backup.id, args.to)?;
+    writeln!(out, "{bytes} bytes, of which {new} were new, in {}", counted(pieces, "object"))?;
     let Some(Checked { read, mended, damaged }) = checked else { return Ok(Verdict::Fine) };
     writeln!(out, "{read} objects were there and were read: {mended} were damaged and are written again")?;
     damaged.iter().try_for_each(|piece| writeln!(out, "damaged, and only in earlier backups: {piece}"))?;

@@ -53,9 +53,9 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     for row in &rows {
         let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise, .. } = row;
         let of = dimension.as_deref().map_or(String::new(), |dimension| format!(" {dimension}"));
-        let units = units.map_or("-".to_owned(), |units| units.to_string());
+        let units = units.map_or("- units".to_owned(), |units| counted(units.unsigned_abs(), "unit"));
         let keys = counted(keys.unsigned_abs(), "key");
-        writeln!(out, "{day}  {pool} {reason}{of}: {keys}, {units} units, {elsewhere} elsewhere; {with_raise}")?;
+        writeln!(out, "{day}  {pool} {reason}{of}: {keys}, {units}, {elsewhere} elsewhere; {with_raise}")?;
     }
     let keys: i64 = rows.iter().map(|row| row.own_keys).sum();
     let raised: i64 = rows.iter().map(|row| row.with_raise).sum();

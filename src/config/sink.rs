@@ -118,7 +118,8 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
     if url.is_some() && !is_redshift {
         checking.clash(
             Setting::SinkFiles,
-            "is set, and sink_database is a PostgreSQL: a sink writes either, and only Redshift reads files",
+            "is set, and sink_database is a PostgreSQL: a sink writes either, and only Redshift reads files. Take one of \
+             them away, in a shell with unset HEADROOM_SINK_DATABASE",
         );
     }
     if !is_redshift && url.is_some() == checking.is_given(Setting::SinkDatabase) {
@@ -173,6 +174,11 @@ fn role(text: &str) -> Result<String, String> {
 
 /// Checks the beginning, and that there is no password: the setting is printed.
 fn database(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("is empty: name a database or, to write files, take the setting away, in a shell with unset \
+                    HEADROOM_SINK_DATABASE"
+            .to_owned());
+    }
     let rest = ["postgresql://", "postgres://", REDSHIFT].iter().find_map(|scheme| text.strip_prefix(scheme));
     let rest = rest.ok_or("is not a URL like postgresql://user@host:5432/name or redshift://user@host:5439/name")?;
     let user = rest.split(['/', '?']).next().and_then(|host| host.rsplit_once('@')).map_or("", |(user, _)| user);
@@ -275,7 +281,11 @@ mod tests {
         assert_eq!((&*tables.schema, sink.batch_ms, sink.is_aside), ("headroom", 60_000, false));
         assert_eq!(tables.password.map(|password| password.expose().to_owned()), Some("hidden".to_owned()));
         for (settings, problem) in [
-            (&[(SinkDatabase, "db:5432")][..], "is not a URL like postgresql://user@host:5432/name"),
+            (
+                &[(SinkDatabase, ""), (Setting::SinkFiles, "file:///lake")][..],
+                "in a shell with unset HEADROOM_SINK_DATABASE",
+            ),
+            (&[(SinkDatabase, "db:5432")], "is not a URL like postgresql://user@host:5432/name"),
             (&[(SinkDatabase, "postgresql://u:hidden@db/x")], "has a password in it"),
             (&[(SinkDatabase, "postgresql://db/x?user=u&password=hidden")], "has a password in it"),
             (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),

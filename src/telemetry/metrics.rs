@@ -36,6 +36,8 @@ use std::collections::BTreeSet;
 const FAR: &str = "far";
 /// Reason of a withdrawal: the machine's clock is far from the brokers'.
 const CLOCK: &str = "clock";
+/// How the metrics begin that a sink shows.
+const OF_SINK: [&str; 3] = ["headroom_sink_", "headroom_build_info", "process_"];
 /// Label of callers without a name.
 pub(super) const NAMELESS: &str = "(none)";
 /// Label of callers that have none of their own.
@@ -378,8 +380,19 @@ impl Metrics {
 
     pub(super) fn text(&self) -> String {
         self.refresh();
+        self.text_of(|_| true)
+    }
+
+    /// The text of a process that only writes as a sink. What a server alone counts would be 0 in it for ever.
+    pub fn text_of_sink(&self) -> String {
+        self.text_of(|name| OF_SINK.iter().any(|beginning| name.starts_with(beginning)))
+    }
+
+    fn text_of(&self, is_shown: impl Fn(&str) -> bool) -> String {
+        let mut families = self.register.gather();
+        families.retain(|family| is_shown(family.name()));
         // The encoder fails on families without names or samples, which the registry does not hand out.
-        TextEncoder::new().encode_to_string(&self.register.gather()).unwrap_or_default()
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 
     /// How far this process has written partitions as a sink.

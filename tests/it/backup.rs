@@ -207,13 +207,13 @@ fn a_backup_of_a_busy_server_has_every_answer_that_was_given_before_it() {
 #[test]
 fn a_later_backup_copies_only_what_is_new() {
     let (dir, folder, target) = (a_log(20), Folder::new(), tempfile::tempdir().unwrap());
-    assert_says(&done(folder.back_up(dir.path())), &["in 1 objects"]);
+    assert_says(&done(folder.back_up(dir.path())), &["in 1 object"]);
     let first = folder.pieces();
     assert_eq!((first.len(), folder.list().len()), (1, 1));
     assert_says(&done(folder.back_up(dir.path())), &["0 were new, in 0 objects"]);
     assert_eq!((folder.pieces(), folder.list().len()), (first.clone(), 2));
     more(dir.path(), 30);
-    assert_says(&done(folder.back_up(dir.path())), &["in 1 objects"]);
+    assert_says(&done(folder.back_up(dir.path())), &["in 1 object"]);
     let third = folder.pieces();
     assert_eq!((third.len(), third.iter().filter(|piece| first.get(piece.0) == Some(piece.1)).count()), (2, 1));
     done(folder.restore(target.path(), &[]));

@@ -190,7 +190,7 @@ fn the_tables_say_what_the_server_says() {
     assert_eq!(retired.lines().collect::<Vec<_>>(), expected);
     assert_ne!(database.ask("SELECT count(*) FROM reservations WHERE end_cause = 'retired'"), "0");
     let nothing = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events written\n"), "{}", nothing.err);
     let status = run(&mut database.sink(log.path(), &["status"]));
     assert_eq!(status.code, 0, "{}", status.err);
     assert_eq!(
@@ -287,6 +287,11 @@ fn a_sink_shows_how_far_it_is() {
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
     assert!(rows >= 10, "{rows}");
+    let is_own =
+        |line: &&str| ["headroom_sink_", "headroom_build_info", "process_"].iter().any(|own| line.starts_with(own));
+    let of_server: Vec<String> =
+        metrics().lines().filter(|line| !line.starts_with('#') && !is_own(line)).map(str::to_owned).collect();
+    assert!(of_server.is_empty() && metrics().contains("\nheadroom_build_info{"), "{of_server:?}");
     assert_eq!(get(&url.replace("/metrics", "/")).status().as_u16(), 404);
     assert_eq!(sink.terminate().code, 0);
 }

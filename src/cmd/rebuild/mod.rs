@@ -14,6 +14,7 @@ use super::shared::fold::{Folding, described};
 use super::shared::progress::Progress;
 use super::shared::restart::{Restart, Restarting};
 use super::shared::source::{Source, not_answering, running_server};
+use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::client::running::RunningServer;
@@ -155,7 +156,12 @@ fn checkpoints(
     if !what.json {
         let seconds = took.as_secs_f64().max(1e-6);
         // The time of reading and applying events. Comparing and writing the states is left out: it depends on their size.
-        writeln!(out, "rebuilt from {read} events in {seconds:.1} s, {:.0} events/s", read as f64 / seconds)?;
+        writeln!(
+            out,
+            "rebuilt from {} in {seconds:.1} s, {:.0} events/s",
+            counted(read, "event"),
+            read as f64 / seconds
+        )?;
     }
     Ok(Verdict::fine_if(is_fine))
 }

@@ -1,5 +1,6 @@
 //! What came of rebuilding a partition: as text for people, or as a line of JSON.
 
+use crate::cmd::shared::table::counted;
 use crate::domain::Digest;
 use crate::replica::PartitionState;
 use serde_json::{Value, json};
@@ -91,7 +92,10 @@ impl Rebuilt {
         let at = self.process.as_ref().map(|process| format!(", compared with {}", process.base)).unwrap_or_default();
         writeln!(
             out,
-            "partition {partition}: {next_seq} events, {pools} pools, {live} live reservations, digest {digest}{at}"
+            "partition {partition}: {}, {}, {}, digest {digest}{at}",
+            counted(*next_seq, "event"),
+            counted(*pools as u64, "pool"),
+            counted(*live as u64, "live reservation")
         )?;
         self.compared.iter().try_for_each(|Compared { what, told, .. }| writeln!(out, "  {what}: {told}"))?;
         out.flush()

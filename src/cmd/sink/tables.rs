@@ -3,6 +3,7 @@
 use super::{access, access_to, named};
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
+use crate::cmd::shared::table::counted;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkFiles, SinkTo};
 use crate::domain::Micros;
@@ -53,9 +54,9 @@ pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -
     let mut database = Database::with_tables(&access(config)?)?;
     let rows = database.rebuild(is_partial, |more| {
         events = events.saturating_add(more);
-        eprintln!("up to {events} events");
+        eprintln!("up to {}", counted(events, "event"));
     })?;
-    writeln!(out, "reservations and pools are made anew from {rows} rows of events")?;
+    writeln!(out, "reservations and pools are made anew from {} of events", counted(rows.unsigned_abs(), "row"))?;
     Ok(Verdict::Fine)
 }
 
@@ -81,7 +82,9 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
                     is_fine = false;
                     writeln!(out, "partition {partition}: stopped: {why}")?;
                 }
-                None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
+                None => {
+                    writeln!(out, "partition {partition}: never written, {} in the log", counted(end, "event"))?;
+                }
             },
             Some(progress) => {
                 let newest = match end.checked_sub(1).filter(|last| progress.place.next_seq <= *last) {
@@ -129,7 +132,7 @@ impl Asked<'_> {
 /// What is said of a partition whose log has this end, and whose newest event was decided then, if it is not written.
 fn told(progress: &Progress, end: u64, newest: Option<Micros>) -> String {
     let Progress { place: Place { next_seq, .. }, row_count, set_aside, .. } = progress;
-    let behind = end.saturating_sub(*next_seq);
+    let behind = counted(end.saturating_sub(*next_seq), "event");
     let lag = match (newest, progress.decided_s) {
         (Some(newest), Some(written)) => {
             let lag = (newest.0 / 1_000_000).saturating_sub(u64::try_from(written).unwrap_or_default());
@@ -139,6 +142,7 @@ fn told(progress: &Progress, end: u64, newest: Option<Micros>) -> String {
     };
     let ago = progress.written_s_ago.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
     format!(
-        "written up to seq {next_seq}, {behind} events{lag} behind, last batch {ago}, {row_count} rows, {set_aside} set aside"
+        "next seq {next_seq}, {behind}{lag} behind, last batch {ago}, {}, {set_aside} set aside",
+        counted(row_count.unsigned_abs(), "row")
     )
 }

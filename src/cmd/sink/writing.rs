@@ -2,10 +2,11 @@
 
 use super::served::Served;
 use super::{access_to, named};
-use crate::api::http::{self, Metrics as _};
+use crate::api::http;
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
+use crate::cmd::shared::table::counted;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
@@ -178,19 +179,17 @@ pub(super) fn backfill(
     write_all(&shared, Some(partitions), None, out)?;
     let tally = &shared.tally;
     let (rows, events) = (tally.rows.load(Relaxed), tally.events.load(Relaxed));
+    let written = format!("{} of {} written", counted(rows, "row"), counted(events, "event"));
     if tally.is_cut.load(Relaxed) {
         let Some(all) = tally.all.get() else {
             writeln!(out, "interrupted before anything was counted or written; the same command begins again")?;
             return Ok(Verdict::Wrong);
         };
-        let left = all.saturating_sub(events);
-        writeln!(
-            out,
-            "interrupted: {rows} rows of {events} events were written, and {left} events are left; the same command goes on"
-        )?;
+        let left = counted(all.saturating_sub(events), "event");
+        writeln!(out, "interrupted: {written}, and {left} left; the same command goes on")?;
         return Ok(Verdict::Wrong);
     }
-    writeln!(out, "{rows} rows of {events} events were written")?;
+    writeln!(out, "{written}")?;
     Ok(Verdict::fine_if(!tally.is_stopped.load(Relaxed)))
 }
 
@@ -363,7 +362,7 @@ fn write_all(
         let address = listener.local_addr().map_err(cannot)?;
         drop(writeln!(out, "headroom sink shows its metrics on http://{address}/metrics").and_then(|()| out.flush()));
         let shown = Arc::clone(shared);
-        runtime.spawn(async move { http::scraped(&listener, move || shown.tally.metrics.render()).await });
+        runtime.spawn(async move { http::scraped(&listener, move || shown.tally.metrics.text_of_sink()).await });
     }
     let (tell, mut told) = mpsc::unbounded_channel();
     let watching = Arc::clone(shared);
@@ -475,7 +474,7 @@ impl Report for Tally {
         let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
             // Events that were decided since the backfill began may be in its last batch.
-            eprintln!("{} of {all} events", events.min(all));
+            eprintln!("{} of {}", events.min(all), counted(all, "event"));
         }
     }
 

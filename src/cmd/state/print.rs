@@ -2,7 +2,7 @@
 
 use super::Seen;
 use crate::api::http::dto::{PoolDto, ReservationDto, Time};
-use crate::cmd::shared::table::lines;
+use crate::cmd::shared::table::{counted, lines};
 use crate::domain::{Amounts, Dimension, Ledger, Living, Pool, PoolId};
 use crate::owner::moment::Then;
 use crate::replica::{PartitionState, Position};
@@ -117,9 +117,10 @@ pub(super) fn text(seen: &Seen<'_>, out: &mut impl Write) -> io::Result<()> {
             state.digest()
         )?,
     }
+    let read = counted(*read, "event");
     match snapshot {
-        None => writeln!(out, "{read} events were read")?,
-        Some(name) => writeln!(out, "{read} events were read after snapshot {}", name.text)?,
+        None => writeln!(out, "{read} read")?,
+        Some(name) => writeln!(out, "{read} read after snapshot {}", name.text)?,
     }
     let pools = || seen.pools().map(move |pool| pool_row(state, pool));
     lines(POOL_TITLES, pools).try_for_each(|line| out.write_all(line.as_bytes()))?;

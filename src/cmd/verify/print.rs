@@ -1,6 +1,7 @@
 //! Prints a report: a table and a verdict for people, or one JSON object for scripts.
 
 use super::{PartitionFindings, VerifyReport};
+use crate::cmd::shared::table::counted;
 use crate::domain::Breach;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -25,14 +26,14 @@ pub(super) fn text(report: &VerifyReport, out: &mut impl Write) -> io::Result<()
     if *breaches > shown {
         writeln!(out, "{} more breaches are not shown", breaches.saturating_sub(shown))?;
     }
-    let (events, partitions) = (event_count(found), found.len());
+    let (events, partitions) = (counted(event_count(found), "event"), counted(found.len() as u64, "partition"));
     if let Some(damage) = damage {
         writeln!(out, "DAMAGED: {damage}")?;
     }
     match breaches {
-        0 if damage.is_some() => writeln!(out, "no law broken in {events} events of {partitions} partitions"),
-        0 => writeln!(out, "clean: no law broken in {events} events of {partitions} partitions"),
-        _ => writeln!(out, "BROKEN: {breaches} breaches in {events} events of {partitions} partitions"),
+        0 if damage.is_some() => writeln!(out, "no law broken in {events} of {partitions}"),
+        0 => writeln!(out, "clean: no law broken in {events} of {partitions}"),
+        _ => writeln!(out, "BROKEN: {breaches} breaches in {events} of {partitions}"),
     }
 }
 

@@ -49,10 +49,10 @@ impl Database {
             let (partition, written, found, foreign) = (number(0), number(1), number(2), number(3));
             rows = rows.saturating_add(found);
             if found != written {
-                missing.push(format!("partition {partition} has {found} rows of {written}"));
+                missing.push(format!("partition {partition} has {found} of {written} rows"));
             }
             if foreign != 0 {
-                missing.push(format!("partition {partition} has {foreign} rows that no sink wrote"));
+                missing.push(format!("partition {partition} has rows that no sink wrote: {foreign}"));
             }
         }
         if !is_partial && !missing.is_empty() {

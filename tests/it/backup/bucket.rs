@@ -50,7 +50,7 @@ pub fn lists_all_of(bucket: &Bucket, count: usize) {
 pub fn comes_back(bucket: &Bucket) {
     let (dir, target) = (a_log(10), tempfile::tempdir().unwrap());
     let back_up = || command(bucket, ["backup", "--to", bucket.place()], dir.path());
-    assert_says(&done(run(&mut back_up())), &["in 1 objects"]);
+    assert_says(&done(run(&mut back_up())), &["in 1 object"]);
     assert_says(&done(run(&mut back_up())), &["0 were new, in 0 objects"]);
     more(dir.path(), 11);
     bucket.stands_still();
@@ -58,7 +58,7 @@ pub fn comes_back(bucket: &Bucket) {
     until("it is connected to the store", || is_connected(bucket));
     assert!(!waits.is_over());
     bucket.goes_on();
-    assert_says(&done(waits.ended()), &["in 1 objects"]);
+    assert_says(&done(waits.ended()), &["in 1 object"]);
     assert_eq!((bucket.objects("backups").len(), bucket.objects("backup-data").len()), (3, 2));
     let restored = run(&mut command(bucket, ["restore", "--from", bucket.place()], target.path()));
     assert_says(&done(restored), &["is restored into"]);
@@ -77,7 +77,7 @@ fn a_store_without_room_is_no_success() {
     assert_says(&full.err, &["trying again", "cannot write backup-data/", "507 Insufficient Storage"]);
     assert!(bucket.reader().beginning_with("lake/some/place/").is_empty());
     has_room.store(true, Relaxed);
-    assert_says(&done(run(&mut backup)), &["in 1 objects"]);
+    assert_says(&done(run(&mut backup)), &["in 1 object"]);
     done(run(&mut command(&bucket, ["restore", "--from", bucket.place()], target.path())));
     is_all_of(target.path(), dir.path());
 }

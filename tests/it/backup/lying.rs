@@ -96,7 +96,7 @@ fn a_place_with_very_many_objects_of_a_log_takes_another_backup() {
     let log = PathBuf::from(folder.pieces().into_keys().next().unwrap()).parent().unwrap().to_owned();
     (0..100_000).for_each(|n| drop(fs::File::create(log.join(format!("{n}"))).unwrap()));
     more(dir.path(), 4);
-    assert_says(&done(folder.back_up(dir.path())), &["in 1 objects"]);
+    assert_says(&done(folder.back_up(dir.path())), &["in 1 object"]);
     done(folder.restore(target.path(), &[]));
     is_all_of(target.path(), dir.path());
 }

@@ -169,7 +169,7 @@ fn a_sink_that_the_head_of_the_log_has_overtaken_stops_and_says_what_is_gone() {
         assert_eq!(ended.code, 0, "{}", ended.err);
         let status = sink(new, &["status"]);
         assert_eq!(status.code, 0, "{}{}", status.out, status.err);
-        assert_says(&status.out, &[&format!("written up to seq {}, 0 events behind", log.end(0).unwrap())]);
+        assert_says(&status.out, &[&format!("next seq {}, 0 events behind", log.end(0).unwrap())]);
     }
     let left = seqs(&place.headroom(&["cat"]));
     assert_eq!((left[0], left.len() as u64), (first, log.end(0).unwrap() - first));

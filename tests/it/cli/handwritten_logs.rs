@@ -189,7 +189,7 @@ fn a_sound_log_is_clean_and_rebuilds_to_the_same_state() {
     sound(dir.path());
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-    assert_says(&verified.out, &["fold, checkpoint at 7", "clean: no law broken in 7 events of 1 partitions"]);
+    assert_says(&verified.out, &["fold, checkpoint at 7", "clean: no law broken in 7 events of 1 partition"]);
     let json: serde_json::Value = serde_json::from_str(&on(dir.path(), ["verify", "--json"]).out).unwrap();
     let partition = &json["partitions"][0];
     assert_eq!((&json["clean"], &partition["events"], &partition["live"]), (&true.into(), &7.into(), &5.into()));

@@ -40,7 +40,7 @@ fn a_new_state_is_folded_beside_a_running_server_and_compared() {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_says(
         &ended.out,
-        &["partition 0: 5 events, 1 pools, 2 live reservations", "  live state: the same after event 4"],
+        &["partition 0: 5 events, 1 pool, 2 live reservations", "  live state: the same after event 4"],
     );
     for partition in ["0", "1"] {
         let report = report(dir.path(), partition, 0);

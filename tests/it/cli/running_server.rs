@@ -49,7 +49,7 @@ fn a_running_server_is_verified_read_and_left_alone() {
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     assert_says(&verified.out, &["fold, live state", "clean: no law broken in 6 events of 2 partitions"]);
     let one = on(dir.path(), ["verify", "--partition", "1"]);
-    assert_says(&one.out, &["events of 1 partitions"]);
+    assert_says(&one.out, &["events of 1 partition"]);
     let none = on(dir.path(), ["verify", "--partition", "2"]);
     assert_eq!(none.code, 2, "{}", none.err);
     assert_says(&none.err, &["there is no partition 2: the log has 2, numbered from 0"]);

@@ -204,7 +204,7 @@ fn every_event_is_in_one_file_of_its_day_whose_name_says_what_it_holds() {
     served.running.terminate();
     assert_rest(&lake, log.path());
     let nothing = run(&mut lake.sink(log.path(), &["backfill"]));
-    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events written\n"), "{}", nothing.err);
     for Found { day, name, rows } in lake.files() {
         let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
         let seq = |row: &Map<String, Value>| row["seq"].as_u64().unwrap();
@@ -383,7 +383,7 @@ fn a_log_that_does_not_continue_the_files_is_refused_and_a_later_begin_is_not() 
     }
     let later = Lake::new();
     let ended = run(&mut later.sink(first.path(), &["backfill", "--from", "4"]));
-    assert_eq!((ended.code, &*ended.out), (0, "1 rows of 1 events were written\n"), "{}", ended.err);
+    assert_eq!((ended.code, &*ended.out), (0, "1 row of 1 event written\n"), "{}", ended.err);
     assert_eq!(later.complete().keys().collect::<Vec<_>>(), [&(0, 4)]);
 }
 

@@ -52,7 +52,7 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
     );
     let closed = "
 2126-11-21  van-2 closed crates: 2 keys, 7 units, 0 elsewhere; 0
-2126-11-21  van-2 closed orders: 1 key, 1 units, 0 elsewhere; 0
+2126-11-21  van-2 closed orders: 1 key, 1 unit, 0 elsewhere; 0
 ";
     assert!(told.out.contains(closed), "{}", told.out);
     assert!(told.out.contains("\n4 keys were refused; an estimate: "), "{}", told.out);

@@ -156,7 +156,7 @@ fn the_other_partitions_go_on_beside_a_position_that_cannot_be_read() {
 fn a_begin_behind_the_end_of_a_partition_is_its_end() {
     let (log, lake) = (log(9, 3), Lake::new());
     let ended = run(&mut lake.sink(log.path(), &["backfill", "--from", "1000"]));
-    assert_eq!((ended.code, &*ended.out), (0, "0 rows of 0 events were written\n"), "{}", ended.err);
+    assert_eq!((ended.code, &*ended.out), (0, "0 rows of 0 events written\n"), "{}", ended.err);
     assert_eq!(lake.positions()[&0]["next_seq"], json!(5));
 }
 

@@ -47,14 +47,14 @@ fn a_backfill_that_is_interrupted_says_so_and_the_next_one_goes_on() {
     waiting.kill();
     assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
     let written = database.written() - before;
-    let left = ended.out.split(" were written, and ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let left = ended.out.split(" written, and ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     let is_told = ended.out.starts_with("interrupted: ") && ended.out.contains(&format!("of {written} events"));
     assert!(is_told && written > 0 && left != "0", "{}", ended.out);
     database.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
     until("no lock is left", || database.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0");
     let again = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(again.code, 0, "{}{}", again.out, again.err);
-    assert!(again.out.contains(&format!(" of {left} events were written")), "{left}: {}", again.out);
+    assert!(again.out.contains(&format!(" of {left} events written")), "{left}: {}", again.out);
     assert!(again.err.contains(&format!("{left} of {left} events")), "{}", again.err);
     assert_same(&database, log.path());
 }
@@ -191,7 +191,7 @@ fn a_rebuild_without_all_events_is_refused_unless_it_is_asked_for() {
     let count = || database.ask("SELECT count(*) FROM reservations");
     database.ask("DELETE FROM events WHERE seq < 4");
     let refused = run(&mut database.sink(nowhere(), &["rebuild"]));
-    assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 rows of 7"), "{}", refused.err);
+    assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 of 7 rows"), "{}", refused.err);
     assert_eq!(count(), "5");
     let partial = run(&mut database.sink(nowhere(), &["rebuild", "--partial"]));
     assert_eq!((partial.code, &*partial.out), (0, "reservations and pools are made anew from 3 rows of events\n"));
@@ -338,8 +338,8 @@ fn rows_that_no_sink_wrote_do_not_stand_for_rows_that_are_gone() {
          UPDATE kept SET partition = 5; INSERT INTO events SELECT * FROM kept",
     );
     let refused = run(&mut database.sink(nowhere(), &["rebuild"]));
-    let named = "partition 0 has 6 rows of 7, partition 0 has 1 rows that no sink wrote, \
-                 partition 5 has 1 rows that no sink wrote. ";
+    let named = "partition 0 has 6 of 7 rows, partition 0 has rows that no sink wrote: 1, \
+                 partition 5 has rows that no sink wrote: 1. ";
     assert!(refused.code == 1 && refused.err.contains(named), "{}", refused.err);
 }
 

@@ -1,6 +1,7 @@
--- One row for each pool, reason and dimension: how many keys were refused, for how many units, and how many of the keys were
--- accepted in another pool within an hour. A key that no dimension decided (closed, paused, past_cutoff) counts in each
--- dimension that it asked for.
+-- One row for each pool, reason, dimension and day: how many keys were refused, for how many units, and how many of the keys
+-- were accepted in another pool within an hour. A key that no dimension decided (closed, paused, past_cutoff) counts in each
+-- dimension that it asked for. `slot_day` is the day (UTC) on which the slot begins; of a pool without a window, the day of the
+-- refusal.
 SELECT slot_day, pool, areas, window_start, reason, dimension,
        count(*) AS keys,
        sum(units)::bigint AS units,

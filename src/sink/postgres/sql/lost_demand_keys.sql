@@ -2,7 +2,8 @@
 -- units that were asked for in the dimension that decided, whether the same key or order was accepted in another pool
 -- within an hour, and `raise_needed`. That is an estimate: by how much the limit would have had to be higher for this call
 -- and all that the pool refused before it. Where no dimension decided (closed, paused, past_cutoff), there is a row for each
--- dimension that was asked for; `part` counts the rows of a call, so that those with `part = 1` count keys.
+-- dimension that was asked for; `part` counts the rows of a call, so that those with `part = 1` count keys. `slot_day` is the
+-- day (UTC) on which the slot begins; of a pool without a window, the day of the refusal.
 WITH calls AS (
     SELECT e."partition", e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
            row_number() OVER (PARTITION BY e.pool, COALESCE(e.key, e.command_id) ORDER BY e."partition", e.seq) AS nth

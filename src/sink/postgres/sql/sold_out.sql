@@ -1,5 +1,5 @@
--- One row for each pool and dimension that was ever full: for how many minutes nothing was left, before the pool admitted
--- nothing any more (its cutoff, or the end of its slot).
+-- One row for each pool and dimension that was ever full: for how many minutes, to a tenth of one, nothing was left before the
+-- pool admitted nothing any more (its cutoff, or the end of its slot).
 SELECT u.pool, p.areas, p.window_start, u.dimension,
        min(u.from_time) AS first_full_at,
        round(sum(extract(epoch FROM LEAST(COALESCE(u.until_time, {now}), p.cutoff, p.window_end))

@@ -135,7 +135,7 @@ fn tables_views_and_answers_are_those_of_postgresql() {
         run(redshift.command("lost-demand", &["--area", "SG-02"]).args(["--from", "2025-11-22", "--to", "2025-11-22"]));
     assert_eq!((mistyped.code, &*mistyped.err), (1, "headroom: no pool has the area SG-02\n"));
     let nothing = run(&mut redshift.sink(log.path(), &["backfill"]));
-    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events written\n"), "{}", nothing.err);
     let status = run(&mut redshift.sink(log.path(), &["status"]));
     assert!(status.code == 0 && status.out.contains(", 0 events behind, last batch "), "{}{}", status.out, status.err);
 }
@@ -315,5 +315,5 @@ fn who_has_read_the_positions_keeps_no_sink_from_writing() {
     });
     let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
     reading.kill();
-    assert!(ended.code == 0 && ended.out.ends_with(" of 5 events were written\n"), "{}{}", ended.out, ended.err);
+    assert!(ended.code == 0 && ended.out.ends_with(" of 5 events written\n"), "{}{}", ended.out, ended.err);
 }
