@@ -21,6 +21,8 @@ pub const FILES_LIMIT: Duration = Duration::from_secs(60);
 const POSITIONS: &str = "positions";
 /// The folder of the events.
 const EVENTS: &str = "events";
+/// The folder of the events that were set aside.
+const SET_ASIDE: &str = "set_aside";
 /// The object with which a store shows that it heeds conditions.
 const PROBE: &str = "positions/conditions";
 
@@ -339,11 +341,15 @@ fn partition_of(name: &str) -> Option<u32> {
 }
 
 fn orphaned(bucket: &Bucket, partition: u32) -> Result<Option<String>, TargetError> {
-    let has_files = bucket.has(EVENTS, |name| name.starts_with(&format!("p{partition:05}-")))?;
-    Ok(has_files.then(|| {
-        let gone = position(partition);
-        format!("{gone} is not there, and files of its partition are: put it back, or write to another place")
-    }))
+    for folder in [EVENTS, SET_ASIDE] {
+        if bucket.has(folder, |name| name.starts_with(&format!("p{partition:05}-")))? {
+            let gone = position(partition);
+            let why =
+                format!("{gone} is not there, and files of its partition are: put it back, or write to another place");
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
 }
 
 fn read(bucket: &Bucket, partition: u32) -> Result<Option<(Index, Tag)>, TargetError> {

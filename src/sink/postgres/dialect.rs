@@ -27,6 +27,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("has_default", "a.atthasdef OR a.attidentity <> ''", "a.atthasdef"),
     ("key_place", "array_position(i.indkey::int2[], a.attnum)", "NULL::integer"),
     ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
+    // Of a relation in the catalogue: what rights to it are asked by, and whether it belongs to this user, as far as is known.
+    ("relation", "c.oid", "n.nspname || '.' || c.relname"),
+    ("is_own", "pg_has_role(c.relowner, 'USAGE')", "true"),
 ];
 
 /// The type of the longest text of an event in Redshift, which counts bytes.

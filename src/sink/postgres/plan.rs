@@ -106,9 +106,7 @@ impl Database {
     pub fn differences(&mut self) -> Result<Vec<Difference>, TargetError> {
         let (mut differences, found) = self.compared()?;
         differences.extend(of_views(&found, self.dialect));
-        if self.dialect == Dialect::Postgres {
-            differences.extend(self.missing_rights(&differences)?);
-        }
+        differences.extend(self.missing_rights(&differences)?);
         differences.extend(self.in_the_way(&differences)?);
         Ok(differences)
     }

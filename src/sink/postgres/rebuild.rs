@@ -42,6 +42,10 @@ impl Database {
     /// [`TargetError::Operator`] names what is missing. [`TargetError`] when the database does not answer in time, or
     /// refuses. Then the tables are as they were.
     pub fn rebuild(&mut self, is_partial: bool, progress: impl FnMut(u64)) -> Result<i64, TargetError> {
+        let lacked: Vec<String> = self.missing_rights(&[])?.into_iter().map(|difference| difference.what).collect();
+        if !lacked.is_empty() {
+            return Err(TargetError::Operator(lacked.join("; ")));
+        }
         let said = self.say(COUNTED)?;
         let (mut rows, mut missing) = (0_i64, Vec::new());
         for row in 0..said.rows.len() {

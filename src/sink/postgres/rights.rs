@@ -1,61 +1,96 @@
-//! What the user of the sink may do in PostgreSQL. A right that is missing would stop the first batch, or the first statement
-//! that makes a table.
+//! What the user of the sink may do. A right that is missing would stop the first batch, the first statement that makes a table,
+//! or a rebuild.
 
-use super::connection::Database;
-use super::dialect::literal;
+use super::connection::{Database, Said};
+use super::dialect::{Dialect, literal};
 use super::plan::{Difference, Fix};
 use super::tables::tables;
 use crate::sink::TargetError;
 use std::collections::BTreeSet;
 
-/// Of each relation the rights that this user has not, and whether it belongs to him.
-const RIGHTS: &str = "
-    SELECT c.relname, c.relkind IN ('r', 'p'),
-           (SELECT string_agg(r, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) r WHERE NOT has_table_privilege(c.oid, r)
-               AND (r <> 'UPDATE' OR c.relname NOT IN ('events', 'sink_set_aside', 'sink_log'))),
-           pg_has_role(c.relowner, 'USAGE')
+/// What may be needed of a table, in the order of the columns of [`RELATIONS`].
+const RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+/// Of each relation whether it is a table, whether this user may change it, and which rights he has.
+const RELATIONS: &str = "
+    SELECT c.relname, c.relkind IN ('r', 'p'), {is_own}, has_table_privilege({relation}, 'SELECT'),
+           has_table_privilege({relation}, 'INSERT'), has_table_privilege({relation}, 'UPDATE'),
+           has_table_privilege({relation}, 'DELETE')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') ORDER BY 1";
-/// Whether this user may look for names in the schema, and make some; of a schema that is not there, whether he may make it.
-const SCHEMA: &str = "
-    SELECT has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1
-    UNION ALL SELECT true, has_database_privilege(current_database(), 'CREATE')
-    WHERE NOT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)";
+/// Whether this user may look for names in the schema, and make some.
+const SCHEMA: &str =
+    "SELECT has_schema_privilege($1, 'USAGE'), has_schema_privilege($1, 'CREATE') FROM pg_namespace WHERE nspname = $1";
+/// Whether this user may make a schema.
+const DATABASE: &str = "SELECT 't', has_database_privilege(current_database(), 'CREATE')";
+/// Whether he may make tables of his session, into which rows are copied.
+const TEMP: &str = "SELECT has_database_privilege(current_database(), 'TEMP')";
 /// Whether the database takes writes at all.
 const READ_ONLY: &str = "SELECT current_setting('transaction_read_only')";
 
+/// What is done to a table of ours. In Redshift rows of the tables that follow from the events are deleted with each batch, and in
+/// PostgreSQL by a rebuild.
+fn needed(table: &str, dialect: Dialect) -> &'static [&'static str] {
+    match (table, dialect) {
+        ("reservations" | "pools", _) => &RIGHTS,
+        // Whoever locks a table needs to be allowed to change its rows.
+        ("sink_positions", _) | ("sink_log", Dialect::Redshift) => &["SELECT", "INSERT", "UPDATE"],
+        _ => &["SELECT", "INSERT"],
+    }
+}
+
 impl Database {
-    /// The rights that are missing to make these differences go away, and to write.
+    /// The rights that are missing to make these differences go away, to write, and to rebuild.
     pub(super) fn missing_rights(&mut self, differences: &[Difference]) -> Result<Vec<Difference>, TargetError> {
         let named = literal(&self.schema);
         let mut missing = Vec::new();
-        if self.say(READ_ONLY)?.text(0, 0) == Some("on") {
-            missing.push(
-                "the database takes no writes: it is a standby, or default_transaction_read_only is on".to_owned(),
-            );
+        if self.dialect == Dialect::Postgres && self.say(READ_ONLY)?.text(0, 0) == Some("on") {
+            let why = "the database takes no writes: it is a standby, or default_transaction_read_only is on";
+            missing.push(why.to_owned());
         }
-        let rights = self.say(&SCHEMA.replace("$1", &named))?;
+        if self.dialect == Dialect::Redshift && !has(&self.say(TEMP)?, 0, 0) {
+            missing.push("this user lacks the right TEMP for the database".to_owned());
+        }
+        let mut of_schema = self.say(&SCHEMA.replace("$1", &named))?;
+        if of_schema.rows.is_empty() {
+            of_schema = self.say(DATABASE)?;
+        }
         let is_changed = differences.iter().any(|difference| matches!(difference.fix, Fix::Run(_) | Fix::Views(_)));
         for (column, right, is_needed) in [(0, "USAGE", true), (1, "CREATE", is_changed)] {
-            if is_needed && rights.text(0, column) != Some("t") {
+            if is_needed && !has(&of_schema, 0, column) {
                 missing.push(format!("this user lacks the right {right} for the schema {}", self.schema));
             }
         }
-        let changed = changed(differences);
-        let said = self.say(&RIGHTS.replace("$1", &named))?;
-        for row in 0..said.rows.len() {
-            let name = said.text(row, 0).unwrap_or_default();
-            let is_table = said.text(row, 1) == Some("t");
-            let is_known = tables(self.dialect).iter().any(|table| table.name == name);
-            if let Some(rights) = said.text(row, 2).filter(|_| is_table && is_known) {
-                missing.push(format!("this user lacks the rights {rights} for {name}"));
-            }
-            if changed.contains(name) && said.text(row, 3) != Some("t") {
-                missing.push(format!("{name} belongs to another user, who alone can change it"));
-            }
+        // Redshift looks for a table by its name, which needs the schema.
+        if self.dialect == Dialect::Postgres || has(&of_schema, 0, 0) {
+            let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &named))?;
+            missing.extend(of_relations(&relations, &changed(differences), self.dialect));
         }
         Ok(missing.into_iter().map(|what| Difference { what, fix: Fix::Refused }).collect())
     }
+}
+
+/// Whether this column is true. Redshift answers some of these questions with a text.
+fn has(said: &Said, row: usize, column: usize) -> bool {
+    said.text(row, column).is_some_and(|told| told.starts_with('t'))
+}
+
+fn of_relations(said: &Said, changed: &BTreeSet<&str>, dialect: Dialect) -> Vec<String> {
+    let known = tables(dialect);
+    let mut missing = Vec::new();
+    for row in 0..said.rows.len() {
+        let name = said.text(row, 0).unwrap_or_default();
+        if has(said, row, 1) && known.iter().any(|table| table.name == name) {
+            let lacks = |(at, right): &(usize, &str)| needed(name, dialect).contains(right) && !has(said, row, *at);
+            let rights: Vec<&str> = (3..).zip(RIGHTS).filter(lacks).map(|(_, right)| right).collect();
+            if !rights.is_empty() {
+                missing.push(format!("this user lacks the rights {} for {name}", rights.join(", ")));
+            }
+        }
+        if changed.contains(name) && !has(said, row, 2) {
+            missing.push(format!("{name} belongs to another user, who alone can change it"));
+        }
+    }
+    missing
 }
 
 /// The relations that are changed when these differences go away.

@@ -28,9 +28,10 @@ pub(super) const BEGIN_POSITION: &str = "
     VALUES ($1, $2, $2, 0, 0, 0)
     ON CONFLICT (partition) DO UPDATE SET next_seq = excluded.next_seq, first_seq = excluded.first_seq
     WHERE sink_positions.written_at IS NULL AND sink_positions.first_seq < excluded.first_seq";
-/// The position of a partition, whose number is the parameter, and a row of it. The primary key leads to both.
+/// The position of a partition, whose number is the parameter. The primary key leads to it.
 pub(super) const POSITION: &str = r#"SELECT next_seq FROM sink_positions WHERE "partition" = $1"#;
-pub(super) const ANY_ROW: &str = r#"SELECT seq FROM events WHERE "partition" = $1 LIMIT 1"#;
+/// The tables in which a batch leaves rows that would be written once more by whoever began anew.
+pub(super) const OF_BATCHES: &[&str] = &["events", "sink_set_aside"];
 /// Takes a partition from whoever wrote it before.
 pub(super) const CLAIM: &str = "
     UPDATE sink_positions SET claim = claim + 1, stopped = NULL WHERE partition = $1 RETURNING next_seq, chain, claim";

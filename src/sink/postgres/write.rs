@@ -113,13 +113,16 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn orphaned(&mut self, partition: u32) -> Result<Option<String>, TargetError> {
-        let any = self.say(&sql::ANY_ROW.replace("$1", &partition.to_string()))?;
-        Ok((!any.rows.is_empty()).then(|| {
-            format!(
-                "sink_positions has no row of partition {partition}, and events has rows of it: bring that row back, or begin \
-                 anew in another sink_schema"
-            )
-        }))
+        for table in sql::OF_BATCHES {
+            let any = format!("SELECT seq FROM {table} WHERE \"partition\" = {partition} LIMIT 1");
+            if !self.say(&any)?.rows.is_empty() {
+                return Ok(Some(format!(
+                    "sink_positions has no row of partition {partition}, and {table} has rows of it: bring that row back, or \
+                     begin anew in another sink_schema"
+                )));
+            }
+        }
+        Ok(None)
     }
 
     /// How far each partition is written of which anything is.

@@ -358,6 +358,12 @@ fn an_event_that_cannot_be_read_stops_its_partition_or_is_set_aside() {
     let status = run(&mut lake.sink(dir.path(), &["status"]));
     assert_eq!(status.code, 0, "{}", status.out);
     assert!(status.out.contains("0 events behind") && status.out.contains("1 set aside"), "{}", status.out);
+    // What was set aside is of the partition as well.
+    fs::remove_dir_all(lake.path().join("events")).unwrap();
+    fs::remove_file(lake.path().join("positions/p00000.json")).unwrap();
+    let lost = run(&mut lake.sink(dir.path(), &["status"]));
+    let why = "partition 0: stopped: positions/p00000.json is not there, and files of its partition are";
+    assert!(lost.code == 1 && lost.out.contains(why), "{}{}", lost.out, lost.err);
 }
 
 #[test]

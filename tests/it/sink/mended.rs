@@ -159,7 +159,7 @@ fn what_hides_rows_or_adds_some_is_refused_and_so_is_what_is_put_on_a_part() {
          CREATE TRIGGER every BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION nothing();
          CREATE TABLE old () INHERITS (pools); ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
          CREATE ROLE clerk LOGIN; GRANT USAGE ON SCHEMA headroom TO clerk;
-         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headroom TO clerk",
     );
     let common = "refused: events has the trigger every, which may add, change or refuse rows: drop it
 refused: events has the trigger one of its part second, which may add, change or refuse rows: drop it
@@ -351,11 +351,22 @@ fn a_partition_whose_position_is_gone_is_not_begun_anew() {
     database.ask("CREATE TABLE kept AS SELECT * FROM sink_positions; DELETE FROM sink_positions");
     let why = "sink_positions has no row of partition 0, and events has rows of it: bring that row back, or begin anew in another \
                sink_schema";
-    let backfill = run(&mut database.sink(log.path(), &["backfill"]));
-    assert!(backfill.code == 1 && (backfill.out + &backfill.err).contains(why));
-    let status = run(&mut database.sink(log.path(), &["status"]));
-    assert!(status.code == 1 && status.out.contains(&format!("partition 0: stopped: {why}")), "{}", status.out);
-    database.ask("INSERT INTO sink_positions SELECT * FROM kept");
+    let is_refused = |why: &str| {
+        let backfill = run(&mut database.sink(log.path(), &["backfill"]));
+        assert!(backfill.code == 1 && (backfill.out + &backfill.err).contains(why));
+        let status = run(&mut database.sink(log.path(), &["status"]));
+        assert!(status.code == 1 && status.out.contains(&format!("partition 0: stopped: {why}")), "{}", status.out);
+    };
+    is_refused(why);
+    // Nothing of the partition could be read but one event, which was set aside.
+    database.ask(
+        "CREATE TABLE rows AS SELECT * FROM events; DELETE FROM events;
+         INSERT INTO sink_set_aside VALUES (0, 3, 'unknown', '6e6f', now())",
+    );
+    is_refused(&why.replace("events has", "sink_set_aside has"));
+    database.ask(
+        "DELETE FROM sink_set_aside; INSERT INTO events SELECT * FROM rows; INSERT INTO sink_positions SELECT * FROM kept",
+    );
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
 }
 
@@ -374,7 +385,13 @@ fn a_plan_names_the_rights_that_are_missing() {
     database.ask(
         "GRANT USAGE ON SCHEMA headroom TO clerk; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
     );
-    assert_eq!(plan("clerk"), (0, vec![]));
+    let no_rebuild = ["pools", "reservations"].map(|table| format!("this user lacks the rights DELETE for {table}"));
+    assert_eq!(plan("clerk"), (1, no_rebuild.to_vec()));
+    let rebuild = || run(&mut database.sink_as("clerk", nowhere(), &["rebuild"]));
+    let refused = rebuild();
+    assert!(refused.code == 1 && refused.err.contains(&no_rebuild.join("; ")), "{}", refused.err);
+    database.ask("GRANT DELETE ON pools, reservations TO clerk");
+    assert_eq!((plan("clerk"), rebuild().code), ((0, vec![]), 0));
     database.ask(
         "REVOKE INSERT, UPDATE ON events FROM clerk; ALTER TABLE pools DROP COLUMN labels CASCADE; \
          CREATE TABLE theirs (a int)",

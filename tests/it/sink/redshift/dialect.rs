@@ -58,6 +58,10 @@ const FUNCTIONS: &[&str] = &[
     "db_collation",
     "position",
     "format_type",
+    "current_database",
+    "has_database_privilege",
+    "has_schema_privilege",
+    "has_table_privilege",
 ];
 /// Words that a parenthesis may follow besides.
 const BEFORE_PARENTHESES: &[&str] = &[

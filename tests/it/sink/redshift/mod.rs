@@ -286,6 +286,49 @@ fn views_that_change_keep_the_rights_to_them() {
     }
 }
 
+/// The story: `plan` says that all is well, and the sink fails with its first batch, or a rebuild in its middle.
+#[test]
+fn a_plan_names_the_rights_that_are_missing() {
+    let redshift = Redshift::start();
+    redshift.tables.ask("CREATE ROLE clerk LOGIN; REVOKE TEMP ON DATABASE postgres FROM PUBLIC");
+    let sink = |command: &str| {
+        let mut sink = redshift.sink(nowhere(), &[command]);
+        let ended = run(sink.env("HEADROOM_SINK_DATABASE", redshift.url().replace("analyst", "clerk")));
+        (ended.code, ended.out + &ended.err)
+    };
+    let refused = |told: &str| -> Vec<String> {
+        told.lines().filter_map(|line| line.strip_prefix("refused: ")).map(str::to_owned).collect()
+    };
+    let (code, told) = sink("plan");
+    let no_temp = "this user lacks the right TEMP for the database";
+    let expected = [no_temp, "this user lacks the right CREATE for the schema headroom"];
+    assert_eq!((code, &refused(&told)[..]), (1, &expected.map(str::to_owned)[..]), "{told}");
+    redshift.apply();
+    redshift
+        .tables
+        .ask("GRANT TEMP ON DATABASE postgres TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA headroom TO clerk");
+    let (code, told) = sink("plan");
+    let expected = ["this user lacks the right USAGE for the schema headroom"];
+    assert_eq!((code, &refused(&told)[..]), (1, &expected.map(str::to_owned)[..]), "{told}");
+    redshift
+        .tables
+        .ask("GRANT USAGE ON SCHEMA headroom TO clerk; GRANT INSERT ON events, sink_log, sink_set_aside TO clerk");
+    let (code, told) = sink("plan");
+    let expected = [
+        "this user lacks the rights INSERT for decision_units",
+        "this user lacks the rights INSERT, UPDATE, DELETE for pools",
+        "this user lacks the rights INSERT, UPDATE, DELETE for reservations",
+        "this user lacks the rights UPDATE for sink_log",
+        "this user lacks the rights INSERT, UPDATE for sink_positions",
+    ];
+    assert_eq!((code, &refused(&told)[..]), (1, &expected.map(str::to_owned)[..]), "{told}");
+    let (code, told) = sink("rebuild");
+    assert!(code == 1 && told.contains(&expected.join("; ")), "{told}");
+    redshift.tables.ask("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headroom TO clerk");
+    assert_eq!(sink("plan"), (0, "the tables are as they should be\n".to_owned()));
+    assert_eq!(sink("rebuild").0, 0);
+}
+
 /// Such a database would make one pool of `Van-1` and `van-1`.
 #[test]
 fn a_database_that_does_not_tell_letters_apart_is_refused() {
