@@ -122,6 +122,9 @@ fn a_database_that_breaks_off_a_whole_batch_gets_smaller_ones() {
     assert_same(&database, log.path());
 }
 
+/// The lock with which a sink writes events. Whoever locks the whole table waits for another one, and may do so first.
+const OF_A_SINK: &str = "FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock'";
+
 /// Whoever stops a sink does not wait for as long as the sink waits for an answer.
 #[test]
 fn a_sink_that_waits_for_a_lock_ends_when_it_is_told_to() {
@@ -134,7 +137,7 @@ fn a_sink_that_waits_for_a_lock_ends_when_it_is_told_to() {
     let held = database.begin("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(100)");
     until("the sink waits", || {
         traffic.calls(1);
-        database.ask("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted") == "t"
+        database.ask(&format!("SELECT count(*) > 0 {OF_A_SINK} AND NOT granted")) == "t"
     });
     let ended = sink.terminate();
     assert!(ended.code == 0 && ended.err.contains("the database did not answer within"), "{}", ended.err);
@@ -157,8 +160,7 @@ fn callers_are_answered_while_the_sink_waits_for_a_lock() {
     let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
     until("something is written", || database.written() > 0);
     let lunch = database.begin("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(100)");
-    let of_events = "FROM pg_locks WHERE relation = 'events'::regclass";
-    let waits = || database.ask(&format!("SELECT count(*) > 0 {of_events} AND NOT granted")) == "t";
+    let waits = || database.ask(&format!("SELECT count(*) > 0 {OF_A_SINK} AND NOT granted")) == "t";
     until("the sink waits", || {
         traffic.calls(1);
         waits()
@@ -166,7 +168,9 @@ fn callers_are_answered_while_the_sink_waits_for_a_lock() {
     let before = database.written();
     traffic.calls(200);
     assert!(waits() && database.written() == before, "it still waits");
-    database.ask(&format!("SELECT pg_terminate_backend(pid) {of_events} AND granted AND mode = 'ExclusiveLock'"));
+    database.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'ExclusiveLock'",
+    );
     drop(lunch);
     until("it goes on", || database.written() >= before + 100);
     served.running.terminate();
