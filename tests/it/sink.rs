@@ -261,6 +261,13 @@ fn new_events_are_written_while_the_sink_runs() {
     assert_rest(&database, log.path());
 }
 
+/// By how much the priority of a process is below the usual one.
+fn nice(process: &str) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    after_name.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_sink_shows_how_far_it_is() {
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
@@ -270,6 +277,7 @@ fn a_sink_shows_how_far_it_is() {
     let args = ["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
     let mut sink = Running::start(&mut database.sink(log.path(), &args));
     let line = sink.line();
+    assert_eq!(nice(&sink.child().id().to_string()), (nice("self") + 10).min(19), "a server goes first");
     let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
     let get = |url: &str| foreign_agent().get(url).call().unwrap();
     let metrics = || get(url).body_mut().read_to_string().unwrap();
