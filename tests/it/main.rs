@@ -75,13 +75,6 @@ mod wait;
 mod wire;
 mod world;
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use std::alloc::System;
-
-/// Counts what is allocated, for tests that are alone in their process.
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
 /// How long a slow test hunts: what the environment says, or the usual.
 fn knob(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))

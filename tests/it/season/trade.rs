@@ -5,8 +5,9 @@ use super::{BEGAN, SLICE_MS, SLICES};
 use crate::bed::{DAY_MS, HOUR_MS};
 use crate::fixtures::{command, dimension, key, name, open_pool, orders, pool_id, reservation_id};
 use headroom::domain::{
-    Command, CommandBody, LimitChange, Micros, Mode, PoolChange, PoolId, PoolSpec, ReservationId, Window,
+    Command, CommandBody, LimitChange, Micros, Mode, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, Window,
 };
+use headroom::limits::RETIRE_AFTER_MAX_MS;
 
 /// Pools are defined so many days before their windows.
 const AHEAD_DAYS: u64 = 14;
@@ -22,6 +23,8 @@ const KINDS: u64 = 10;
 pub struct Trade {
     pub pools: u64,
     pub reservations: u64,
+    /// Whether one pool of each day does not retire while the season lasts.
+    pub has_one_that_stays: bool,
 }
 
 /// An order, with its number since the season began and what becomes of it.
@@ -61,12 +64,14 @@ pub fn time_of(slice: u64) -> Micros {
 
 impl Trade {
     /// A window of two hours in the morning.
-    fn spec(self, day: u64) -> PoolSpec {
+    fn spec(self, day: u64, n: u64) -> PoolSpec {
         let begins = BEGAN.plus_ms(day * DAY_MS + 8 * HOUR_MS);
         let window = Some(Window { start: begins, end: begins.plus_ms(2 * HOUR_MS), cutoff: None });
         // A part of what is asked for finds no room.
         let limit = (self.reservations / self.pools * 8 / 10).max(1);
-        PoolSpec { window, ..open_pool(orders(limit)) }
+        let stays = self.has_one_that_stays && n == self.pools - 1;
+        let rules = PoolRules { retire_after_ms: stays.then_some(RETIRE_AFTER_MAX_MS), ..PoolRules::default() };
+        PoolSpec { window, rules, ..open_pool(orders(limit)) }
     }
 
     /// The orders that come in a slice.
@@ -88,7 +93,7 @@ impl Trade {
     fn planned(self, slice: u64) -> Vec<CommandBody> {
         let (day, part) = (slice / SLICES, slice % SLICES);
         let define = |day, n| {
-            let (pool, spec) = (pool(day, n), self.spec(day));
+            let (pool, spec) = (pool(day, n), self.spec(day, n));
             CommandBody::DefinePool { pool, spec, expected_version: None }
         };
         let adjust = |n, by| {
