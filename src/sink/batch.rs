@@ -5,6 +5,7 @@ use crate::domain::{ChainedEvent, Digest, Micros, PoolId};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
 use crate::wire;
+use serde_json::Value;
 
 /// Most bytes of rows before they are written. With what one read of the log returns, this bounds the memory of a writer.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -67,6 +68,29 @@ impl Undecodable {
     }
 }
 
+/// Which of the kinds of events are in a batch that come rarely and ask for statements of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Rare {
+    /// A pool was defined or changed, or its life ended.
+    pub defines: bool,
+    /// The life of a pool ended.
+    pub retires: bool,
+    /// The time of the partition was set back.
+    pub sets_clock: bool,
+}
+
+impl Rare {
+    /// All of them: nothing is known of the events.
+    pub const ALL: Rare = Rare { defines: true, retires: true, sets_clock: true };
+
+    fn note(&mut self, row: &Row) {
+        let kind = row.field("kind").and_then(Value::as_str);
+        self.defines |= row.field("version").is_some();
+        self.retires |= kind == Some("PoolRetired");
+        self.sets_clock |= kind == Some("ClockSet");
+    }
+}
+
 /// Rows of one partition that are written together, and the position after them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
@@ -84,6 +108,8 @@ pub struct Batch {
     pub rows: Vec<u8>,
     /// The number of rows.
     pub row_count: u64,
+    /// What the rows have of what is rare.
+    pub rare: Rare,
     /// Events that are set aside because they cannot be read.
     pub aside: Vec<Undecodable>,
 }
@@ -98,6 +124,7 @@ impl Batch {
             decided_until: None,
             rows: Vec::new(),
             row_count: 0,
+            rare: Rare::default(),
             aside: Vec::new(),
         }
     }
@@ -130,7 +157,9 @@ impl Batch {
                     return Err(not_continued(seq));
                 }
                 if !chained.event.body.pool_id().is_some_and(PoolId::is_internal) {
-                    put(&Row::of(&chained, stored.trace.as_ref()), &mut self.rows);
+                    let row = Row::of(&chained, stored.trace.as_ref());
+                    put(&row, &mut self.rows);
+                    self.rare.note(&row);
                     self.row_count = self.row_count.saturating_add(1);
                 }
                 (self.chain, self.decided_until) = (Some(chained.digest), Some(chained.event.decided_at));

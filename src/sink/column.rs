@@ -80,6 +80,13 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
 static PLACES: LazyLock<BTreeMap<&str, usize>> =
     LazyLock::new(|| COLUMNS.iter().enumerate().map(|(place, column)| (&*column.name, place)).collect());
 
+/// What an event may have, in the order of the schema: the name, and the place of its column, if it has one.
+static ORDER: LazyLock<Vec<(&str, Option<usize>)>> = LazyLock::new(|| {
+    let own = [DIGEST, TRACE_ID];
+    let names = wire::event::names().iter().copied().chain(own);
+    names.map(|name| (name, PLACES.get(name).copied())).collect()
+});
+
 fn of_field(field: &Value) -> Option<Column> {
     let name = field.get("name")?.as_str()?;
     let doc = field.get("doc").and_then(Value::as_str).unwrap_or_default();
@@ -118,10 +125,16 @@ impl Row {
         let trace = trace.map(|trace| (TRACE_ID, format!("{:032x}", trace.trace_id).into()));
         let own = [(DIGEST, chained.digest.to_string().into())];
         let fields = wire::event::fields(&chained.event).into_iter().chain(own).chain(trace);
+        let mut values: Vec<Option<Value>> = COLUMNS.iter().map(|_| None).collect();
         // Both are in the order of the schema.
-        let mut fields = fields.filter(|(name, _)| !LEFT_OUT.contains(name)).peekable();
-        let mut value = |column: &Column| fields.next_if(|(name, _)| *name == column.name).map(|(_, value)| value);
-        Row { values: COLUMNS.iter().map(&mut value).collect() }
+        let mut order = ORDER.iter();
+        for (name, value) in fields {
+            let place = order.find(|(of, _)| *of == name).and_then(|(_, place)| *place);
+            if let Some(column) = place.and_then(|place| values.get_mut(place)) {
+                *column = Some(value);
+            }
+        }
+        Row { values }
     }
 
     /// The value in a column; `None` when the event has none.

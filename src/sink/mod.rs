@@ -13,7 +13,7 @@ pub mod redshift;
 mod target;
 mod worker;
 
-pub use batch::{Batch, Place, decided_at};
+pub use batch::{Batch, Place, Rare, decided_at};
 pub use carried::{Carried, Failure};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;

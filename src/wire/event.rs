@@ -121,6 +121,11 @@ pub fn fields(event: &Event) -> Vec<(&'static str, Value)> {
     record_of(event).named()
 }
 
+/// The names of all fields, in the order of the schema.
+pub fn names() -> &'static [&'static str] {
+    EventRecord::FIELDS
+}
+
 /// Encodes a decision as an event that has no place in a log, and at most this sequence number.
 pub(super) fn encode_body(body: &EventBody, seq: Option<u64>) -> Vec<u8> {
     let mut record = EventRecord::of(Coded(body.kind()));

@@ -18,7 +18,7 @@ use headroom::log::dead_letters::Undecidable;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
 use headroom::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
 use headroom::replica::{Compared, PartitionState, PartitionStatus, Replica, Seal};
-use headroom::sink::{Batch, Report as _};
+use headroom::sink::{Batch, Rare, Report as _};
 use headroom::telemetry::{CanaryMetrics, Described, Disk, Metrics, Pace, SinkMetrics, table};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
 use serde_json::{Value, json};
@@ -163,6 +163,7 @@ fn as_a_sink(sink: &SinkMetrics) {
         decided_until: None,
         rows: Vec::new(),
         row_count: 2,
+        rare: Rare::default(),
         aside: Vec::new(),
     };
     sink.looked(0, true, 2, Some(Micros(7_000_000)));

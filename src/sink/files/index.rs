@@ -255,6 +255,7 @@ fn cut(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::Rare;
 
     #[test]
     fn a_batch_that_was_announced_gets_twice_as_long_each_time() {
@@ -266,6 +267,7 @@ mod tests {
             decided_until: None,
             rows: Vec::new(),
             row_count: 2,
+            rare: Rare::default(),
             aside: Vec::new(),
         };
         let mut index = Index::first(3, 7, "avro").claimed("me").claimed("you");

@@ -5,7 +5,7 @@ use super::connection::Database;
 use super::dialect::{Dialect, literal};
 use super::sql;
 use crate::limits::SINK_BATCH_ROWS_MAX;
-use crate::sink::TargetError;
+use crate::sink::{Rare, TargetError};
 
 /// Of each partition the rows that were written, those that are there of what was written, and those that no sink wrote.
 const COUNTED: &str = r#"
@@ -92,7 +92,7 @@ impl Database {
         }
         self.delete(&pieces, piece)?;
         for (partition, from, until) in pieces {
-            for merge in sql::merges(self.dialect, "events", partition, from, until) {
+            for merge in sql::merges(self.dialect, "events", partition, (from, until), Rare::ALL) {
                 self.say(&merge)?;
             }
             progress(until.saturating_sub(from).cast_unsigned());

@@ -1,7 +1,8 @@
 //! Every statement. What is in braces differs between the databases (`dialect.rs`). Tables are found by the search path of the session.
 
 use super::dialect::{Dialect, quoted};
-use crate::sink::COLUMNS;
+use crate::sink::{COLUMNS, Rare};
+use std::sync::LazyLock;
 
 /// The log of the tables.
 pub(super) const LOG: &str = "SELECT log_id FROM sink_log";
@@ -58,36 +59,59 @@ pub(super) const PROGRESS: &str = r#"
 /// Days are texts. Without an area every pool counts.
 pub(super) const LOST_DEMAND: &str = include_str!("sql/lost_demand_between.sql");
 
-/// What follows from the new rows of a batch, whose partition and range are the parameters.
-pub(super) const MERGES: &[&str] = &[
-    include_str!("sql/merge_reservations.sql"),
-    include_str!("sql/merge_retired.sql"),
-    include_str!("sql/merge_clock.sql"),
-    include_str!("sql/merge_pool_definitions.sql"),
-    include_str!("sql/merge_pools.sql"),
+/// A file of statements that make what follows from the new rows of a batch, whose partition and range are the parameters.
+pub(super) struct Merge {
+    pub(super) text: &'static str,
+    /// Whether the rows ask for it.
+    pub(super) is_due: fn(Rare) -> bool,
+}
+
+/// The reservations in PostgreSQL, before all others. With ON CONFLICT an insert of new rows takes the database 1.4 times as long,
+/// and a reservation that is accepted is new, unless its pool has had an earlier life.
+const MERGE_RESERVATIONS: &str = include_str!("sql/merge_reservations.sql");
+const UNLESS_NEW: &str = "ON CONFLICT (reservation) DO UPDATE SET
+        seq = excluded.seq, status = excluded.status, demand = excluded.demand, hold_until = excluded.hold_until,
+        order_ref = excluded.order_ref, key = excluded.key, actor = excluded.actor, accepted_at = excluded.accepted_at,
+        was_held = excluded.was_held, changed_at = excluded.changed_at, ended_at = excluded.ended_at,
+        end_cause = excluded.end_cause";
+
+/// Writes reservations, and fails on the primary key when one that was accepted is there already.
+pub(super) static NEW_RESERVATIONS: LazyLock<String> = LazyLock::new(|| MERGE_RESERVATIONS.replace("{unless_new}", ""));
+/// Writes reservations, whatever is there.
+pub(super) static RESERVATIONS: LazyLock<String> =
+    LazyLock::new(|| MERGE_RESERVATIONS.replace("{unless_new}", UNLESS_NEW));
+
+/// The other statements in PostgreSQL, in their order.
+pub(super) const MERGES: &[Merge] = &[
+    Merge { text: include_str!("sql/merge_retired.sql"), is_due: |rare| rare.retires },
+    Merge { text: include_str!("sql/merge_clock.sql"), is_due: |rare| rare.sets_clock },
+    Merge { text: include_str!("sql/merge_pool_definitions.sql"), is_due: |rare| rare.defines },
+    Merge { text: include_str!("sql/merge_pools.sql"), is_due: |_| true },
 ];
 
 /// The same in Redshift, where a file holds several statements. The events may be in another table.
-const REDSHIFT_MERGES: &[&str] = &[
-    include_str!("sql/redshift/merge_reservations.sql"),
-    include_str!("sql/redshift/merge_retired.sql"),
-    include_str!("sql/redshift/merge_clock.sql"),
-    include_str!("sql/redshift/merge_pools.sql"),
+const REDSHIFT_MERGES: &[Merge] = &[
+    Merge { text: include_str!("sql/redshift/merge_reservations.sql"), is_due: |_| true },
+    Merge { text: include_str!("sql/redshift/merge_retired.sql"), is_due: |rare| rare.retires },
+    Merge { text: include_str!("sql/redshift/merge_clock.sql"), is_due: |rare| rare.sets_clock },
+    Merge { text: include_str!("sql/redshift/merge_pools.sql"), is_due: |_| true },
 ];
 
-/// What follows from the events of a partition in a range, which are in this table: a statement each, whose values are in it.
+/// What follows from the events of a partition in a range, which are in this table and have this of what is rare: a statement
+/// each, whose values are in it.
 pub(in crate::sink) fn merges(
     dialect: Dialect,
     events: &str,
     partition: i64,
-    from: i64,
-    until: i64,
+    (from, until): (i64, i64),
+    rare: Rare,
 ) -> impl Iterator<Item = String> {
-    let merges = match dialect {
-        Dialect::Postgres => MERGES,
-        Dialect::Redshift => REDSHIFT_MERGES,
+    let (first, merges) = match dialect {
+        Dialect::Postgres => (Some(&**RESERVATIONS), MERGES),
+        Dialect::Redshift => (None, REDSHIFT_MERGES),
     };
-    merges.iter().flat_map(|merge| merge.split(";\n")).map(move |statement| {
+    let due = merges.iter().filter(move |merge| (merge.is_due)(rare)).map(|merge| merge.text);
+    first.into_iter().chain(due).flat_map(|text| text.split(";\n")).map(move |statement| {
         let statement = dialect.say(statement).replace("{events}", events).replace("$1", &partition.to_string());
         statement.replace("$2", &from.to_string()).replace("$3", &until.to_string())
     })

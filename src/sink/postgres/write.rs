@@ -16,6 +16,8 @@ use std::iter::once;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 /// Bytes of rows in one message to the database.
 const COPY_BYTES: usize = 64 << 10;
@@ -208,8 +210,8 @@ impl Target for Postgres {
         let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
         let copy = &self.copy;
         let taken = self.database.run(async |client| {
-            let transaction = client.transaction().await?;
-            let taken = write(&transaction, batch, claim, copy).await?;
+            let mut transaction = client.transaction().await?;
+            let taken = write(&mut transaction, batch, claim, copy).await?;
             crash::point("sink-written");
             if taken == batch.row_count {
                 transaction.commit().await?;
@@ -254,7 +256,7 @@ enum Claimed {
 }
 
 /// Writes a batch. Returns how many of its rows the database took.
-async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<u64, Trouble> {
+async fn write(transaction: &mut Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<u64, Trouble> {
     let (from, until) = (batch.from.cast_signed(), batch.until.cast_signed());
     let (partition, rows) = (batch.partition.cast_signed(), batch.row_count.cast_signed());
     let chain = batch.chain.map(|digest| digest.to_string());
@@ -275,14 +277,37 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
         }
         taken = rows.finish().await?;
         crash::point("sink-copied");
-        for merge in sql::MERGES {
-            transaction.execute(*merge, &[&partition, &from, &until]).await?;
+        write_reservations(transaction, &[&partition, &from, &until]).await?;
+        for merge in sql::MERGES.iter().filter(|merge| (merge.is_due)(batch.rare)) {
+            transaction.execute(merge.text, &[&partition, &from, &until]).await?;
         }
     }
     for event in &batch.aside {
         transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &event.hex()]).await?;
     }
     Ok(taken)
+}
+
+/// Writes the reservations of the events of a batch, in the way that is fast first. What that way has written is taken back when it
+/// does not come to its end.
+async fn write_reservations(
+    transaction: &mut Transaction<'_>,
+    values: &[&(dyn ToSql + Sync); 3],
+) -> Result<(), Trouble> {
+    let attempt = transaction.savepoint("reservations").await?;
+    match attempt.execute(&**sql::NEW_RESERVATIONS, values).await {
+        Ok(_) => {
+            crash::point("sink-merged");
+            attempt.commit().await?;
+        }
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            attempt.rollback().await?;
+            transaction.execute(&**sql::RESERVATIONS, values).await?;
+            crash::point("sink-replaced");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// A position, as the tables have it.

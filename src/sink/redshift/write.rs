@@ -128,7 +128,7 @@ impl Redshift {
                 let (table, columns, staged) = (kind.table(), kind.columns(), kind.staged());
                 self.database.say(&format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged}"))?;
             }
-            for merge in merges(Dialect::Redshift, Kind::Events.staged(), partition, from, until) {
+            for merge in merges(Dialect::Redshift, Kind::Events.staged(), partition, (from, until), batch.rare) {
                 self.database.say(&merge)?;
             }
         }

@@ -7,7 +7,7 @@ use crate::process::{Running, run};
 use crate::wait::until;
 
 /// The points at which the process may die, from before a batch is written to after it.
-const POINTS: &[&str] = &["sink-read", "sink-moved", "sink-copied", "sink-written", "sink-committed"];
+const POINTS: &[&str] = &["sink-read", "sink-moved", "sink-copied", "sink-merged", "sink-written", "sink-committed"];
 
 /// The story: the machine of the sink is taken away while it writes. A row that came twice would sell a slot twice in every
 /// report, and one that was left out would never be missed. So the process dies at each point, in each of the first batches,
@@ -29,9 +29,29 @@ fn killed_at_any_point_the_sink_repeats_nothing_and_loses_nothing() {
         }
     }
     // Another process writes all partitions: each time at least two batches were to be written.
-    assert_eq!(died, 10);
+    assert_eq!(died, 12);
     served.running.terminate();
     assert_rest(&database, log.path());
+}
+
+/// The story: the pool of a reservation lives again, so its row is there already when the second acceptance comes. The sink finds
+/// that out when the fast way fails, takes the slow one, and dies in it.
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_where_a_reservation_is_replaced_the_sink_has_replaced_nothing() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let told = || database.ask("SELECT seq, status, end_cause FROM reservations; SELECT next_seq FROM sink_positions");
+    let mut lives = 0;
+    super::two_lives(log.path(), || {
+        lives += 1;
+        let before = told();
+        let mut backfill = database.sink(log.path(), &["backfill"]);
+        let ended = run(backfill.env("HEADROOM_CRASH_AT", "sink-replaced:1"));
+        assert_eq!((ended.code != 0, told() == before), (lives == 2, lives == 2), "{}{}", ended.out, ended.err);
+    });
+    assert_rest(&database, log.path());
+    assert_eq!(database.ask("SELECT status, end_cause FROM reservations"), "confirmed|");
 }
 
 /// Connections are ended in the middle of whatever they do, and the whole server with all that it has not written.

@@ -7,7 +7,7 @@ use crate::process::{Running, run};
 use crate::sink::bucket::{COUNTED, failures_of};
 use crate::sink::traffic::Traffic;
 use crate::wait::until;
-use headroom::sink::{Batch, Place, Target, TargetError};
+use headroom::sink::{Batch, Place, Rare, Target, TargetError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -261,7 +261,8 @@ fn a_partition_is_taken_over_when_its_position_stands_still() {
     assert_eq!(second.claim(0, 0), Ok(None), "who claims again lives");
     until("the position has stood still for long enough", || second.claim(0, 0) == Ok(begin));
     let (rows, aside) = (Vec::new(), Vec::new());
-    let batch = Batch { partition: 0, from: 0, until: 1, chain: None, decided_until: None, rows, row_count: 0, aside };
+    let (rare, decided_until) = (Rare::default(), None);
+    let batch = Batch { partition: 0, from: 0, until: 1, chain: None, decided_until, rows, row_count: 0, rare, aside };
     assert_eq!(first.commit(&batch), Err(TargetError::Fenced));
     assert_eq!(second.commit(&batch), Ok(()));
     drop(first);
