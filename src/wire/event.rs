@@ -1,5 +1,6 @@
 //! Events as records of `headroom.events`, and their digests, which form the chain.
 
+use super::datum::{Datum, Direct};
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
 use super::schema::{EVENTS, of_level};
@@ -167,6 +168,12 @@ impl serde::Serialize for Detail<'_> {
 impl<'de> serde::Deserialize<'de> for Detail<'_> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Detail(Cow::Owned(text)))
+    }
+}
+
+impl Direct for Detail<'_> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        from.text().map(|text| Detail(Cow::Owned(text.to_owned())))
     }
 }
 

@@ -44,6 +44,12 @@ macro_rules! record {
             }
         }
 
+        impl $crate::wire::datum::DirectRecord for $name<'static> {
+            fn read(from: &mut $crate::wire::datum::Datum<'_>) -> Option<Self> {
+                Some($name { $head: $crate::wire::datum::Direct::read(from)?, $($field: from.field()?,)* })
+            }
+        }
+
         impl serde::Serialize for $name<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeTuple;
@@ -282,6 +288,11 @@ fn shift_in(value: u128, digit: u8) -> Option<u128> {
     Some((value << 4) | u128::from(digit))
 }
 
+/// The id with these digits.
+pub(super) fn hex(text: &str) -> Option<CommandId> {
+    (text.len() == 32).then(|| text.bytes().try_fold(0, shift_in)).flatten().map(CommandId)
+}
+
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Parse;
@@ -291,8 +302,7 @@ impl<'de> Deserialize<'de> for Hex {
             expecting!("a command's id");
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
-                let value = (text.len() == 32).then(|| text.bytes().try_fold(0, shift_in)).flatten();
-                value.map(|id| Hex(CommandId(id))).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
+                hex(text).map(Hex).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
             }
         }
 

@@ -4,7 +4,9 @@
 
 mod codes;
 pub mod command;
+mod datum;
 pub mod digest;
+mod direct;
 pub mod event;
 mod field;
 pub mod frame;

@@ -1,0 +1,129 @@
+//! Reading a record of the newest schema directly, field by field: each is a value of one form, or null. The reader of all
+//! schemas spends more time on what a record may be than on what it is, and a replay most of its time there. So this one is
+//! tried first, and answers `None` for everything that is not as this program writes it. The other one then reads it,
+//! or says what is wrong with it.
+
+/// A value as a datum holds it where it is not null.
+pub(super) trait Direct: Sized {
+    /// Reads the value; `None` when it is anything that this program does not write.
+    fn read(from: &mut Datum<'_>) -> Option<Self>;
+}
+
+/// A record that is read in this way.
+pub(super) trait DirectRecord: Sized {
+    /// Reads the fields in their order.
+    fn read(from: &mut Datum<'_>) -> Option<Self>;
+}
+
+/// Reads a whole datum.
+pub(super) fn read<R: DirectRecord>(datum: &[u8]) -> Option<R> {
+    let mut from = Datum(datum);
+    let record = R::read(&mut from)?;
+    from.0.is_empty().then_some(record)
+}
+
+/// The rest of a datum.
+pub(super) struct Datum<'d>(&'d [u8]);
+
+impl<'d> Datum<'d> {
+    /// A field that may be null.
+    pub(super) fn field<T: Direct>(&mut self) -> Option<Option<T>> {
+        match self.byte()? {
+            0 => Some(None),
+            2 => T::read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    /// The next byte.
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    /// A number of 64 bits; `None` when it takes more bytes than it needs, as this program writes none.
+    pub(super) fn long(&mut self) -> Option<i64> {
+        let mut bits = 0u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            // The tenth byte holds one bit, and no number ends with a byte that adds nothing.
+            if (shift == 63 && byte > 1) || (shift > 0 && byte == 0) {
+                return None;
+            }
+            bits |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some((bits >> 1).cast_signed() ^ (bits & 1).cast_signed().wrapping_neg());
+            }
+        }
+        None
+    }
+
+    /// Bytes behind their length.
+    pub(super) fn bytes(&mut self) -> Option<&'d [u8]> {
+        let length = usize::try_from(self.long()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    /// A text behind its length.
+    pub(super) fn text(&mut self) -> Option<&'d str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// Bytes whose number the schema says.
+    pub(super) fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*bytes)
+    }
+
+    /// Calls `each` for every item of an array or map of no more than so many. It also gets how many there are.
+    pub(super) fn items(&mut self, most: usize, mut each: impl FnMut(&mut Self, usize) -> Option<()>) -> Option<()> {
+        let count = usize::try_from(self.long()?).ok().filter(|count| *count <= most)?;
+        (0..count).try_for_each(|_| each(self, count))?;
+        (count == 0 || self.byte()? == 0).then_some(())
+    }
+}
+
+impl Direct for i64 {
+    fn read(from: &mut Datum<'_>) -> Option<i64> {
+        from.long()
+    }
+}
+
+impl Direct for i32 {
+    fn read(from: &mut Datum<'_>) -> Option<i32> {
+        i32::try_from(from.long()?).ok()
+    }
+}
+
+impl Direct for bool {
+    fn read(from: &mut Datum<'_>) -> Option<bool> {
+        match from.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_to_their_ends_and_in_one_way_only() {
+        let long = |bytes: &[u8]| {
+            let mut from = Datum(bytes);
+            from.long().filter(|_| from.0.is_empty())
+        };
+        for (bytes, number) in [(&[0][..], 0), (&[1], -1), (&[2], 1), (&[0x80, 1], 64), (&[0xff, 1], -128)] {
+            assert_eq!(long(bytes), Some(number));
+        }
+        let widest = |last| [&[0xff; 9][..], &[last]].concat();
+        assert_eq!((long(&widest(1)), long(&widest(2))), (Some(i64::MIN), None));
+        assert_eq!([&[0x80, 0][..], &[0x80], &[], &[0xff; 11]].map(long), [None; 4]);
+    }
+}

@@ -1,0 +1,136 @@
+//! The types of fields, as a datum of the newest schema holds them.
+
+use super::datum::{Datum, Direct};
+use super::field::{Bytes, Bytes16, Code, Coded, Hex, Id, Labels, Names, Text, Texted, Units, hex};
+use crate::domain::{Digest, Name, ReservationId};
+use crate::limits::{AREAS_MAX, DIMENSIONS_MAX};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl<T: Code> Direct for Coded<T> {
+    fn read(from: &mut Datum<'_>) -> Option<Coded<T>> {
+        let at = usize::try_from(from.long()?).ok()?.checked_sub(1)?;
+        T::VALUES.get(at).copied().flatten().map(Coded)
+    }
+}
+
+impl<T: Code> Direct for Vec<Coded<T>> {
+    fn read(from: &mut Datum<'_>) -> Option<Vec<Coded<T>>> {
+        let mut all = Vec::new();
+        from.items(T::VALUES.len(), |from, _| {
+            all.push(Coded::read(from)?);
+            Some(())
+        })?;
+        Some(all)
+    }
+}
+
+impl<T: Texted> Direct for Text<'_, T> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        T::of_text(from.text()?).ok().map(|value| Text(Cow::Owned(value)))
+    }
+}
+
+impl Direct for Id {
+    fn read(from: &mut Datum<'_>) -> Option<Id> {
+        ReservationId::parse(from.text()?).ok().map(Id)
+    }
+}
+
+impl Direct for Hex {
+    fn read(from: &mut Datum<'_>) -> Option<Hex> {
+        hex(from.text()?).map(Hex)
+    }
+}
+
+impl Direct for Bytes16 {
+    fn read(from: &mut Datum<'_>) -> Option<Bytes16> {
+        from.fixed().map(|bytes| Bytes16(Digest(bytes)))
+    }
+}
+
+impl Direct for Bytes<'_> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        from.bytes().map(|bytes| Bytes(Cow::Owned(bytes.to_vec())))
+    }
+}
+
+impl Direct for Units<'_> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        let mut pairs = Vec::new();
+        from.items(DIMENSIONS_MAX, |from, count| {
+            pairs.reserve_exact(count.saturating_sub(pairs.len()));
+            pairs.push((Text::read(from)?.value(), from.long()?));
+            Some(())
+        })?;
+        Some(Units::Read(pairs))
+    }
+}
+
+impl Direct for Names<'_> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        let mut names = BTreeSet::new();
+        from.items(AREAS_MAX, |from, _| names.insert(Text::<Name>::read(from)?.value()).then_some(()))?;
+        Some(Names(Cow::Owned(names)))
+    }
+}
+
+impl Direct for Labels<'_> {
+    fn read(from: &mut Datum<'_>) -> Option<Self> {
+        let mut labels = BTreeMap::new();
+        from.items(AREAS_MAX, |from, _| {
+            let (label, value) = (Text::<Name>::read(from)?.value(), Text::<Name>::read(from)?.value());
+            labels.insert(label, value).is_none().then_some(())
+        })?;
+        Some(Labels(Cow::Owned(labels)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::datum::{DirectRecord, read};
+    use crate::wire::field::Named;
+    use crate::wire::frame::FRAME_BYTES;
+    use crate::wire::schema::{COMMANDS, EVENTS, REPLIES, SNAPSHOTS, Topic};
+    use crate::wire::{command, event, reply, snapshot};
+    use serde::de::DeserializeOwned;
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// Every recorded record is read directly, and as the other reader reads it. So is a record with a changed byte, unless only
+    /// the other one reads it.
+    fn agree<R: DirectRecord + DeserializeOwned + Named>(topic: &Topic, recorded: &str) {
+        let (mut changed, mut lines) = (0, 0);
+        for line in recorded.lines().filter(|line| !line.starts_with('#')) {
+            let bytes = bytes_of(line.split_whitespace().last().unwrap());
+            let datum = &bytes[FRAME_BYTES..];
+            let direct = read::<R>(datum).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(direct.named(), topic.read_newest::<R>(datum).unwrap().named(), "{line}");
+            for at in 0..datum.len() {
+                for change in [1, 2, 0x80, 0xff] {
+                    let mut other = datum.to_vec();
+                    other[at] ^= change;
+                    if let Some(direct) = read::<R>(&other) {
+                        assert_eq!(direct.named(), topic.read_newest::<R>(&other).unwrap().named(), "{line}: {at}");
+                        changed += 1;
+                    }
+                }
+                assert!(read::<R>(&datum[..at]).is_none(), "{line} ends at {at}");
+            }
+            assert!(read::<R>(&[datum, &[0]].concat()).is_none(), "{line}");
+            lines += 1;
+        }
+        assert!(lines > 0 && changed > 10 * lines, "{changed} of {lines}");
+    }
+
+    #[test]
+    fn what_is_read_directly_is_what_the_schema_says() {
+        agree::<event::EventRecord<'static>>(&EVENTS, include_str!("../../tests/golden/events.hex"));
+        agree::<command::CommandRecord<'static>>(&COMMANDS, include_str!("../../tests/golden/commands.hex"));
+        agree::<reply::ReplyRecord<'static>>(&REPLIES, include_str!("../../tests/golden/replies.hex"));
+        agree::<snapshot::SnapshotRecord<'static>>(&SNAPSHOTS, include_str!("../../tests/golden/snapshot.hex"));
+    }
+}
