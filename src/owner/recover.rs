@@ -197,7 +197,7 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
     let mut restoring = Restoring::new(partition, log_id);
     let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
     let mark = loaded.map_err(|error| error.detail)?;
-    mark.map(|mark| restoring.finish(&mark)).transpose()
+    mark.map(|mark| restoring.finish(&mark, None)).transpose()
 }
 
 /// Folds one stored event, and answers it.

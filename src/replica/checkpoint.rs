@@ -4,7 +4,7 @@ use super::decided::{Decided, Leaf, LeafNo};
 use super::retired::Ending;
 use super::slab::{Common, Page, Slab};
 use super::state::{Dirty, PartitionState, Position};
-use crate::domain::{CommandKey, DedupEntry, Pool, PoolId};
+use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId};
 use crate::store::{Checkpoint, Mark, Row};
 use crate::wire::snapshot::{self, FORMAT_VERSION, Piece};
 use std::sync::Arc;
@@ -153,11 +153,11 @@ impl Restoring {
         }
     }
 
-    /// The state at this mark.
+    /// The state at this mark. It has to have the digest `proof`, if there is one.
     ///
     /// # Errors
-    /// Why the rows make no state, in words.
-    pub fn finish(self, mark: &Mark) -> Result<PartitionState, String> {
+    /// Why the rows make no state, or not that one, in words.
+    pub fn finish(self, mark: &Mark, proof: Option<Digest>) -> Result<PartitionState, String> {
         if let Some(mismatch) = self.mismatch {
             return Err(mismatch);
         }
@@ -177,6 +177,6 @@ impl Restoring {
         let decided = Decided::restore(self.decided)?;
         let slab = (slab, self.common);
         let decided = (decided, self.retired);
-        PartitionState::restored(self.partition, position, self.pools, slab, self.remembered, decided)
+        PartitionState::restored((self.partition, position), self.pools, slab, self.remembered, decided, proof)
     }
 }

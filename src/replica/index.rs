@@ -108,7 +108,15 @@ impl Index {
 
     /// The part that holds this id, and all after it.
     pub fn parts_from(&self, id: ReservationId) -> impl Iterator<Item = Part<'_>> {
-        let first = self.part_of(&id);
+        self.parts_of(self.part_of(&id))
+    }
+
+    /// Every part, in the order of the ids that it may hold.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.parts_of(0)
+    }
+
+    fn parts_of(&self, first: usize) -> impl Iterator<Item = Part<'_>> {
         let next = |no: usize| ReservationId::from_bytes(self.starts.get(no.saturating_add(1))?.to_be_bytes()).ok();
         let parts = self.parts.iter().enumerate().skip(first);
         parts.map(move |(no, slots)| Part { slots, next: next(no) })

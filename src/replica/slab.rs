@@ -19,15 +19,23 @@ pub type Slot = (ReservationId, Reservation);
 pub struct Common {
     pools: BTreeSet<PoolId>,
     demands: BTreeSet<Amounts>,
+    /// Those of the last reservation: most follow one that has the same.
+    last: Option<(PoolId, Amounts)>,
 }
 
 impl Common {
     /// Forgets the id of a pool.
     pub fn forget(&mut self, pool: &PoolId) {
         self.pools.remove(pool);
+        self.last = None;
     }
 
     pub fn share(&mut self, reservation: &mut Reservation) {
+        let last = self.last.as_ref();
+        if let Some((pool, demand)) = last.filter(|(p, d)| (p, d) == (&reservation.pool, &reservation.demand)) {
+            (reservation.pool, reservation.demand) = (pool.clone(), demand.clone());
+            return;
+        }
         match self.demands.get(&reservation.demand) {
             Some(demand) => reservation.demand = demand.clone(),
             None if self.demands.len() < SHARED_DEMANDS_MAX => drop(self.demands.insert(reservation.demand.clone())),
@@ -38,6 +46,7 @@ impl Common {
             None if self.pools.len() < POOLS_PER_PARTITION_MAX => drop(self.pools.insert(reservation.pool.clone())),
             None => {}
         }
+        self.last = Some((reservation.pool.clone(), reservation.demand.clone()));
     }
 }
 
@@ -170,6 +179,11 @@ impl Slab {
     /// The part of the index that holds this id, and all after it.
     pub fn parts_from(&self, id: ReservationId) -> impl Iterator<Item = Part<'_>> {
         self.index.parts_from(id)
+    }
+
+    /// Every part of the index, in the order of the ids in it.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.index.parts()
     }
 }
 

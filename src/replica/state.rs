@@ -1,7 +1,9 @@
 //! The state of one partition at a sequence number.
 
 mod forgetting;
+mod restored;
 mod retiring;
+mod stated;
 
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
 pub use retiring::{STEADY_MS, SWEPT_PER_EVENT_MAX};
@@ -18,8 +20,7 @@ use crate::domain::{
     Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
     Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status,
 };
-use crate::wire::digest::Stating;
-use forgetting::charge;
+use forgetting::{charge, enter_answer};
 use retiring::Sweeping;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,70 +103,6 @@ impl PartitionState {
     #[must_use]
     pub fn bounded(self, bounds: Bounds) -> PartitionState {
         PartitionState { bounds, ..self }
-    }
-
-    /// The state that is made of a checkpoint's pieces.
-    ///
-    /// # Errors
-    /// What does not fit together, in words: the pieces are not those of any one state.
-    pub(super) fn restored(
-        partition: u32,
-        position: Position,
-        pools: Vec<Pool>,
-        (slab, common): (Slab, Common),
-        remembered: Vec<(CommandKey, DedupEntry)>,
-        (decided, retired): (Decided, Vec<(PoolId, Ending)>),
-    ) -> Result<PartitionState, String> {
-        let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
-        pools.into_iter().for_each(|pool| state.pools.put(pool));
-        retired.iter().for_each(|(pool, ending)| state.retired.put(pool, *ending));
-        state.put_back(remembered);
-        let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
-        for (_, reservation) in state.slab.iter() {
-            if state.counts_live(reservation) {
-                let of_pool = used.entry(&reservation.pool).or_default();
-                for (dimension, units) in reservation.demand.iter() {
-                    let sum = of_pool.entry(dimension).or_default();
-                    *sum = sum.saturating_add(units);
-                }
-            }
-        }
-        for pool in state.pools.iter() {
-            let sums = used.remove(&pool.id).unwrap_or_default();
-            let sum = pool.used.map(|d, _| sums.get(&d).copied().unwrap_or_default());
-            if sum != pool.used || sums.keys().any(|d| pool.used.get(*d).is_none()) {
-                return Err(format!("pool {} uses {:?}, but its reservations add up to {sums:?}", pool.id, pool.used));
-            }
-        }
-        state.dirty.base = Some(position.next_seq);
-        match used.keys().next() {
-            Some(pool) => Err(format!("reservations of a pool {pool} that is not there")),
-            None => Ok(state),
-        }
-    }
-
-    /// Puts everything that is kept back into the orders of forgetting, in the order of the events.
-    fn put_back(&mut self, mut remembered: Vec<(CommandKey, DedupEntry)>) {
-        remembered.sort_unstable_by_key(|(_, answer)| answer.seq);
-        for (key, answer) in remembered {
-            self.enter_answer(&key, &answer);
-            self.remembered.insert(key, answer);
-        }
-        let mut charges = Vec::new();
-        for (slot, (_, reservation)) in self.slab.slots().filter(|(_, (_, r))| !self.retired.ends(r)) {
-            let charge = charge(reservation);
-            let life = Life::of(reservation, charge.bytes);
-            self.lives.change(&reservation.pool, slot, (None, life.as_ref()), |slot| self.slab.id_at(slot));
-            match charge.keeping {
-                // What lives is in no order of forgetting.
-                Keeping::Live => self.past.count(slot, None, Some(charge)),
-                Keeping::Until(_) | Keeping::Refusal => charges.push((slot, charge)),
-            }
-        }
-        charges.sort_unstable_by_key(|(_, charge)| charge.seq);
-        charges.into_iter().for_each(|(slot, charge)| self.past.count(slot, None, Some(charge)));
-        let due = self.pools.iter().filter_map(|pool| Some((self.retires_at(&pool.id)?, pool.id.clone())));
-        self.retiring = due.collect();
     }
 
     /// Folds the next event in.
@@ -293,22 +230,6 @@ impl PartitionState {
         }
     }
 
-    /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are
-    /// remembered with their cancelled attempts, remembered answers, ids of decided commands, and pools whose ids may not
-    /// be defined anew yet. What is to be swept does not count.
-    pub fn digest(&self) -> Digest {
-        let now = self.position.decided_at;
-        let mut stating = Stating::begin();
-        self.pools.iter().for_each(|pool| stating.pool(pool));
-        self.known(now).into_iter().for_each(|(id, reservation)| stating.reservation(id, reservation));
-        let answers = self.remembered.iter().filter(|(_, answer)| answer.until > now);
-        answers.for_each(|(key, remembered)| stating.answer(key, remembered));
-        self.decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
-        let retired = self.retired.iter().filter(|(_, ending)| ending.until > now);
-        retired.for_each(|(pool, ending)| stating.retired(pool, ending.seq, ending.until));
-        stating.end()
-    }
-
     /// Changes an entry that has not ended with its pool.
     fn update_entry(&mut self, slot: u32, f: impl FnOnce(&mut Reservation)) {
         let Some((id, entry)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
@@ -422,7 +343,7 @@ impl LedgerMut for PartitionState {
 
     fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
         self.drop_answer(&key);
-        self.enter_answer(&key, &remembered);
+        enter_answer((&mut self.past, &mut self.remembered_until), &key, &remembered);
         self.dirty.remembered.insert(key.clone());
         self.remembered.insert(key, remembered);
     }

@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
         let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
         let (object, mut restoring) = (packing.end(), Restoring::new(partition, self.log_id));
         unpack(&object, |key, value| restoring.row(key, value))?;
-        let state = restoring.finish(&mark)?;
+        let state = restoring.finish(&mark, None)?;
         Ok(Some((Manifest::new(&mark, state.digest(), &object), object)))
     }
 }

@@ -136,6 +136,8 @@ fn put_number(bytes: &mut Vec<u8>, number: u64) {
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation)>, DecodeError> {
     let mut rest = Rest(bytes);
     let mut entries: Vec<(u8, ReservationId, Reservation)> = Vec::with_capacity(PAGE_SLOTS);
+    // The demand of the entry before, and its bytes: most are the same.
+    let mut demanded: (&[u8], Amounts) = (&[], Amounts::default());
     while !rest.0.is_empty() {
         let slot = rest.byte()?;
         if usize::from(slot) >= PAGE_SLOTS || entries.last().is_some_and(|(before, ..)| *before >= slot) {
@@ -152,7 +154,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation
             pool,
             status,
             held_ms,
-            demand: rest.demand()?,
+            demand: rest.demand(&mut demanded)?,
             order_ref: rest.order_ref()?,
             attempts: rest.attempts()?,
             fingerprint: rest.number()?,
@@ -225,14 +227,23 @@ impl<'a> Rest<'a> {
         })
     }
 
-    fn demand(&mut self) -> Result<Amounts, DecodeError> {
+    fn demand(&mut self, before: &mut (&'a [u8], Amounts)) -> Result<Amounts, DecodeError> {
+        let (bytes, demand) = before;
+        if let Some(rest) = self.0.strip_prefix(*bytes).filter(|_| !bytes.is_empty()) {
+            self.0 = rest;
+            return Ok(demand.clone());
+        }
+        let whole = self.0;
         let count = self.count()?;
         let mut pairs = Vec::with_capacity(count.min(DIMENSIONS_MAX));
         for _ in 0..count {
             let dimension = Dimension::new(self.text()?).map_err(wrong("a dimension"))?;
             pairs.push((dimension, self.number()?));
         }
-        Amounts::new(pairs).ok_or_else(|| DecodeError::new("a demand has a dimension twice"))
+        let demand = Amounts::new(pairs).ok_or_else(|| DecodeError::new("a demand has a dimension twice"))?;
+        let length = whole.len().saturating_sub(self.0.len());
+        *before = (whole.get(..length).unwrap_or_default(), demand.clone());
+        Ok(demand)
     }
 
     fn order_ref(&mut self) -> Result<Option<Name>, DecodeError> {

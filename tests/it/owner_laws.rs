@@ -198,7 +198,7 @@ impl Life {
             Some(mark) => {
                 let mut restoring = Restoring::new(0, LOG_ID);
                 self.rows.iter().for_each(|(key, value)| restoring.row(key, value));
-                restoring.finish(mark).unwrap().bounded(self.bounds)
+                restoring.finish(mark, None).unwrap().bounded(self.bounds)
             }
         };
         fold(&mut state, &self.log);
@@ -210,7 +210,7 @@ impl Life {
         let mut restoring = Restoring::new(0, LOG_ID);
         let kept = self.rows.iter().filter(|(key, _)| key.first() != Some(&lost));
         kept.for_each(|(key, value)| restoring.row(key, value));
-        restoring.finish(&self.mark.unwrap()).unwrap().bounded(self.bounds)
+        restoring.finish(&self.mark.unwrap(), None).unwrap().bounded(self.bounds)
     }
 
     /// The same partition in another process: from its checkpoints, or with a store that is lost.

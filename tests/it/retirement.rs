@@ -59,11 +59,16 @@ impl Owned {
     fn restored(&mut self) -> PartitionState {
         self.state.mark_all_dirty();
         let checkpoint = self.state.draft_checkpoint(LOG_ID).encode();
-        let mut restoring = Restoring::new(0, LOG_ID);
-        for Row { key, value } in &checkpoint.rows {
-            value.iter().for_each(|value| restoring.row(key, value));
-        }
-        restoring.finish(&checkpoint.mark).unwrap()
+        let read = |proof| {
+            let mut restoring = Restoring::new(0, LOG_ID);
+            for Row { key, value } in &checkpoint.rows {
+                value.iter().for_each(|value| restoring.row(key, value));
+            }
+            restoring.finish(&checkpoint.mark, Some(proof))
+        };
+        let other = read(Digest::default()).err();
+        assert!(other.is_some_and(|why| why.contains("another state")), "a state of another digest is refused");
+        read(self.state.digest()).unwrap()
     }
 
     /// A turn that only says that there is an owner.
@@ -324,7 +329,7 @@ fn full(until: Micros) -> Owned {
         let (key, value) = wire::snapshot::retired_row(&pool_id(&format!("day-{n}")), 1, until);
         restoring.row(&key, &value);
     }
-    Owned { state: restoring.finish(&checkpoint.mark).unwrap(), ..owned }
+    Owned { state: restoring.finish(&checkpoint.mark, None).unwrap(), ..owned }
 }
 
 /// The id of a pool that has retired keeps its place until it can be defined anew, so that the memory for ids is bounded.

@@ -5,7 +5,8 @@ use super::PartitionState;
 use crate::domain::retention::{self, Keeping};
 use crate::domain::{CommandKey, DedupEntry, Micros, Reservation, ReservationId, room};
 use crate::limits::FORGOTTEN_PER_EVENT_MAX;
-use crate::replica::past::Charge;
+use crate::replica::past::{Charge, Past};
+use std::collections::BTreeSet;
 
 impl PartitionState {
     /// The refusal of a Reserve that has this many older ones before it, and its bytes; `Some(None)` where it is no
@@ -33,20 +34,6 @@ impl PartitionState {
         self.past.count(slot, Some(was), None);
         self.slab.remove(&id);
         self.touch(slot);
-    }
-
-    pub(super) fn enter_answer(&mut self, key: &CommandKey, answer: &DedupEntry) {
-        let bytes = room::of_answer(key, &answer.body);
-        match answer.keeping() {
-            Keeping::Refusal => {
-                self.past.refused_answers.count(bytes);
-                self.past.refused_answers.push(answer.seq, key.clone());
-            }
-            Keeping::Until(_) | Keeping::Live => {
-                self.past.keep_bytes(answer.until, bytes);
-                self.remembered_until.insert((answer.until, key.clone()));
-            }
-        }
     }
 
     pub(super) fn drop_answer(&mut self, key: &CommandKey) {
@@ -106,6 +93,25 @@ impl PartitionState {
             if let Some((_, key)) = self.past.refused_answers.pop().filter(|_| is_one) {
                 self.drop_answer(&key);
             }
+        }
+    }
+}
+
+/// Puts an answer into its order of forgetting.
+pub(super) fn enter_answer(
+    (past, remembered_until): (&mut Past, &mut BTreeSet<(Micros, CommandKey)>),
+    key: &CommandKey,
+    answer: &DedupEntry,
+) {
+    let bytes = room::of_answer(key, &answer.body);
+    match answer.keeping() {
+        Keeping::Refusal => {
+            past.refused_answers.count(bytes);
+            past.refused_answers.push(answer.seq, key.clone());
+        }
+        Keeping::Until(_) | Keeping::Live => {
+            past.keep_bytes(answer.until, bytes);
+            remembered_until.insert((answer.until, key.clone()));
         }
     }
 }

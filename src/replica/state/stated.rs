@@ -1,0 +1,60 @@
+//! What the digest of a state is made of. No order of forgetting and no timer is in it.
+
+use super::PartitionState;
+use crate::domain::{CommandKey, DedupEntry, Digest, Micros, PoolId, ReservationId};
+use crate::replica::decided::Decided;
+use crate::replica::pools::Pools;
+use crate::replica::retired::Retired;
+use crate::replica::slab::Slab;
+use crate::wire::digest::Stating;
+use std::collections::BTreeMap;
+
+/// The parts of a state that its digest states.
+pub(super) struct Stated<'a> {
+    pub(super) now: Micros,
+    pub(super) pools: &'a Pools,
+    pub(super) slab: &'a Slab,
+    pub(super) remembered: &'a BTreeMap<CommandKey, DedupEntry>,
+    pub(super) decided: &'a Decided,
+    pub(super) retired: &'a Retired,
+}
+
+impl PartitionState {
+    /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are
+    /// remembered with their cancelled attempts, remembered answers, ids of decided commands, and pools whose ids may not
+    /// be defined anew yet. What is to be swept does not count.
+    pub fn digest(&self) -> Digest {
+        self.stated().digest()
+    }
+
+    pub(super) fn stated(&self) -> Stated<'_> {
+        let PartitionState { position, pools, slab, remembered, decided, retired, .. } = self;
+        Stated { now: position.decided_at, pools, slab, remembered, decided, retired }
+    }
+}
+
+impl Stated<'_> {
+    pub(super) fn digest(&self) -> Digest {
+        let Stated { now, pools, slab, remembered, decided, retired } = *self;
+        let mut stating = Stating::begin();
+        pools.iter().for_each(|pool| stating.pool(pool));
+        // The parts of the index are in the order of ids, and small enough to be sorted quickly.
+        let mut of_part: Vec<(ReservationId, u32)> = Vec::new();
+        for part in slab.parts() {
+            of_part.clear();
+            of_part.extend(part.slots().filter_map(|slot| Some((*slab.id_at(slot)?, slot))));
+            of_part.sort_unstable();
+            for (id, reservation) in of_part.iter().filter_map(|(_, slot)| slab.at(*slot)) {
+                if reservation.is_known(now) && !retired.ends(reservation) {
+                    stating.reservation(*id, reservation);
+                }
+            }
+        }
+        let answers = remembered.iter().filter(|(_, answer)| answer.until > now);
+        answers.for_each(|(key, remembered)| stating.answer(key, remembered));
+        decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
+        let of_retired = retired.iter().filter(|(_, ending)| ending.until > now);
+        of_retired.for_each(|(pool, ending): (&PoolId, _)| stating.retired(pool, ending.seq, ending.until));
+        stating.end()
+    }
+}
