@@ -110,7 +110,6 @@ fn swap(context: &OwnerContext, handle: &Arc<PartitionHandle>, run: &Run, is_ove
     let swap = Swap {
         beginning: Beginning { log_id: context.log_id, tail: &tail, snapshots: context.snapshots.as_deref() },
         handle,
-        checkpointer: &context.checkpointer,
         report: context.metrics.as_ref(),
         course: &run.course,
         is_over,

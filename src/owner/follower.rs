@@ -4,10 +4,12 @@
 
 use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
+use super::swap::Exchange;
+use crate::crash;
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, LogErrorKind, StoredEvent, Streamed};
-use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
+use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
 use crate::time::Clock;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +87,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// [`LogError`] when none of the log can be read now: call again after a while.
     pub fn round(&mut self, wait: Duration) -> Result<(), LogError> {
         for handle in self.replica.partitions() {
+            if let Some(request) = handle.take_swap(StatusKind::Standby) {
+                self.swap(handle, request);
+            }
             self.try_to_attend(handle);
         }
         let mut wait = wait;
@@ -116,6 +121,24 @@ impl<'a, S: EventStream> Follower<'a, S> {
             }
         }
         Ok(())
+    }
+
+    /// Puts a fresh state in the place of a followed one that has folded as many events, unless the partition is claimed by
+    /// then. Nothing is folded here meanwhile. A claim waits while the two are exchanged: no owner decides from a state that
+    /// is known to be wrong.
+    fn swap(&mut self, handle: &PartitionHandle, SwapRequest { bring, told }: SwapRequest) {
+        crash::point("swap-begun");
+        let Some(fresh) = bring(handle.next_seq()) else { return };
+        let exchange = Exchange { handle, checkpointer: self.checkpointer, report: self.recovery.report };
+        let replaced = handle.holding_status(|status| {
+            let is_there = status == StatusKind::Standby && fresh.position().next_seq == handle.next_seq();
+            if is_there { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) }
+        });
+        if let Ok((compared, _)) = &replaced {
+            self.recovery.report.swapped(handle.id(), compared);
+            self.checkpoint_due.insert(handle.id(), self.recovery.clock.now());
+        }
+        told(replaced);
     }
 
     /// Notes how far the followed partitions were seen as committed.

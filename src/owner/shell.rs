@@ -4,7 +4,7 @@
 use super::checkpointer::Checkpointer;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
-use super::swap::compare;
+use super::swap::Exchange;
 use super::traced::{TracedTurn, TurnTimes};
 use crate::crash;
 use crate::domain::{Breach, Ledger, Micros};
@@ -132,7 +132,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             if let Some(request) = self.handle.time().take_request() {
                 self.set_clock(request)?;
             }
-            if self.handle.take_swap().is_some_and(|request| self.swap(request)) {
+            if self.handle.take_swap(StatusKind::Active).is_some_and(|request| self.swap(request)) {
                 checkpoint_due = self.clock.now();
             }
             let now = self.clock.now();
@@ -231,27 +231,19 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     /// Puts a fresh state in the place of the living one, between two turns; answers whether it did. It must have folded
-    /// exactly what this owner has committed. Nothing is decided from a state once it is known to be wrong.
+    /// exactly what this owner has committed.
     fn swap(&mut self, SwapRequest { bring, told }: SwapRequest) -> bool {
         crash::point("swap-begun");
-        let (partition, next_seq) = (self.owner.partition(), self.next_seq());
+        let next_seq = self.next_seq();
         let Some(fresh) = bring(next_seq) else { return false };
-        if fresh.position().next_seq != next_seq || !self.owner.goes_on_from(&fresh) {
-            return false;
+        let is_ours = fresh.position().next_seq == next_seq && self.owner.goes_on_from(&fresh);
+        let exchange = Exchange { handle: &self.handle, checkpointer: self.checkpointer, report: self.report };
+        let replaced = if is_ours { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) };
+        if let Ok((compared, _)) = &replaced {
+            self.report.swapped(self.owner.partition(), compared);
         }
-        let compared = self.handle.read(|living| compare(living, &fresh));
-        crash::point("swap-proven");
-        if let Some(breach) = compared.breach(partition) {
-            self.report.breach(&breach);
-            // A process that dies from here on must not begin with the checkpoint of a wrong state.
-            self.checkpointer.forget(partition, breach.to_string());
-            crash::point("swap-forgotten");
-        }
-        let living = self.handle.write(|living| std::mem::replace(living, fresh));
-        crash::point("swap-done");
-        self.report.swapped(partition, &compared);
-        told(compared, living);
-        true
+        told(replaced);
+        is_ours
     }
 
     /// Commits a turn and concludes it. Answers the turn when its commit was aborted, so that it can be decided again.

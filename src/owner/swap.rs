@@ -1,16 +1,21 @@
 //! A fresh state of a partition is folded from the log beside the living one, and takes its place when both have folded the
-//! same events. The owner or the follower goes on meanwhile. At the end the owner pauses between two turns, for at most
-//! [`PAUSE_MAX`], until the fresh state has the last turn as well; then the two are compared, and the fresh one is the living
-//! one. So no turn is decided from a state that is not at the end of what its owner has committed. If another owner has
-//! written meanwhile, the commit of the next turn says so, as at any other time.
+//! same events. The owner or the follower goes on meanwhile. At the end the thread that writes the living state, which is the
+//! owner's between two turns or the follower's between two events, holds still for at most [`PAUSE_MAX`], until the fresh
+//! state has its last event as well; then the two are compared, and the fresh one is the living one. So no turn is decided
+//! from a state that is not at the end of what its owner has committed. If another owner has written meanwhile, the commit of
+//! the next turn says so, as at any other time. A fresh state that was not taken, because the partition was claimed or lost
+//! in that moment, is folded further and brought again.
 
 use super::begin::{Beginning, Looked, Prefer};
 use super::checkpointer::Checkpointer;
 use super::recover::replay_from;
 use super::report::Report;
+use crate::crash;
 use crate::domain::Breach;
 use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
-use crate::replica::{Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, SwapRequest, Swapped};
+use crate::replica::{
+    Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
+};
 use crate::time::{Stopwatch, pause_unless};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::sync::Arc;
@@ -18,18 +23,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
-/// Longest pause of an owner until the fresh state has its last turn.
+/// Longest pause of an owner or a follower until the fresh state has its last event.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Most pauses of one swap, and how long the owner goes on between two.
+/// Most pauses of one swap, and how long the owner or the follower goes on between two.
 const PAUSES_MAX: u32 = 8;
 const BETWEEN_PAUSES: Duration = Duration::from_secs(1);
-/// Longest wait for an owner to end its turn.
+/// Longest wait for an owner to end its turn, or for a follower to come to this partition.
 const TURN_LIMIT: Duration = Duration::from_secs(10);
 /// Once the log is folded, the fresh state has to take its place within this time.
 const PLACED_WITHIN: Duration = Duration::from_secs(60);
 /// Pause before it is tried again.
 const LOOK: Duration = Duration::from_millis(20);
-/// The same in the pause of an owner.
+/// The same in a pause.
 const SHORT_LOOK: Duration = Duration::from_millis(1);
 
 /// How far a fresh state is folded. One thread writes it, everybody may read it.
@@ -163,9 +168,7 @@ pub struct Swap<'a> {
     pub beginning: Beginning<'a>,
     /// The partition whose state is replaced.
     pub handle: &'a Arc<PartitionHandle>,
-    /// Who writes its checkpoints.
-    pub checkpointer: &'a Checkpointer,
-    /// Receives what was found, for metrics and log lines.
+    /// Receives what is wrong with the log, for metrics and log lines.
     pub report: &'a dyn Report,
     /// Where it says how far it is.
     pub course: &'a Course,
@@ -188,8 +191,7 @@ impl Swap<'_> {
         begun(&looked);
         let (state, _) = looked.state(partition);
         self.course.first.store(state.position().next_seq, Relaxed);
-        let end = self.beginning.tail.end(partition)?;
-        let swapped = self.fold(state, end).and_then(|fresh| self.place(fresh));
+        let swapped = self.fold_on(state).and_then(|fresh| self.place(fresh));
         if let Err(NotSwapped::Broken(breach)) = &swapped {
             self.report.breach(breach);
         }
@@ -197,21 +199,22 @@ impl Swap<'_> {
     }
 
     fn place(&self, mut fresh: PartitionState) -> Result<Swapped, NotSwapped> {
-        let partition = self.handle.id();
         let (placing, mut pauses) = (Stopwatch::start(), 0u32);
         while placing.elapsed() < PLACED_WITHIN && pauses < PAUSES_MAX && !self.is_over.load(Relaxed) {
-            let end = self.beginning.tail.end(partition)?;
-            fresh = self.fold(fresh, end)?;
+            fresh = self.fold_on(fresh)?;
             self.stopped()?;
-            let is_owner = self.handle.status() == PartitionStatus::Active;
-            let placed = if is_owner { self.in_owner(fresh)? } else { self.in_follower(fresh) };
-            fresh = match placed {
-                Ok(swapped) => return Ok(swapped),
-                Err(fresh) => *fresh,
-            };
-            let rest = if is_owner { BETWEEN_PAUSES } else { LOOK };
-            pauses = pauses.saturating_add(u32::from(is_owner));
+            let mut rest = LOOK;
+            if self.can_be_reached(&fresh) {
+                fresh = match self.bring(fresh)? {
+                    Ok(swapped) => return Ok(swapped),
+                    Err(fresh) => *fresh,
+                };
+                (rest, pauses) = (BETWEEN_PAUSES, pauses.saturating_add(1));
+            }
             pause_unless(rest, || self.is_over.load(Relaxed));
+        }
+        if self.is_over.load(Relaxed) {
+            return Err(NotSwapped::Stopped("the process ends".to_owned()));
         }
         let (status, at) = (self.handle.status_kind().label(), self.handle.next_seq());
         let reached = fresh.position().next_seq;
@@ -220,46 +223,63 @@ impl Swap<'_> {
         )))
     }
 
-    /// Asks the owner for its next pause, and brings it the fresh state.
-    fn in_owner(&self, fresh: PartitionState) -> Result<Placed, NotSwapped> {
+    /// Whether the living state has a writer that can hold still, and is not behind the fresh one for good: an owner may only
+    /// have to end its turn.
+    fn can_be_reached(&self, fresh: &PartitionState) -> bool {
+        match self.handle.status_kind() {
+            StatusKind::Active => true,
+            StatusKind::Standby => self.handle.next_seq() >= fresh.position().next_seq,
+            _ => false,
+        }
+    }
+
+    /// Asks the owner or the follower for its next pause, and brings it the fresh state.
+    fn bring(&self, fresh: PartitionState) -> Result<Placed, NotSwapped> {
         // The state is handed over hand to hand: one that nobody takes is still there.
         let ((at, is_at), (hand, handed), (told, heard)) = (bounded(1), bounded(0), bounded(1));
-        self.handle.ask_to_swap(SwapRequest {
+        let asked = self.handle.ask_to_swap(SwapRequest {
             bring: Box::new(move |next_seq| {
                 at.send(next_seq).ok()?;
                 handed.recv_timeout(PAUSE_MAX).ok()
             }),
-            told: Box::new(move |compared, living: PartitionState| {
+            told: Box::new(move |replaced| {
                 // The receiver may have stopped waiting.
-                let _ = told.send((compared, living));
+                let _ = told.send(replaced);
             }),
         });
         let Some(next_seq) = self.answered(&is_at) else { return Ok(Err(Box::new(fresh))) };
-        let partition = self.handle.id();
-        let pausing = Stopwatch::start();
-        let end = loop {
-            let end = self.beginning.tail.end(partition)?;
-            if end >= next_seq || pausing.elapsed() >= PAUSE_MAX {
-                break end;
-            }
-            pause_unless(SHORT_LOOK, || false);
-        };
+        let is_owner = asked == Some(StatusKind::Active);
+        let end = self.end_at(next_seq)?;
         // With more in the log than its owner has committed, another process owns the partition.
-        if end != next_seq {
+        if end < next_seq || (is_owner && end != next_seq) || fresh.position().next_seq > next_seq {
             return Ok(Err(Box::new(fresh)));
         }
-        let fresh = self.fold(fresh, end)?;
+        let fresh = self.fold(fresh, next_seq)?;
         if let Err(not_taken) = hand.send(fresh) {
             return Ok(Err(Box::new(not_taken.into_inner())));
         }
-        // The old state is dropped here: that takes a while, and no owner waits for it.
+        // The old state is dropped here: that takes a while, and nobody who writes the state waits for it.
         match heard.recv() {
-            Ok((compared, _)) => Ok(Ok(Swapped { is_owner: true, compared })),
-            Err(_) => Err(NotSwapped::Never("the owner ended, or another one has written meanwhile".to_owned())),
+            Ok(Ok((compared, _))) => Ok(Ok(Swapped { is_owner, compared })),
+            Ok(Err(fresh)) => Ok(Err(fresh)),
+            Err(_) => Err(NotSwapped::Never("the thread that writes the state has ended".to_owned())),
         }
     }
 
-    /// Where the owner pauses; none when it has ended, when its turn takes too long, or when this process ends.
+    /// The end of the log, once it is not before `next_seq` or the pause is over.
+    fn end_at(&self, next_seq: u64) -> Result<u64, NotSwapped> {
+        let pausing = Stopwatch::start();
+        loop {
+            let end = self.beginning.tail.end(self.handle.id())?;
+            if end >= next_seq || pausing.elapsed() >= PAUSE_MAX || self.is_over.load(Relaxed) {
+                return Ok(end);
+            }
+            pause_unless(SHORT_LOOK, || false);
+        }
+    }
+
+    /// Where the owner or the follower pauses; none when it has ended or lost the partition, when that takes too long, or when
+    /// this process ends.
     fn answered(&self, is_at: &Receiver<u64>) -> Option<u64> {
         let asked = Stopwatch::start();
         while asked.elapsed() < TURN_LIMIT && !self.is_over.load(Relaxed) {
@@ -272,21 +292,11 @@ impl Swap<'_> {
         None
     }
 
-    /// Puts the fresh state in the place of a followed one, if that has folded as many events just now.
-    fn in_follower(&self, fresh: PartitionState) -> Placed {
-        let partition = self.handle.id();
-        let compared = match self.handle.replace_followed(fresh, compare) {
-            Ok((_, compared)) => compared,
-            Err(fresh) => return Err(fresh),
-        };
-        if let Some(breach) = compared.breach(partition) {
-            self.report.breach(&breach);
-            self.checkpointer.forget(partition, breach.to_string());
-            // What the follower may have offered of the fresh state is deleted as well.
-            self.handle.write(PartitionState::mark_all_dirty);
-        }
-        self.report.swapped(partition, &compared);
-        Ok(Swapped { is_owner: false, compared })
+    /// Folds the state up to the end of the log, or to where a followed state is: the fresh one must not get ahead of it.
+    fn fold_on(&self, state: PartitionState) -> Result<PartitionState, NotSwapped> {
+        let end = self.beginning.tail.end(self.handle.id())?;
+        let is_followed = self.handle.status_kind() == StatusKind::Standby;
+        self.fold(state, if is_followed { end.min(self.handle.next_seq()) } else { end })
     }
 
     fn fold(&self, state: PartitionState, until: u64) -> Result<PartitionState, NotSwapped> {
@@ -307,8 +317,34 @@ impl Swap<'_> {
     }
 }
 
-/// Compares two states. Their digests are made at the same time, because an owner waits.
-pub(super) fn compare(living: &PartitionState, fresh: &PartitionState) -> Compared {
+/// The moment of a swap, for the thread that writes the living state, between two folds.
+pub(super) struct Exchange<'a> {
+    pub(super) handle: &'a PartitionHandle,
+    pub(super) checkpointer: &'a Checkpointer,
+    pub(super) report: &'a dyn Report,
+}
+
+impl Exchange<'_> {
+    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. Nothing
+    /// is decided from a state once it is known to be wrong.
+    pub(super) fn run(self, fresh: PartitionState) -> (Compared, PartitionState) {
+        let partition = self.handle.id();
+        let compared = self.handle.read(|living| compare(living, &fresh));
+        crash::point("swap-proven");
+        if let Some(breach) = compared.breach(partition) {
+            self.report.breach(&breach);
+            // A process that dies from here on must not begin with the checkpoint of a wrong state.
+            self.checkpointer.forget(partition, breach.to_string());
+            crash::point("swap-forgotten");
+        }
+        let living = self.handle.write(|living| std::mem::replace(living, fresh));
+        crash::point("swap-done");
+        (compared, living)
+    }
+}
+
+/// Compares two states. Their digests are made at the same time, because whoever writes the living one waits.
+fn compare(living: &PartitionState, fresh: &PartitionState) -> Compared {
     thread::scope(|scope| {
         let beside = Builder::new().name("digest".to_owned()).spawn_scoped(scope, || Seal::of(fresh));
         let living = Seal::of(living);

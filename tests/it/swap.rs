@@ -1,5 +1,6 @@
 //! `headroom rebuild --swap`: a fresh state takes the place of the one in a running server's memory.
 
+mod followed;
 mod machine;
 
 use crate::cli::{assert_says, on};

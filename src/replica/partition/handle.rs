@@ -13,7 +13,7 @@ use super::status::{PartitionStatus, StatusKind, TransitionRefused};
 use super::swap::SwapRequest;
 use super::time::{ClockRequest, PartitionTime};
 use crate::domain::Micros;
-use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
+use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Readiness says this while the state is read from checkpoint and log.
@@ -39,7 +39,8 @@ pub struct PartitionHandle {
     time: PartitionTime,
     progress: RestoreProgress,
     liveness: Liveness,
-    swap: Mutex<Option<SwapRequest>>,
+    /// The request for another state, and the status of whoever was asked.
+    swap: Mutex<Option<(StatusKind, SwapRequest)>>,
 }
 
 impl PartitionHandle {
@@ -114,25 +115,11 @@ impl PartitionHandle {
         StatusKind::FOLLOWED.contains(&status.kind()).then(|| self.write(f))
     }
 
-    /// Puts a fresh state in the place of a followed one that has folded as many events, and answers the old one with what
-    /// `judge` said of the two. Readers go on while it judges; whoever folds or claims waits.
-    ///
-    /// # Errors
-    /// The fresh state, and nothing has changed: the partition is not followed to its end, or its state is elsewhere.
-    pub fn replace_followed<T>(
-        &self,
-        fresh: PartitionState,
-        judge: impl FnOnce(&PartitionState, &PartitionState) -> T,
-    ) -> Result<(PartitionState, T), Box<PartitionState>> {
+    /// Runs `f` in the partition's status, which does not change before `f` has ended: a claim that begins meanwhile waits.
+    /// `f` must not ask for the status.
+    pub fn holding_status<T>(&self, f: impl FnOnce(StatusKind) -> T) -> T {
         let status = self.status.read();
-        let living = self.state.upgradable_read();
-        if *status != PartitionStatus::Standby || living.position().next_seq != fresh.position().next_seq {
-            return Err(Box::new(fresh));
-        }
-        let judged = judge(&living, &fresh);
-        self.time.folded(fresh.position().decided_at);
-        let mut living = RwLockUpgradableReadGuard::upgrade(living);
-        Ok((std::mem::replace(&mut *living, fresh), judged))
+        f(status.kind())
     }
 
     /// The sequence number of the next event. Never waits.
@@ -188,7 +175,7 @@ impl PartitionHandle {
             if let Some(since) = self.load.drop_turn() {
                 self.freshness.may_lag_since(since);
             }
-            drop((self.time.take_request(), self.take_swap()));
+            drop((self.time.take_request(), self.swap.lock().take()));
         }
         if !kind.folds() {
             self.freshness.drop_waiters();
@@ -336,18 +323,21 @@ impl PartitionHandle {
         }
     }
 
-    /// Asks the owner to put a fresh state in the place of the living one. The request is dropped where the partition has
-    /// no owner here. It replaces an earlier request, which is dropped uncalled.
-    pub fn ask_to_swap(&self, request: SwapRequest) {
+    /// Asks the thread that writes the state to put a fresh one in its place, and answers which one was asked: the owner
+    /// (Active) or the follower (Standby). In any other status the request is dropped. It replaces an earlier request, which
+    /// is dropped uncalled.
+    pub fn ask_to_swap(&self, request: SwapRequest) -> Option<StatusKind> {
         // The status is locked, as in the transition that ends the owner: no request waits for an owner that is gone.
         let status = self.status.read();
-        if *status == PartitionStatus::Active {
-            *self.swap.lock() = Some(request);
-        }
+        let asked = Some(status.kind()).filter(|kind| matches!(kind, StatusKind::Active | StatusKind::Standby))?;
+        *self.swap.lock() = Some((asked, request));
+        Some(asked)
     }
 
-    /// Takes the request for another state, if there is one. For the owner's thread.
-    pub fn take_swap(&self) -> Option<SwapRequest> {
-        self.swap.lock().take()
+    /// Takes the request for another state that was made in this status, if there is one. For the thread that writes the
+    /// state in this status.
+    pub fn take_swap(&self, asked: StatusKind) -> Option<SwapRequest> {
+        let taken = self.swap.lock().take_if(|(of, _)| *of == asked);
+        taken.map(|(_, request)| request)
     }
 }

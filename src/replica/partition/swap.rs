@@ -55,12 +55,16 @@ pub struct Swapped {
     pub compared: Compared,
 }
 
-/// A request to put a fresh state in the place of the living one, between two turns of the partition's owner.
+/// The living state that was replaced, and how it compared with the fresh one; or the fresh one, which was not taken.
+pub type Replaced = Result<(Compared, PartitionState), Box<PartitionState>>;
+
+/// A request to put a fresh state in the place of the living one, between two turns of the partition's owner, or between two
+/// events of its follower.
 pub struct SwapRequest {
     /// Called with the sequence number after the last event of the living state. Answers a fresh state that has folded the
-    /// events before it, for which it may wait a short while; none where there is none by then. Dropped uncalled when no
-    /// owner handles the request.
+    /// events before it, for which it may wait a short while; none where there is none by then. Dropped uncalled when
+    /// nobody handles the request.
     pub bring: Box<dyn FnOnce(u64) -> Option<PartitionState> + Send>,
-    /// Called with the living state that was replaced.
-    pub told: Box<dyn FnOnce(Compared, PartitionState) + Send>,
+    /// Called with what came of it, once a fresh state was brought.
+    pub told: Box<dyn FnOnce(Replaced) + Send>,
 }

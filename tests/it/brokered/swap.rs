@@ -8,13 +8,14 @@ use crate::process::{Ended, agent, foreign_agent, run};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::swap::metrics;
-use crate::wait::until;
+use crate::wait::{soon, until};
 use headroom::domain::LedgerMut;
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 fn define(url: &str) -> u16 {
     let put = agent().put(format!("{url}/v1/pools/van-1")).header("request-timeout-ms", "5000");
@@ -166,5 +167,44 @@ fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
     }
     log.alike(0, &[&owner, &follower]);
     assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
+    log.audited(0);
+}
+
+/// The story: on call has a follower's state replaced while many call. Its state is never where the log ends, and is replaced
+/// all the same; then that of the owner.
+#[test]
+fn a_follower_under_load_is_replaced() {
+    let (log, dirs) = (Log::new(1), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+    let owner = log.serve_alone(dirs[0].path());
+    let follower = log.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
+    let url = format!("http://{}", owner.address);
+    assert_eq!(define(&url), 201);
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let told = std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !is_over.load(Relaxed) {
+                    answered.fetch_add(u64::from(matches!(reserve(&url), 201 | 409)), Relaxed);
+                }
+            });
+        }
+        let mut told = Vec::new();
+        for (round, server) in (1..).zip([&follower, &follower, &follower, &owner]) {
+            // A test that fails must let the callers end.
+            if soon(|| answered.load(Relaxed) >= 50 * round) {
+                told.push(swapped(server));
+            }
+        }
+        is_over.store(true, Relaxed);
+        told
+    });
+    let results: Vec<_> =
+        told.iter().map(|told| (&told["result"], &told["swapped"]["is_owner"], &told["swapped"]["is_same"])).collect();
+    let expected = [false, false, false, true].map(|is_owner| (json!("swapped"), json!(is_owner), json!(true)));
+    assert_eq!(
+        results,
+        expected.iter().map(|(result, is_owner, is_same)| (result, is_owner, is_same)).collect::<Vec<_>>()
+    );
+    log.alike(0, &[&owner, &follower]);
     log.audited(0);
 }

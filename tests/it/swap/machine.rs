@@ -4,7 +4,7 @@ use crate::fixtures::{NOW, NoReplies, orders};
 use crate::owner::{pool, world};
 use crate::wait::until;
 use crate::world::{World, becomes, conclude_turn};
-use headroom::domain::{Law, LedgerMut};
+use headroom::domain::LedgerMut;
 use headroom::log::{CommittedTail, LogError, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::begin::Beginning;
@@ -13,17 +13,16 @@ use headroom::owner::recover::{kept, rebuild};
 use headroom::owner::shell::{End, Shell};
 use headroom::owner::swap::{Counted, Course, NotSwapped, Swap};
 use headroom::replica::{
-    Compared, PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest, Swapped,
+    PartitionHandle, PartitionState, PartitionStatus, Replaced, Replica, StatusKind, SwapRequest, Swapped,
 };
-use headroom::store::Store;
 use headroom::trace::Tracing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 
 /// The state of a world's partition, shared with other processes, and in this status.
-fn followed(world: &World, status: PartitionStatus) -> Arc<PartitionHandle> {
-    let (handle, owned) = world.recover_in(&Replica::shared(1), 0);
+pub fn followed(world: &World, replica: &Replica, status: PartitionStatus) -> Arc<PartitionHandle> {
+    let (handle, owned) = world.recover_in(replica, 0);
     drop(owned);
     becomes(&handle, PartitionStatus::Standby);
     if status != PartitionStatus::Standby {
@@ -33,104 +32,63 @@ fn followed(world: &World, status: PartitionStatus) -> Arc<PartitionHandle> {
 }
 
 /// Now it is not the log's any more.
-fn spoil(handle: &PartitionHandle) {
+pub fn spoil(handle: &PartitionHandle) {
     handle.write(|state| state.update_pool(&pool(), |pool| pool.spec.limits = orders(1_000)));
 }
 
-fn log_state(world: &World, until: u64) -> PartitionState {
+pub fn log_state(world: &World, until: u64) -> PartitionState {
     rebuild(world.log.as_ref(), 0, until, &mut |_| {}).unwrap()
 }
 
 #[track_caller]
-fn is_the_logs(world: &World, handle: &PartitionHandle) {
+pub fn is_the_logs(world: &World, handle: &PartitionHandle) {
     let log = log_state(world, world.log.end(0).unwrap());
     let living = handle.read(|state| (*state.position(), state.digest()));
     assert_eq!(living, (*log.position(), log.digest()));
 }
 
 /// Has the state of this partition replaced by one that is folded from this log.
-fn swap(
+pub fn swap(
     world: &World,
     tail: &dyn CommittedTail,
     handle: &Arc<PartitionHandle>,
     is_over: &AtomicBool,
 ) -> Result<Swapped, NotSwapped> {
-    let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
-    std::thread::scope(|scope| {
-        scope.spawn(|| work.run(&world.store, &world.heard));
-        let course = Course::default();
-        let tail = Counted { tail, course: &course, is_over };
-        let beginning = Beginning { log_id: world.log.manifest().log_id, tail: &tail, snapshots: None };
-        let report = &world.heard;
-        let swap = Swap { beginning, handle, checkpointer: &checkpointer, report, course: &course, is_over };
-        let swapped = swap.run(|looked| assert!(looked.taken.is_none()));
-        drop(checkpointer);
-        swapped
-    })
+    let course = Course::default();
+    let tail = Counted { tail, course: &course, is_over };
+    let beginning = Beginning { log_id: world.log.manifest().log_id, tail: &tail, snapshots: None };
+    let swap = Swap { beginning, handle, report: &world.heard, course: &course, is_over };
+    swap.run(|looked| assert!(looked.taken.is_none()))
 }
 
 #[test]
-fn a_followed_state_is_replaced_and_its_checkpoint_forgotten() {
+fn only_who_writes_the_state_is_asked() {
     let world = world();
-    let handle = followed(&world, PartitionStatus::Standby);
-    assert!(world.store.load(0, &mut |_, _| {}).unwrap().is_some());
-    let same = swap(&world, &*world.log, &handle, &AtomicBool::new(false)).unwrap();
-    assert_eq!((same.is_owner, same.compared.is_same()), (false, true));
-    spoil(&handle);
-    world.heard.may_fail.store(true, Relaxed);
-    let other = swap(&world, &*world.log, &handle, &AtomicBool::new(false)).unwrap();
-    assert_eq!((other.is_owner, other.compared.is_same()), (false, false));
-    is_the_logs(&world, &handle);
-    assert_eq!(*world.heard.swapped.lock(), [(0, true), (0, false)]);
-    assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
-    assert_eq!(world.store.load(0, &mut |_, _| {}).unwrap(), None);
-    world.checkpoint(&handle);
-    let (restored, _owned) = world.recover(0);
-    is_the_logs(&world, &restored);
-}
-
-/// The owner is asked, and before it has answered another process owns the partition.
-#[test]
-fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced() {
-    let world = world();
-    let handle = followed(&world, PartitionStatus::Claiming);
-    becomes(&handle, PartitionStatus::Active);
-    spoil(&handle);
-    world.heard.may_fail.store(true, Relaxed);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
-        let mut request = None;
-        until("the owner is asked", || {
-            request = handle.take_swap();
-            request.is_some()
-        });
-        becomes(&handle, PartitionStatus::Standby);
-        drop(request);
-        let swapped = swapping.join().unwrap().unwrap();
-        assert_eq!((swapped.is_owner, swapped.compared.is_same()), (false, false));
-    });
-    is_the_logs(&world, &handle);
-}
-
-#[test]
-fn nobody_is_asked_who_is_no_owner() {
-    let world = world();
-    let handle = followed(&world, PartitionStatus::Standby);
-    handle.ask_to_swap(SwapRequest { bring: Box::new(|_| None), told: Box::new(|_, _| ()) });
-    assert!(handle.take_swap().is_none());
+    let handle = followed(&world, &Replica::shared(1), PartitionStatus::Standby);
+    let ask = || handle.ask_to_swap(SwapRequest { bring: Box::new(|_| None), told: Box::new(|_| ()) });
+    assert_eq!(ask(), Some(StatusKind::Standby));
+    assert!(handle.take_swap(StatusKind::Active).is_none(), "the follower was asked");
+    assert!(handle.take_swap(StatusKind::Standby).is_some() && handle.take_swap(StatusKind::Standby).is_none());
+    ask();
     becomes(&handle, PartitionStatus::Claiming);
+    assert!(handle.take_swap(StatusKind::Standby).is_none(), "the partition is its claim's by now");
+    assert_eq!(ask(), None);
     becomes(&handle, PartitionStatus::Active);
-    handle.ask_to_swap(SwapRequest { bring: Box::new(|_| None), told: Box::new(|_, _| ()) });
+    assert_eq!(ask(), Some(StatusKind::Active));
+    assert!(handle.take_swap(StatusKind::Standby).is_none(), "the owner was asked");
     becomes(&handle, PartitionStatus::Standby);
-    assert!(handle.take_swap().is_none(), "a later owner is not asked what an earlier one was");
+    assert!(handle.take_swap(StatusKind::Active).is_none(), "a later owner is not asked what an earlier one was");
 }
 
 /// Asks the owner; it answers whether the states were the same, or that it has gone on with its own.
 fn ask(handle: &PartitionHandle, bring: impl FnOnce(u64) -> Option<PartitionState> + Send + 'static) -> Receiver<bool> {
     let (told, heard) = channel();
-    let told = move |compared: Compared, _| told.send(compared.is_same()).unwrap();
-    handle.ask_to_swap(SwapRequest { bring: Box::new(bring), told: Box::new(told) });
+    let told =
+        move |replaced: Replaced| replaced.into_iter().for_each(|(compared, _)| told.send(compared.is_same()).unwrap());
+    assert_eq!(
+        handle.ask_to_swap(SwapRequest { bring: Box::new(bring), told: Box::new(told) }),
+        Some(StatusKind::Active)
+    );
     heard
 }
 
@@ -213,7 +171,7 @@ impl CommittedTail for Spoilt<'_> {
 #[test]
 fn what_is_not_proven_takes_nobodys_place() {
     let world = world();
-    let handle = followed(&world, PartitionStatus::Standby);
+    let handle = followed(&world, &Replica::shared(1), PartitionStatus::Standby);
     spoil(&handle);
     world.heard.may_fail.store(true, Relaxed);
     let wrong = handle.read(PartitionState::digest);

@@ -1,0 +1,262 @@
+//! When a fresh state takes the place of one that a follower folds, on a thread of its own.
+
+use super::machine::{followed, is_the_logs, log_state, spoil, swap};
+use crate::fixtures::{NOW, append};
+use crate::owner::{reserve, world};
+use crate::wait::until;
+use crate::world::{World, becomes, commit_turn};
+use headroom::domain::Law;
+use headroom::log::embedded::{Embedded, Owned};
+use headroom::log::{CommittedTail, EventStream, LogError, StoredEvent, Streamed};
+use headroom::owner::Partition;
+use headroom::owner::checkpointer::Checkpointer;
+use headroom::owner::follower::{EndOffsetProbe, Follower};
+use headroom::owner::recover::{Recovery, kept};
+use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
+use headroom::store::Store;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A stream over partition 0 of the embedded log, which hands over an event only when so many come after it.
+struct Stream<'a> {
+    log: &'a Embedded,
+    next: Option<u64>,
+    behind: u64,
+}
+
+impl EventStream for Stream<'_> {
+    fn follow(&mut self, _: u32, from_seq: u64) -> Result<(), LogError> {
+        self.next = Some(from_seq);
+        Ok(())
+    }
+
+    fn leave(&mut self, _: u32) {
+        self.next = None;
+    }
+
+    fn next(&mut self, _: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
+        let Some(next) = self.next.filter(|next| next + self.behind < self.log.end(0).unwrap()) else {
+            return Ok(None);
+        };
+        self.next = Some(next + 1);
+        Ok(self.log.read(0, next, 1)?.pop().map(|event| (0, Streamed::Event(event))))
+    }
+
+    fn places(&self) -> Vec<(u32, i64)> {
+        Vec::new()
+    }
+}
+
+/// Runs this while a follower on its own thread folds what comes, but for the last events.
+pub fn following<T>(world: &World, replica: &Replica, behind: u64, run: impl FnOnce() -> T) -> T {
+    let log_id = world.log.manifest().log_id;
+    let (checkpointer, work) = Checkpointer::new(log_id);
+    let over = AtomicBool::new(false);
+    let (over, probe) = (&over, EndOffsetProbe::new(1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| work.run(&world.store, &world.heard));
+        let follower = scope.spawn(move || {
+            let recovery = Recovery {
+                log_id,
+                tail: &*world.log,
+                store: &world.store,
+                snapshots: None,
+                clock: &world.clock,
+                report: &world.heard,
+                on_committed: &|_| {},
+            };
+            let stream = Stream { log: &world.log, next: None, behind };
+            let mut follower = Follower::new(stream, replica, &recovery, &checkpointer, &probe);
+            while !over.load(Relaxed) {
+                follower.round(Duration::ZERO).unwrap();
+            }
+        });
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        over.store(true, Relaxed);
+        follower.join().unwrap();
+        ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// A log whose owner commits a turn whenever somebody looks at its end.
+struct Busy<'a> {
+    world: &'a World,
+    owner: Mutex<(Partition, Arc<PartitionHandle>, Owned, u64)>,
+}
+
+impl Busy<'_> {
+    fn of(world: &World) -> Busy<'_> {
+        let (handle, owned) = world.recover(0);
+        let owner = handle.read(|state| Partition::claim(state, 1));
+        Busy { world, owner: Mutex::new((owner, handle, owned, 1_000)) }
+    }
+}
+
+impl CommittedTail for Busy<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        let (owner, handle, owned, number) = &mut *self.owner.lock();
+        *number += 1;
+        append(&*self.world.log, 0, &reserve(*number, None));
+        commit_turn(owner, handle, owned, NOW.plus_ms(*number));
+        self.world.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.world.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+/// The story: calls come all the time, so the followed state is behind the end of the log whenever somebody looks.
+#[test]
+fn a_follower_that_moves_on_at_every_look_is_swapped() {
+    let world = world();
+    let replica = Replica::shared(1);
+    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let busy = Busy::of(&world);
+    let swapped = following(&world, &replica, 1, || swap(&world, &busy, &handle, &AtomicBool::new(false)));
+    let swapped = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
+    assert_eq!((swapped.is_owner, swapped.compared.is_same()), (false, true));
+    following(&world, &replica, 0, || {
+        until("it has folded all", || handle.next_seq() == world.log.end(0).unwrap());
+    });
+    is_the_logs(&world, &handle);
+}
+
+/// Until the store holds the state of the log.
+fn is_kept(world: &World) {
+    let log = log_state(world, world.log.end(0).unwrap()).digest();
+    until("the fresh state is checkpointed", || {
+        kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_some_and(|state| state.digest() == log)
+    });
+}
+
+#[test]
+fn a_followed_state_is_replaced_and_its_checkpoint_as_well() {
+    let world = world();
+    let replica = Replica::shared(1);
+    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let go_on = AtomicBool::new(false);
+    following(&world, &replica, 0, || {
+        let same = swap(&world, &*world.log, &handle, &go_on).unwrap();
+        assert_eq!((same.is_owner, same.compared.is_same()), (false, true));
+        is_kept(&world);
+        spoil(&handle);
+        world.store.wipe(0, "to be written anew").unwrap();
+        handle.write(PartitionState::mark_all_dirty);
+        world.checkpoint(&handle);
+        world.heard.may_fail.store(true, Relaxed);
+        let other = swap(&world, &*world.log, &handle, &go_on).unwrap();
+        assert_eq!((other.is_owner, other.compared.is_same()), (false, false));
+        is_kept(&world);
+    });
+    is_the_logs(&world, &handle);
+    assert_eq!(*world.heard.swapped.lock(), [(0, true), (0, false)]);
+    assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
+    let (restored, _owned) = world.recover(0);
+    is_the_logs(&world, &restored);
+}
+
+/// The owner is asked, and before it has answered another process owns the partition.
+#[test]
+fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced() {
+    let world = world();
+    let replica = Replica::shared(1);
+    let handle = followed(&world, &replica, PartitionStatus::Claiming);
+    becomes(&handle, PartitionStatus::Active);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let is_over = AtomicBool::new(false);
+    following(&world, &replica, 0, || {
+        std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
+            let mut request = None;
+            until("the owner is asked", || {
+                request = handle.take_swap(StatusKind::Active);
+                request.is_some()
+            });
+            becomes(&handle, PartitionStatus::Standby);
+            drop(request);
+            let swapped = swapping.join().unwrap().unwrap();
+            assert_eq!((swapped.is_owner, swapped.compared.is_same()), (false, false));
+        });
+    });
+    is_the_logs(&world, &handle);
+}
+
+/// A log at whose looks the partition moves on, each time to the next of these statuses, if it is not none.
+struct MovesOn<'a>(&'a World, &'a PartitionHandle, Mutex<Vec<Option<PartitionStatus>>>);
+
+impl CommittedTail for MovesOn<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        if let Some(to) = self.2.lock().pop().flatten() {
+            becomes(self.1, to);
+        }
+        self.0.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.0.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+/// The follower stands still and waits for the fresh state; then the partition is claimed, and the claim fails.
+#[test]
+fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
+    let world = world();
+    let replica = Replica::shared(1);
+    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let wrong = handle.read(PartitionState::digest);
+    // The first looks fold the state, the third one is in the pause of the follower.
+    let moves = [Some(PartitionStatus::Standby), Some(PartitionStatus::Claiming), None, None];
+    let log = MovesOn(&world, &handle, Mutex::new(moves.into()));
+    let swapped = following(&world, &replica, 0, || {
+        let swapped = swap(&world, &log, &handle, &AtomicBool::new(false));
+        assert!(log.2.lock().is_empty());
+        swapped.unwrap_or_else(|not| panic!("{}", not.why()))
+    });
+    assert_eq!((swapped.is_owner, swapped.compared.living.digest), (false, wrong));
+    assert_eq!(*world.heard.swapped.lock(), [(0, false)], "once, and not in the claim");
+    is_the_logs(&world, &handle);
+}
+
+#[test]
+fn a_follower_that_stops_or_a_process_that_ends_is_not_waited_for() {
+    let world = world();
+    let replica = Replica::shared(1);
+    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let why = "L3 broken".to_owned();
+    let (ends, stops) = ("the process ends".to_owned(), PartitionStatus::Failed { why: why.clone() });
+    for (status, expected) in [(None, ends), (Some(stops), why)] {
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
+            let mut request = None;
+            until("the follower is asked", || {
+                request = handle.take_swap(StatusKind::Standby);
+                request.is_some()
+            });
+            match status {
+                None => is_over.store(true, Relaxed),
+                Some(status) => {
+                    becomes(&handle, status);
+                    drop(request);
+                }
+            }
+            let not = swapping.join().unwrap().unwrap_err();
+            assert_eq!((not.code(), not.why()), ("stopped", expected));
+        });
+    }
+    assert!(world.heard.swapped.lock().is_empty());
+}
