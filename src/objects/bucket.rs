@@ -79,7 +79,7 @@ impl Bucket {
         place: &ObjectPlace,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Bucket, StoreError> {
-        let wrong = |why: String| StoreError { detail: format!("{place}: {why}") };
+        let wrong = |why: String| StoreError::new(format!("{place}: {why}"));
         let reached = match place {
             ObjectPlace::Folder(dir) => Reached::Folder { dir: dir.clone(), flush },
             ObjectPlace::Bucket { store, url, prefix } => {
@@ -137,8 +137,7 @@ impl Bucket {
     /// [`StoreError`] when the folder is not there, or takes no lock.
     pub fn lock(&self, path: &str) -> Result<Lock, StoreError> {
         let Reached::Folder { dir, .. } = &self.reached else { return Ok(Lock::Unknown) };
-        let fail =
-            |error: std::io::Error| StoreError { detail: format!("{}: cannot lock {path}: {error}", self.place) };
+        let fail = |error: std::io::Error| StoreError::new(format!("{}: cannot lock {path}: {error}", self.place));
         let file = dir.join(path);
         // Only what is in the folder is made, and not the folder: it may be a disk that is not mounted now.
         if let Some(within) = file.parent().filter(|within| dir.is_dir() && !within.is_dir()) {
@@ -162,8 +161,7 @@ impl Bucket {
     /// [`StoreError`] when the folder cannot be asked.
     pub fn holds(&self, path: &str, lock: &Lock) -> Result<bool, StoreError> {
         let (Reached::Folder { dir, .. }, Lock::Held(file)) = (&self.reached, lock) else { return Ok(true) };
-        let fail =
-            |error: std::io::Error| StoreError { detail: format!("{}: cannot find {path}: {error}", self.place) };
+        let fail = |error: std::io::Error| StoreError::new(format!("{}: cannot find {path}: {error}", self.place));
         let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         match std::fs::metadata(dir.join(path)) {
             Ok(found) => Ok(identity(found) == identity(file.metadata().map_err(fail)?)),
@@ -283,10 +281,13 @@ impl Bucket {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
+        let fail = |why: String| StoreError::new(format!("{}: {what}: {why}", self.place));
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
-        if matches!(&self.reached, Reached::Folder { dir, .. } if !dir.is_dir()) {
-            return Err(fail("there is no such folder".to_owned()));
+        if let Reached::Folder { dir, .. } = &self.reached
+            && !dir.is_dir()
+        {
+            let why = if dir.exists() { "it is a file, and not a folder" } else { "there is no such folder" };
+            return Err(StoreError { needs_operator: true, ..fail(format!("{why}: make one, or name another place")) });
         }
         let client = self.client().map_err(|error| fail(told(&error)))?;
         let mut closing = self.closing.subscribe();

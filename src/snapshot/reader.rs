@@ -46,7 +46,7 @@ impl Reader {
         let failing = self.failing.lock().filter(|failing| !failing.since.left_of(LEFT_ALONE).is_zero());
         if failing.is_some_and(|failing| failing.count >= FAILURES_MAX) {
             let detail = "the place of snapshots did not answer, and is left alone for a while".to_owned();
-            return Err(StoreError { detail });
+            return Err(StoreError::new(detail));
         }
         call(self.objects.as_ref()).inspect_err(|_| {
             let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
@@ -100,7 +100,7 @@ impl Snapshots for Reader {
         name: &str,
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
-        let fail = |why: &str| StoreError { detail: format!("snapshot {name}: {why}") };
+        let fail = |why: &str| StoreError::new(format!("snapshot {name}: {why}"));
         let (object, mark, state) = self.checked(partition, name).map_err(|why| fail(&why))?;
         unpack(&object, row).map_err(fail)?;
         Ok((mark, state))

@@ -82,6 +82,20 @@ pub struct Checkpoint {
 pub struct StoreError {
     /// What happened, and to which file, as text for a person.
     pub detail: String,
+    /// Whether it stays until a person changes something.
+    pub needs_operator: bool,
+}
+
+impl StoreError {
+    /// An error that may not come again.
+    pub fn new(detail: impl Into<String>) -> StoreError {
+        StoreError { detail: detail.into(), needs_operator: false }
+    }
+
+    /// An error that stays until a person changes something; the detail says what.
+    pub fn operator(detail: impl Into<String>) -> StoreError {
+        StoreError { detail: detail.into(), needs_operator: true }
+    }
 }
 
 impl fmt::Display for StoreError {

@@ -34,6 +34,9 @@ const ROW_PREFIX: u8 = 1;
 /// The number of attempts to open a locked database, and the pause between them.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// What sled says of a locked database, for which it has no kind of error, and what is said here.
+const LOCKED: &str = "could not acquire lock";
+const IN_USE: &str = "another process has it open";
 
 /// Checkpoints under one directory, which may not exist yet. A partition's database is opened at its first use, so that
 /// a broken one affects only its partition and not the process.
@@ -61,7 +64,7 @@ impl SledStore {
     /// [`StoreError`] when the directory or the witness cannot be read.
     pub fn kept(&self) -> Result<BTreeSet<u32>, StoreError> {
         let mut kept: BTreeSet<u32> = (0..self.witness.partitions()?).collect();
-        let cannot = |error: std::io::Error| StoreError { detail: format!("{}: {error}", self.root.display()) };
+        let cannot = |error: std::io::Error| StoreError::new(format!("{}: {error}", self.root.display()));
         let names = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(kept),
             names => names.map_err(cannot)?,
@@ -104,6 +107,17 @@ impl SledStore {
         self.root.join(format!("p{partition}.aside"))
     }
 
+    /// Whether another process has the partition's checkpoint open, and has not closed it within a second.
+    pub fn is_in_use(&self, partition: u32) -> bool {
+        let is_there = self.dir(partition).try_exists().unwrap_or(false);
+        is_there && self.with(partition, |_| Ok(())).is_err_and(|error| error.detail.ends_with(IN_USE))
+    }
+
+    /// The directory of all checkpoints.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Runs `f` on the partition's database. After an error the handle is dropped, so that the next call reads from the
     /// disk, and nothing that a failed operation left in memory.
     fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, String>) -> Result<T, StoreError> {
@@ -111,7 +125,10 @@ impl SledStore {
         let mut open = self.open.lock();
         let db = match open.remove(&partition) {
             Some(db) => db,
-            None => guarded(|| open_unlocked(&dir)).map_err(|why| self.error(partition, &why))?,
+            None => guarded(|| open_unlocked(&dir)).map_err(|why| {
+                let is_in_use = why.contains(LOCKED);
+                self.error(partition, if is_in_use { IN_USE } else { &why })
+            })?,
         };
         match f(&Disk { db: &db, dir: &dir, partition }) {
             Ok(done) => {
@@ -126,7 +143,7 @@ impl SledStore {
     }
 
     fn error(&self, partition: u32, why: &str) -> StoreError {
-        StoreError { detail: format!("checkpoint {}: {why}", self.dir(partition).display()) }
+        StoreError::new(format!("checkpoint {}: {why}", self.dir(partition).display()))
     }
 
     fn remove(&self, partition: u32, why: &str) -> std::io::Result<()> {
@@ -190,8 +207,7 @@ fn config(dir: &Path) -> sled::Config {
 fn open_unlocked(dir: &Path) -> sled::Result<Db> {
     for _ in 0..LOCK_TRIES {
         match config(dir).open() {
-            // sled has no error kind of its own for this.
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+            Err(sled::Error::Io(error)) if error.to_string().contains(LOCKED) => {
                 pause(LOCK_PAUSE);
             }
             opened => return opened,

@@ -170,7 +170,7 @@ impl Witness {
     }
 
     fn error(&self, why: impl fmt::Display) -> StoreError {
-        StoreError { detail: format!("the witness {} {why}", self.path.display()) }
+        StoreError::new(format!("the witness {} {why}", self.path.display()))
     }
 }
 

@@ -125,7 +125,22 @@ fn a_season_takes_the_disk_of_ten_days_and_log_and_archive_are_the_log_that_kept
     assert!(trusted.out.contains(&says), "{}", trusted.out);
     let refused = bounded.bare("verify", &[]);
     assert_eq!(refused.code, 1);
-    assert!(refused.out.contains(&format!("the log begins with seq {first}")), "{}", refused.out);
+    assert!(refused.out.contains(&format!("of the log begins with seq {first}")), "{}", refused.out);
+    assert!(!refused.out.contains("has only"), "nothing is known of a shorter log: {}", refused.out);
+    for (place, is) in
+        [("file:///nonexistent/snapshots", "there is no such folder"), ("file:///dev/null", "it is a file")]
+    {
+        for what in ["verify", "rebuild", "state"] {
+            let refused = bounded.bare(what, &["--snapshots", place]);
+            assert_eq!(refused.code, if what == "rebuild" { 1 } else { 2 }, "{what}: {}{}", refused.out, refused.err);
+            assert!(
+                refused.err.contains(is) && refused.err.contains("make one, or name another place"),
+                "{}",
+                refused.err
+            );
+            assert!(!refused.err.contains("try again"), "{}", refused.err);
+        }
+    }
     let lines = |ended: Ended| {
         assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
         ended.out.lines().filter(|line| line.starts_with("partition ")).map(str::to_owned).collect::<Vec<_>>()

@@ -59,7 +59,7 @@ impl<'a> Faulty<'a> {
 
     fn call(&self) -> Result<Conduct, StoreError> {
         match *self.conduct.lock() {
-            Conduct::Gone => Err(StoreError { detail: "the place is gone".to_owned() }),
+            Conduct::Gone => Err(StoreError::new("the place is gone".to_owned())),
             conduct => Ok(conduct),
         }
     }
@@ -70,7 +70,7 @@ impl<'a> Faulty<'a> {
             happens();
         }
         match self.call()? {
-            Conduct::Full => return Err(StoreError { detail: "no space is left".to_owned() }),
+            Conduct::Full => return Err(StoreError::new("no space is left".to_owned())),
             Conduct::LosesManifests if path.ends_with(".json") => return Err(no_answer()),
             Conduct::KeepsNothing => return Ok(None),
             Conduct::KeepsShort => bytes.truncate(bytes.len() / 2),
@@ -82,7 +82,7 @@ impl<'a> Faulty<'a> {
 }
 
 fn no_answer() -> StoreError {
-    StoreError { detail: "no answer within 10 s".to_owned() }
+    StoreError::new("no answer within 10 s".to_owned())
 }
 
 impl Objects for Faulty<'_> {

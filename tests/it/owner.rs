@@ -372,7 +372,7 @@ impl Store for Failing<'_> {
 
     fn apply(&self, checkpoint: &headroom::store::Checkpoint) -> Result<(), StoreError> {
         match self.fails.load(Relaxed) {
-            true => Err(StoreError { detail: "no space left".to_owned() }),
+            true => Err(StoreError::new("no space left".to_owned())),
             false => self.store.apply(checkpoint),
         }
     }

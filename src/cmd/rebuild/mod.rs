@@ -182,33 +182,39 @@ impl Telling {
 /// Who uses the data directory.
 enum User {
     /// Nobody, and no server can from now on.
-    Nobody(DirectoryLock),
+    Nobody(Hold),
     /// A running server.
     Server(Box<RunningServer>),
 }
 
-/// What keeps servers from the data directory while it is rebuilt.
-enum DirectoryLock {
-    /// The log is in the directory, and is open.
-    ByOpenLog,
-    /// The log is elsewhere.
-    Held(#[expect(dead_code, reason = "unlocks when dropped")] Hold),
-}
-
 fn user(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<User, Failure> {
+    let unusable = |error| Failure::Unusable(format!("cannot use the data directory {}: {error}", dir.display()));
     let called = || running_server(dir, own).map(|server| User::Server(Box::new(server)));
     match source {
-        Source::Directory(_) => Ok(User::Nobody(DirectoryLock::ByOpenLog)),
+        // The open log keeps servers away, and other commands that read it may be there.
+        Source::Directory(_) => {
+            let checkpoints = SledStore::open(dir);
+            let held = std::fs::create_dir_all(checkpoints.root()).and_then(|()| Hold::take(checkpoints.root()));
+            held.map_err(unusable)?.map(User::Nobody).ok_or_else(|| in_use(checkpoints.root()))
+        }
         Source::Server(_) => called().map_err(|why| not_answering(dir, &why)),
         Source::Cluster(_) => {
             let held = std::fs::create_dir_all(dir).and_then(|()| Hold::take(dir));
-            let unusable = |error| format!("cannot use the data directory {}: {error}", dir.display());
-            match held.map_err(|error| Failure::Unusable(unusable(error)))? {
-                Some(hold) => Ok(User::Nobody(DirectoryLock::Held(hold))),
+            match held.map_err(unusable)? {
+                Some(hold) => Ok(User::Nobody(hold)),
                 None => called().map_err(|why| not_answering(dir, &why)),
             }
         }
     }
+}
+
+/// Another process has these checkpoints open.
+fn in_use(checkpoints: &Path) -> Failure {
+    Failure::Unusable(format!(
+        "{} is in use by another process, such as headroom rebuild or headroom verify: try again when that has ended; nothing \
+         was changed of it",
+        checkpoints.display()
+    ))
 }
 
 /// No server runs on the data directory, and its state was to be replaced.
@@ -279,6 +285,7 @@ impl Rebuilding<'_> {
         let before = match restarting.restart(partition, end)? {
             Restart::State { from, state } => Ok((from, Seal::of(&state))),
             Restart::Absent => Err((true, "there was none".to_owned())),
+            Restart::InUse => return Err(in_use(&store.dir(partition))),
             Restart::Mismatch(why) => Err((true, format!("it did not match the log: {why}"))),
             Restart::Breach(breach) => Err((false, breach.to_string())),
         };

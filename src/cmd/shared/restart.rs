@@ -5,12 +5,14 @@ use crate::domain::{Breach, Law};
 use crate::log::{ClaimError, CommittedTail, LogError};
 use crate::owner::recover::{kept, replay_from};
 use crate::replica::PartitionState;
-use crate::store::Store;
+use crate::store::sled::SledStore;
 
 /// The state that a partition's checkpoint leads to.
 pub(in crate::cmd) enum Restart {
     /// The partition has no checkpoint.
     Absent,
+    /// Another process has the checkpoint open: it is not known what is in it.
+    InUse,
     /// The checkpoint is damaged or belongs to another log or version: the next start deletes it and reads the log.
     Mismatch(String),
     /// The events of the log do not follow on the checkpoint.
@@ -28,12 +30,15 @@ pub(in crate::cmd) enum Restart {
 pub(in crate::cmd) struct Restarting<'a> {
     pub(in crate::cmd) log_id: u128,
     pub(in crate::cmd) tail: &'a dyn CommittedTail,
-    pub(in crate::cmd) store: &'a dyn Store,
+    pub(in crate::cmd) store: &'a SledStore,
 }
 
 impl Restarting<'_> {
     /// The state at `until`, read from the checkpoint and the events after it.
     pub(in crate::cmd) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
+        if self.store.is_in_use(partition) {
+            return Ok(Restart::InUse);
+        }
         let state = match self.checkpoint(partition) {
             Ok(None) => return Ok(Restart::Absent),
             Ok(Some(state)) => state,

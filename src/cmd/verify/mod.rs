@@ -152,6 +152,8 @@ struct Verifying<'a> {
     until: u64,
     live: Option<LiveState>,
     next: u64,
+    /// Whether there is something to begin with: the first event, or a snapshot that covers what is gone.
+    is_begun: bool,
     audit: PartitionAudit,
     /// The commands that the events answer, where the log has them.
     commands: Option<Commands<'a>>,
@@ -181,9 +183,13 @@ impl<'a> Verifying<'a> {
             _ => tail.end(partition),
         };
         let begun = end.and_then(|end| Ok((end, Trust::of(tail, folding, partition)?)));
+        let is_begun = begun.is_ok();
         let (until, trust, mut commands) = match begun {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
-            Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+            // An operator's part, such as a place of snapshots that is not there, shows nothing of the log.
+            Err(error)
+                if !matches!(error.kind, LogErrorKind::Transient | LogErrorKind::Operator) && source.is_there() =>
+            {
                 let mut trust = Trust::anew(partition, tail.partitions());
                 trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
                 (0, trust, None)
@@ -210,9 +216,10 @@ impl<'a> Verifying<'a> {
             until,
             live,
             next,
+            is_begun,
             audit,
             commands,
-            fold: Some(state),
+            fold: is_begun.then_some(state),
             breaches,
             notes,
             agreeing: Vec::new(),
@@ -240,7 +247,7 @@ impl<'a> Verifying<'a> {
             }
         }
         // A log that was not read to its end has more commands than events were seen.
-        let is_read = self.next == self.until;
+        let is_read = self.is_begun && self.next == self.until;
         // What follows the last event must not be an event with an earlier sequence number.
         if is_read && let Err(error) = self.source.tail().read(self.partition, self.until, 1) {
             if !self.source.is_there() {
@@ -349,6 +356,9 @@ impl<'a> Verifying<'a> {
     fn compare(&mut self, audited: Digest) -> Result<(), LogError> {
         // A log without events never calls this from fold().
         self.compare_live();
+        if !self.is_begun {
+            return self.note_checkpoint();
+        }
         let Some(fold) = self.fold.take().filter(|state| state.position().next_seq == self.until) else {
             self.notes.push("states were not compared: the events cannot be applied to the end of the log".to_owned());
             return Ok(());
@@ -376,6 +386,9 @@ impl<'a> Verifying<'a> {
         };
         match restart {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),
+            Restart::InUse => {
+                self.notes.push("the checkpoint was not compared: another process has it open".to_owned());
+            }
             Restart::Mismatch(why) => {
                 let note = "the checkpoint does not match the log, and the next start rebuilds it";
                 self.notes.push(format!("{note}: {why}"));
@@ -389,6 +402,22 @@ impl<'a> Verifying<'a> {
                     format!("{what} after event {restarted_chain}, all events to {folded} after {chain}")
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Of a log with nothing to begin with: whether a server could begin with the checkpoint all the same.
+    fn note_checkpoint(&mut self) -> Result<(), LogError> {
+        self.notes.push("states were not compared: there is nothing that the events could be applied to".to_owned());
+        let LocalEvidence::Checkpoints { store, .. } = self.evidence else { return Ok(()) };
+        let restarting = Restarting { log_id: self.source.log_id(), tail: self.source.tail(), store };
+        let Ok(first) = self.source.tail().first(self.partition) else { return Ok(()) };
+        let kept = restarting.checkpoint(self.partition).ok().flatten().map(|state| state.position().next_seq);
+        if let Some(kept) = kept.filter(|kept| *kept >= first) {
+            self.notes.push(format!(
+                "the checkpoint at {kept} reaches up to the events that are left, and a server begins with it; what is \
+                 before it cannot be verified"
+            ));
         }
         Ok(())
     }

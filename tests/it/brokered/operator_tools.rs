@@ -117,7 +117,8 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
         ["0", "1"].iter().all(|partition| whole(partition).out.lines().count() > 1),
         "each has more than a barrier"
     );
-    drop(server);
+    // It leaves checkpoints.
+    assert_eq!(server.running.terminate().code, 0);
     let client: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", Rig::shared().brokers()).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -138,6 +139,10 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
     assert_eq!(asked.out, all[1]);
     let untrusted = ["L3 broken at partition 0 seq 0", "begins with seq 1", "no place of snapshots is set"];
     says(&place.headroom(&["verify"]), 1, &untrusted);
+    let kept = place.headroom(&["verify", "--partition", "0", "--data-dir", text(dir.path())]);
+    says(&kept, 1, &untrusted);
+    says(&kept, 1, &["the checkpoint at ", "a server begins with it"]);
+    assert!(!kept.out.contains("has only") && kept.out.contains("BROKEN: 1 breaches"), "{}", kept.out);
     // All that there is.
     remove(Offset::End);
     let printed = place.headroom(&["cat"]);

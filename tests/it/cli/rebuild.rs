@@ -6,6 +6,8 @@ use crate::process::{Served, agent, headroom};
 use crate::server::Server;
 use crate::world::ManualClock;
 use headroom::domain::{LedgerMut, route};
+use headroom::store::Store;
+use headroom::store::sled::SledStore;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -96,4 +98,37 @@ fn a_state_in_memory_that_is_not_that_of_the_log_is_told() {
     let ended = on(dir.path(), ["rebuild", "--partition", "0"]);
     assert_eq!(ended.code, 1);
     assert_says(&ended.out, &["  live state: DIFFERS"]);
+}
+
+/// The story: two people on call make new checkpoints of the same stopped server. One does, and the other is told why not.
+#[test]
+fn checkpoints_that_another_process_has_open_are_named_as_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path());
+    pools_of(0, 2).take(2).for_each(|pool| server.sell_out(pool.as_str()));
+    assert_eq!(server.running.terminate().code, 0);
+    let other = SledStore::open(dir.path());
+    assert!(other.load(0, &mut |_, _| {}).unwrap().is_some());
+    let rebuilt = on(dir.path(), ["rebuild"]);
+    assert_eq!((rebuilt.code, &*rebuilt.out), (2, ""), "{}", rebuilt.err);
+    assert_says(&rebuilt.err, &["checkpoint/p0 is in use by another process", "try again when that has ended"]);
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["partition 0: the checkpoint was not compared: another process has it open"]);
+    drop(other);
+    let all = std::thread::scope(|scope| {
+        let all = [(); 4].map(|()| scope.spawn(|| on(dir.path(), ["rebuild"])));
+        all.map(|one| one.join().unwrap())
+    });
+    assert!(all.iter().any(|ended| ended.code == 0), "{:?}", all.map(|ended| ended.err));
+    for ended in all {
+        assert!(!ended.out.contains("did not match") && !ended.out.contains("DIFFERS"), "{}{}", ended.out, ended.err);
+        match ended.code {
+            0 => assert_says(&ended.out, &["led to the same state", "reads back as the same state"]),
+            code => {
+                assert_eq!(code, 2, "{}{}", ended.out, ended.err);
+                assert_says(&ended.err, &["is in use by another process"]);
+            }
+        }
+    }
 }
