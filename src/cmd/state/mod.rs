@@ -81,6 +81,9 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         let end = tail.end(partition)?;
         asked.push((partition, end, moment(what, end)?));
     }
+    if let (Some(at), None) = (what.at, &what.pool) {
+        has_begun(tail, asked.iter().map(|(partition, end, _)| (*partition, *end)), at)?;
+    }
     let events = asked.iter().map(|(_, end, _)| *end).fold(0, u64::saturating_add);
     let mut progress = (events >= LONG_EVENTS).then(|| Progress::new(events));
     for (partition, end, moment) in asked {
@@ -135,6 +138,32 @@ fn moment(what: &What, end: u64) -> Result<Moment, Failure> {
             Err(Failure::Unusable(format!("partition {partition} has no event {seq}: it ends before {end}")))
         }
         (None, Some(Place { seq, .. })) => Ok(Moment::Before(seq.saturating_add(1))),
+    }
+}
+
+/// Refuses a time before the first event of all these partitions, each with its end. Where a log has lost its first events,
+/// or has none, that time is not known.
+fn has_begun(
+    tail: &dyn CommittedTail,
+    partitions: impl Iterator<Item = (u32, u64)>,
+    at: Micros,
+) -> Result<(), Failure> {
+    let mut begins: Option<Micros> = None;
+    for (partition, _) in partitions.filter(|(_, end)| *end > 0) {
+        if tail.first(partition)? > 0 {
+            return Ok(());
+        }
+        let events = tail.read(partition, 0, 1)?;
+        let Some(Ok(first)) = events.first().map(|event| wire::event::decode(&event.bytes)) else { return Ok(()) };
+        begins = Some(begins.map_or(first.event.decided_at, |begins| begins.min(first.event.decided_at)));
+    }
+    match begins {
+        Some(begins) if begins > at => Err(Failure::Unusable(format!(
+            "--at {} is before the log begins: its first event was decided at {}",
+            Shown(at),
+            Shown(begins)
+        ))),
+        _ => Ok(()),
     }
 }
 

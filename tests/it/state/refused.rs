@@ -13,8 +13,10 @@ fn what_cannot_be_shown_is_refused_by_name() {
     course.turn(1_000, [(0, define(&here, orders(2))), (1, define(&there, orders(2)))]);
     let past = course.end();
     let other = format!("pool {there} is in partition 1, and --at-seq names partition 0");
-    let cases: [(&[&str], i32, &[&str]); 10] = [
+    let begins = format!("is before the log begins: its first event was decided at {}", Shown(BEGAN.plus_ms(1_000)));
+    let cases: [(&[&str], i32, &[&str]); 11] = [
         (&["--at", "2999-01-01T00:00:00Z"], 2, &["--at 2999-01-01T00:00:00Z is in the future", "it is "]),
+        (&["--at", "2023-01-01T00:00:00Z"], 2, &["--at 2023-01-01T00:00:00Z", &begins]),
         (&["--at", "2024-02-30T00:00:00Z"], 2, &["invalid value '2024-02-30T00:00:00Z' for '--at <TIME>'"]),
         (&["--at", "yesterday"], 2, &["it has to be an RFC 3339 time with its offset"]),
         (&["--at-seq", "0:1"], 2, &["partition 0 has no event 1: it ends before 1"]),
