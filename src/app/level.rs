@@ -28,7 +28,10 @@ fn found(dir: &Path) -> Result<Option<(u32, String)>, StartError> {
 }
 
 /// Refuses a log of a level that this version does not know.
-pub(super) fn check(dir: &Path) -> Result<(), StartError> {
+///
+/// # Errors
+/// [`StartError::NewerLog`], which names the version to take, and [`StartError::Io`]
+pub fn check(dir: &Path) -> Result<(), StartError> {
     let known = known_level();
     match found(dir)? {
         Some((level, version)) if level > known => Err(StartError::NewerLog { level, known, version }),

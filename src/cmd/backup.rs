@@ -1,7 +1,7 @@
 //! `headroom backup` and `headroom restore`: copies of an embedded log in a folder or a bucket, and the way back.
 
 use super::shared::flags::{DataDir, Flags};
-use super::shared::source::cannot_open;
+use super::shared::source::{cannot_open, is_known};
 use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
@@ -11,6 +11,7 @@ use crate::log::embedded::LogPrefix;
 use crate::objects::Bucket;
 use crate::time::{Clock, SystemClock};
 use std::io::Write;
+use std::path::Path;
 
 /// What is backed up, and where.
 #[derive(Debug, clap::Args)]
@@ -57,6 +58,8 @@ impl RestoreArgs {
 
 pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) -> Result<Verdict, Failure> {
     is_embedded(config)?;
+    is_known(&config.data_dir)?;
+    is_elsewhere(&args.to, &config.data_dir)?;
     let place = place(&args.to)?;
     let wall = SystemClock::new().wall();
     let log = LogPrefix::open(&config.data_dir).map_err(|error| cannot_open(&error))?;
@@ -99,6 +102,20 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
         backup.taken_at
     )?;
     Ok(Verdict::Fine)
+}
+
+/// Refuses a folder within the data directory: whatever takes the log away takes its backups as well.
+fn is_elsewhere(place: &ObjectPlace, data_dir: &Path) -> Result<(), Failure> {
+    let ObjectPlace::Folder(folder) = place else { return Ok(()) };
+    // A folder or a directory that is not there is refused by name when it is opened.
+    let (Ok(folder), Ok(data_dir)) = (folder.canonicalize(), data_dir.canonicalize()) else { return Ok(()) };
+    match folder.starts_with(&data_dir) {
+        false => Ok(()),
+        true => Err(Failure::Unusable(format!(
+            "{place} is in the data directory {}, and would be lost with it: name a folder elsewhere with --to",
+            data_dir.display()
+        ))),
+    }
 }
 
 fn is_embedded(config: &Config) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
-use super::shared::source::{cannot_open, in_use};
+use super::shared::source::{cannot_open, in_use, is_known};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
@@ -65,6 +65,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     let (dir, store) = (&config.data_dir, SledStore::open(&config.data_dir));
     let cannot = |error: StoreError| Failure::Unusable(error.detail);
     let mut made_with = None;
+    is_known(dir)?;
     // Opening the log for writing repairs what it can: what is lost has to be known before that.
     let (found, losses) = match EmbeddedReader::open(dir) {
         Ok(reader) => {

@@ -318,3 +318,18 @@ fn nothing_is_restored_over_a_log_and_no_backup_is_made_of_nothing() {
         &["is of an earlier version: the next start of the server carries it"],
     );
 }
+
+/// The story: the backups lay beside the log, and the disk took both.
+#[test]
+fn a_place_within_the_data_directory_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Served::start(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path())));
+    let within = dir.path().join("backups");
+    fs::create_dir(&within).unwrap();
+    for folder in [dir.path(), &within, &within.join("../backups")] {
+        let refused = on(dir.path(), ["backup", "--to", &format!("file://{}", folder.display())]);
+        assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+        assert_says(&refused.err, &["is in the data directory", "name a folder elsewhere with --to"]);
+    }
+    assert_eq!(fs::read_dir(&within).unwrap().count(), 0);
+}

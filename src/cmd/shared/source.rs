@@ -1,7 +1,7 @@
 //! Opens the log that a command reads: the data directory, the running server that has the directory open, or the
 //! Kafka cluster.
 
-use crate::app::{self, ADDRESS_FILE, Location};
+use crate::app::{self, ADDRESS_FILE, Location, StartError};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
 use crate::cmd::shared::certificate::Certificate;
@@ -43,6 +43,7 @@ impl Source {
 
     fn of_directory(config: &Config, own: Option<&Certificate>) -> Result<Source, Failure> {
         let dir = &config.data_dir;
+        is_known(dir)?;
         let mut tries = TRIES;
         loop {
             tries = tries.saturating_sub(1);
@@ -157,6 +158,15 @@ pub(in crate::cmd) fn not_answering(dir: &Path, why: &str) -> Failure {
 /// A server runs on the data directory, and the command needs the directory for itself.
 pub(in crate::cmd) fn in_use(dir: &Path) -> Failure {
     Failure::Unusable(format!("a server is running on {}: stop it and try again", dir.display()))
+}
+
+/// Refuses a log that a later version of headroom has given a feature level, and names that version.
+pub(in crate::cmd) fn is_known(dir: &Path) -> Result<(), Failure> {
+    match app::check_level(dir) {
+        Err(error @ StartError::NewerLog { .. }) => Err(Failure::Unusable(error.to_string())),
+        // A directory that cannot be read is refused by what is read in it.
+        _ => Ok(()),
+    }
 }
 
 /// Turns "there is no file" into "the log is lost" where the data directory has seen a log.
