@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// The flags that name them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Others {
-    /// Ask the process at this URL instead of the one of --data-dir; of a log on a Kafka cluster, repeated for each process
+    /// Of a log on a Kafka cluster: ask the process at this URL, and not that of --data-dir; repeated for each process
     ///
     /// A name that has several addresses stands for a process at each of them, as the name of the pods' service does on
     /// Kubernetes. The variable HEADROOM_TOKEN holds an operator's token. Exit code 1 also when the cluster shows more
