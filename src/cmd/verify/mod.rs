@@ -186,10 +186,12 @@ impl<'a> Verifying<'a> {
         let is_begun = begun.is_ok();
         let (until, trust, mut commands) = match begun {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
-            // An operator's part, such as a place of snapshots that is not there, shows nothing of the log.
-            Err(error)
-                if !matches!(error.kind, LogErrorKind::Transient | LogErrorKind::Operator) && source.is_there() =>
-            {
+            Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+                // Of a log that can be read, what an operator has to do elsewhere, as for a place of snapshots that is not
+                // there, shows nothing.
+                if error.kind == LogErrorKind::Operator && tail.first(partition).is_ok() {
+                    return Err(error);
+                }
                 let mut trust = Trust::anew(partition, tail.partitions());
                 trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
                 (0, trust, None)
