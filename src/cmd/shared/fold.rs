@@ -35,6 +35,11 @@ impl<'a> Folding<'a> {
         self.beginning().covering(partition, prefer)
     }
 
+    /// Whether the place of snapshots answers, if one is set.
+    pub(in crate::cmd) fn has_place(&self, partition: u32) -> bool {
+        self.snapshots.as_ref().is_none_or(|snapshots| snapshots.names(partition, 0).is_ok())
+    }
+
     fn beginning(&self) -> Beginning<'_> {
         let Folding { log_id, tail, snapshots } = self;
         Beginning { log_id: *log_id, tail: *tail, snapshots: snapshots.as_deref() }

@@ -187,9 +187,8 @@ impl<'a> Verifying<'a> {
         let (until, trust, mut commands) = match begun {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
             Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
-                // Of a log that can be read, what an operator has to do elsewhere, as for a place of snapshots that is not
-                // there, shows nothing.
-                if error.kind == LogErrorKind::Operator && tail.first(partition).is_ok() {
+                // A place of snapshots that is not there shows nothing of the log.
+                if !folding.has_place(partition) {
                     return Err(error);
                 }
                 let mut trust = Trust::anew(partition, tail.partitions());

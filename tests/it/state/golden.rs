@@ -47,7 +47,7 @@ fn a_state_is_printed_as_recorded() {
         &["--at", "2023-11-14T22:30:00Z", "--pool", "SG-01:slot"],
         &["--at", "2023-11-14T22:30:00Z", "--pool", "SG-01:slot", "--json"],
         &["--at", "2023-11-14T23:13:26Z", "--json"],
-        &["--at", "2023-11-14T22:13:20Z", "--json"],
+        &["--at", "2023-11-14T22:13:21Z", "--json"],
     ];
     for args in commands {
         let ended = past.run(args);
