@@ -131,6 +131,7 @@ fn a_turn_waits_a_bounded_time_for_a_missing_dead_letter_topic() {
     let events = log.end(0).unwrap();
     let waiting = Stopwatch::start();
     assert_eq!(owner.decide(2).1, CommitOutcome::Unknown);
+    let a_try = waiting.elapsed();
     assert_eq!(log.end(0).unwrap(), events);
     // An owner has to be made again after each try, and says so first.
     let mut undecided = events;
@@ -151,5 +152,5 @@ fn a_turn_waits_a_bounded_time_for_a_missing_dead_letter_topic() {
         longest = longest.max(turn.elapsed());
         going_on.elapsed() > Duration::from_millis(LETTERS_HOLD_MS + 1_000)
     });
-    assert!(longest < Duration::from_secs(3), "a turn took {longest:?}");
+    assert!(longest < a_try, "a turn took {longest:?}, and a try {a_try:?}");
 }
