@@ -13,7 +13,7 @@ use crate::time::{Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
 use std::fmt;
@@ -147,13 +147,16 @@ impl Reader {
         }
     }
 
-    /// Calls `message` with every message from here on, until it returns false. Returns whether the end was reached.
+    /// Calls `message` with every message from here on, until it returns false. Returns whether the end was reached: that of
+    /// the partition, or `until`, which is the offset after the last message that is read. The end of a partition that is
+    /// written all the time may be out of reach, because more has come whenever it is asked for.
     ///
     /// # Errors
     /// What `message` returns; and an error when nothing comes for `limit`.
     pub(in crate::log::kafka) fn each<E: From<LogError>>(
         &self,
         at: TopicPartition<'_>,
+        until: i64,
         limit: Duration,
         mut message: impl FnMut(&BorrowedMessage<'_>) -> Result<bool, E>,
     ) -> Result<bool, E> {
@@ -162,6 +165,9 @@ impl Reader {
             match self.next(LOOK_FOR_MORE)? {
                 Next::Message(found) => {
                     waiting = None;
+                    if found.offset() >= until {
+                        return Ok(true);
+                    }
                     if !message(&found)? {
                         return Ok(false);
                     }
@@ -188,7 +194,7 @@ impl Reader {
             let from = end.saturating_sub(back).max(first);
             self.assign(at, from)?;
             let mut last = None;
-            self.each(at, ASK_LIMIT, |message| {
+            self.each(at, end, ASK_LIMIT, |message| {
                 last = find(message)?.or(last.take());
                 Ok::<_, LogError>(true)
             })?;

@@ -18,6 +18,8 @@ struct Cursor {
     partition: u32,
     next: u64,
     reader: Reader,
+    /// Where the partition ended when the read began.
+    until: i64,
 }
 
 /// Reads the topic of commands. Calls may come from any thread.
@@ -47,17 +49,21 @@ impl CommandsTopic {
     ) -> Result<Vec<StoredCommand>, LogError> {
         self.context.check(partition)?;
         let kept = self.cursor.lock().take();
-        let cursor = match kept {
-            Some(cursor) if cursor.partition == partition && cursor.next == from => cursor,
-            other => {
-                if let Some(cursor) = other {
-                    self.context.readers.give_back(cursor.reader);
+        match kept {
+            Some(cursor) if cursor.partition == partition && cursor.next == from => {
+                let records = self.read_on(cursor, bytes_max)?;
+                if !records.is_empty() {
+                    return Ok(records);
                 }
-                let Some(cursor) = self.cursor_at(partition, from)? else { return Ok(Vec::new()) };
-                cursor
+                // A kept read comes to where the partition ended a while ago.
             }
-        };
-        self.read_on(cursor, bytes_max)
+            Some(cursor) => self.context.readers.give_back(cursor.reader),
+            None => {}
+        }
+        match self.cursor_at(partition, from)? {
+            Some(cursor) => self.read_on(cursor, bytes_max),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// `None` where the topic ends before `from`.
@@ -72,15 +78,15 @@ impl CommandsTopic {
         }
         reader.assign(at, offset)?;
         let next = u64::try_from(offset).unwrap_or_default();
-        Ok(Some(Cursor { partition, next, reader }))
+        Ok(Some(Cursor { partition, next, reader, until: bounds.end }))
     }
 
     fn read_on(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let context = &self.context;
         let (mut records, mut bytes) = (Vec::new(), 0usize);
-        let Cursor { partition, next, reader } = &mut cursor;
+        let Cursor { partition, next, reader, until } = &mut cursor;
         let at = context.commands(*partition);
-        let at_end = reader.each(at, ASK_LIMIT, |message| {
+        let at_end = reader.each(at, *until, ASK_LIMIT, |message| {
             bytes = bytes.saturating_add(message.payload_len()).saturating_add(RECORD_BYTES);
             let read = record::command(message, context.manifest.log_id, |payload, schema| {
                 context.framing.incoming_awaited(payload, schema, Writer::Anyone)

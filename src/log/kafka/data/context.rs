@@ -89,7 +89,8 @@ impl LogContext {
         Course::of(self.manifest.log_id, partition)
     }
 
-    /// Calls `record` with every record from this offset on, until it returns false or the partition ends.
+    /// Calls `record` with every record from this offset on, until it returns false or comes to where
+    /// the partition ends now.
     pub(super) fn each_record(
         &self,
         at: TopicPartition<'_>,
@@ -103,7 +104,7 @@ impl LogContext {
                 return Ok(());
             }
             reader.assign(at, from)?;
-            reader.each(at, ASK_LIMIT, |message| Ok(record(message))).map(drop)
+            reader.each(at, bounds.end, ASK_LIMIT, |message| Ok(record(message))).map(drop)
         })
     }
 }

@@ -38,6 +38,8 @@ struct Cursor {
     partition: u32,
     next_seq: u64,
     reader: Reader,
+    /// Where the partition ended when the read began.
+    until: i64,
     course: Course,
     /// An event that was fetched and did not fit the last answer.
     read_ahead: Option<StoredEvent>,
@@ -89,13 +91,12 @@ impl EventReader {
         self.context.check(partition)?;
         self.context.readers.with(|reader| {
             let bounds = reader.bounds(self.context.events(partition))?;
-            Ok(self.head(reader, partition, bounds.first)?.seq)
+            Ok(self.head(reader, partition, bounds)?.seq)
         })
     }
 
-    /// The first event that the partition still has, which is at this offset or not far behind it: `first` is the first
-    /// offset that the partition has.
-    fn head(&self, reader: &Reader, partition: u32, first: i64) -> Result<Mark, LogError> {
+    /// The first event that the partition still has, which is at the first offset that it has or not far behind it.
+    fn head(&self, reader: &Reader, partition: u32, Bounds { first, end }: Bounds) -> Result<Mark, LogError> {
         if first == 0 {
             return Ok(Mark::default());
         }
@@ -105,7 +106,7 @@ impl EventReader {
         }
         reader.assign(at, first)?;
         let mut found = None;
-        self.each(&mut self.context.course(partition), partition, reader, |event, _| {
+        self.each(&mut self.context.course(partition), partition, (reader, end), |event, _| {
             found = Some(Mark { seq: event.seq, offset: first });
             false
         })?;
@@ -129,7 +130,8 @@ impl EventReader {
         }
     }
 
-    /// Events from `from_seq` on, of `bytes_max` together, and one event at least unless the partition ends there.
+    /// Events from `from_seq` on, of `bytes_max` together, and one event at least unless the partition ends there. What is
+    /// committed after the call has begun may be missing.
     ///
     /// # Errors
     /// [`LogError`] when the cluster does not answer, or the partition does not hold `from_seq` any more or not yet.
@@ -155,7 +157,7 @@ impl EventReader {
         }
         let at = self.context.events(partition);
         let mut read_ahead = None;
-        let at_end = self.each(&mut cursor.course, partition, &cursor.reader, |event, _| {
+        let at_end = self.each(&mut cursor.course, partition, (&cursor.reader, cursor.until), |event, _| {
             seen = seen || event.seq.saturating_add(1) >= from_seq;
             if event.seq < from_seq {
                 return true;
@@ -170,7 +172,7 @@ impl EventReader {
             bytes < bytes_max
         })?;
         if events.is_empty() && is_kept {
-            // The end that a kept read came to may have been reported a while ago.
+            // A kept read comes to where the partition ended a while ago.
             self.context.readers.give_back(cursor.reader);
             return self.read(partition, from_seq, bytes_max);
         }
@@ -210,28 +212,29 @@ impl EventReader {
         self.wait_for_open_turns(partition, &reader)?;
         let at = context.events(partition);
         // If the log does not have that event any more, the caller is told what it has instead.
-        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
+        let (from, until) = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
         reader.assign(at, from)?;
-        Ok(Cursor { partition, next_seq: from_seq, reader, course: context.course(partition), read_ahead: None })
+        Ok(Cursor { partition, next_seq: from_seq, reader, until, course: context.course(partition), read_ahead: None })
     }
 
     /// The offset of the event of this number, or an offset not far before it. Where the partition does not have it any more,
     /// the offset of the first one that it has.
     pub(in crate::log::kafka) fn locate(&self, partition: u32, seq: u64) -> Result<i64, LogError> {
-        self.context.readers.with(|reader| self.locate_with(reader, partition, seq))
+        self.context.readers.with(|reader| self.locate_with(reader, partition, seq)).map(|(offset, _)| offset)
     }
 
-    fn locate_with(&self, reader: &Reader, partition: u32, seq: u64) -> Result<i64, LogError> {
+    /// The same, and where the partition ends.
+    fn locate_with(&self, reader: &Reader, partition: u32, seq: u64) -> Result<(i64, i64), LogError> {
         let context = &self.context;
         let (at, progress) = (context.events(partition), context.progress_of(partition));
         let (mut before, after) = progress.around(seq);
         let bounds = reader.bounds(at)?;
         if before.offset < bounds.first {
-            before = self.head(reader, partition, bounds.first)?;
+            before = self.head(reader, partition, bounds)?;
         }
         // What others have written there is found only by reading it, however much that is.
         if progress.is_unread(seq) || seq.saturating_sub(before.seq) <= NEAR {
-            return Ok(before.offset);
+            return Ok((before.offset, bounds.end));
         }
         let mut high = after.map_or(bounds.end, |after| after.offset);
         let near = i64::try_from(NEAR).unwrap_or(i64::MAX);
@@ -239,7 +242,7 @@ impl EventReader {
             let middle = before.offset.midpoint(high);
             reader.assign(at, middle)?;
             let mut found = None;
-            self.each(&mut context.course(partition), partition, reader, |event, offset| {
+            self.each(&mut context.course(partition), partition, (reader, bounds.end), |event, offset| {
                 found = Some((event.seq, offset));
                 false
             })?;
@@ -251,7 +254,7 @@ impl EventReader {
                 Some(_) | None => high = middle,
             }
         }
-        Ok(before.offset)
+        Ok((before.offset, bounds.end))
     }
 
     /// How far the partition's last event says that commands are decided.
@@ -295,19 +298,19 @@ impl EventReader {
         Err(LogError::out_of_range(format!("{at} begins at offset {first}, and offset {offset} is to be read")))
     }
 
-    /// Calls `event` with every event from the reader's place on and its offset, until it returns false. Returns whether
-    /// the end was reached.
+    /// Calls `event` with every event from the reader's place up to this offset, and with its offset, until it returns false.
+    /// Returns whether the end was reached.
     fn each(
         &self,
         course: &mut Course,
         partition: u32,
-        reader: &Reader,
+        (reader, until): (&Reader, i64),
         mut event: impl FnMut(StoredEvent, i64) -> bool,
     ) -> Result<bool, LogError> {
         let context = &self.context;
         let at = context.events(partition);
         let mut next_mark = 0;
-        reader.each(at, ASK_LIMIT, |message| {
+        reader.each(at, until, ASK_LIMIT, |message| {
             let found = record::found_awaited(message, &context.framing);
             course.take(&found).map_err(LogError::from)?;
             let found = match found {

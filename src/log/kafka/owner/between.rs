@@ -111,10 +111,7 @@ impl Between {
                 return Ok(false);
             }
             reader.assign(at, start)?;
-            reader.each(at, ASK_LIMIT, |message| {
-                if message.offset() >= end {
-                    return Ok(false);
-                }
+            reader.each(at, end, ASK_LIMIT, |message| {
                 let found = record::found_awaited(message, &context.framing);
                 match found {
                     EventRecord::Unread(why) => return Err(why.at(at, message.offset())),

@@ -187,7 +187,7 @@ impl Inner {
         reader.assign(at, from)?;
         let (mut last, mut met) = (Decided::default(), 0);
         let mut course = context.course(partition);
-        reader.each(at, READ_LIMIT, |message| {
+        reader.each(at, fences.end, READ_LIMIT, |message| {
             let found = record::found_awaited(message, &context.framing);
             let is_begun = course.next().is_some();
             course.take(&found).map_err(ClaimError::Breach)?;

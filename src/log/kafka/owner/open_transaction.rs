@@ -133,7 +133,7 @@ impl Watch {
         let mut is_there = false;
         context.readers.with(|reader| {
             reader.assign(at, place)?;
-            reader.each(at, ASK_LIMIT, |_| {
+            reader.each(at, from, ASK_LIMIT, |_| {
                 is_there = true;
                 Ok::<_, LogError>(false)
             })
