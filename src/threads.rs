@@ -1,11 +1,14 @@
 //! Threads and tasks that run for as long as the process does. The process needs every one of them. When one panics, an
 //! error line names it and the process aborts at once: it must not go on with a part missing. At shutdown this says
-//! which of them still run.
+//! which of them still run. Work that may wait runs here at a lower priority.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
+use tokio::runtime::{self, Runtime};
+use tokio::task;
 
 /// Names of the threads and tasks that run, in the order in which they began.
 static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
@@ -43,6 +46,36 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Joi
     })
 }
 
+/// By how much the priority of work that may wait is lower. Beside callers that take all of the processors it still gets a
+/// share.
+pub const NICE: i32 = 10;
+/// Most threads for [`aside`]. More work waits.
+const ASIDE_MAX: usize = 2;
+
+/// Lowers the priority of the calling thread, and of those that it starts later.
+pub fn stand_back(by: i32) {
+    if let Err(error) = rustix::process::nice(by) {
+        tracing::warn!(%error, "the priority of this thread is as it was");
+    }
+}
+
+/// Runs work of processor and disk on a thread that stands back for those who answer callers. It must hold no lock for
+/// longer than a moment that they take, too.
+///
+/// # Errors
+/// When the system cannot start a thread.
+pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<task::JoinHandle<T>> {
+    static ASIDE: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    let aside = ASIDE.get_or_init(|| {
+        let mut threads = runtime::Builder::new_current_thread();
+        threads.thread_name("aside").max_blocking_threads(ASIDE_MAX).on_thread_start(|| stand_back(NICE)).build()
+    });
+    match aside {
+        Ok(aside) => Ok(aside.spawn_blocking(work)),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
 /// Names of the threads and tasks that run now, in the order in which they began.
 pub fn running() -> Vec<String> {
     RUNNING.lock().values().cloned().collect()
@@ -78,6 +111,14 @@ fn planted(_name: &str) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::getpriority_process;
+
+    #[test]
+    fn work_that_may_wait_has_a_lower_priority_than_who_asks_for_it() {
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        let aside = runtime.block_on(aside(|| getpriority_process(None).unwrap()).unwrap()).unwrap();
+        assert_eq!(aside, (getpriority_process(None).unwrap() + NICE).min(19));
+    }
     use crossbeam_channel::bounded;
 
     #[test]

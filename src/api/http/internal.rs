@@ -7,9 +7,11 @@ use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use crate::service::Code;
 use crate::service::operator::{LogError, StateSummary};
+use crate::threads;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::task::JoinError;
 
 /// About how many bytes of events one call returns.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -46,7 +48,8 @@ pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
 pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
     let partition = partition(&api, &request)?;
     let from = request.query(&["from"])?.number("from")?.unwrap_or_default();
-    blocking(move || {
+    // Whoever reads all of a log, be it a sink, must not be noticed by those who reserve.
+    let page = threads::aside(move || {
         let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unreadable)?;
         let mut body = Vec::new();
         for event in page.events {
@@ -58,8 +61,9 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
             }
         }
         Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(page.end)))
-    })
-    .await
+    });
+    let page = page.map_err(|error| Problem::of(Code::Internal, format!("the log cannot be read now: {error}")))?;
+    whole(page.await)
 }
 
 #[derive(Serialize)]
@@ -95,7 +99,10 @@ pub(super) fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem
 }
 
 async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    let done = tokio::task::spawn_blocking(work).await;
+    whole(tokio::task::spawn_blocking(work).await)
+}
+
+fn whole(done: Result<Answer, JoinError>) -> Answer {
     done.unwrap_or_else(|_| Err(Problem::bug("a read of the log panicked")))
 }
 

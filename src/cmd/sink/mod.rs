@@ -10,6 +10,7 @@ use super::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkDatabase, SinkFiles, SinkTo};
 use crate::sink::postgres::{Access, Ending};
 use crate::sink::{First, TargetError};
+use crate::threads;
 use clap::Subcommand;
 use std::io::Write;
 
@@ -86,28 +87,19 @@ impl Args {
     }
 }
 
-/// By how much the priority of a sink that goes on is lower than that of whoever starts it. Beside a server that takes all of the
-/// processors it still gets a share, so that it does not stay behind for ever.
-const NICE: i32 = 10;
-/// The same of a backfill, which nobody waits for: the lowest that there is.
+/// By how much the priority of a backfill is lower than that of whoever starts it: nobody waits for it, so it is the lowest
+/// that there is. A server on this machine goes first, because its callers wait.
 const NICE_OF_BACKFILL: i32 = 19;
-
-/// Lets a server on this machine go first: its callers wait, and rows do not. Threads that are started later stand back too.
-fn stand_back(by: i32) {
-    if let Err(error) = rustix::process::nice(by) {
-        tracing::warn!(%error, "the priority of this process is as it was");
-    }
-}
 
 pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
     let own = args.certificate.read().map_err(Failure::Unusable)?;
     match &args.action {
         None | Some(Action::Run(_)) => {
-            stand_back(NICE);
+            threads::stand_back(threads::NICE);
             writing::run(config, own, out)
         }
         Some(Action::Backfill { from, .. }) => {
-            stand_back(NICE_OF_BACKFILL);
+            threads::stand_back(NICE_OF_BACKFILL);
             writing::backfill(config, own, *from, out)
         }
         Some(Action::Plan(_)) => tables::plan(config, out),
