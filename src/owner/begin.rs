@@ -2,10 +2,10 @@
 //! state that the log continues. When the first events were removed, a state has to reach the first one that is left.
 //! Nobody begins anew then, and nobody passes over a gap: what cannot be continued is refused, with what was looked at.
 
+use super::restoring;
 use crate::domain::{Digest, Micros};
 use crate::log::{CommittedTail, LogError};
 use crate::replica::PartitionState;
-use crate::replica::checkpoint::Restoring;
 use crate::store::{SnapshotName, Snapshots};
 use crate::time::Shown;
 use crate::wire::{self, DecodeError};
@@ -240,10 +240,10 @@ pub(super) fn digest_of(
 /// # Errors
 /// Why it cannot be read or makes no state, in words.
 fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, String> {
-    let mut restoring = Restoring::new(partition, log_id);
-    let loaded = snapshots.load(partition, name, &mut |key, value| restoring.row(key, value));
-    let (mark, digest) = loaded.map_err(|error| error.detail)?;
-    let mut state = restoring.finish(&mark, Some(digest)).map_err(|why| format!("snapshot {name}: {why}"))?;
+    let taken = restoring::take_in((partition, log_id), |row| snapshots.load(partition, name, row));
+    let ((mark, digest), rows) = taken.map_err(|error| error.detail)?;
+    let state = restoring::put_together(rows, &mark, Some(digest));
+    let mut state = state.map_err(|why| format!("snapshot {name}: {why}"))?;
     // There is no checkpoint that a next one could build on.
     state.mark_all_dirty();
     Ok(state)

@@ -12,6 +12,7 @@ pub mod ownership;
 pub mod partition;
 pub mod recover;
 pub mod report;
+mod restoring;
 pub mod shell;
 mod stage;
 pub mod swap;

@@ -3,9 +3,9 @@
 use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
+use super::restoring;
 use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
-use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use crate::store::{Snapshots, Store};
 use crate::time::Clock;
@@ -194,10 +194,9 @@ impl Recovery<'_> {
 /// # Errors
 /// Why the checkpoint cannot be read or makes no state, in words.
 pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, String> {
-    let mut restoring = Restoring::new(partition, log_id);
-    let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
-    let mark = loaded.map_err(|error| error.detail)?;
-    mark.map(|mark| restoring.finish(&mark, None)).transpose()
+    let taken = restoring::take_in((partition, log_id), |row| store.load(partition, row));
+    let (mark, rows) = taken.map_err(|error| error.detail)?;
+    mark.map(|mark| restoring::put_together(rows, &mark, None)).transpose()
 }
 
 /// Folds one stored event, and answers it.

@@ -2,11 +2,12 @@
 
 use super::decided::{Decided, Leaf, LeafNo};
 use super::retired::Ending;
-use super::slab::{Common, Page, Slab};
-use super::state::{Dirty, PartitionState, Position};
-use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId};
+use super::slab::{Common, Page, Slab, slots_of};
+use super::state::{Dirty, PartitionState, Position, Restored};
+use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId, Reservation, ReservationId};
 use crate::store::{Checkpoint, Mark, Row};
 use crate::wire::snapshot::{self, FORMAT_VERSION, Piece};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What changed since the last checkpoint, by reference: the owner goes on while another thread encodes it.
@@ -101,12 +102,16 @@ impl PartitionState {
     }
 }
 
-/// Builds a state from the rows of a checkpoint.
+/// Takes in the rows of a checkpoint, from which a state is put together. The rows may be divided among several of them,
+/// which are joined then.
 pub struct Restoring {
     partition: u32,
     log_id: u128,
     pools: Vec<Pool>,
     pages: Vec<(u32, Arc<Page>)>,
+    /// The ids in the pages with their slots, and the slots that hold none.
+    ids: Vec<(ReservationId, u32)>,
+    free: Vec<u32>,
     common: Common,
     remembered: Vec<(CommandKey, DedupEntry)>,
     decided: Vec<(LeafNo, Leaf)>,
@@ -123,6 +128,8 @@ impl Restoring {
             log_id,
             pools: Vec::new(),
             pages: Vec::new(),
+            ids: Vec::new(),
+            free: Vec::new(),
             common: Common::default(),
             remembered: Vec::new(),
             decided: Vec::new(),
@@ -138,26 +145,55 @@ impl Restoring {
             Ok(Piece::DedupEntry(key, remembered)) => self.remembered.push((key, remembered)),
             Ok(Piece::Decided(no, ids)) => self.decided.push((no, ids)),
             Ok(Piece::Retired(pool, seq, until)) => self.retired.push((pool, Ending { seq, until })),
-            Ok(Piece::Page(no, slots)) => {
-                let mut page: Page = std::array::from_fn(|_| None);
-                for (at, id, mut reservation) in slots {
-                    self.common.share(&mut reservation);
-                    match page.get_mut(usize::from(at)) {
-                        Some(entry) => *entry = Some((id, reservation)),
-                        None => self.mismatch = Some(format!("page {no} has no slot {at}")),
-                    }
-                }
-                self.pages.push((no, Arc::new(page)));
-            }
+            Ok(Piece::Page(no, entries)) => match slots_of(no) {
+                Some(slots) => self.page((no, slots), entries),
+                None => self.mismatch = Some(format!("page {no} has too high a number")),
+            },
             Err(error) => self.mismatch = Some(error.to_string()),
         }
     }
 
-    /// The state at this mark. It has to have the digest `proof`, if there is one.
+    fn page(&mut self, (no, slots): (u32, Range<u32>), entries: Vec<(u8, ReservationId, Reservation)>) {
+        let mut page: Page = std::array::from_fn(|_| None);
+        for (at, id, mut reservation) in entries {
+            self.common.share(&mut reservation);
+            match page.get_mut(usize::from(at)) {
+                Some(entry) => *entry = Some((id, reservation)),
+                None => self.mismatch = Some(format!("page {no} has no slot {at}")),
+            }
+        }
+        for (entry, slot) in page.iter().zip(slots) {
+            match entry {
+                Some((id, _)) => self.ids.push((*id, slot)),
+                None => self.free.push(slot),
+            }
+        }
+        self.pages.push((no, Arc::new(page)));
+    }
+
+    /// Puts the ids of the rows in order. What is in order already takes little time later.
+    pub fn sort(&mut self) {
+        self.ids.sort_unstable();
+    }
+
+    /// Takes in the rows that another one has taken in.
+    pub fn join(&mut self, other: Restoring) {
+        self.pools.extend(other.pools);
+        self.pages.extend(other.pages);
+        self.ids.extend(other.ids);
+        self.free.extend(other.free);
+        self.common.join(other.common);
+        self.remembered.extend(other.remembered);
+        self.decided.extend(other.decided);
+        self.retired.extend(other.retired);
+        self.mismatch = self.mismatch.take().or(other.mismatch);
+    }
+
+    /// The rows put together at this mark. They are not checked against each other yet.
     ///
     /// # Errors
-    /// Why the rows make no state, or not that one, in words.
-    pub fn finish(self, mark: &Mark, proof: Option<Digest>) -> Result<PartitionState, String> {
+    /// Why the rows make no state, in words.
+    pub fn assemble(mut self, mark: &Mark) -> Result<Restored, String> {
         if let Some(mismatch) = self.mismatch {
             return Err(mismatch);
         }
@@ -173,10 +209,22 @@ impl Restoring {
         }
         let Mark { next_seq, next_input, epoch, chain, decided_at, .. } = *mark;
         let position = Position { next_seq, next_input, epoch, chain, decided_at };
-        let slab = Slab::restore(self.pages)?;
+        // Stable, because it makes use of the parts that are in order.
+        self.ids.sort();
+        let slab = Slab::restore(self.pages, &self.ids, self.free)?;
         let decided = Decided::restore(self.decided)?;
-        let slab = (slab, self.common);
+        let slab = (slab, self.ids, self.common);
         let decided = (decided, self.retired);
-        PartitionState::restored((self.partition, position), self.pools, slab, self.remembered, decided, proof)
+        Ok(Restored::new((self.partition, position), self.pools, slab, self.remembered, decided))
+    }
+
+    /// The state at this mark. It has to have the digest `proof`, if there is one.
+    ///
+    /// # Errors
+    /// Why the rows make no state, or not that one, in words.
+    pub fn finish(self, mark: &Mark, proof: Option<Digest>) -> Result<PartitionState, String> {
+        let restored = self.assemble(mark)?;
+        let (proven, derived) = (restored.prove(proof), restored.derive());
+        restored.complete(proven, derived)
     }
 }

@@ -96,6 +96,24 @@ impl PoolLives {
     }
 }
 
+/// The live reservations of one pool, with their numbers in no order.
+struct Found<'a> {
+    pool: &'a PoolId,
+    count: usize,
+    bytes: u64,
+    holds: Vec<(u64, u32)>,
+    orders: Vec<(u64, u32)>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, slot: u32, life: &Life) {
+        self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(life.bytes);
+        self.holds.extend(life.hold_until.map(|until| (until.0, slot)));
+        self.orders.extend(life.order_ref.as_ref().map(|order| (orders::hash(self.pool, order.as_str()), slot)));
+    }
+}
+
 /// The live reservations of all pools.
 #[derive(Default)]
 pub struct Lives {
@@ -106,6 +124,36 @@ pub struct Lives {
 }
 
 impl Lives {
+    /// Those of a whole state: of these reservations with their slots and bytes, the ones that live.
+    pub fn all<'a>(
+        counted: impl Iterator<Item = (u32, &'a Reservation, u64)>,
+        id_at: impl Fn(u32) -> Option<&'a ReservationId> + Copy,
+    ) -> Lives {
+        let (mut found, mut places): (Vec<Found<'a>>, BTreeMap<_, _>) = (Vec::new(), BTreeMap::new());
+        let mut last = 0;
+        for (slot, reservation, bytes) in counted {
+            let Some(life) = Life::of(reservation, bytes) else { continue };
+            let pool = &reservation.pool;
+            // Most follow one of the same pool.
+            if found.get(last).is_none_or(|of_pool: &Found<'_>| of_pool.pool != pool) {
+                last = *places.entry(pool).or_insert(found.len());
+                if last == found.len() {
+                    found.push(Found { pool, count: 0, bytes: 0, holds: Vec::new(), orders: Vec::new() });
+                }
+            }
+            found.get_mut(last).into_iter().for_each(|of_pool| of_pool.add(slot, &life));
+        }
+        let mut lives = Lives::default();
+        for Found { pool, count, bytes, holds, orders } in found {
+            let (holds, orders) = (Ordered::of(holds, id_at), Ordered::of(orders, id_at));
+            let of_pool = PoolLives { count, holds, orders, bytes };
+            lives.first_holds.extend(of_pool.first_hold(id_at).map(|(until, id)| (until, id, pool.clone())));
+            lives.count = lives.count.saturating_add(count);
+            lives.pools.insert(pool.clone(), of_pool);
+        }
+        lives
+    }
+
     /// Number of live reservations.
     pub fn len(&self) -> usize {
         self.count

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 const CHUNK_MAX: usize = 512;
 /// A chunk with fewer entries is joined with one beside it, if both together have no more than twice as many.
 const CHUNK_FEW: usize = CHUNK_MAX / 4;
+/// Entries of each chunk of those that are made at once: there is room for more.
+const CHUNK_NEW: usize = CHUNK_MAX * 3 / 4;
 /// A full chunk has room for one part in so many more entries when it grows.
 const GROWTH: usize = 8;
 
@@ -39,6 +41,15 @@ pub struct Ordered {
 }
 
 impl Ordered {
+    /// These entries, each of them once. `id_at` says which id a slot holds.
+    pub fn of<'a>(mut entries: Vec<(u64, u32)>, id_at: impl Fn(u32) -> Option<&'a ReservationId>) -> Ordered {
+        entries.sort_unstable_by(|(number, slot), (other, of_other)| {
+            number.cmp(other).then_with(|| id_at(*slot).cmp(&id_at(*of_other)))
+        });
+        let chunk = |entries: &[(u64, u32)]| entries.iter().map(|(number, slot)| Entry::new(*number, *slot)).collect();
+        Ordered { chunks: entries.chunks(CHUNK_NEW).map(chunk).collect(), len: entries.len() }
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
@@ -187,6 +198,9 @@ mod tests {
                 ordered.insert(*number, *slot, at);
                 expected.insert((*number, ids[*slot as usize]));
             }
+            let at_once = Ordered::of(entries.clone(), at);
+            prop_assert_eq!(all(&at_once, &ids, 0), all(&ordered, &ids, 0));
+            prop_assert_eq!((at_once.len(), at_once.first()), (ordered.len(), ordered.first()));
             let leaves = |slot: u32| !(slot ^ leaving).is_multiple_of(8);
             for (number, slot) in entries.iter().filter(|(_, slot)| leaves(*slot)) {
                 ordered.remove(*number, *slot, at);

@@ -5,7 +5,9 @@
 use super::index::{Index, Part};
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most different demands of one partition that its reservations share in memory.
@@ -24,6 +26,17 @@ pub struct Common {
 }
 
 impl Common {
+    /// Takes in the values that others have in common, as far as there is room.
+    pub fn join(&mut self, other: Common) {
+        let Common { pools, demands, last: _ } = other;
+        let (more_pools, more_demands) = (
+            POOLS_PER_PARTITION_MAX.saturating_sub(self.pools.len()),
+            SHARED_DEMANDS_MAX.saturating_sub(self.demands.len()),
+        );
+        self.pools.extend(pools.into_iter().take(more_pools));
+        self.demands.extend(demands.into_iter().take(more_demands));
+    }
+
     /// Forgets the id of a pool.
     pub fn forget(&mut self, pool: &PoolId) {
         self.pools.remove(pool);
@@ -69,34 +82,45 @@ pub struct Slab {
 }
 
 impl Slab {
-    /// Puts stored pages back where they were.
+    /// Puts stored pages back where they were. `ids` are those in the pages with their slots, in their order, and `free` are
+    /// the slots of the pages that hold none. The slab does not find anything before it has its index.
     ///
     /// # Errors
-    /// The id that two slots hold, in words.
-    pub fn restore(stored: Vec<(u32, Arc<Page>)>) -> Result<Slab, String> {
-        let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
-        let mut slab = Slab { pages: (0..page_count).map(|_| Arc::new(empty_page())).collect(), ..Slab::default() };
-        for (no, page) in stored {
-            if let Some(entry) = slab.pages.get_mut(no as usize) {
-                *entry = page;
-            }
-        }
-        let mut ids = Vec::new();
-        for slot in 0..page_count.saturating_mul(PAGE_SLOTS) {
-            let slot = u32::try_from(slot).map_err(|_| "too many slots".to_owned())?;
-            match slab.id_at(slot) {
-                None => slab.free.push(slot),
-                Some(id) => ids.push((*id, slot)),
-            }
-        }
-        ids.sort_unstable();
+    /// What does not fit together, in words.
+    pub fn restore(
+        mut stored: Vec<(u32, Arc<Page>)>,
+        ids: &[(ReservationId, u32)],
+        mut free: Vec<u32>,
+    ) -> Result<Slab, String> {
+        stored.sort_unstable_by_key(|(no, _)| *no);
         if let Some(((id, _), _)) = ids.iter().zip(ids.iter().skip(1)).find(|((one, _), (next, _))| one == next) {
             return Err(format!("two slots hold {id}"));
         }
-        slab.index = Index::of(&ids, |slot| id_at(&slab.pages, slot));
+        let mut pages: Vec<Arc<Page>> = Vec::with_capacity(stored.len());
+        let empty = Arc::new(empty_page());
+        for (no, page) in stored {
+            if (no as usize) < pages.len() {
+                return Err(format!("page {no} is there twice"));
+            }
+            for between in page_no(pages.len())..no {
+                free.extend(slots_of(between).ok_or("too many slots")?);
+                pages.push(Arc::clone(&empty));
+            }
+            pages.push(page);
+        }
         // The lowest free slot is taken first, so that pages fill up.
-        slab.free.reverse();
-        Ok(slab)
+        free.sort_unstable_by_key(|slot| Reverse(*slot));
+        Ok(Slab { pages, free, index: Index::default() })
+    }
+
+    /// The index of the ids, which are in their order, each there once.
+    pub fn index(&self, sorted: &[(ReservationId, u32)]) -> Index {
+        Index::of(sorted, |slot| id_at(&self.pages, slot))
+    }
+
+    /// Makes the slab find its reservations by this index.
+    pub fn set_index(&mut self, index: Index) {
+        self.index = index;
     }
 
     pub fn find(&self, id: &ReservationId) -> Option<u32> {
@@ -201,7 +225,17 @@ fn empty_page() -> Page {
 }
 
 pub fn page_of(slot: u32) -> u32 {
-    u32::try_from(split(slot).0).unwrap_or(u32::MAX)
+    page_no(split(slot).0)
+}
+
+fn page_no(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The slots of the page of this number; none where their numbers are too large.
+pub fn slots_of(page: u32) -> Option<Range<u32>> {
+    let first = (page as usize).checked_mul(PAGE_SLOTS)?;
+    Some(u32::try_from(first).ok()?..u32::try_from(first.checked_add(PAGE_SLOTS)?).ok()?)
 }
 
 fn split(slot: u32) -> (usize, usize) {

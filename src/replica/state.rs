@@ -6,6 +6,7 @@ mod retiring;
 mod stated;
 
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
+pub use restored::{Derived, Restored};
 pub use retiring::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 
 use super::decided::{Decided, LeafNo};

@@ -27,7 +27,8 @@ pub struct Stating {
 impl Stating {
     /// Nothing hashed yet.
     pub fn begin() -> Stating {
-        let mut hash = Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::PENDING_BYTES) };
+        let mut hash =
+            Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::RUN_BYTES.saturating_mul(2)) };
         hash.pending.extend_from_slice(CONTEXT);
         Stating { hash, pool: None, reservation: None, answer: None, decided: None, retired: None }
     }
@@ -107,17 +108,20 @@ impl Stating {
 /// Writes fields with a fixed size or behind their length, so that two different states never give the same bytes.
 struct Hash {
     hasher: blake3::Hasher,
-    /// A buffer, because the hasher is fastest on long runs of bytes.
+    /// A buffer, because the hasher is fastest on long runs of bytes that begin where its tree branches.
     pending: Vec<u8>,
 }
 
 impl Hash {
-    const PENDING_BYTES: usize = 16 << 10;
+    /// Bytes that are hashed at once: a power of two.
+    const RUN_BYTES: usize = 64 << 10;
 
     fn flush(&mut self) {
-        if self.pending.len() >= Hash::PENDING_BYTES / 2 {
-            self.hasher.update(&self.pending);
-            self.pending.clear();
+        while let Some((run, rest)) = self.pending.split_at_checked(Hash::RUN_BYTES) {
+            self.hasher.update(run);
+            let left = rest.len();
+            self.pending.copy_within(Hash::RUN_BYTES.., 0);
+            self.pending.truncate(left);
         }
     }
 

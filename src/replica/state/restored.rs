@@ -1,94 +1,144 @@
 //! A state that is put together from the pieces of a checkpoint. What is not in them, because it follows from them, is made
-//! anew.
+//! anew. Before there is a state, it is proven to be the one of the digest that goes with the pieces. Both only read them, so
+//! whoever has two threads has it done beside each other.
 
-use super::stated::Stated;
 use super::{PartitionState, Position};
 use crate::domain::retention::Keeping;
-use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId};
+use crate::domain::{
+    Amounts, CommandKey, DedupEntry, Digest, Dimension, Micros, Pool, PoolId, Reservation, ReservationId,
+};
 use crate::replica::decided::Decided;
-use crate::replica::lives::Life;
+use crate::replica::index::Index;
+use crate::replica::lives::Lives;
+use crate::replica::past::Past;
 use crate::replica::retired::Ending;
 use crate::replica::slab::{Common, Slab};
 use crate::replica::state::forgetting::{charge, enter_answer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-impl PartitionState {
-    /// The state that is made of a checkpoint's pieces. It has to have the digest `proof`, if there is one.
-    ///
-    /// # Errors
-    /// What does not fit together, in words: the pieces are not those of any one state, or not of that one.
-    pub(in crate::replica) fn restored(
+/// The pieces of a state, each in its place.
+pub struct Restored {
+    /// Without what follows from the pieces.
+    state: PartitionState,
+    /// The id of each reservation with its slot, in order of id.
+    ids: Vec<(ReservationId, u32)>,
+}
+
+/// What follows from the pieces: the index of ids, what lives, and the orders of forgetting.
+pub struct Derived {
+    index: Index,
+    lives: Lives,
+    past: Past,
+    remembered_until: BTreeSet<(Micros, CommandKey)>,
+}
+
+impl Restored {
+    pub(in crate::replica) fn new(
         (partition, position): (u32, Position),
         pools: Vec<Pool>,
-        (slab, common): (Slab, Common),
+        (slab, ids, common): (Slab, Vec<(ReservationId, u32)>, Common),
         remembered: Vec<(CommandKey, DedupEntry)>,
         (decided, retired): (Decided, Vec<(PoolId, Ending)>),
-        proof: Option<Digest>,
-    ) -> Result<PartitionState, String> {
+    ) -> Restored {
         let remembered: BTreeMap<_, _> = remembered.into_iter().collect();
         let mut state =
             PartitionState { position, slab, common, decided, remembered, ..PartitionState::new(partition) };
         pools.into_iter().for_each(|pool| state.pools.put(pool));
         retired.iter().for_each(|(pool, ending)| state.retired.put(pool, *ending));
-        state.stated().check(proof)?;
-        state.put_back();
-        let due = state.pools.iter().filter_map(|pool| Some((state.retires_at(&pool.id)?, pool.id.clone())));
-        state.retiring = due.collect();
-        state.dirty.base = Some(position.next_seq);
-        Ok(state)
+        Restored { state, ids }
     }
 
-    /// Puts everything that is kept back into the orders of forgetting, in the order of the events.
-    fn put_back(&mut self) {
-        let PartitionState { slab, remembered, retired, lives, past, remembered_until, .. } = self;
+    /// Checks that the pieces are those of the state with the digest `proof`, if there is one.
+    ///
+    /// # Errors
+    /// That they are not, in words.
+    pub fn prove(&self, proof: Option<Digest>) -> Result<(), String> {
+        match proof {
+            Some(proof) if proof != self.state.stated().digest_of(&self.ids) => {
+                Err("its rows make another state than its manifest says".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the pieces fit together, and makes anew what follows from them, in the order of the events.
+    ///
+    /// # Errors
+    /// What does not fit together, in words.
+    pub fn derive(&self) -> Result<Derived, String> {
+        self.check_used()?;
+        let PartitionState { slab, remembered, retired, .. } = &self.state;
+        let (mut past, mut remembered_until) = (Past::default(), BTreeSet::new());
         let mut answers: Vec<_> = remembered.iter().collect();
         answers.sort_unstable_by_key(|(_, answer)| answer.seq);
-        answers.into_iter().for_each(|(key, answer)| enter_answer((past, remembered_until), key, answer));
+        answers.into_iter().for_each(|(key, answer)| enter_answer((&mut past, &mut remembered_until), key, answer));
         let mut charges = Vec::new();
-        for (slot, (_, reservation)) in slab.slots().filter(|(_, (_, r))| !retired.ends(r)) {
+        let counted = slab.slots().filter(|(_, (_, r))| !retired.ends(r)).map(|(slot, (_, reservation))| {
             let charge = charge(reservation);
-            let life = Life::of(reservation, charge.bytes);
-            lives.change(&reservation.pool, slot, (None, life.as_ref()), |slot| slab.id_at(slot));
             match charge.keeping {
                 // What lives is in no order of forgetting.
                 Keeping::Live => past.count(slot, None, Some(charge)),
                 Keeping::Until(_) | Keeping::Refusal => charges.push((slot, charge)),
             }
-        }
+            (slot, reservation, charge.bytes)
+        });
+        let lives = Lives::all(counted, |slot| slab.id_at(slot));
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
         charges.into_iter().for_each(|(slot, charge)| past.count(slot, None, Some(charge)));
+        Ok(Derived { index: slab.index(&self.ids), lives, past, remembered_until })
     }
-}
 
-impl Stated<'_> {
+    /// The state, of pieces that fit together and are proven.
+    ///
     /// # Errors
-    /// What does not fit together, in words.
-    fn check(&self, proof: Option<Digest>) -> Result<(), String> {
-        let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
-        for (_, reservation) in self.slab.iter() {
-            if reservation.status.is_live() && !self.retired.ends(reservation) {
-                let of_pool = used.entry(&reservation.pool).or_default();
-                for (dimension, units) in reservation.demand.iter() {
-                    let sum = of_pool.entry(dimension).or_default();
-                    *sum = sum.saturating_add(units);
-                }
+    /// Why they are not.
+    pub fn complete(
+        self,
+        proven: Result<(), String>,
+        derived: Result<Derived, String>,
+    ) -> Result<PartitionState, String> {
+        let Derived { index, lives, past, remembered_until } = derived?;
+        proven?;
+        let mut state = PartitionState { lives, past, remembered_until, ..self.state };
+        state.slab.set_index(index);
+        let due = state.pools.iter().filter_map(|pool| Some((state.retires_at(&pool.id)?, pool.id.clone())));
+        state.retiring = due.collect();
+        state.dirty.base = Some(state.position.next_seq);
+        Ok(state)
+    }
+
+    /// Checks that every pool uses what its live reservations take.
+    fn check_used(&self) -> Result<(), String> {
+        let PartitionState { pools, slab, retired, .. } = &self.state;
+        let mut used: BTreeMap<&PoolId, BTreeMap<Dimension, u64>> = BTreeMap::new();
+        let mut add = |(pool, demand): (_, &Amounts), times: u64| {
+            let of_pool = used.entry(pool).or_default();
+            for (dimension, units) in demand.iter() {
+                let sum = of_pool.entry(dimension).or_default();
+                *sum = sum.saturating_add(units.saturating_mul(times));
             }
+        };
+        // Most reservations take what the one before takes, in the same pool: those are counted, and added at once.
+        let (mut last, mut times) = (None, 0u64);
+        let is_live = |r: &Reservation| r.status.is_live() && !retired.ends(r);
+        for (_, Reservation { pool, demand, .. }) in slab.iter().filter(|(_, r)| is_live(r)) {
+            if last != Some((pool, demand)) {
+                last.iter().for_each(|last| add(*last, times));
+                (last, times) = (Some((pool, demand)), 0);
+            }
+            times = times.saturating_add(1);
         }
-        for pool in self.pools.iter() {
+        last.iter().for_each(|last| add(*last, times));
+        for pool in pools.iter() {
             let sums = used.remove(&pool.id).unwrap_or_default();
             let sum = pool.used.map(|d, _| sums.get(&d).copied().unwrap_or_default());
             if sum != pool.used || sums.keys().any(|d| pool.used.get(*d).is_none()) {
                 return Err(format!("pool {} uses {:?}, but its reservations add up to {sums:?}", pool.id, pool.used));
             }
         }
-        if let Some(pool) = used.keys().next() {
-            return Err(format!("reservations of a pool {pool} that is not there"));
-        }
-        match proof {
-            Some(proof) if proof != self.digest() => {
-                Err("its rows make another state than its manifest says".to_owned())
-            }
-            _ => Ok(()),
+        match used.keys().next() {
+            Some(pool) => Err(format!("reservations of a pool {pool} that is not there")),
+            None => Ok(()),
         }
     }
 }

@@ -9,6 +9,10 @@ use crate::replica::slab::Slab;
 use crate::wire::digest::Stating;
 use std::collections::BTreeMap;
 
+/// So many reservations are looked up before the first of them is hashed. They lie anywhere in memory, which brings several
+/// of them in the time of one.
+const LOOKED_UP: usize = 64;
+
 /// The parts of a state that its digest states.
 pub(super) struct Stated<'a> {
     pub(super) now: Micros,
@@ -35,21 +39,41 @@ impl PartitionState {
 
 impl Stated<'_> {
     pub(super) fn digest(&self) -> Digest {
-        let Stated { now, pools, slab, remembered, decided, retired } = *self;
-        let mut stating = Stating::begin();
-        pools.iter().for_each(|pool| stating.pool(pool));
-        // The parts of the index are in the order of ids, and small enough to be sorted quickly.
-        let mut of_part: Vec<(ReservationId, u32)> = Vec::new();
-        for part in slab.parts() {
-            of_part.clear();
-            of_part.extend(part.slots().filter_map(|slot| Some((*slab.id_at(slot)?, slot))));
-            of_part.sort_unstable();
-            for (id, reservation) in of_part.iter().filter_map(|(_, slot)| slab.at(*slot)) {
-                if reservation.is_known(now) && !retired.ends(reservation) {
+        self.digest_with(|stating| {
+            // The parts of the index are in the order of ids, and small enough to be sorted quickly.
+            let mut of_part: Vec<(ReservationId, u32)> = Vec::new();
+            for part in self.slab.parts() {
+                of_part.clear();
+                of_part.extend(part.slots().filter_map(|slot| Some((*self.slab.id_at(slot)?, slot))));
+                of_part.sort_unstable();
+                self.reservations(stating, &of_part);
+            }
+        })
+    }
+
+    /// The same where the slab has no index yet: these are all ids with their slots, in their order.
+    pub(super) fn digest_of(&self, sorted: &[(ReservationId, u32)]) -> Digest {
+        self.digest_with(|stating| self.reservations(stating, sorted))
+    }
+
+    fn reservations(&self, stating: &mut Stating, sorted: &[(ReservationId, u32)]) {
+        let mut found = Vec::with_capacity(LOOKED_UP);
+        for ids in sorted.chunks(LOOKED_UP) {
+            found.clear();
+            found.extend(ids.iter().filter_map(|(_, slot)| self.slab.at(*slot)));
+            for (id, reservation) in &found {
+                if reservation.is_known(self.now) && !self.retired.ends(reservation) {
                     stating.reservation(*id, reservation);
                 }
             }
         }
+    }
+
+    fn digest_with(&self, reservations: impl FnOnce(&mut Stating)) -> Digest {
+        let Stated { now, pools, remembered, decided, retired, .. } = *self;
+        let mut stating = Stating::begin();
+        pools.iter().for_each(|pool| stating.pool(pool));
+        reservations(&mut stating);
         let answers = remembered.iter().filter(|(_, answer)| answer.until > now);
         answers.for_each(|(key, remembered)| stating.answer(key, remembered));
         decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
