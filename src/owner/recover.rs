@@ -79,9 +79,13 @@ impl Recovery<'_> {
             let folded = handle.follow(|state| fold_all(state, events));
             let folded = folded.ok_or_else(|| LogError::superseded("the partition was claimed in the meantime"));
             folded?.map_err(ClaimError::Breach)?;
-            events.iter().flatten().for_each(|chained| (self.on_committed)(chained));
+            self.committed(events);
             Ok(())
         })
+    }
+
+    fn committed(&self, events: &[Decoded]) {
+        events.iter().flatten().for_each(|chained| (self.on_committed)(chained));
     }
 
     /// Claims the partition and folds its events into `handle` up to the end of the log, from the state of a checkpoint
@@ -125,13 +129,22 @@ impl Recovery<'_> {
     }
 
     fn replay<L: PartitionLog>(&self, log: &L, handle: &PartitionHandle) -> Result<L::Owned, ClaimError> {
-        let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
-        // A followed state is at the end already, and a claim must not take the time to ask for the end.
+        let (partition, next_seq) = (handle.id(), || handle.read(|state| state.position().next_seq));
+        // A followed state is at the end already, and a claim must not take the time to ask for the end. For another one, all
+        // but the last committed event are read ahead of the claim, which decodes and folds one after the other. With the last
+        // one it checks that events and commands of the log end together.
         if handle.status_kind() == StatusKind::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
             handle.progress().set_end_seq(end);
+            let until = end.saturating_sub(1);
+            ahead(self.tail, partition, next_seq()..until, until, |events| {
+                handle.write(|state| fold_all(state, events)).map_err(ClaimError::Breach)?;
+                self.committed(events);
+                Ok(())
+            })?;
         }
+        let from = next_seq();
         log.claim(partition, from, &mut |event| {
             let chained = handle.write(|state| fold_stored(state, &event))?;
             (self.on_committed)(&chained);
