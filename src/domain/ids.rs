@@ -87,29 +87,48 @@ impl fmt::Display for Why {
 
 impl std::error::Error for NameError {}
 
-/// The characters that a kind of name allows, and how an error text calls them.
-struct Alphabet(fn(char) -> bool, &'static str);
+/// The characters that a kind of name allows, all of them ASCII, and how an error text calls them. Every name of a log is
+/// checked when it is read, so each character is looked up.
+struct Alphabet([bool; 256], &'static str);
 
-const POOL_CHARS: Alphabet =
-    Alphabet(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-'), "A-Z a-z 0-9 . _ : - only");
-const KEY_CHARS: Alphabet =
-    Alphabet(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'), "visible ASCII without \" and \\ only");
-const DIMENSION_CHARS: Alphabet = Alphabet(
-    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_',
-    "a-z 0-9 _ only, and begins with one of a-z",
-);
+const POOL_CHARS: Alphabet = Alphabet(listed(&[b"AZ", b"az", b"09"], b"._:-"), "A-Z a-z 0-9 . _ : - only");
+const KEY_CHARS: Alphabet = Alphabet(listed(&[b"!!", b"#[", b"]~"], b""), "visible ASCII without \" and \\ only");
+const DIMENSION_CHARS: Alphabet = Alphabet(listed(&[b"az", b"09"], b"_"), "a-z 0-9 _ only, and begins with one of a-z");
 
-fn check(text: &str, max: usize, Alphabet(is_of, says): Alphabet) -> Result<(), NameError> {
+/// Which bytes are characters of these ranges, or some of these.
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
+const fn listed(ranges: &[&[u8; 2]], others: &[u8]) -> [bool; 256] {
+    let (mut listed, mut at) = ([false; 256], 0);
+    while at < ranges.len() {
+        let [mut byte, last] = *ranges[at];
+        while byte <= last {
+            listed[byte as usize] = true;
+            byte = byte.wrapping_add(1);
+        }
+        at = at.saturating_add(1);
+    }
+    at = 0;
+    while at < others.len() {
+        listed[others[at] as usize] = true;
+        at = at.saturating_add(1);
+    }
+    listed
+}
+
+fn check(text: &str, max: usize, Alphabet(listed, says): &Alphabet) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
     if text.len() > max {
         return Err(NameError::TooLong(max));
     }
-    match (1..).zip(text.chars()).find(|(_, c)| !is_of(*c)) {
-        Some((at, found)) => Err(NameError::Character { found, at, why: Why::NotOf(says) }),
-        None => Ok(()),
+    let is_of = |byte: u8| listed.get(usize::from(byte)).copied().unwrap_or_default();
+    if text.bytes().all(is_of) {
+        return Ok(());
     }
+    let other = (1..).zip(text.chars()).find(|(_, c)| !u8::try_from(*c).is_ok_and(is_of));
+    let (at, found) = other.unwrap_or((1, char::REPLACEMENT_CHARACTER));
+    Err(NameError::Character { found, at, why: Why::NotOf(says) })
 }
 
 /// A checked text. Cloning shares the characters, and a value is one word long, because every reservation holds some. The
@@ -169,12 +188,12 @@ impl PoolId {
 }
 
 fn check_pool_id(text: &str) -> Result<(), NameError> {
-    check(text, NAME_BYTES_MAX, POOL_CHARS)?;
+    check(text, NAME_BYTES_MAX, &POOL_CHARS)?;
     if [".", ".."].contains(&text) { Err(NameError::Dots) } else { Ok(()) }
 }
 
 fn check_key(text: &str) -> Result<(), NameError> {
-    check(text, KEY_BYTES_MAX, KEY_CHARS)
+    check(text, KEY_BYTES_MAX, &KEY_CHARS)
 }
 
 /// A dimension's name: a lower-case letter, then up to 15 of `a-z 0-9 _`. It is stored inline, because every
@@ -188,7 +207,7 @@ impl Dimension {
     /// # Errors
     /// [`NameError`] says what is wrong with the text.
     pub fn new(text: &str) -> Result<Dimension, NameError> {
-        check(text, DIMENSION_BYTES_MAX, DIMENSION_CHARS)?;
+        check(text, DIMENSION_BYTES_MAX, &DIMENSION_CHARS)?;
         if let Some(found) = text.chars().next().filter(|first| !first.is_ascii_lowercase()) {
             return Err(NameError::Character { found, at: 1, why: Why::NotOf(DIMENSION_CHARS.1) });
         }
@@ -258,10 +277,12 @@ impl fmt::Debug for Digest {
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// The value of each byte as a base32 digit; 32 for a byte that is no digit.
+/// Stands for the value of a byte that is no digit.
+const NO_DIGIT: u8 = 32;
+/// The value of each byte as a base32 digit.
 #[expect(clippy::indexing_slicing, reason = "when it is compiled")]
 const WORTH: [u8; 256] = {
-    let (mut worth, mut digit) = ([32; 256], 0);
+    let (mut worth, mut digit) = ([NO_DIGIT; 256], 0);
     while digit < 32 {
         worth[BASE32[digit] as usize] = digit as u8;
         digit += 1;
@@ -306,20 +327,16 @@ impl ReservationId {
     /// # Errors
     /// [`NameError::Check`] for anything that [`fmt::Display`] does not write.
     pub fn parse(text: &str) -> Result<ReservationId, NameError> {
-        let digits = text.strip_prefix(PREFIX).ok_or(NameError::Check)?;
-        if digits.len() != DIGITS {
+        let digits: Option<&[u8; DIGITS]> =
+            text.strip_prefix(PREFIX).and_then(|digits| digits.as_bytes().try_into().ok());
+        let (high, digits) = digits.and_then(|digits| digits.split_first_chunk::<2>()).ok_or(NameError::Check)?;
+        let (middle, low) = digits.split_first_chunk::<12>().ok_or(NameError::Check)?;
+        let ((high, a), (middle, b), (low, c)) = (number(high), number(middle), number(low));
+        // 26 digits hold 130 bits, two more than an id has.
+        if (a | b | c) >= NO_DIGIT || high > 0xff {
             return Err(NameError::Check);
         }
-        let mut value: u128 = 0;
-        for (at, c) in digits.bytes().enumerate() {
-            let digit = WORTH.get(usize::from(c)).copied().unwrap_or(32);
-            // 26 digits hold 130 bits, two more than an id has: the first digit may use only its lower three bits.
-            let most = if at == 0 { 7 } else { 31 };
-            if digit > most {
-                return Err(NameError::Check);
-            }
-            value = (value << 5) | u128::from(digit);
-        }
+        let value = u128::from(high) << 120 | u128::from(middle) << 60 | u128::from(low);
         ReservationId::from_bytes(value.to_be_bytes())
     }
 
@@ -357,6 +374,14 @@ impl fmt::Debug for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The number that no more than twelve digits make, and the values of all digits in one: it shows whether one is none.
+fn number(digits: &[u8]) -> (u64, u8) {
+    digits.iter().fold((0, 0), |(number, all), digit| {
+        let worth = WORTH.get(usize::from(*digit)).copied().unwrap_or(NO_DIGIT);
+        (number << 5 | u64::from(worth), all | worth)
+    })
 }
 
 /// CRC-8 with the polynomial 0x07. It finds every error within eight neighbouring bits, and so every single mistyped

@@ -36,9 +36,11 @@ impl Micros {
 }
 
 /// Units per dimension, sorted by dimension, each dimension once. Cloning shares them, and a value is one word long,
-/// because every reservation holds some.
+/// because every reservation holds some. Without a dimension there is nothing to share.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Amounts(Arc<Box<[(Dimension, u64)]>>);
+pub struct Amounts(Option<Arc<Units>>);
+
+type Units = Box<[(Dimension, u64)]>;
 
 impl Amounts {
     /// Sorts the pairs; `None` when a dimension comes twice.
@@ -46,27 +48,36 @@ impl Amounts {
         let mut sorted: Vec<_> = amounts.into_iter().collect();
         sorted.sort_unstable_by_key(|(d, _)| *d);
         let twice = sorted.iter().zip(sorted.iter().skip(1)).any(|((a, _), (b, _))| a == b);
-        (!twice).then(|| Amounts(Arc::new(sorted.into())))
+        (!twice).then(|| Amounts::of(sorted.into()))
+    }
+
+    /// These units, which are sorted by dimension, each dimension once.
+    fn of(units: Units) -> Amounts {
+        Amounts(Some(units).filter(|units| !units.is_empty()).map(Arc::new))
+    }
+
+    fn units(&self) -> &[(Dimension, u64)] {
+        self.0.as_ref().map_or(&[], |units| units)
     }
 
     /// The units of this dimension; `None` when it is not there.
     pub fn get(&self, dimension: Dimension) -> Option<u64> {
-        self.0.iter().find(|(d, _)| *d == dimension).map(|(_, units)| *units)
+        self.units().iter().find(|(d, _)| *d == dimension).map(|(_, units)| *units)
     }
 
     /// Every dimension with its units, sorted by dimension.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Dimension, u64)> + '_ {
-        self.0.iter().copied()
+        self.units().iter().copied()
     }
 
     /// Number of dimensions.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.units().len()
     }
 
     /// Whether there is no dimension.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Whether there is at least one dimension and no more than [`crate::limits::DIMENSIONS_MAX`], each with units
@@ -78,7 +89,7 @@ impl Amounts {
 
     /// Keeps the dimensions and replaces the units of each with the answer of `f`.
     pub fn map(&self, f: impl Fn(Dimension, u64) -> u64) -> Amounts {
-        Amounts(Arc::new(self.0.iter().map(|(d, units)| (*d, f(*d, *units))).collect()))
+        Amounts::of(self.units().iter().map(|(d, units)| (*d, f(*d, *units))).collect())
     }
 
     /// The same, and stops at the first dimension for which `f` answers `None`.
@@ -86,8 +97,8 @@ impl Amounts {
     /// # Errors
     /// The dimension for which `f` answered `None`.
     pub fn try_map(&self, f: impl Fn(Dimension, u64) -> Option<u64>) -> Result<Amounts, Dimension> {
-        let amounts = self.0.iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d));
-        Ok(Amounts(Arc::new(amounts.collect::<Result<_, _>>()?)))
+        let amounts = self.units().iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d));
+        Ok(Amounts::of(amounts.collect::<Result<_, _>>()?))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent}
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use crate::store::{Snapshots, Store};
 use crate::time::Clock;
-use crate::wire;
+use crate::wire::{self, Recent};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::num::NonZero;
 use std::ops::Range;
@@ -217,13 +217,13 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
 pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
-    let chained = decode_event(state.partition(), event)?;
+    let chained = decode_event(state.partition(), event, None)?;
     state.fold(&chained)?;
     Ok(chained)
 }
 
-fn decode_event(partition: u32, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
-    wire::event::decode(&event.bytes).map_err(|error| Breach {
+fn decode_event(partition: u32, event: &StoredEvent, recent: Option<&mut Recent>) -> Result<ChainedEvent, Breach> {
+    wire::event::decode_after(&event.bytes, recent).map_err(|error| Breach {
         law: crate::domain::Law::Chain,
         partition,
         seq: event.seq,
@@ -328,7 +328,10 @@ fn ahead(
             let decoding = move || {
                 for (events, done) in undecoded {
                     folded.try_iter().for_each(drop);
-                    let decoded = events.iter().map(|event| decode_event(partition, event)).collect();
+                    // For each batch anew: two threads that share values keep taking their counters from each other.
+                    let mut recent = Recent::default();
+                    let decoded =
+                        events.iter().map(|event| decode_event(partition, event, Some(&mut recent))).collect();
                     // The receiver is gone only after an error, which it reports itself.
                     let _ = done.send(Ok(decoded));
                 }

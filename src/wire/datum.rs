@@ -3,6 +3,9 @@
 //! tried first, and answers `None` for everything that is not as this program writes it. The other one then reads it,
 //! or says what is wrong with it.
 
+use super::recent::{Counted, Recent};
+use crate::domain::Amounts;
+
 /// A value as a datum holds it where it is not null.
 pub(super) trait Direct: Sized {
     /// Reads the value; `None` when it is anything that this program does not write.
@@ -15,17 +18,45 @@ pub(super) trait DirectRecord: Sized {
     fn read(from: &mut Datum<'_>) -> Option<Self>;
 }
 
-/// Reads a whole datum.
-pub(super) fn read<R: DirectRecord>(datum: &[u8]) -> Option<R> {
-    let mut from = Datum(datum);
+/// Reads a whole datum. It shares values with the records before, if there are some.
+pub(super) fn read<R: DirectRecord>(datum: &[u8], recent: Option<&mut Recent>) -> Option<R> {
+    let mut from = Datum { rest: datum, recent };
     let record = R::read(&mut from)?;
-    from.0.is_empty().then_some(record)
+    from.rest.is_empty().then_some(record)
 }
 
 /// The rest of a datum.
-pub(super) struct Datum<'d>(&'d [u8]);
+pub(super) struct Datum<'d> {
+    rest: &'d [u8],
+    recent: Option<&'d mut Recent>,
+}
 
 impl<'d> Datum<'d> {
+    /// The values of the records before.
+    pub(super) fn recent(&mut self) -> Option<&mut Recent> {
+        self.recent.as_deref_mut()
+    }
+
+    /// Units, which share their amounts with those of the records before that have the same bytes. Others are read by `read`.
+    pub(super) fn amounts(&mut self, read: impl FnOnce(&mut Self) -> Option<Amounts>) -> Option<Amounts> {
+        let whole = self.rest;
+        let kept = self.recent().and_then(|recent| recent.units.find(|kept| whole.starts_with(kept.bytes())));
+        if let Some(kept) = kept {
+            let (amounts, length) = (kept.amounts.clone(), kept.bytes().len());
+            self.rest = whole.get(length..)?;
+            return Some(amounts);
+        }
+        let Some(amounts) = read(self) else {
+            self.rest = whole;
+            return None;
+        };
+        let bytes = whole.get(..whole.len().saturating_sub(self.rest.len())).unwrap_or_default();
+        if let Some(recent) = self.recent() {
+            Counted::new(bytes, &amounts).into_iter().for_each(|counted| recent.units.keep(counted));
+        }
+        Some(amounts)
+    }
+
     /// A field that may be null.
     pub(super) fn field<T: Direct>(&mut self) -> Option<Option<T>> {
         match self.byte()? {
@@ -37,8 +68,8 @@ impl<'d> Datum<'d> {
 
     /// The next byte.
     pub(super) fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
         Some(*byte)
     }
 
@@ -62,8 +93,8 @@ impl<'d> Datum<'d> {
     /// Bytes behind their length.
     pub(super) fn bytes(&mut self) -> Option<&'d [u8]> {
         let length = usize::try_from(self.long()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
+        let (bytes, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
         Some(bytes)
     }
 
@@ -74,8 +105,8 @@ impl<'d> Datum<'d> {
 
     /// Bytes whose number the schema says.
     pub(super) fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
         Some(*bytes)
     }
 
@@ -116,8 +147,8 @@ mod tests {
     #[test]
     fn numbers_are_read_to_their_ends_and_in_one_way_only() {
         let long = |bytes: &[u8]| {
-            let mut from = Datum(bytes);
-            from.long().filter(|_| from.0.is_empty())
+            let mut from = Datum { rest: bytes, recent: None };
+            from.long().filter(|_| from.rest.is_empty())
         };
         for (bytes, number) in [(&[0][..], 0), (&[1], -1), (&[2], 1), (&[0x80, 1], 64), (&[0xff, 1], -128)] {
             assert_eq!(long(bytes), Some(number));

@@ -2,7 +2,7 @@
 
 use super::datum::{Datum, Direct};
 use super::field::{Bytes, Bytes16, Code, Coded, Hex, Id, Labels, Names, Text, Texted, Units, hex};
-use crate::domain::{Digest, Name, ReservationId};
+use crate::domain::{Amounts, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use crate::limits::{AREAS_MAX, DIMENSIONS_MAX};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +25,23 @@ impl<T: Code> Direct for Vec<Coded<T>> {
     }
 }
 
-impl<T: Texted> Direct for Text<'_, T> {
-    fn read(from: &mut Datum<'_>) -> Option<Self> {
-        T::of_text(from.text()?).ok().map(|value| Text(Cow::Owned(value)))
-    }
+/// Texts of these types; those of a type with a list of recent ones are shared with it.
+macro_rules! texts {
+    ($($type:ident $(like $few:ident)?),*) => {
+        $(impl Direct for Text<'_, $type> {
+            fn read(from: &mut Datum<'_>) -> Option<Self> {
+                let text = from.text()?;
+                $(if let Some(known) = from.recent().and_then(|r| r.$few.find(|known| known.as_str() == text)) {
+                    return Some(Text(Cow::Owned(known.clone())));
+                })?
+                let value = $type::of_text(text).ok()?;
+                $(from.recent().into_iter().for_each(|recent| recent.$few.keep(value.clone()));)?
+                Some(Text(Cow::Owned(value)))
+            }
+        })*
+    };
 }
+texts!(PoolId like pools, Name like names, IdempotencyKey, Dimension);
 
 impl Direct for Id {
     fn read(from: &mut Datum<'_>) -> Option<Id> {
@@ -57,6 +69,9 @@ impl Direct for Bytes<'_> {
 
 impl Direct for Units<'_> {
     fn read(from: &mut Datum<'_>) -> Option<Self> {
+        if let Some(known) = from.amounts(amounts) {
+            return Some(Units::Known(known));
+        }
         let mut pairs = Vec::new();
         from.items(DIMENSIONS_MAX, |from, count| {
             pairs.reserve_exact(count.saturating_sub(pairs.len()));
@@ -65,6 +80,19 @@ impl Direct for Units<'_> {
         })?;
         Some(Units::Read(pairs))
     }
+}
+
+/// Units in order of dimension, none of them negative.
+fn amounts(from: &mut Datum<'_>) -> Option<Amounts> {
+    let mut pairs: Vec<(Dimension, u64)> = Vec::new();
+    from.items(DIMENSIONS_MAX, |from, count| {
+        pairs.reserve_exact(count.saturating_sub(pairs.len()));
+        let dimension = Text::read(from)?.value();
+        let is_next = pairs.last().is_none_or(|(before, _)| *before < dimension);
+        pairs.push((dimension, u64::try_from(from.long()?).ok()?));
+        is_next.then_some(())
+    })?;
+    Amounts::new(pairs)
 }
 
 impl Direct for Names<'_> {
@@ -91,6 +119,7 @@ mod tests {
     use crate::wire::datum::{DirectRecord, read};
     use crate::wire::field::Named;
     use crate::wire::frame::FRAME_BYTES;
+    use crate::wire::recent::Recent;
     use crate::wire::schema::{COMMANDS, EVENTS, REPLIES, SNAPSHOTS, Topic};
     use crate::wire::{command, event, reply, snapshot};
     use serde::de::DeserializeOwned;
@@ -100,27 +129,27 @@ mod tests {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// Every recorded record is read directly, and as the other reader reads it. So is a record with a changed byte, unless only
-    /// the other one reads it.
+    /// Every recorded record is read directly, and as the other reader reads it, whatever was read before. So is a record with a
+    /// changed byte, unless only the other one reads it.
     fn agree<R: DirectRecord + DeserializeOwned + Named>(topic: &Topic, recorded: &str) {
-        let (mut changed, mut lines) = (0, 0);
+        let (mut changed, mut lines, mut recent) = (0, 0, Recent::default());
         for line in recorded.lines().filter(|line| !line.starts_with('#')) {
             let bytes = bytes_of(line.split_whitespace().last().unwrap());
             let datum = &bytes[FRAME_BYTES..];
-            let direct = read::<R>(datum).unwrap_or_else(|| panic!("{line}"));
+            let direct = read::<R>(datum, Some(&mut recent)).unwrap_or_else(|| panic!("{line}"));
             assert_eq!(direct.named(), topic.read_newest::<R>(datum).unwrap().named(), "{line}");
             for at in 0..datum.len() {
                 for change in [1, 2, 0x80, 0xff] {
                     let mut other = datum.to_vec();
                     other[at] ^= change;
-                    if let Some(direct) = read::<R>(&other) {
+                    if let Some(direct) = read::<R>(&other, Some(&mut recent)) {
                         assert_eq!(direct.named(), topic.read_newest::<R>(&other).unwrap().named(), "{line}: {at}");
                         changed += 1;
                     }
                 }
-                assert!(read::<R>(&datum[..at]).is_none(), "{line} ends at {at}");
+                assert!(read::<R>(&datum[..at], None).is_none(), "{line} ends at {at}");
             }
-            assert!(read::<R>(&[datum, &[0]].concat()).is_none(), "{line}");
+            assert!(read::<R>(&[datum, &[0]].concat(), None).is_none(), "{line}");
             lines += 1;
         }
         assert!(lines > 0 && changed > 10 * lines, "{changed} of {lines}");

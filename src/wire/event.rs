@@ -3,6 +3,7 @@
 use super::datum::{Datum, Direct};
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
+use super::recent::Recent;
 use super::schema::{EVENTS, of_level};
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::event::VERSION;
@@ -104,7 +105,15 @@ pub fn encode_at(level: u32, event: Event) -> (Vec<u8>, ChainedEvent) {
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes.
 pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
-    let (mut record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
+    decode_after(bytes, None)
+}
+
+/// The same for one of many events, which shares values with those before.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_after(bytes: &[u8], recent: Option<&mut Recent>) -> Result<ChainedEvent, DecodeError> {
+    let (mut record, datum) = EVENTS.read_after::<EventRecord<'static>>(bytes, recent)?;
     Ok(ChainedEvent { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
 }
 

@@ -278,19 +278,30 @@ const fn hex_digit(value: u8) -> u8 {
     value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 })
 }
 
-/// Adds one digit. Only lower case is accepted, so that one value has one text.
-fn shift_in(value: u128, digit: u8) -> Option<u128> {
-    let digit = match digit {
-        b'0'..=b'9' => digit.wrapping_sub(b'0'),
-        b'a'..=b'f' => digit.wrapping_sub(b'a' - 10),
-        _ => return None,
-    };
-    Some((value << 4) | u128::from(digit))
-}
+/// Stands for the value of a byte that is no digit.
+const NO_DIGIT: u8 = 16;
+/// The value of each byte as a digit. Only lower case is accepted, so that one value has one text.
+const WORTH: [u8; 256] = {
+    let (mut worth, mut value) = ([NO_DIGIT; 256], 0);
+    while value < NO_DIGIT {
+        worth[hex_digit(value) as usize] = value;
+        value += 1;
+    }
+    worth
+};
 
 /// The id with these digits.
 pub(super) fn hex(text: &str) -> Option<CommandId> {
-    (text.len() == 32).then(|| text.bytes().try_fold(0, shift_in)).flatten().map(CommandId)
+    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+    let half = |digits: &[u8]| {
+        digits.iter().fold((0u64, 0u8), |(number, all), digit| {
+            let worth = WORTH.get(usize::from(*digit)).copied().unwrap_or(NO_DIGIT);
+            (number << 4 | u64::from(worth), all | worth)
+        })
+    };
+    let (high, low) = digits.split_first_chunk::<16>()?;
+    let ((high, a), (low, b)) = (half(high), half(low));
+    (a | b < NO_DIGIT).then(|| CommandId(u128::from(high) << 64 | u128::from(low)))
 }
 
 impl<'de> Deserialize<'de> for Hex {
@@ -379,6 +390,8 @@ pub(super) enum Units<'a> {
     Changes(&'a [(Dimension, i64)]),
     /// What was read, in the order of the record.
     Read(Vec<(Dimension, i64)>),
+    /// What was read, where it is in order of dimension and not negative.
+    Known(Amounts),
 }
 
 impl Serialize for Units<'_> {
@@ -394,8 +407,10 @@ impl Serialize for Units<'_> {
             }
             map.end()
         }
+        let of = |amounts: &Amounts, to| map(to, amounts.iter().map(|(d, units)| (d, super::saturated(units))));
         match self {
-            Units::Amounts(amounts) => map(serializer, amounts.iter().map(|(d, units)| (d, super::saturated(units)))),
+            Units::Amounts(amounts) => of(amounts, serializer),
+            Units::Known(amounts) => of(amounts, serializer),
             Units::Changes(pairs) => map(serializer, pairs.iter().copied()),
             Units::Read(pairs) => map(serializer, pairs.iter().copied()),
         }

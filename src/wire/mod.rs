@@ -12,6 +12,7 @@ mod field;
 pub mod frame;
 mod page;
 mod readable;
+mod recent;
 pub mod reply;
 pub mod schema;
 pub mod snapshot;
@@ -19,6 +20,8 @@ pub mod snapshot;
 use crate::domain::{Amounts, LimitChange, Micros, Mode, PoolRules, PoolSpec, Window};
 use field::{Labels, Names, Units};
 use std::fmt;
+
+pub use recent::Recent;
 
 /// Why bytes cannot be decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +77,11 @@ fn present<T>(value: Option<T>, field: &str) -> Result<T, DecodeError> {
 
 /// Amounts from a map; refused when one is negative or a dimension comes twice.
 fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
-    let Units::Read(pairs) = units else { return Err(DecodeError::missing(field)) };
+    let pairs = match units {
+        Units::Known(amounts) => return Ok(amounts),
+        Units::Read(pairs) => pairs,
+        Units::Amounts(_) | Units::Changes(_) => return Err(DecodeError::missing(field)),
+    };
     if pairs.iter().any(|(_, units)| *units < 0) {
         return Err(DecodeError::new(format_args!("{field} is negative")));
     }
@@ -87,6 +94,9 @@ fn change_of(limits: Option<Units<'_>>, adjust: Option<Units<'_>>) -> Result<Opt
     match (limits, adjust) {
         (Some(limits), None) => Ok(Some(LimitChange::To(amounts(limits, "limits")?))),
         (None, Some(Units::Read(changes))) => Ok(Some(LimitChange::By(changes))),
+        (None, Some(Units::Known(changes))) => {
+            Ok(Some(LimitChange::By(changes.iter().map(|(d, units)| (d, units.cast_signed())).collect())))
+        }
         (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(DecodeError::new("limits and adjust are both given")),
     }

@@ -4,6 +4,7 @@
 use super::DecodeError;
 use super::datum::{self, DirectRecord};
 use super::frame::{self, Fingerprint};
+use super::recent::Recent;
 use crate::limits::DECODE_ALLOCATION_BYTES_MAX;
 use crate::log::known_level;
 use apache_avro::Schema;
@@ -161,9 +162,21 @@ impl Topic {
     where
         R: DeserializeOwned + DirectRecord,
     {
+        self.read_after(bytes, None)
+    }
+
+    /// The same. A record of the newest schema shares values with the records before.
+    pub(super) fn read_after<'b, R>(
+        &self,
+        bytes: &'b [u8],
+        recent: Option<&mut Recent>,
+    ) -> Result<(R, &'b [u8]), DecodeError>
+    where
+        R: DeserializeOwned + DirectRecord,
+    {
         let (fingerprint, datum) = frame::open(bytes)?;
         if fingerprint == self.fingerprint && self.hidden == 0 {
-            let direct = datum::read(datum).map(Ok);
+            let direct = datum::read(datum, recent).map(Ok);
             return Ok((direct.unwrap_or_else(|| read_whole(&self.newest, datum))?, datum));
         }
         let known = self.older.len().saturating_add(1).saturating_sub(self.hidden);
