@@ -2,7 +2,7 @@
 //! version that is started on the directory finds it, and says what to do instead of meeting records that it cannot read.
 
 use super::{StartError, write_private};
-use crate::log::known_level;
+use crate::log::{FIRST_LEVEL, known_level};
 use std::io;
 use std::path::Path;
 
@@ -25,6 +25,14 @@ fn found(dir: &Path) -> Result<Option<(u32, String)>, StartError> {
             io::Error::other("it does not say a feature level and a version: the directory is damaged"),
         )
     })
+}
+
+/// The level of the log in this directory.
+///
+/// # Errors
+/// [`StartError::Io`]
+pub fn level(dir: &Path) -> Result<u32, StartError> {
+    Ok(found(dir)?.map_or(FIRST_LEVEL, |(level, _)| level))
 }
 
 /// Refuses a log of a level that this version does not know.
@@ -61,7 +69,9 @@ mod tests {
     fn a_log_of_a_later_version_is_refused_with_the_version_to_take() {
         let dir = tempfile::tempdir().unwrap();
         check(dir.path()).unwrap();
+        assert_eq!(level(dir.path()).unwrap(), FIRST_LEVEL);
         raise(dir.path()).unwrap();
+        assert_eq!(level(dir.path()).unwrap(), known_level());
         let own = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
         assert_eq!(own, format!("{} {}\n", known_level(), env!("CARGO_PKG_VERSION")));
         std::fs::write(dir.path().join(FILE), "1 0.0.9\n").unwrap();

@@ -2,14 +2,15 @@
 
 use super::{BackupError, PIECE_BYTES};
 use crate::domain::{Digest, Micros, hex128};
-use crate::log::CommittedTail;
+use crate::log::{CommittedTail, known_level};
 use crate::store::Seen;
 use crate::wire;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Version of the form of a backup: of its manifest, and of the pieces that it names.
-const FORMAT: u32 = 1;
+/// Version of the form of a backup: of its manifest, and of the pieces that it names. Version 1 does not say what a backup
+/// needs.
+const FORMAT: u32 = 2;
 
 /// The manifest of a backup, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub(super) struct Manifest {
     pub(super) format: u32,
     /// The id of the log.
     pub(super) log: String,
+    /// What it takes to restore the backup; in format 1 none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) needs: Option<Needs>,
     /// When the backup began, in microseconds since 1970.
     pub(super) taken_at_us: u64,
     /// Bytes of a piece of a segment.
@@ -28,6 +32,25 @@ pub(super) struct Manifest {
     pub(super) ends: Vec<End>,
     /// The hash of this manifest without it.
     check: String,
+}
+
+/// What a version has to know that restores a backup.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Needs {
+    /// The feature level of the log.
+    pub(super) feature_level: u32,
+    /// The version that took the backup, which knows that level. Every later form has it in the same place, so that who
+    /// cannot read the form can name the version to take.
+    pub(super) version: String,
+}
+
+/// Why there is no manifest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unread {
+    /// It is not what was written.
+    Damaged(String),
+    /// A later version has written it in another form.
+    Newer(String),
 }
 
 /// A segment of the log.
@@ -99,10 +122,17 @@ fn end(log_id: u128, log: &dyn CommittedTail, partition: u32) -> Result<End, Bac
 }
 
 impl Manifest {
-    pub(super) fn new(log_id: u128, taken_at: Micros, segments: Vec<Segment>, ends: Vec<End>) -> Manifest {
+    /// The manifest of a backup of a log with this id and this feature level.
+    pub(super) fn new(
+        (log_id, feature_level): (u128, u32),
+        taken_at: Micros,
+        segments: Vec<Segment>,
+        ends: Vec<End>,
+    ) -> Manifest {
         let (log, check) = (format!("{log_id:032x}"), String::new());
         let (taken_at_us, piece_bytes) = (taken_at.0, PIECE_BYTES);
-        let mut manifest = Manifest { format: FORMAT, log, taken_at_us, piece_bytes, segments, ends, check };
+        let needs = Some(Needs { feature_level, version: env!("CARGO_PKG_VERSION").to_owned() });
+        let mut manifest = Manifest { format: FORMAT, log, needs, taken_at_us, piece_bytes, segments, ends, check };
         manifest.check = manifest.hash();
         manifest
     }
@@ -121,26 +151,41 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// Why it is none, in words.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, String> {
+    /// Why it is none.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, Unread> {
         #[derive(Deserialize)]
         struct Form {
             format: u32,
+            #[serde(default)]
+            needs: serde_json::Value,
         }
-        let unread = |error: serde_json::Error| format!("its manifest cannot be read: {error}");
-        let Form { format } = serde_json::from_slice(bytes).map_err(unread)?;
-        if format != FORMAT {
-            return Err(format!("it has format {format}, this version reads {FORMAT}"));
+        let unread = |error: serde_json::Error| Unread::Damaged(format!("its manifest cannot be read: {error}"));
+        let damaged = |why: &str| Err(Unread::Damaged(why.to_owned()));
+        let Form { format, needs } = serde_json::from_slice(bytes).map_err(unread)?;
+        if format > FORMAT {
+            let version = needs["version"].as_str().unwrap_or("that took it");
+            return Err(Unread::Newer(format!(
+                "it has format {format}, and this version reads {FORMAT}: take version {version} or a later one"
+            )));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(unread)?;
         if manifest.check != manifest.hash() {
-            return Err("its manifest is damaged: it has another hash than it says".to_owned());
+            return damaged("its manifest is damaged: it has another hash than it says");
         }
         let is_whole = |segment: &Segment| segment.pieces.len() == ranges(segment.end).count();
         match manifest.piece_bytes == PIECE_BYTES && manifest.segments.iter().all(is_whole) {
             true => Ok(manifest),
-            false => Err("its manifest does not name every piece".to_owned()),
+            false => damaged("its manifest does not name every piece"),
         }
+    }
+
+    /// Why this version cannot restore it, where its log has a feature level that this version does not know.
+    pub(super) fn newer(&self) -> Option<String> {
+        let known = known_level();
+        let Needs { feature_level, version } = self.needs.as_ref().filter(|needs| needs.feature_level > known)?;
+        Some(format!(
+            "its log has feature level {feature_level}, and this version knows {known}: take version {version} or a later one"
+        ))
     }
 
     /// The id of the log.
@@ -183,7 +228,7 @@ mod tests {
         let end = End { next_seq: 3, chain: Digest([7; 16]).to_string(), decided_at_us: 5 };
         let none = End { next_seq: 0, chain: Digest::default().to_string(), decided_at_us: 0 };
         let segments = vec![segment(0, 2 * PIECE_BYTES, &[1, 2]), segment(1, PIECE_BYTES + 1, &[3, 4])];
-        Manifest::new(8, Micros(1_700_000_000_000_000), segments, vec![end, none])
+        Manifest::new((8, known_level()), Micros(1_700_000_000_000_000), segments, vec![end, none])
     }
 
     #[test]
@@ -197,8 +242,26 @@ mod tests {
         }
         assert_eq!((manifest().events(), manifest().bytes()), (3, 3 * PIECE_BYTES + 1));
         assert_eq!(manifest().seen().unwrap().len(), 1, "a partition without an event was never seen");
-        let later = String::from_utf8(bytes).unwrap().replacen("\"format\":1", "\"format\":2", 1);
-        assert_eq!(Manifest::decode(later.as_bytes()), Err("it has format 2, this version reads 1".to_owned()));
+    }
+
+    /// A version that reads neither the form nor the log says which one does.
+    #[test]
+    fn what_a_later_version_has_taken_names_that_version() {
+        let text = String::from_utf8(manifest().encode()).unwrap();
+        let own = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
+        let later = text.replacen("\"format\":2", "\"format\":3", 1).replacen(&own, "\"version\":\"7.1.0\"", 1);
+        let why = |version| {
+            let why = format!("it has format 3, and this version reads 2: take version {version} or a later one");
+            Err(Unread::Newer(why))
+        };
+        assert_eq!(Manifest::decode(later.as_bytes()), why("7.1.0"));
+        assert_eq!(Manifest::decode(br#"{"format":3}"#), why("that took it"));
+        assert_eq!(manifest().newer(), None);
+        let needs = Some(Needs { feature_level: known_level() + 1, version: "7.1.0".to_owned() });
+        let why = Manifest { needs, ..manifest() }.newer().unwrap();
+        assert!(why.contains(&format!("feature level {}, and", known_level() + 1)), "{why}");
+        assert!(why.ends_with(": take version 7.1.0 or a later one"), "{why}");
+        assert_eq!(Manifest { needs: None, ..manifest() }.newer(), None, "of format 1");
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod place;
 mod restore;
 mod take;
 
-pub use place::{Backup, Place};
+pub use place::{Backup, Held, Place};
 pub use restore::{Restored, restore};
 pub use take::{Checked, Taken, take};
 
@@ -35,6 +35,8 @@ pub enum BackupError {
     Log(OpenError),
     /// What is in the place is not what was written.
     Damaged(String),
+    /// A later version took the backup, and this one cannot restore it: the version to take is named.
+    Newer(String),
     /// The place or the disk does not do its part, or what was asked for is not there.
     Unusable(String),
 }
@@ -43,7 +45,7 @@ impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BackupError::Log(error) => error.fmt(f),
-            BackupError::Damaged(why) | BackupError::Unusable(why) => f.write_str(why),
+            BackupError::Damaged(why) | BackupError::Newer(why) | BackupError::Unusable(why) => f.write_str(why),
         }
     }
 }

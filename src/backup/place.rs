@@ -1,7 +1,7 @@
 //! The place of backups: what lies in it under which name, and asking it again when it does not answer at once.
 
 use super::BackupError;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Unread};
 use crate::domain::Micros;
 use crate::objects::{Got, LISTED_MAX, Listed, Objects};
 use crate::store::StoreError;
@@ -33,6 +33,19 @@ const PAUSE_MS: (u64, u64) = (500, 4_000);
 /// A place of backups, of one log or several.
 pub struct Place {
     objects: Box<dyn Objects>,
+}
+
+/// What a backup holds, as its manifest says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// When it began, by the wall clock of its machine.
+    pub taken_at: Micros,
+    /// How many events it has.
+    pub events: u64,
+    /// How many bytes its log has.
+    pub bytes: u64,
+    /// Why this version cannot restore it, if that is so.
+    pub newer: Option<String>,
 }
 
 /// A backup, as its name tells.
@@ -131,7 +144,9 @@ impl Place {
                 }
                 Ok(_) => {}
                 // Nobody wants that one.
-                Err(BackupError::Damaged(why)) => tracing::warn!(why, "an older backup cannot be compared"),
+                Err(BackupError::Damaged(why) | BackupError::Newer(why)) => {
+                    tracing::warn!(why, "an older backup cannot be compared");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -141,14 +156,27 @@ impl Place {
     /// What a backup holds.
     ///
     /// # Errors
-    /// [`BackupError::Damaged`] when it is not what was written.
+    /// [`BackupError`] when that is not known.
+    pub fn held(&self, backup: &Backup) -> Result<Held, BackupError> {
+        let manifest = self.manifest(backup)?;
+        let (taken_at, newer) = (Micros(manifest.taken_at_us), manifest.newer());
+        Ok(Held { taken_at, events: manifest.events(), bytes: manifest.bytes(), newer })
+    }
+
+    /// The manifest of a backup.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] when it is not what was written, and [`BackupError::Newer`] when this version cannot read it.
     pub(super) fn manifest(&self, backup: &Backup) -> Result<Manifest, BackupError> {
         let path = manifest_path(backup);
         let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
         let manifest = match again(|| self.objects.get(&path, MANIFEST_BYTES_MAX))? {
             None => return Err(damaged(format!("{path} is gone"))),
             Some(Got::Longer(bytes)) => return Err(damaged(format!("{path} has {bytes} bytes, and is no manifest"))),
-            Some(Got::Whole(bytes)) => Manifest::decode(&bytes).map_err(damaged)?,
+            Some(Got::Whole(bytes)) => Manifest::decode(&bytes).map_err(|unread| match unread {
+                Unread::Damaged(why) => damaged(why),
+                Unread::Newer(why) => BackupError::Newer(format!("backup {}: {why}", backup.id)),
+            })?,
         };
         match Backup::of(&manifest) == *backup {
             true => Ok(manifest),
@@ -282,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_name_tells_the_time_and_the_log_and_sorts_by_time() {
-        let of = |us| Backup::of(&Manifest::new(0xab << 120, Micros(us), Vec::new(), Vec::new()));
+        let of = |us| Backup::of(&Manifest::new((0xab << 120, 1), Micros(us), Vec::new(), Vec::new()));
         let first = of(1_700_000_000_000_000);
         assert_eq!((&*first.taken_at, &*first.log), ("20231114T221320.000000Z", "ab000000"));
         assert_eq!(Backup::parse(&first.id), Some(first.clone()));

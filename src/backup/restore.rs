@@ -34,6 +34,9 @@ pub fn restore(
     note: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Result<Restored, BackupError> {
     let manifest = place.manifest(backup)?;
+    if let Some(why) = manifest.newer() {
+        return Err(BackupError::Newer(format!("backup {}: {why}", backup.id)));
+    }
     let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
     let (log_id, seen) = (manifest.log_id().map_err(damaged)?, manifest.seen().map_err(damaged)?);
     let ends = manifest.segments.first().zip(manifest.segments.last());

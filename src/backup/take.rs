@@ -61,12 +61,18 @@ struct Taking<'a> {
     copied: (u64, u64),
 }
 
-/// Takes a backup of the log, which begins at this time of the wall clock. With `checks` every piece of the log in the place
-/// is read before, and one that is damaged counts as one that is not there.
+/// Takes a backup of the log, which begins at this time of the wall clock. The log has this feature level, or had it after
+/// it was looked at. With `checks` every piece of the log in the place is read before, and one that is damaged counts as one
+/// that is not there.
 ///
 /// # Errors
 /// [`BackupError`]; then the place may have some more pieces, and no backup more.
-pub fn take(log: &LogPrefix, place: &Place, wall: Micros, checks: bool) -> Result<Taken, BackupError> {
+pub fn take(
+    (log, feature_level): (&LogPrefix, u32),
+    place: &Place,
+    wall: Micros,
+    checks: bool,
+) -> Result<Taken, BackupError> {
     let log_id = log.manifest().log_id;
     let ends = ends(log_id, log)?;
     let segments = log.segments().map_err(of_log)?;
@@ -81,7 +87,7 @@ pub fn take(log: &LogPrefix, place: &Place, wall: Micros, checks: bool) -> Resul
         let known = known.iter().find(|known| known.number == segment.number);
         copied.push(taking.segment(segment, known)?);
     }
-    let manifest = Manifest::new(log_id, wall, copied, ends);
+    let manifest = Manifest::new((log_id, feature_level), wall, copied, ends);
     taking.is_kept(&manifest)?;
     crash::point("backup-copied");
     let backup = place.publish(&manifest)?;
@@ -118,7 +124,7 @@ fn newest(place: &Place, log_id: u128) -> Result<Vec<Segment>, BackupError> {
         Ok(manifest) => {
             Ok(manifest.filter(|manifest| manifest.log == log).map(|known| known.segments).unwrap_or_default())
         }
-        Err(BackupError::Damaged(why)) => {
+        Err(BackupError::Damaged(why) | BackupError::Newer(why)) => {
             tracing::warn!(why, "the newest backup cannot be used: the log is read from its beginning");
             Ok(Vec::new())
         }

@@ -5,11 +5,11 @@ use super::shared::source::{cannot_open, is_known};
 use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
-use crate::backup::{self, BackupError, Checked, Place, Restored, Taken};
+use crate::backup::{self, BackupError, Checked, Held, Place, Restored, Taken};
 use crate::config::{Config, ObjectPlace, PLACES, object_place};
 use crate::log::embedded::LogPrefix;
 use crate::objects::Bucket;
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, Shown, SystemClock};
 use std::io::Write;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub(super) struct RestoreArgs {
     /// Backup to restore; without this the newest one
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
-    /// List the backups of the place, the newest first, and restore nothing
+    /// List the backups of the place, the newest first, each with its time, events and bytes, and restore nothing
     #[arg(long, conflicts_with = "backup")]
     list: bool,
 }
@@ -63,7 +63,9 @@ pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) 
     let place = place(&args.to)?;
     let wall = SystemClock::new().wall();
     let log = LogPrefix::open(&config.data_dir).map_err(|error| cannot_open(&error))?;
-    let taken = backup::take(&log, &place, wall, args.check)?;
+    // Read after the log: a server that is started meanwhile raises it before it writes anything.
+    let level = app::level(&config.data_dir).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let taken = backup::take((&log, level), &place, wall, args.check)?;
     let Taken { backup, events, bytes, copied: (pieces, new), checked } = taken;
     let (events, partitions) = (counted(events, "event"), counted(log.manifest().partitions.into(), "partition"));
     writeln!(out, "backup {} of {events} in {partitions} is written to {}", backup.id, args.to)?;
@@ -81,9 +83,7 @@ fn place(place: &ObjectPlace) -> Result<Place, Failure> {
 pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write) -> Result<Verdict, Failure> {
     let place = place(&args.from)?;
     if args.list {
-        let backups = place.backups()?;
-        backups.iter().try_for_each(|backup| writeln!(out, "{}", backup.id))?;
-        return Ok(Verdict::Fine);
+        return list(&place, out);
     }
     is_embedded(config)?;
     let backup = place.choose(args.backup.as_deref())?;
@@ -102,6 +102,26 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
         backup.taken_at
     )?;
     Ok(Verdict::Fine)
+}
+
+/// Tells what each backup holds. One that cannot be read is told as that, and is no reason to hide the others.
+fn list(place: &Place, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut is_fine = true;
+    for backup in place.backups()? {
+        let id = &backup.id;
+        match place.held(&backup) {
+            Ok(Held { taken_at, events, bytes, newer }) => {
+                let newer = newer.map(|why| format!("; {why}")).unwrap_or_default();
+                writeln!(out, "{id}  {}  {}  {bytes} bytes{newer}", Shown(taken_at), counted(events, "event"))?;
+            }
+            Err(error @ (BackupError::Damaged(_) | BackupError::Newer(_))) => {
+                is_fine &= matches!(error, BackupError::Newer(_));
+                writeln!(out, "{id}  {error}")?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Verdict::fine_if(is_fine))
 }
 
 /// Refuses a folder within the data directory: whatever takes the log away takes its backups as well.
@@ -130,7 +150,7 @@ impl From<BackupError> for Failure {
         match error {
             BackupError::Log(error) => cannot_open(&error),
             BackupError::Damaged(why) => Failure::Wrong(why),
-            BackupError::Unusable(why) => Failure::Unusable(why),
+            BackupError::Newer(why) | BackupError::Unusable(why) => Failure::Unusable(why),
         }
     }
 }

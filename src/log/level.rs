@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// The newest level that this version reads and writes. Level 1 has the schemas of commands up to version 3 and of events
 /// up to version 4. Level 2 adds the end of a pool's life: commands of version 4, events of version 5.
 pub const FEATURE_LEVEL: u32 = 2;
+/// The level of a log that no version has raised.
+pub const FIRST_LEVEL: u32 = 1;
 /// From this level on, pools retire.
 pub const RETIREMENT_LEVEL: u32 = 2;
 

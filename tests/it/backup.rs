@@ -45,11 +45,14 @@ impl Folder {
         run(headroom(["restore", "--from", &self.url(), "--data-dir"]).arg(dir).args(more))
     }
 
+    fn listed(&self) -> Ended {
+        run(&mut headroom(["restore", "--list", "--from", &self.url()]))
+    }
+
     /// The names of the backups, the newest first.
     fn list(&self) -> Vec<String> {
-        let listed = run(&mut headroom(["restore", "--list", "--from", &self.url()]));
-        assert_eq!(listed.code, 0, "{}", listed.err);
-        listed.out.lines().map(str::to_owned).collect()
+        let listed = done(self.listed());
+        listed.lines().map(|line| line.split_once("  ").unwrap().0.to_owned()).collect()
     }
 
     /// The pieces of all logs, with their lengths.

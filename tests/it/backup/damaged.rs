@@ -136,9 +136,10 @@ fn place(folder: &Folder) -> Place {
 fn a_backup_that_only_looks_newest_is_not_restored_unasked() {
     let (dir, folder, target) = (a_log(10), Folder::new(), tempfile::tempdir().unwrap());
     let ahead =
-        take(&LogPrefix::open(dir.path()).unwrap(), &place(&folder), NOW.plus_ms(1_000 * 86_400_000), false).unwrap();
+        take((&LogPrefix::open(dir.path()).unwrap(), 1), &place(&folder), NOW.plus_ms(1_000 * 86_400_000), false)
+            .unwrap();
     more(dir.path(), 11);
-    let right = take(&LogPrefix::open(dir.path()).unwrap(), &place(&folder), NOW, false).unwrap();
+    let right = take((&LogPrefix::open(dir.path()).unwrap(), 1), &place(&folder), NOW, false).unwrap();
     assert_eq!(folder.list(), [ahead.backup.id.as_str(), &right.backup.id]);
     let refused = folder.restore(target.path(), &[]);
     assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
@@ -155,7 +156,7 @@ fn a_segment_that_leaves_during_a_backup_is_told_as_that() {
     let (dir, folder) = (a_log(5), Folder::new());
     let log = LogPrefix::open(dir.path()).unwrap();
     fs::rename(dir.path().join("log").join("segment-00000000"), dir.path().join("gone")).unwrap();
-    let error = take(&log, &place(&folder), NOW, false).unwrap_err();
+    let error = take((&log, 1), &place(&folder), NOW, false).unwrap_err();
     assert!(matches!(error, BackupError::Unusable(_)), "{error:?}");
     assert_says(&error.to_string(), &["has left the log"]);
     assert!(folder.list().is_empty());

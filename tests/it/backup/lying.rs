@@ -19,7 +19,7 @@ fn take(dir: &Path, folder: &Folder, conduct: Conduct, second: u64) -> Result<Ta
     place.is(conduct);
     let log = LogPrefix::open(dir).unwrap();
     backup::take(
-        &log,
+        (&log, 1),
         &Place::new(Box::new(place)),
         Micros((1_780_000_000 + second) * 1_000_000),
         conduct == Conduct::Fine,
