@@ -122,6 +122,30 @@ impl Bucket {
         }
     }
 
+    /// The object of this name, which may not be there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a directory of a folder has the name: no client tells one from an object that is not there.
+    fn object(&self, path: &str) -> Result<Path, StoreError> {
+        match &self.reached {
+            Reached::Folder { dir, .. } if dir.join(path).is_dir() => {
+                Err(StoreError::operator(format!("{}: {path} is a directory, and no object: move it away", self.place)))
+            }
+            _ => Ok(self.path(path)),
+        }
+    }
+
+    /// Names the directories that lie where objects of a folder are looked for.
+    fn tell_directories(&self, folder: &str) {
+        let Reached::Folder { dir, .. } = &self.reached else { return };
+        // A folder that cannot be read has not been listed either.
+        for entry in std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                tracing::warn!(path = %entry.path().display(), "a directory is no object, and is passed over");
+            }
+        }
+    }
+
     fn names(&self, path: &str) -> Names {
         let (dir, flush) = match &self.reached {
             Reached::Folder { dir, flush } => (dir, *flush),
@@ -175,7 +199,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]
     pub fn read(&self, path: &str, bytes_max: u64) -> Result<Option<(Got, Tag)>, StoreError> {
-        let at = self.path(path);
+        let at = self.object(path)?;
         let get = |client: Arc<dyn ObjectStore>| async move {
             match client.get(&at).await {
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -210,7 +234,7 @@ impl Bucket {
         // Who gave up a write into a folder that hangs would lose its lock, and the write might still come, after those of
         // the next writer.
         let limit = if is_folder { NO_LIMIT } else { CALL_LIMIT };
-        let at = self.path(path);
+        let at = self.object(path)?;
         let expected = seen.filter(|_| is_folder).map(|tag| tag.e_tag.clone());
         let names = self.names(path);
         let put = |client: Arc<dyn ObjectStore>| async move {
@@ -256,7 +280,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]; then it is not known whether the object was written.
     pub fn put_within(&self, path: &str, bytes: Vec<u8>, limit: Duration) -> Result<(), StoreError> {
-        let (at, names) = (self.path(path), self.names(path));
+        let (at, names) = (self.object(path)?, self.names(path));
         let put = |client: Arc<dyn ObjectStore>| async move {
             client.put(&at, PutPayload::from(bytes)).await?;
             names.flushed(()).await
@@ -368,7 +392,7 @@ impl Objects for Bucket {
     }
 
     fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
-        let (at, length) = (self.path(path), bytes.len() as u64);
+        let (at, length) = (self.object(path)?, bytes.len() as u64);
         let names = self.names(path);
         let create = |client: Arc<dyn ObjectStore>| async move {
             match client.put_opts(&at, PutPayload::from(bytes), PutMode::Create.into()).await {
@@ -415,11 +439,13 @@ impl Objects for Bucket {
             }
             Ok(found)
         };
-        self.call(&format!("cannot list {folder}"), listed_bytes(most), list)
+        let found = self.call(&format!("cannot list {folder}"), listed_bytes(most), list)?;
+        self.tell_directories(folder);
+        Ok(found)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let at = self.path(path);
+        let at = self.object(path)?;
         let delete = |client: Arc<dyn ObjectStore>| async move {
             match client.delete(&at).await {
                 Err(object_store::Error::NotFound { .. }) => Ok(()),

@@ -16,7 +16,8 @@ use std::time::Duration;
 /// The longest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 16;
 /// After so many calls that failed the place is left alone: a start with many partitions and many snapshots does not wait for
-/// each of them.
+/// each of them. What a person has to change, such as a directory with the name of an object, is told at once, and does not
+/// count.
 const FAILURES_MAX: u32 = 2;
 /// For so long. Where a log has lost its first events, a start waits for the place.
 const LEFT_ALONE: Duration = Duration::from_secs(10);
@@ -48,9 +49,11 @@ impl Reader {
             let detail = "the place of snapshots did not answer, and is left alone for a while".to_owned();
             return Err(StoreError::new(detail));
         }
-        call(self.objects.as_ref()).inspect_err(|_| {
-            let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
-            *self.failing.lock() = Some(Failing { count, since: Stopwatch::start() });
+        call(self.objects.as_ref()).inspect_err(|error| {
+            if !error.needs_operator {
+                let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
+                *self.failing.lock() = Some(Failing { count, since: Stopwatch::start() });
+            }
         })
     }
 

@@ -62,6 +62,29 @@ fn a_folder_does() {
     keeps_what_it_was_given(&folder);
 }
 
+/// The story: somebody unpacked an archive over the folder, and a directory has the name of an object. Every call names it:
+/// taken for an object that is gone, it would be damage, and nobody would look there.
+#[test]
+fn a_directory_with_the_name_of_an_object_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Bucket::open(&object_place(&format!("file://{}", dir.path().display())).unwrap()).unwrap();
+    std::fs::create_dir_all(dir.path().join("p/it/within")).unwrap();
+    folder.put("p/other", b"1".to_vec()).unwrap();
+    let told = [
+        folder.get("p/it", 9).map(drop),
+        folder.put("p/it", Vec::new()),
+        folder.create("p/it", Vec::new()).map(drop),
+        folder.replace("p/it", Vec::new(), None).map(drop),
+        folder.delete("p/it"),
+    ];
+    for told in told {
+        let error = told.unwrap_err();
+        assert!(error.detail.ends_with("p/it is a directory, and no object: move it away"), "{error}");
+        assert!(error.needs_operator);
+    }
+    assert_eq!(folder.list("p", 9).unwrap().into_iter().map(|listed| listed.name).collect::<Vec<_>>(), ["other"]);
+}
+
 mod bucket {
     use crate::buckets::Bucket;
 

@@ -85,6 +85,11 @@ fn copied(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap();
 }
 
+fn directory(path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
 fn replaced(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from} in {text}");
@@ -100,6 +105,7 @@ const SPOILERS: &[(&str, Spoiler, &str)] = &[
     ("longer", |rows, _, _| edit(rows, |bytes| bytes.push(0)), "bytes, and at most"),
     ("another object", |rows, _, (older, _)| copied(older, rows), "bytes, and"),
     ("no rows", |rows, _, _| fs::remove_file(rows).unwrap(), "is gone"),
+    ("a directory", |rows, _, _| directory(rows), ".rows is a directory, and no object"),
     ("half a manifest", |_, manifest, _| edit(manifest, |bytes| bytes.truncate(40)), "its manifest cannot be read"),
     ("another manifest", |_, manifest, (_, older)| copied(older, manifest), "that of another snapshot"),
     ("another format", |_, manifest, _| replaced(manifest, r#""format": 1"#, r#""format": 2"#), "it has format 2"),

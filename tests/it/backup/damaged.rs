@@ -67,6 +67,33 @@ fn a_damaged_backup_is_named_and_nothing_of_it_is_served() {
     }
 }
 
+/// The story: backups were copied by hand, and a directory has the name of an object. Nothing is damaged: it is named, and
+/// moved away.
+#[test]
+fn a_directory_in_a_place_of_backups_is_named_as_that() {
+    let (dir, folder, target) = (a_log(3), Folder::new(), tempfile::tempdir().unwrap());
+    done(folder.back_up(dir.path()));
+    let aside = dir.path().join("aside");
+    let (piece, manifest) = (only(&folder.0.path().join("backup-data")), only(&folder.0.path().join("backups")));
+    for (path, of_piece) in [(&piece, true), (&manifest, false)] {
+        fs::rename(path, &aside).unwrap();
+        fs::create_dir(path).unwrap();
+        let refused = folder.restore(target.path(), &[]);
+        assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let says = if of_piece { "is a directory, and no object: move it away" } else { "a directory is no object" };
+        assert_says(&refused.err, &[name, says]);
+        if of_piece {
+            // It is not overwritten either.
+            assert_says(&folder.back_up(dir.path()).err, &[name, says]);
+        }
+        fs::remove_dir(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+    }
+    done(folder.restore(target.path(), &[]));
+    is_all_of(target.path(), dir.path());
+}
+
 /// The story: the objects of the newest backup are damaged. Nobody falls back to an older one unasked: it has fewer orders,
 /// and a person has to know.
 #[test]

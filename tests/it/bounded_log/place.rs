@@ -222,6 +222,34 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
     }
 }
 
+/// The story: the archive was copied to another disk by hand, and a directory has the name of a segment. It is neither damaged
+/// nor gone, and whoever reads the archive says what it is.
+#[test]
+fn a_directory_in_an_archive_is_named_as_that() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(bed.leave().len() > 4);
+    let (end, segment, manifest) =
+        (bed.world.log.end(0).unwrap(), bed.archived(".segment")[1].clone(), bed.archived(".json")[1].clone());
+    let stopped = Stopped::of(bed);
+    let aside = stopped.dir.path().join("aside");
+    for (path, says) in [(&segment, "00000001.segment is a directory"), (&manifest, "00000001.json")] {
+        fs::rename(path, &aside).unwrap();
+        fs::create_dir(path).unwrap();
+        let verified = stopped.whole("verify", &["--snapshots", &url(stopped.snapshots.path())]);
+        assert_ne!(verified.code, 0, "{says}: {}", verified.out);
+        assert!((verified.out.clone() + &verified.err).contains(says), "{}{}", verified.out, verified.err);
+        fs::remove_dir(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+    }
+    fs::rename(&segment, &aside).unwrap();
+    fs::create_dir(&segment).unwrap();
+    let error = read(&whole(&stopped)).unwrap_err();
+    assert!(error.kind == LogErrorKind::Transient && error.detail.contains("is a directory, and no object"), "{error}");
+    fs::remove_dir(&segment).unwrap();
+    fs::rename(&aside, &segment).unwrap();
+    assert_eq!(read(&whole(&stopped)), Ok(end));
+}
+
 /// The story: one object of an archive is gone. What lies before it does not lead to the log: the rest is read, and trusted from
 /// a snapshot, and nobody is told that the archive is whole.
 #[test]
