@@ -6,6 +6,7 @@ pub mod file_state;
 pub mod limits;
 pub mod threads;
 pub mod time;
+pub mod words;
 
 pub mod domain;
 pub mod wire;

@@ -7,6 +7,7 @@ use crate::domain::{
     Breach, ChainedEvent, CommandKind, Digest, Event, EventBody, IdempotencyKey, Law, PoolId, Reason, ReleaseCause,
     ReservationId,
 };
+use crate::words::counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -282,7 +283,7 @@ impl fmt::Display for HistoryReport {
         let HistoryReport { yes, no, unknown, unknown_live, released, unseen, .. } = self;
         self.breaches.fmt(f)?;
         let verdict = if self.is_clean() { "clean" } else { "BROKEN" };
-        write!(f, "{verdict}: {} breaches; {yes} yes, {no} no, ", self.breach_count())?;
+        write!(f, "{verdict}: {}; {yes} yes, {no} no, ", counted(self.breach_count(), "breach"))?;
         write!(f, "{unknown} unknown ({unknown_live} of them live), {released} released, {unseen} unseen")
     }
 }

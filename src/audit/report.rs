@@ -2,6 +2,7 @@
 
 use super::EventFindings;
 use crate::domain::{Breach, Digest, Law, Micros};
+use crate::words::counted;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -120,16 +121,18 @@ impl PartitionReport {
 impl fmt::Display for PartitionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PartitionReport { partition, events, pools, live, chain, .. } = self;
-        write!(f, "partition {partition}: {events} events, {pools} pools, {live} live reservations, chain ")?;
+        let (events, pools) = (counted(*events, "event"), counted(*pools as u64, "pool"));
+        let live = counted(*live as u64, "live reservation");
+        write!(f, "partition {partition}: {events}, {pools}, {live}, chain ")?;
         match self.last_seq {
             Some(seq) => write!(f, "{chain} at seq {seq}")?,
             None => f.write_str("empty")?,
         }
         if self.lost > 0 {
-            write!(f, ", {} commands lost", self.lost)?;
+            write!(f, ", {} lost", counted(self.lost, "command"))?;
         }
         if self.events_lost > 0 {
-            write!(f, ", {} events lost", self.events_lost)?;
+            write!(f, ", {} lost", counted(self.events_lost, "event"))?;
         }
         Ok(())
     }
@@ -188,15 +191,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.partitions.values().try_for_each(|partition| writeln!(f, "{partition}"))?;
         self.breaches.fmt(f)?;
-        let (events, partitions) = (self.events(), self.partitions.len());
+        let (events, partitions) =
+            (counted(self.events(), "event"), counted(self.partitions.len() as u64, "partition"));
         if self.is_clean() {
-            return write!(f, "clean: no law broken in {events} events of {partitions} partitions");
+            return write!(f, "clean: no law broken in {events} of {partitions}");
         }
-        write!(f, "BROKEN: {} breaches (", self.breach_count())?;
+        write!(f, "BROKEN: {} (", counted(self.breach_count(), "breach"))?;
         for (at, (law, n)) in self.breaches.counts.iter().enumerate() {
             let gap = if at == 0 { "" } else { ", " };
             write!(f, "{gap}{law} {n}x")?;
         }
-        write!(f, ") in {events} events of {partitions} partitions")
+        write!(f, ") in {events} of {partitions}")
     }
 }

@@ -2,7 +2,6 @@
 
 use super::shared::flags::{DataDir, Flags};
 use super::shared::source::{cannot_open, is_known};
-use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::backup::{self, BackupError, Checked, Held, Place, Restored, Taken};
@@ -10,6 +9,7 @@ use crate::config::{Config, ObjectPlace, PLACES, object_place};
 use crate::log::embedded::LogPrefix;
 use crate::objects::Bucket;
 use crate::time::{Clock, Shown, SystemClock};
+use crate::words::counted;
 use std::io::Write;
 use std::path::Path;
 
@@ -71,7 +71,7 @@ pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) 
     writeln!(out, "backup {} of {events} in {partitions} is written to {}", backup.id, args.to)?;
     writeln!(out, "{bytes} bytes, of which {new} were new, in {}", counted(pieces, "object"))?;
     let Some(Checked { read, mended, damaged }) = checked else { return Ok(Verdict::Fine) };
-    writeln!(out, "{read} objects were there and were read: {mended} were damaged and are written again")?;
+    writeln!(out, "read {} there, {mended} of them damaged and written again", counted(read, "object"))?;
     damaged.iter().try_for_each(|piece| writeln!(out, "damaged, and only in earlier backups: {piece}"))?;
     Ok(Verdict::fine_if(damaged.is_empty()))
 }
@@ -93,8 +93,10 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
     let dir = config.data_dir.display();
     writeln!(
         out,
-        "backup {} of log {log_id:032x} is restored into {dir}: {events} events, {read} bytes read",
-        backup.id
+        "backup {} of log {log_id:032x} is restored into {dir}: {}, {} read",
+        backup.id,
+        counted(events, "event"),
+        counted(read, "byte")
     )?;
     writeln!(
         out,

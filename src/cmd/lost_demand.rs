@@ -1,10 +1,10 @@
 //! `headroom lost-demand`: what callers asked for and did not get, from the tables that `headroom sink` writes.
 
 use super::shared::flags::{Flags, SinkTables};
-use super::shared::table::counted;
 use super::{Failure, Verdict, sink};
 use crate::config::Config;
 use crate::sink::postgres::{Database, LostDemand, Period};
+use crate::words::counted;
 use std::io::Write;
 
 /// What is asked.

@@ -2,13 +2,13 @@
 //! registers nothing: an operator or a pipeline does it with this command.
 
 use super::shared::flags::{Flags, Schemas};
-use super::shared::table::counted;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::log::kafka::Topics;
 use crate::log::kafka::schema::registry::{Registration, Subject, subjects};
 use crate::wire::schema::incompatibilities;
+use crate::words::counted;
 use clap::Subcommand;
 use std::io::Write;
 

@@ -148,7 +148,9 @@ impl Beginning<'_> {
             seen.push(format!("{} more were not tried", count.saturating_sub(TRIED_MAX)));
         }
         seen.extend(
-            short.map(|name| format!("the newest before it, {}, reaches up to seq {}", name.text, name.next_seq)),
+            short.map(|name| {
+                format!("the newest before it is {}, whose next event is seq {}", name.text, name.next_seq)
+            }),
         );
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
         Err(uncovered_for(prefer, partition, first, &seen))
@@ -180,8 +182,8 @@ fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogE
 pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
     LogError::uncovered(format!(
         "partition {partition} of the log begins with seq {first}, the events before it are gone, and nothing that is known \
-         here reaches up to it: {seen}; bring back a snapshot that reaches up to seq {first} or further, or name the place \
-         that has one with the setting snapshots"
+         here reaches up to it: {seen}; bring back a snapshot whose next event is seq {first} or a later one, or name the \
+         place that has one with the setting snapshots"
     ))
 }
 
@@ -208,7 +210,7 @@ pub(super) fn mismatch(
         }
     }
     if position.next_seq < first {
-        return Ok(Some(format!("it reaches up to seq {}, and the log begins with seq {first}", position.next_seq)));
+        return Ok(Some(format!("its next event is seq {}, and the log begins with seq {first}", position.next_seq)));
     }
     let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
     Ok(match digest_of(tail, partition, last, first)? {

@@ -7,6 +7,7 @@ use crate::audit::history::History;
 use crate::client::Connection;
 use crate::client::inspect::Inspection;
 use crate::domain::Law;
+use crate::words::counted;
 use std::fmt::Write;
 
 /// The laws that a log and the answers to its callers can show to hold.
@@ -44,7 +45,7 @@ fn text(found: &Inspection, retried: u64, contradicted: u64) -> String {
     let callers = &found.callers;
     let full = found.pools.values().filter(|pool| pool.spec.limits.iter().any(|(d, _)| pool.remaining(d) == Some(0)));
     let _ = writeln!(out);
-    let _ = writeln!(out, "  {} breaches in {} events", found.breach_count(), found.laws.events());
+    let _ = writeln!(out, "  {} in {}", counted(found.breach_count(), "breach"), counted(found.laws.events(), "event"));
     let proven = if callers.is_clean() { "every yes is in the log as its proof says" } else { "NOT as in the log" };
     let _ = writeln!(out, "  {} yes, {} no, {} unknown: {proven}", callers.yes, callers.no, callers.unknown);
     let _ = writeln!(out, "  {retried} retries with the same key, {contradicted} contradicted the first answer");

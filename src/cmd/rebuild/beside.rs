@@ -57,7 +57,10 @@ fn judged(LiveState { next_seq, chain, digest, .. }: &LiveState, log: Seal) -> C
     let is_fine = (*next_seq, chain, digest) == (log.next_seq, &log.chain.to_string(), &log.digest.to_string());
     let told = match next_seq.checked_sub(1) {
         _ if log.next_seq > *next_seq => {
-            format!("not compared: it is at seq {next_seq}, and the oldest snapshot at {}", log.next_seq)
+            format!(
+                "not compared: its next event is seq {next_seq}, and that of the oldest snapshot is seq {}",
+                log.next_seq
+            )
         }
         _ if !is_fine => {
             let Seal { chain: new_chain, digest: new, .. } = log;

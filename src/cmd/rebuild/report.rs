@@ -1,8 +1,8 @@
 //! What came of rebuilding a partition: as text for people, or as a line of JSON.
 
-use crate::cmd::shared::table::counted;
 use crate::domain::Digest;
 use crate::replica::PartitionState;
+use crate::words::counted;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Duration;

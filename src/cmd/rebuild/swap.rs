@@ -6,6 +6,7 @@ use crate::cmd::Failure;
 use crate::cmd::shared::progress::Progress;
 use crate::log::LogError;
 use crate::time::pause;
+use crate::words::counted;
 use serde_json::json;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -93,7 +94,8 @@ impl Report<'_> {
             writeln!(out, "partition {partition}: the log has lost its first events; begins with snapshot {name}")?;
         }
         let read = reached.saturating_sub(*first);
-        write!(out, "partition {partition} of {server}: {read} events ({bytes} bytes) read in {took_ms} ms")?;
+        let (read, bytes) = (counted(read, "event"), counted(*bytes, "byte"));
+        write!(out, "partition {partition} of {server}: {read} ({bytes}) read in {took_ms} ms")?;
         match &swap.swapped {
             None => writeln!(
                 out,
@@ -102,7 +104,7 @@ impl Report<'_> {
             )?,
             Some(SwappedStates { is_owner, is_same, next_seq, living, fresh }) => {
                 let by = if *is_owner { "owner" } else { "follower" };
-                writeln!(out, ", digest {} at seq {next_seq}", fresh.digest)?;
+                writeln!(out, ", digest {}; the next event is seq {next_seq}", fresh.digest)?;
                 match is_same {
                     true => writeln!(out, "  live state of the {by}: the same; the fresh one has taken its place")?,
                     false => writeln!(

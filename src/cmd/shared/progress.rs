@@ -2,6 +2,7 @@
 //! how much time is left.
 
 use crate::time::Stopwatch;
+use crate::words::counted;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -52,7 +53,7 @@ impl Progress {
             let took_ms = self.since.now().0 / 1_000;
             let left_s =
                 left_ms(reached.saturating_sub(self.given), self.events.saturating_sub(reached), took_ms) / 1_000;
-            eprintln!("{reached} of {} events, {left_s} s left", self.events);
+            eprintln!("{reached} of {}, {left_s} s left", counted(self.events, "event"));
         }
     }
 

@@ -46,7 +46,7 @@ impl Restarting<'_> {
         };
         let (from, first) = (state.position().next_seq, self.tail.first(partition)?);
         if from < first {
-            return Ok(Restart::Mismatch(format!("it reaches up to seq {from}, and the log begins with seq {first}")));
+            return Ok(Restart::Mismatch(format!("its next event is seq {from}, and the log begins with seq {first}")));
         }
         if from > until {
             return Ok(Restart::Mismatch(format!("it was made after {from} events, and the log has only {until}")));

@@ -1,4 +1,4 @@
-//! What people read: a table, as lines with their ends in columns that are as wide as their widest cell, and numbers of things.
+//! What people read: a table, as lines with their cells in columns that are as wide as their widest cell.
 
 /// The lines of a table. The rows are made twice, for the widths and for the lines, so that no more than one of them is in
 /// memory.
@@ -17,9 +17,4 @@ pub(in crate::cmd) fn lines<const N: usize, R: Iterator<Item = [String; N]>>(
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     std::iter::once(titles.map(str::to_owned)).chain(rows()).map(line)
-}
-
-/// So many of something, in words whose plural has an s.
-pub(in crate::cmd) fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

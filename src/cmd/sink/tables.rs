@@ -3,13 +3,13 @@
 use super::{access, access_to, named};
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
-use crate::cmd::shared::table::counted;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkFiles, SinkTo};
 use crate::domain::Micros;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Difference, Fix};
 use crate::sink::{Place, Progress, TargetError, decided_at, other_log};
+use crate::words::counted;
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {

@@ -6,7 +6,6 @@ use crate::api::http;
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
-use crate::cmd::shared::table::counted;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
@@ -19,6 +18,7 @@ use crate::sink::{Batch, Carried, First, Looked, Pace, Progress, Report, Rules, 
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
+use crate::words::counted;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;

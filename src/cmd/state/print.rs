@@ -2,11 +2,12 @@
 
 use super::Seen;
 use crate::api::http::dto::{PoolDto, ReservationDto, Time};
-use crate::cmd::shared::table::{counted, lines};
+use crate::cmd::shared::table::lines;
 use crate::domain::{Amounts, Dimension, Ledger, Living, Pool, PoolId};
 use crate::owner::moment::Then;
 use crate::replica::{PartitionState, Position};
 use crate::time::Shown;
+use crate::words::counted;
 use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Prints a report: a table and a verdict for people, or one JSON object for scripts.
 
 use super::{PartitionFindings, VerifyReport};
-use crate::cmd::shared::table::counted;
 use crate::domain::Breach;
+use crate::words::counted;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ pub(super) fn text(report: &VerifyReport, out: &mut impl Write) -> io::Result<()
         shown = shown.saturating_add(1);
     }
     if *breaches > shown {
-        writeln!(out, "{} more breaches are not shown", breaches.saturating_sub(shown))?;
+        writeln!(out, "not shown: {} more", counted(breaches.saturating_sub(shown), "breach"))?;
     }
     let (events, partitions) = (counted(event_count(found), "event"), counted(found.len() as u64, "partition"));
     if let Some(damage) = damage {
@@ -33,7 +33,7 @@ pub(super) fn text(report: &VerifyReport, out: &mut impl Write) -> io::Result<()
     match breaches {
         0 if damage.is_some() => writeln!(out, "no law broken in {events} of {partitions}"),
         0 => writeln!(out, "clean: no law broken in {events} of {partitions}"),
-        _ => writeln!(out, "BROKEN: {breaches} breaches in {events} of {partitions}"),
+        _ => writeln!(out, "BROKEN: {} in {events} of {partitions}", counted(*breaches, "breach")),
     }
 }
 

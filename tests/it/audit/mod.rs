@@ -50,7 +50,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let report = Report::from_iter([found, PartitionAudit::new(0, PARTITIONS).finish()]);
     let text = format!(
         "partition 0: 0 events, 0 pools, 0 live reservations, chain empty\n\
-         partition 2: {} events, 1 pools, 2 live reservations, chain {} at seq {}, 5 commands lost, 3 events lost\n\
+         partition 2: {} events, 1 pool, 2 live reservations, chain {} at seq {}, 5 commands lost, 3 events lost\n\
          clean: no law broken in {} events of 2 partitions",
         owner.log.len(),
         last.digest,

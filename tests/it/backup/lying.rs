@@ -69,10 +69,10 @@ fn a_check_finds_what_has_rotted_and_mends_what_the_log_still_has() {
     assert_says(&done(folder.back_up(dir.path())), &["0 were new, in 0 objects"]);
     assert_eq!(folder.restore(target.path(), &[]).code, 1);
     let checked = done(check());
-    assert_says(&checked, &["1 objects were there and were read: 1 were damaged and are written again"]);
+    assert_says(&checked, &["read 1 object there, 1 of them damaged and written again"]);
     done(folder.restore(target.path(), &[]));
     is_all_of(target.path(), dir.path());
-    assert_says(&done(check()), &["1 objects were there and were read: 0 were damaged"]);
+    assert_says(&done(check()), &["read 1 object there, 0 of them damaged"]);
     // What only earlier backups have cannot be mended, and is named.
     more(dir.path(), 11);
     done(folder.back_up(dir.path()));
@@ -80,7 +80,7 @@ fn a_check_finds_what_has_rotted_and_mends_what_the_log_still_has() {
     let found = check();
     assert_eq!(found.code, 1, "{}{}", found.out, found.err);
     let name = first.file_name().unwrap().to_str().unwrap();
-    assert_says(&found.out, &["2 objects were there", "0 were damaged and are", &format!("earlier backups: {name}")]);
+    assert_says(&found.out, &["read 2 objects there, 0 of them damaged", &format!("earlier backups: {name}")]);
     assert_says(&found.err, &[name, " is damaged"]);
     let again = tempfile::tempdir().unwrap();
     done(folder.restore(again.path(), &[]));

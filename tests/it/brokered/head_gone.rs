@@ -228,7 +228,10 @@ fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
     empty.terminate();
     let cold = site.serving("cold").with(["--snapshots", &place]);
     cold.start();
-    let short = format!("reaches up to seq {older}; bring back a snapshot that reaches up to seq {}", older + 1);
+    let short = format!(
+        "whose next event is seq {older}; bring back a snapshot whose next event is seq {} or a later",
+        older + 1
+    );
     refused(&cold, &[&begins, "its rows have 7 bytes", &short]);
     for args in [&["--snapshots", &*place][..], &[]] {
         says(&on(&site, "tool", ["verify"], args), 1, &[&begins, "BROKEN: "]);

@@ -228,7 +228,7 @@ fn a_checkpoint_ahead_of_its_log_is_a_breach_that_no_rebuild_removes() {
     let verified = on(short.path(), ["verify"]);
     assert_eq!(verified.code, 1);
     let lost = "events 2 to 6 were seen as committed and are gone, 5 in all, decided since 1970-01-01T00:00:00.000001Z";
-    assert_says(&verified.out, &["L10 broken at partition 0 seq 2: ", lost, "BROKEN: 1 breaches in 2 events"]);
+    assert_says(&verified.out, &["L10 broken at partition 0 seq 2: ", lost, "BROKEN: 1 breach in 2 events"]);
     let rebuilt = on(short.path(), ["rebuild"]);
     assert_eq!(rebuilt.code, 1);
     assert_says(
@@ -319,7 +319,7 @@ fn commands_that_are_skipped_or_lost_and_are_there_are_found() {
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
     let says = "L2 broken at partition 0 seq 3: the event says that there is no command right before 3, and the log holds command 2";
-    assert_says(&verified.out, &[says, "BROKEN: 1 breaches in 4 events"]);
+    assert_says(&verified.out, &[says, "BROKEN: 1 breach in 4 events"]);
 
     let dir = tempfile::tempdir().unwrap();
     let mut writing = Writing::new(5);
@@ -374,6 +374,6 @@ fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
         writing.write(dir.path());
         let verified = on(dir.path(), ["verify"]);
         assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
-        assert_says(&verified.out, &[&format!("L2 broken at partition 0 {says}"), "BROKEN: 1 breaches in 4 events"]);
+        assert_says(&verified.out, &[&format!("L2 broken at partition 0 {says}"), "BROKEN: 1 breach in 4 events"]);
     }
 }

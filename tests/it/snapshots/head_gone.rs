@@ -121,8 +121,8 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
             }
             _ => {
                 let begins = format!("partition 0 of the log begins with seq {first}, the events before it are gone");
-                let way_out = format!("bring back a snapshot that reaches up to seq {first} or further");
-                assert_refused(newest, &[&begins, "the newest before it, ", "reaches up to seq 12", &way_out]);
+                let way_out = format!("bring back a snapshot whose next event is seq {first} or a later one");
+                assert_refused(newest, &[&begins, "the newest before it is ", "whose next event is seq 12", &way_out]);
                 assert_refused(oldest, &[&begins]);
             }
         }
@@ -131,7 +131,7 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
     fs::write(newest, "nothing").unwrap();
     let (begun, passed_over) = bed.begin(8, Prefer::Newest).unwrap();
     assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
-    assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "reaches up to seq 8"]);
+    assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "whose next event is seq 8"]);
     fs::remove_dir_all(bed.snapshots.path()).unwrap();
     assert_refused(
         bed.begin(9, Prefer::Newest),
@@ -151,7 +151,7 @@ fn a_snapshot_up_to_the_first_event_that_is_left_has_to_be_the_one_that_it_follo
     other.decide(20);
     std::mem::swap(&mut other.snapshots, &mut bed.snapshots);
     let refused = other.begin(12, Prefer::Newest);
-    assert_refused(refused, &["its last event has the digest", "reaches up to seq 8"]);
+    assert_refused(refused, &["its last event has the digest", "whose next event is seq 8"]);
 }
 
 /// The story: a machine comes back after months. Its checkpoint lies before what is left of the log. It is no loss of events,

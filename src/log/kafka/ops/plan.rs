@@ -6,6 +6,7 @@ use super::topics::{Purpose, TopicRequirements, TopicSpec, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use crate::log::known_level;
+use crate::words::counted;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -335,14 +336,14 @@ impl Difference {
             DifferenceKind::Missing(wanted) => {
                 let config: Vec<String> = wanted.config.iter().map(|(name, text)| format!("{name}={text}")).collect();
                 let (partitions, replicas) =
-                    (counted(wanted.partitions, "partition"), counted(wanted.replicas, "replica"));
+                    (counted(wanted.partitions.into(), "partition"), counted(wanted.replicas.into(), "replica"));
                 format!("create {topic}: {partitions}, {replicas}, {}", config.join(" "))
             }
             DifferenceKind::Setting { name, found, wanted, .. } => {
                 format!("set {name}={wanted} on {topic}, instead of {found}")
             }
             DifferenceKind::NoManifest { partitions } => {
-                format!("write the manifest of a log with {} into {topic}", counted(*partitions, "partition"))
+                format!("write the manifest of a log with {} into {topic}", counted((*partitions).into(), "partition"))
             }
             _ => self.to_string(),
         }
@@ -356,10 +357,10 @@ impl fmt::Display for Difference {
             DifferenceKind::Missing(_) => f.write_str("does not exist"),
             DifferenceKind::LostEvents => f.write_str("does not exist, and there is the manifest of a log that had it"),
             DifferenceKind::Partitions { found, wanted } => {
-                write!(f, "has {} instead of {wanted}", counted(*found, "partition"))
+                write!(f, "has {} instead of {wanted}", counted((*found).into(), "partition"))
             }
             DifferenceKind::Replicas { found, wanted } => {
-                write!(f, "has {} instead of {wanted} or more", counted(*found, "replica"))
+                write!(f, "has {} instead of {wanted} or more", counted((*found).into(), "replica"))
             }
             DifferenceKind::Setting { name, found, wanted, .. } => {
                 let more = if AT_LEAST.contains(&name.as_str()) { " or more" } else { "" };
@@ -375,11 +376,6 @@ impl fmt::Display for Difference {
             }
         }
     }
-}
-
-fn counted(count: impl Into<u32>, what: &str) -> String {
-    let count = count.into();
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
