@@ -50,10 +50,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         printing.next.remove(&partition);
         eprintln!("headroom: partition {partition} cannot be printed: {why}");
     }
-    if let Some(lacks) = source.lacks() {
-        printing.odd = printing.odd.saturating_add(1);
-        eprintln!("headroom: {lacks}");
-    }
+    printing.odd = printing.odd.saturating_add(source.tell_lacks().into());
     if what.follow {
         follow(source, &config.data_dir, own.as_ref(), &mut printing)?;
     }

@@ -325,8 +325,8 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. Nothing
-    /// is decided from a state once it is known to be wrong.
+    /// Puts a fresh state in the place of the living one, which has folded as many events, reports it, and answers the old
+    /// one. Nothing is decided from a state once it is known to be wrong.
     pub(super) fn run(self, fresh: PartitionState) -> (Compared, PartitionState) {
         let partition = self.handle.id();
         let compared = self.handle.read(|living| compare(living, &fresh));
@@ -339,6 +339,7 @@ impl Exchange<'_> {
         }
         let living = self.handle.write(|living| std::mem::replace(living, fresh));
         crash::point("swap-done");
+        self.report.swapped(partition, &compared);
         (compared, living)
     }
 }

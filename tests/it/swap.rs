@@ -29,12 +29,12 @@ fn swap(dir: &Path) -> Ended {
     on(dir, ["rebuild", "--swap", "--partition", "0", "--json"])
 }
 
-fn define(url: &str, pool: &str) -> u16 {
+pub fn define(url: &str, pool: &str) -> u16 {
     let put = agent().put(format!("{url}/v1/pools/{pool}")).header("request-timeout-ms", "5000");
     put.content_type("application/json").send(r#"{"limits":{"orders":2}}"#).unwrap().status().as_u16()
 }
 
-fn reserve(url: &str, pool: &str) -> u16 {
+pub fn reserve(url: &str, pool: &str) -> u16 {
     let post = agent().post(format!("{url}/v1/reservations")).header("request-timeout-ms", "5000");
     let body = json!({ "pool": pool, "demand": { "orders": 1 } }).to_string();
     post.content_type("application/json").send(body).unwrap().status().as_u16()

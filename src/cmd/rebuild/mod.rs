@@ -69,7 +69,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
     let rebuilt = of(&source, config, what, own.as_ref(), out);
-    source.lacks().iter().for_each(|lacks| eprintln!("headroom: {lacks}"));
+    source.tell_lacks();
     rebuilt
 }
 
@@ -188,23 +188,22 @@ enum User {
 }
 
 fn user(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<User, Failure> {
-    let unusable = |error| Failure::Unusable(format!("cannot use the data directory {}: {error}", dir.display()));
-    let called = || running_server(dir, own).map(|server| User::Server(Box::new(server)));
+    let hold = |held: &Path| {
+        let held = std::fs::create_dir_all(held).and_then(|()| Hold::take(held));
+        held.map_err(|error| Failure::Unusable(format!("cannot use the data directory {}: {error}", dir.display())))
+    };
+    let server = || match running_server(dir, own) {
+        Ok(server) => Ok(User::Server(Box::new(server))),
+        Err(why) => Err(not_answering(dir, &why)),
+    };
     match source {
         // The open log keeps servers away, and other commands that read it may be there.
         Source::Directory(_) => {
             let checkpoints = SledStore::open(dir);
-            let held = std::fs::create_dir_all(checkpoints.root()).and_then(|()| Hold::take(checkpoints.root()));
-            held.map_err(unusable)?.map(User::Nobody).ok_or_else(|| in_use(checkpoints.root()))
+            hold(checkpoints.root())?.map(User::Nobody).ok_or_else(|| in_use(checkpoints.root()))
         }
-        Source::Server(_) => called().map_err(|why| not_answering(dir, &why)),
-        Source::Cluster(_) => {
-            let held = std::fs::create_dir_all(dir).and_then(|()| Hold::take(dir));
-            match held.map_err(unusable)? {
-                Some(hold) => Ok(User::Nobody(hold)),
-                None => called().map_err(|why| not_answering(dir, &why)),
-            }
-        }
+        Source::Server(_) => server(),
+        Source::Cluster(_) => hold(dir)?.map(User::Nobody).map_or_else(server, Ok),
     }
 }
 

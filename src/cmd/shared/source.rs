@@ -84,6 +84,11 @@ impl Source {
         }
     }
 
+    /// Tells what the archive has lost, on standard error; answers whether that is anything.
+    pub(in crate::cmd) fn tell_lacks(&self) -> bool {
+        self.lacks().inspect(|lacks| eprintln!("headroom: {lacks}")).is_some()
+    }
+
     /// Where the processes are connected from that serve the log of a cluster now; `None` where no processes share it. One that
     /// was killed counts for some seconds more.
     pub(in crate::cmd) fn processes(&self) -> Option<Result<Vec<String>, LogError>> {

@@ -82,7 +82,8 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         asked.push((partition, end, moment(what, end)?));
     }
     if let (Some(at), None) = (what.at, &what.pool) {
-        has_begun(tail, asked.iter().map(|(partition, end, _)| (*partition, *end)), at)?;
+        let with_events = asked.iter().filter(|(_, end, _)| *end > 0);
+        has_begun(tail, with_events.map(|(partition, ..)| *partition), at)?;
     }
     let events = asked.iter().map(|(_, end, _)| *end).fold(0, u64::saturating_add);
     let mut progress = (events >= LONG_EVENTS).then(|| Progress::new(events));
@@ -102,7 +103,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         };
     }
     progress.iter().for_each(Progress::finish);
-    source.lacks().iter().for_each(|lacks| eprintln!("headroom: {lacks}"));
+    source.tell_lacks();
     Ok(Verdict::Fine)
 }
 
@@ -141,15 +142,11 @@ fn moment(what: &What, end: u64) -> Result<Moment, Failure> {
     }
 }
 
-/// Refuses a time before the first event of all these partitions, each with its end. Where a log has lost its first events,
-/// or has none, that time is not known.
-fn has_begun(
-    tail: &dyn CommittedTail,
-    partitions: impl Iterator<Item = (u32, u64)>,
-    at: Micros,
-) -> Result<(), Failure> {
+/// Refuses a time before the first event of all these partitions, which have events. Where a log has lost its first ones,
+/// that time is not known.
+fn has_begun(tail: &dyn CommittedTail, partitions: impl Iterator<Item = u32>, at: Micros) -> Result<(), Failure> {
     let mut begins: Option<Micros> = None;
-    for (partition, _) in partitions.filter(|(_, end)| *end > 0) {
+    for partition in partitions {
         if tail.first(partition)? > 0 {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use crate::fixtures::{orders, pool_id};
 use crate::process::{Ended, agent, foreign_agent, run};
 use crate::rig::Rig;
 use crate::server::Server;
-use crate::swap::metrics;
+use crate::swap::{define, metrics, reserve};
 use crate::wait::{soon, until};
 use headroom::domain::LedgerMut;
 use headroom::replica::PartitionStatus;
@@ -16,26 +16,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use tempfile::TempDir;
 
-fn define(url: &str) -> u16 {
-    let put = agent().put(format!("{url}/v1/pools/van-1")).header("request-timeout-ms", "5000");
-    put.content_type("application/json").send(r#"{"limits":{"orders":2}}"#).unwrap().status().as_u16()
-}
+const POOL: &str = "van-1";
 
-fn reserve(url: &str) -> u16 {
-    send(url, None)
-}
-
-/// Under this key, so that it can be repeated.
+/// Takes an order under this key, so that it can be repeated.
 fn reserve_as(url: &str, key: &str) -> u16 {
-    send(url, Some(key))
-}
-
-fn send(url: &str, key: Option<&str>) -> u16 {
     let post = agent().post(format!("{url}/v1/reservations")).header("request-timeout-ms", "5000");
-    let post = key.into_iter().fold(post, |post, key| post.header("idempotency-key", key));
-    let body = json!({ "pool": "van-1", "demand": { "orders": 1 } }).to_string();
-    post.content_type("application/json").send(body).unwrap().status().as_u16()
+    let body = json!({ "pool": POOL, "demand": { "orders": 1 } }).to_string();
+    let post = post.header("idempotency-key", key).content_type("application/json");
+    post.send(body).unwrap().status().as_u16()
 }
 
 /// `headroom rebuild` of these processes.
@@ -62,8 +52,8 @@ fn all_processes_of_a_cluster_are_compared_and_replaced() {
     let site = Site::new(Rig::shared(), 2);
     let both = ["a", "b"].map(|name| site.serve(name));
     let url = both[0].url().unwrap();
-    assert_eq!(define(&url), 201);
-    assert_eq!([(); 3].map(|()| reserve(&url)), [201, 201, 409]);
+    assert_eq!(define(&url, POOL), 201);
+    assert_eq!([(); 3].map(|()| reserve(&url, POOL)), [201, 201, 409]);
     let both: Vec<_> = both.iter().collect();
 
     let mut compared = rebuild(&site, &both, &[]);
@@ -93,7 +83,7 @@ fn all_processes_of_a_cluster_are_compared_and_replaced() {
     assert_eq!((swapped.code, told.len()), (0, 5), "{}{}", swapped.out, swapped.err);
     assert_eq!(values(&told, "verdict"), BTreeSet::from(["same"]));
     assert_eq!(values(&told, "role"), BTreeSet::from(["follower", "owner"]));
-    assert_eq!(reserve(&url), 409);
+    assert_eq!(reserve(&url, POOL), 409);
     assert_eq!(rebuild(&site, &both, &[]).code, 0);
     both.iter().for_each(|process| process.terminate());
     let verified = site.run(["verify"]);
@@ -111,8 +101,8 @@ fn killed_while_a_state_is_replaced_another_process_takes_over() {
         first.start();
         first.ready();
         let url = first.url().unwrap();
-        assert_eq!(define(&url), 201);
-        assert_eq!(reserve(&url), 201);
+        assert_eq!(define(&url, POOL), 201);
+        assert_eq!(reserve(&url, POOL), 201);
         let ended = rebuild(&site, &[&first], &["--swap"]);
         assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
         assert_says(&ended.err, &["may have replaced the state or not"]);
@@ -121,7 +111,7 @@ fn killed_while_a_state_is_replaced_another_process_takes_over() {
         let url = second.url().unwrap();
         // The group learns only when a session ends that its first owner is gone; a call that is told no holds nothing.
         until("the second process decides", || reserve_as(&url, "K2") == 201);
-        assert_eq!(reserve(&url), 409, "{point}");
+        assert_eq!(reserve(&url, POOL), 409, "{point}");
         first.dies_at(None);
         first.start();
         first.ready();
@@ -129,6 +119,26 @@ fn killed_while_a_state_is_replaced_another_process_takes_over() {
         assert!(lines(&compared)[..2].iter().all(|line| line["verdict"] == "same"), "{point}: {}", compared.out);
         let verified = site.run(["verify"]);
         assert_eq!(verified.code, 0, "{point}: {}{}", verified.out, verified.err);
+    }
+}
+
+/// A process that owns the one partition of a log, and one that follows it, with a pool for two orders.
+struct Two {
+    owner: Server,
+    follower: Server,
+    url: String,
+    log: Log,
+    _dirs: [TempDir; 2],
+}
+
+impl Two {
+    fn new() -> Two {
+        let (log, dirs) = (Log::new(1), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+        let owner = log.serve_alone(dirs[0].path());
+        let follower = log.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
+        let url = format!("http://{}", owner.address);
+        assert_eq!(define(&url, POOL), 201);
+        Two { owner, follower, url, log, _dirs: dirs }
     }
 }
 
@@ -152,14 +162,10 @@ fn swapped(server: &Server) -> Value {
 /// the log says.
 #[test]
 fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
-    let (log, dirs) = (Log::new(1), [(); 2].map(|()| tempfile::tempdir().unwrap()));
-    let owner = log.serve_alone(dirs[0].path());
-    let follower = log.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
-    let url = format!("http://{}", owner.address);
-    assert_eq!(define(&url), 201);
-    assert_eq!([(); 3].map(|()| reserve(&url)), [201, 201, 409]);
-    log.alike(0, &[&owner, &follower]);
-    for (server, is_owner) in [(&owner, true), (&follower, false)] {
+    let Two { owner, follower, url, log, .. } = &Two::new();
+    assert_eq!([(); 3].map(|()| reserve(url, POOL)), [201, 201, 409]);
+    log.alike(0, &[owner, follower]);
+    for (server, is_owner) in [(owner, true), (follower, false)] {
         let handle = server.gateway.replica().partition(0).unwrap();
         handle.write(|state| state.update_pool(&pool_id("van-1"), |pool| pool.spec.limits = orders(100)));
         let told = swapped(server);
@@ -169,9 +175,9 @@ fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
         assert_ne!(said["living"]["digest"], said["fresh"]["digest"]);
         let breaches = metrics(&format!("http://{}", server.address), "headroom_law_breaches_total{law=\"L7\"}");
         assert_eq!(breaches, ["headroom_law_breaches_total{law=\"L7\"} 1"]);
-        assert_eq!(reserve(&url), 409, "nothing is overbooked");
+        assert_eq!(reserve(url, POOL), 409, "nothing is overbooked");
     }
-    log.alike(0, &[&owner, &follower]);
+    log.alike(0, &[owner, follower]);
     assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
     log.audited(0);
 }
@@ -180,22 +186,18 @@ fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
 /// all the same; then that of the owner.
 #[test]
 fn a_follower_under_load_is_replaced() {
-    let (log, dirs) = (Log::new(1), [(); 2].map(|()| tempfile::tempdir().unwrap()));
-    let owner = log.serve_alone(dirs[0].path());
-    let follower = log.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
-    let url = format!("http://{}", owner.address);
-    assert_eq!(define(&url), 201);
+    let Two { owner, follower, url, log, .. } = &Two::new();
     let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let told = std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while !is_over.load(Relaxed) {
-                    answered.fetch_add(u64::from(matches!(reserve(&url), 201 | 409)), Relaxed);
+                    answered.fetch_add(u64::from(matches!(reserve(url, POOL), 201 | 409)), Relaxed);
                 }
             });
         }
         let mut told = Vec::new();
-        for (round, server) in (1..).zip([&follower, &follower, &follower, &owner]) {
+        for (round, server) in (1..).zip([follower, follower, follower, owner]) {
             // A test that fails must let the callers end.
             if soon(|| answered.load(Relaxed) >= 50 * round) {
                 told.push(swapped(server));
@@ -211,6 +213,6 @@ fn a_follower_under_load_is_replaced() {
         results,
         expected.iter().map(|(result, is_owner, is_same)| (result, is_owner, is_same)).collect::<Vec<_>>()
     );
-    log.alike(0, &[&owner, &follower]);
+    log.alike(0, &[owner, follower]);
     log.audited(0);
 }

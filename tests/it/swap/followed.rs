@@ -49,6 +49,21 @@ impl EventStream for Stream<'_> {
     }
 }
 
+/// A world whose partition is shared with other processes, and in some status.
+struct Beginning {
+    world: World,
+    replica: Replica,
+    handle: Arc<PartitionHandle>,
+}
+
+impl Beginning {
+    fn new(status: PartitionStatus) -> Beginning {
+        let (world, replica) = (world(), Replica::shared(1));
+        let handle = followed(&world, &replica, status);
+        Beginning { world, replica, handle }
+    }
+}
+
 /// Runs this while a follower on its own thread folds what comes, but for the last events.
 pub fn following<T>(world: &World, replica: &Replica, behind: u64, run: impl FnOnce() -> T) -> T {
     let log_id = world.log.manifest().log_id;
@@ -115,9 +130,7 @@ impl CommittedTail for Busy<'_> {
 /// The story: calls come all the time, so the followed state is behind the end of the log whenever somebody looks.
 #[test]
 fn a_follower_that_moves_on_at_every_look_is_swapped() {
-    let world = world();
-    let replica = Replica::shared(1);
-    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
     let busy = Busy::of(&world);
     let swapped = following(&world, &replica, 1, || swap(&world, &busy, &handle, &AtomicBool::new(false)));
     let swapped = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
@@ -138,9 +151,7 @@ fn is_kept(world: &World) {
 
 #[test]
 fn a_followed_state_is_replaced_and_its_checkpoint_as_well() {
-    let world = world();
-    let replica = Replica::shared(1);
-    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
     let go_on = AtomicBool::new(false);
     following(&world, &replica, 0, || {
         let same = swap(&world, &*world.log, &handle, &go_on).unwrap();
@@ -165,9 +176,7 @@ fn a_followed_state_is_replaced_and_its_checkpoint_as_well() {
 /// The owner is asked, and before it has answered another process owns the partition.
 #[test]
 fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced() {
-    let world = world();
-    let replica = Replica::shared(1);
-    let handle = followed(&world, &replica, PartitionStatus::Claiming);
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Claiming);
     becomes(&handle, PartitionStatus::Active);
     spoil(&handle);
     world.heard.may_fail.store(true, Relaxed);
@@ -212,9 +221,7 @@ impl CommittedTail for MovesOn<'_> {
 /// The follower stands still and waits for the fresh state; then the partition is claimed, and the claim fails.
 #[test]
 fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
-    let world = world();
-    let replica = Replica::shared(1);
-    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
     spoil(&handle);
     world.heard.may_fail.store(true, Relaxed);
     let wrong = handle.read(PartitionState::digest);
@@ -233,9 +240,7 @@ fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
 
 #[test]
 fn a_follower_that_stops_or_a_process_that_ends_is_not_waited_for() {
-    let world = world();
-    let replica = Replica::shared(1);
-    let handle = followed(&world, &replica, PartitionStatus::Standby);
+    let Beginning { world, handle, .. } = Beginning::new(PartitionStatus::Standby);
     let why = "L3 broken".to_owned();
     let (ends, stops) = ("the process ends".to_owned(), PartitionStatus::Failed { why: why.clone() });
     for (status, expected) in [(None, ends), (Some(stops), why)] {
