@@ -93,7 +93,7 @@ pub(super) fn start<L: ClusterLog>(
         }));
     }
     let (checkpointer, work) = Checkpointer::new(log_id);
-    let snapshots = Snapshots::open(config)?;
+    let snapshots = Snapshots::of_server(config, &metrics, partitions)?;
     let context = Arc::new(OwnerContext {
         partitions,
         log_id,

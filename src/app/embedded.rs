@@ -50,7 +50,7 @@ pub(super) fn start(
     let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
     metrics.watch(&gateway, sink);
     let (checkpointer, work) = Checkpointer::new(log_id);
-    let snapshots = Snapshots::open(config)?;
+    let snapshots = Snapshots::of_server(config, &metrics, partitions)?;
     let context = Arc::new(OwnerContext {
         partitions,
         log_id,

@@ -7,6 +7,7 @@ use crate::objects::{Bucket, Objects};
 use crate::replica::Replica;
 use crate::snapshot::{Reader, Writer};
 use crate::store;
+use crate::telemetry::Metrics;
 use crate::time::pause_unless;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,10 +36,26 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`StartError::Snapshots`] when there cannot be a client of it.
-    pub(super) fn open(config: &Config) -> Result<Option<Snapshots>, StartError> {
+    fn open(config: &Config) -> Result<Option<Snapshots>, StartError> {
         let Some(config::Snapshots { place, rule }) = &config.snapshots else { return Ok(None) };
         let bucket = Bucket::open(place).map_err(|error| StartError::Snapshots(error.detail))?;
         Ok(Some(Snapshots { bucket: Arc::new(bucket), rule: *rule }))
+    }
+
+    /// The same for a process that serves so many partitions, and exports these metrics.
+    ///
+    /// # Errors
+    /// Those of [`Snapshots::open`].
+    pub(super) fn of_server(
+        config: &Config,
+        metrics: &Metrics,
+        partitions: u32,
+    ) -> Result<Option<Snapshots>, StartError> {
+        let snapshots = Snapshots::open(config)?;
+        if snapshots.is_some() {
+            metrics.snapshots().reads(partitions);
+        }
+        Ok(snapshots)
     }
 
     /// The snapshots of this log.

@@ -6,6 +6,7 @@ use super::serve::{Serving, Site};
 use crate::cli::assert_says;
 use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
+use crate::swap::metrics;
 use crate::wait::until;
 use headroom::log::CommittedTail;
 use headroom::log::kafka::{Cluster, Kafka};
@@ -117,6 +118,12 @@ fn served(site: &Site, folder: &Path, place: &str) {
     process.terminate();
 }
 
+/// A process that reads snapshots counts from 0 on, also one that does not own the partition.
+fn passes_over_nothing(process: &Serving<'_>) {
+    let passed_over = metrics(&process.url().unwrap(), "headroom_snapshot_passed_over_total");
+    assert_eq!(passed_over, ["headroom_snapshot_passed_over_total{partition=\"0\"} 0"]);
+}
+
 /// The story: the events of a year ago are removed while two processes run. A third one on an empty disk begins with the
 /// newest snapshot and has the same state as the one that has read all. Tools say from where they trust the log.
 #[test]
@@ -131,6 +138,7 @@ fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
     let follower = site.serving("follower").with(settings);
     follower.start();
     follower.ready();
+    [&whole, &follower].into_iter().for_each(passes_over_nothing);
     until("a snapshot is written", || !snapshots(&folder).is_empty());
     change(&whole, 140..150);
     let (reached, _) = snapshots(&folder)[0];
