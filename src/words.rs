@@ -1,10 +1,10 @@
 //! How people are told a number of things.
 
-/// So many of something, in words whose plural has an s, or es after ch.
+/// So many of something, in words whose plural has an s, or es after ch and ss.
 pub fn counted(number: u64, what: &str) -> String {
     let end = match number {
         1 => "",
-        _ if what.ends_with("ch") => "es",
+        _ if what.ends_with("ch") || what.ends_with("ss") => "es",
         _ => "s",
     };
     format!("{number} {what}{end}")

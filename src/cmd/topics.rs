@@ -14,6 +14,7 @@ use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, com
 use crate::log::kafka::ops::topics::acls;
 use crate::log::{Manifest, known_level};
 use crate::time::{Clock, SystemClock};
+use crate::words::counted;
 use clap::Subcommand;
 use std::io::{self, Write};
 
@@ -119,7 +120,8 @@ fn finalize(admin: &Admin, pinned: &Pinned, out: &mut impl Write) -> Result<Verd
     processes.iter().try_for_each(|process| writeln!(out, "{process}"))?;
     let older = processes.iter().filter(|process| !process.knows(wanted)).count();
     if older > 0 {
-        writeln!(out, "{older} of {} processes cannot read feature level {wanted}: it stays {found}", processes.len())?;
+        let processes = counted(processes.len() as u64, "process");
+        writeln!(out, "{older} of {processes} cannot read feature level {wanted}: it stays {found}")?;
         return Ok(Verdict::Wrong);
     }
     admin.raise_level(pinned)?;

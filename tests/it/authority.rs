@@ -1,7 +1,7 @@
 //! An authority of a test, the certificates that it signs, and clients of servers that show one of them.
 
 use headroom::config::Tls;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -19,6 +19,8 @@ impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Some clients take a certificate whose subject is that of its issuer for one that has signed itself.
+        params.distinguished_name.push(DnType::CommonName, "an authority of tests");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Authority { issuer, dir: tempfile::tempdir().unwrap() };
         std::fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();

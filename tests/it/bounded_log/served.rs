@@ -10,6 +10,7 @@ use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::log::CommittedTail as _;
 use headroom::time::{Clock as _, SystemClock};
+use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -140,6 +141,37 @@ fn a_running_server_tells_where_its_log_begins_and_commands_read_the_archive_bes
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("a segment has left the log, which begins after it"), "{}", ended.err);
+}
+
+/// The story: on call doubts the state of a server whose log has lost its first events, and has it replaced. The fresh state
+/// begins with the oldest snapshot that covers what has left. Without one nothing is replaced, and the server goes on.
+#[test]
+fn a_swap_of_a_bounded_log_begins_with_a_snapshot() {
+    let stopped = left_for_a_month();
+    let (served, first) = begun_later(&stopped);
+    assert!(reserve_in_new_pool(&served));
+    let swap = |args: &[&str]| stopped.bare("rebuild", &[&["--swap", "--partition", "0"], args].concat());
+    let swapped = swap(&["--json"]);
+    let told: Value = serde_json::from_str(&swapped.out).unwrap();
+    assert_eq!((swapped.code, &told["verdict"], &told["role"]), (0, &"same".into(), &"owner".into()), "{told}");
+    let [snapshot, first_seq] = ["snapshot", "first_seq"].map(|name| &told[name]);
+    assert!(first_seq.as_f64() >= Some(first) && told["passed_over"] == json!([]), "{told}");
+    assert!(snapshot.as_str().unwrap().starts_with(&format!("{:020}-", first_seq.as_u64().unwrap())), "{told}");
+    let text = swap(&[]);
+    let begins = format!("the log has lost its first events; begins with snapshot {}", snapshot.as_str().unwrap());
+    assert!(text.code == 0 && text.out.contains(&begins), "{}{}", text.out, text.err);
+    let aside = stopped.dir.path().join("aside");
+    fs::rename(stopped.snapshots.path(), &aside).unwrap();
+    let refused = swap(&["--json"]);
+    let told: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((refused.code, &told["result"], &told["fine"]), (1, &"unread".into(), &false.into()), "{told}");
+    let why = told["why"].as_str().unwrap();
+    assert!(why.contains(&format!("begins with seq {first}")) && why.contains("no such folder"), "{why}");
+    fs::rename(&aside, stopped.snapshots.path()).unwrap();
+    assert!(reserve(&served, 1_000_001));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    is_whole(&stopped, "after the swaps");
 }
 
 /// The story: the disk with checkpoints is replaced, the log is brought back from a copy, and nobody has mounted the folder of

@@ -2,7 +2,9 @@
 
 use super::serve::{OLDER, Serving, Site};
 use super::service::all_events;
-use crate::process::{agent, run};
+use super::topics::Place;
+use crate::cli::assert_says;
+use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
 use crate::wait::{PATIENCE, until};
 use headroom::domain::EventKind;
@@ -165,6 +167,63 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     }
     let told = callers.told.lock();
     assert!(told.is_subset(&accepted), "somebody was told of what the log does not have");
+}
+
+/// What `headroom topics finalize` has told, with its exit code. The processes come in any order.
+#[track_caller]
+fn told(ended: &Ended, code: i32, lines: &[&str]) {
+    let (mut found, mut expected): (Vec<_>, Vec<_>) = (ended.out.lines().collect(), lines.to_vec());
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!((ended.code, found), (code, expected), "{}", ended.err);
+}
+
+/// The story: an operator ends an upgrade before it is done, then when nobody serves, at the right time, and once more. Each
+/// time the command says what it found, and raises the level only when all who serve can read what is then written.
+#[test]
+fn finalize_names_who_keeps_the_level_as_it_is_and_raises_it_when_all_know_it() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    let site = Site::made_by(Rig::shared(), 1, Some(1));
+    let finalize = || site.run(["topics", "finalize"]);
+    let nobody = finalize();
+    told(&nobody, 2, &[]);
+    assert_says(
+        &nobody.err,
+        &["the cluster shows no process in the group ", "start the processes of this version", "headroom topics acls"],
+    );
+    let knows =
+        |level| format!("127.0.0.1: version {} knows the feature levels up to {level}", env!("CARGO_PKG_VERSION"));
+    let [old, new] = ["old", "new"].map(|name| site.serving(name));
+    old.plays(Some(1));
+    old.start();
+    old.ready();
+    told(&finalize(), 1, &[&knows(1), "1 of 1 process cannot read feature level 2: it stays 1"]);
+    new.start();
+    new.ready();
+    told(&finalize(), 1, &[&knows(1), &knows(2), "1 of 2 processes cannot read feature level 2: it stays 1"]);
+    assert_eq!([&old, &new].map(level_of), [1, 1]);
+    old.terminate();
+    old.plays(None);
+    old.start();
+    old.ready();
+    let raised = "the log has feature level 2, it was 1: older versions cannot serve it any more";
+    told(&finalize(), 0, &[&knows(2), &knows(2), raised]);
+    until("both know it", || [&old, &new].map(level_of) == [2, 2]);
+    let nothing = "the log has feature level 2 already; nothing to do";
+    told(&finalize(), 0, &[nothing]);
+    [&old, &new].into_iter().for_each(Serving::terminate);
+    told(&finalize(), 0, &[nothing]);
+}
+
+#[test]
+fn there_is_no_level_to_raise_where_there_is_no_log() {
+    let none = Place::on(Rig::shared(), "finalized").headroom(&["topics", "finalize"]);
+    assert_eq!(none.code, 1, "{}", none.err);
+    let last = "the feature level stays as it is: there is no log whose topics are as they should be";
+    assert_eq!(none.out.lines().last(), Some(last), "{}", none.out);
+    assert_says(&none.out, &["create finalized.commands: "]);
 }
 
 /// Tells callers to stop, however a test ends.

@@ -1,17 +1,21 @@
 //! States in the memory of the processes of a cluster: compared with the log, all at once, and replaced.
 
+use super::head_gone;
 use super::serve::{Serving, Site};
 use super::service::Log;
+use crate::authority::Authority;
 use crate::cli::assert_says;
 use crate::fixtures::{orders, pool_id};
-use crate::process::{Ended, agent, foreign_agent, run};
+use crate::process::{Ended, Running, agent, foreign_agent, run};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::swap::{define, metrics, reserve};
 use crate::wait::{soon, until};
 use headroom::domain::LedgerMut;
+use headroom::log::CommittedTail;
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
+use rdkafka::topic_partition_list::Offset;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -120,6 +124,80 @@ fn killed_while_a_state_is_replaced_another_process_takes_over() {
         let verified = site.run(["verify"]);
         assert_eq!(verified.code, 0, "{point}: {}{}", verified.out, verified.err);
     }
+}
+
+/// The story: the cluster has removed the events of a year ago, and on call has states replaced. They begin with a snapshot. A
+/// process that has no place for snapshots keeps its state, says why, and goes on.
+#[test]
+fn a_state_of_a_log_without_its_head_begins_with_a_snapshot() {
+    let site = Site::new(Rig::shared(), 1);
+    let (folder, place) = head_gone::folder(&site, "snapshots");
+    let process = site.serving("with").with(head_gone::INTERVAL).with(["--snapshots", &place]);
+    process.start();
+    process.ready();
+    head_gone::change(&process, 100..120);
+    let (end, _) = head_gone::state(&process);
+    let newest = || head_gone::snapshots(&folder).last().map_or(0, |(seq, _)| *seq);
+    until("a snapshot is written", || newest() >= end);
+    let bare = site.serve("without");
+    until("it has the state", || head_gone::state(&bare) == head_gone::state(&process));
+    head_gone::remove_events(site.cluster(), Offset::Offset(12));
+    let first = site.log().first(0).unwrap();
+    assert!(first > 0 && first <= newest(), "{first}");
+    let ended = rebuild(&site, &[&process, &bare], &["--swap"]);
+    let told = lines(&ended);
+    assert_eq!((ended.code, told.len()), (1, 3), "{}{}", ended.out, ended.err);
+    assert_eq!((&told[0]["verdict"], &told[0]["result"]), (&json!("same"), &json!("swapped")), "{}", told[0]);
+    assert!(told[0]["snapshot"].is_string() && told[0]["first_seq"].as_u64() >= Some(first), "{}", told[0]);
+    assert_eq!((&told[1]["verdict"], &told[1]["result"]), (&json!("not_compared"), &json!("unread")), "{}", told[1]);
+    let why = told[1]["why"].as_str().unwrap();
+    assert_says(why, &[&format!("begins with seq {first}"), "no place of snapshots is set"]);
+    head_gone::change(&process, 120..125);
+    until("both have the same state", || head_gone::state(&bare) == head_gone::state(&process));
+    let verified = run(site.command(["verify"]).args(["--snapshots", &place]));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// The story: the processes speak TLS with certificates of the company's own authority, and take nobody without one of those.
+#[test]
+fn processes_behind_tls_are_compared_and_replaced() {
+    let (site, dir, authority) = (Site::new(Rig::shared(), 1), tempfile::tempdir().unwrap(), Authority::new());
+    ["server", "operator"].iter().for_each(|name| authority.sign(name, 2100));
+    let path = |name: &str| authority.path(name).display().to_string();
+    let mut serve = site.command(["serve", "--listen", "127.0.0.1:0"]);
+    serve.args(["--tls-certificate", &path("server.pem"), "--tls-key", &path("server.key")]);
+    serve.args(["--tls-client-ca", &path("ca.pem"), "--data-dir"]).arg(dir.path());
+    let mut serving = Running::start(&mut serve);
+    let line = serving.line();
+    let url = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap_or_else(|| panic!("{line}"));
+    let rebuild = |more: &[&str]| run(site.command(["rebuild", "--json"]).args(["--server", url]).args(more));
+    let own = (path("operator.pem"), path("operator.key"));
+    let shown = ["--ca", &path("ca.pem"), "--certificate", &own.0, "--certificate-key", &own.1];
+    let mut compared = rebuild(&shown);
+    until("it is the owner, and compared", || {
+        let is_owner = values(&lines(&compared), "server_status") == BTreeSet::from(["active"]);
+        if !is_owner {
+            compared = rebuild(&shown);
+        }
+        is_owner
+    });
+    let told = lines(&compared);
+    assert_eq!((compared.code, &told[0]["verdict"], &told[0]["server"]), (0, &json!("same"), &json!(url)), "{told:?}");
+    let swapped = rebuild(&[&shown[..], &["--swap"]].concat());
+    let told = lines(&swapped);
+    assert_eq!(
+        (swapped.code, &told[0]["result"], &told[0]["role"]),
+        (0, &json!("swapped"), &json!("owner")),
+        "{told:?}"
+    );
+    // Whom the caller does not know, and who does not know the caller.
+    let unknown = [&shown[2..], &shown[..2], &["--ca", &own.0, shown[2], shown[3], shown[4], shown[5]]];
+    for args in unknown {
+        let refused = rebuild(args);
+        assert_eq!((refused.code, &*refused.out), (2, ""), "{args:?}: {}", refused.err);
+        assert_says(&refused.err, &[url]);
+    }
+    assert_eq!(serving.terminate().code, 0);
 }
 
 /// A process that owns the one partition of a log, and one that follows it, with a pool for two orders.
