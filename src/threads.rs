@@ -59,8 +59,8 @@ pub fn stand_back(by: i32) {
     }
 }
 
-/// Runs work of processor and disk on a thread that stands back for those who answer callers. It must hold no lock for
-/// longer than a moment that they take, too.
+/// Runs work of processor and disk on a thread that stands back for those who answer callers. It must not hold a lock that
+/// they take as well for longer than a moment.
 ///
 /// # Errors
 /// When the system cannot start a thread.

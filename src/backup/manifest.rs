@@ -163,9 +163,10 @@ impl Manifest {
         let damaged = |why: &str| Err(Unread::Damaged(why.to_owned()));
         let Form { format, needs } = serde_json::from_slice(bytes).map_err(unread)?;
         if format > FORMAT {
-            let version = needs["version"].as_str().unwrap_or("that took it");
+            let version =
+                needs["version"].as_str().map_or("the version that took it".to_owned(), |is| format!("version {is}"));
             return Err(Unread::Newer(format!(
-                "it has format {format}, and this version reads {FORMAT}: take version {version} or a later one"
+                "it has format {format}, and this version reads {FORMAT}: take {version} or a later one"
             )));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(unread)?;
@@ -251,11 +252,11 @@ mod tests {
         let own = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
         let later = text.replacen("\"format\":2", "\"format\":3", 1).replacen(&own, "\"version\":\"7.1.0\"", 1);
         let why = |version| {
-            let why = format!("it has format 3, and this version reads 2: take version {version} or a later one");
+            let why = format!("it has format 3, and this version reads 2: take {version} or a later one");
             Err(Unread::Newer(why))
         };
-        assert_eq!(Manifest::decode(later.as_bytes()), why("7.1.0"));
-        assert_eq!(Manifest::decode(br#"{"format":3}"#), why("that took it"));
+        assert_eq!(Manifest::decode(later.as_bytes()), why("version 7.1.0"));
+        assert_eq!(Manifest::decode(br#"{"format":3}"#), why("the version that took it"));
         assert_eq!(manifest().newer(), None);
         let needs = Some(Needs { feature_level: known_level() + 1, version: "7.1.0".to_owned() });
         let why = Manifest { needs, ..manifest() }.newer().unwrap();

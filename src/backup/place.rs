@@ -104,7 +104,8 @@ impl Place {
     ///
     /// # Errors
     /// [`BackupError::Unusable`] when there is none, or none is named and a person has to choose: there are backups of several
-    /// logs, or an older one has more events. [`BackupError::Damaged`] when the newest one does not say how many it has.
+    /// logs, or an older one has more events. [`BackupError::Damaged`] when the newest one does not say how many it has, and
+    /// [`BackupError::Newer`] when only a later version can tell.
     pub fn choose(&self, named: Option<&str>) -> Result<Backup, BackupError> {
         let all = self.backups()?;
         let unusable = |why: String| Err(BackupError::Unusable(why));

@@ -123,7 +123,7 @@ enum Command {
     /// Every byte is checked. Until the log is whole no server starts on the directory, and the same command goes on with what
     /// is there. Stop the server that the backup was taken from for good before you start another one: two servers would give
     /// away the same capacity. Exit code 0: the log is restored. 1: the backup is damaged. 2: the place or the directory cannot
-    /// be used, or a later version took the backup, which is named.
+    /// be used, or the backup was taken by a later version, which the message names.
     Restore(backup::RestoreArgs),
     /// Print the settings in force, and where each comes from
     Config(Flags<Every>),

@@ -134,7 +134,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
             let is_there = status == StatusKind::Standby && fresh.position().next_seq == handle.next_seq();
             if is_there { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) }
         });
-        if replaced.is_ok() {
+        if let Ok((compared, _)) = &replaced {
+            self.recovery.report.swapped(handle.id(), compared);
             self.checkpoint_due.insert(handle.id(), self.recovery.clock.now());
         }
         told(replaced);

@@ -128,21 +128,34 @@ impl Recovery<'_> {
         handle.write(|state| *state = PartitionState::new(partition));
     }
 
+    /// Folds these events before a claim does, on all cores; none of them when there are as many partitions as cores, whose
+    /// claims keep all of them busy. What cannot be read is left to the claim, which needs no further thread and tells why.
+    fn read_ahead(&self, handle: &PartitionHandle, seqs: Range<u64>) -> Result<(), ClaimError> {
+        if cores() <= self.tail.partitions() as usize {
+            return Ok(());
+        }
+        let until = seqs.end;
+        let read = ahead(self.tail, handle.id(), seqs, until, |events| {
+            handle.write(|state| fold_all(state, events)).map_err(ClaimError::Breach)?;
+            self.committed(events);
+            Ok(())
+        });
+        match read {
+            Err(ClaimError::Breach(breach)) => Err(ClaimError::Breach(breach)),
+            Ok(()) | Err(ClaimError::Log(_)) => Ok(()),
+        }
+    }
+
     fn replay<L: PartitionLog>(&self, log: &L, handle: &PartitionHandle) -> Result<L::Owned, ClaimError> {
         let (partition, next_seq) = (handle.id(), || handle.read(|state| state.position().next_seq));
         // A followed state is at the end already, and a claim must not take the time to ask for the end. For another one, all
         // but the last committed event are read ahead of the claim, which decodes and folds one after the other. With the last
-        // one it checks that events and commands of the log end together.
+        // one the claim checks that events and commands of the log end together.
         if handle.status_kind() == StatusKind::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
             handle.progress().set_end_seq(end);
-            let until = end.saturating_sub(1);
-            ahead(self.tail, partition, next_seq()..until, until, |events| {
-                handle.write(|state| fold_all(state, events)).map_err(ClaimError::Breach)?;
-                self.committed(events);
-                Ok(())
-            })?;
+            self.read_ahead(handle, next_seq()..end.saturating_sub(1))?;
         }
         let from = next_seq();
         log.claim(partition, from, &mut |event| {
@@ -323,7 +336,7 @@ fn ahead(
         // For each batch, in order, the channel on which its decoder sends the result.
         let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
         let (give_back, folded) = bounded::<Vec<Decoded>>(READ_AHEAD);
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, DECODERS_MAX) {
+        for _ in 0..cores().min(DECODERS_MAX) {
             let (undecoded, folded) = (undecoded.clone(), folded.clone());
             let decoding = move || {
                 for (events, done) in undecoded {
@@ -365,6 +378,10 @@ fn ahead(
             Ok(())
         })
     })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send + 's) -> Result<(), LogError> {

@@ -239,6 +239,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let is_ours = fresh.position().next_seq == next_seq && self.owner.goes_on_from(&fresh);
         let exchange = Exchange { handle: &self.handle, checkpointer: self.checkpointer, report: self.report };
         let replaced = if is_ours { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) };
+        if let Ok((compared, _)) = &replaced {
+            self.report.swapped(self.owner.partition(), compared);
+        }
         told(replaced);
         is_ours
     }

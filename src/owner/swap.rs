@@ -219,7 +219,7 @@ impl Swap<'_> {
         let (status, at) = (self.handle.status_kind().label(), self.handle.next_seq());
         let reached = fresh.position().next_seq;
         Err(NotSwapped::Never(format!(
-            "the partition is {status} and its state at seq {at}, the fresh one at seq {reached}; both were never at the same"
+            "the partition is {status} and the next event of its state is seq {at}, that of the fresh one seq {reached}; both were never the same"
         )))
     }
 
@@ -325,8 +325,9 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Puts a fresh state in the place of the living one, which has folded as many events, reports it, and answers the old
-    /// one. Nothing is decided from a state once it is known to be wrong.
+    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. Nothing
+    /// is decided from a state once it is known to be wrong. The caller reports it: whoever holds the status must not ask for it,
+    /// which a report does.
     pub(super) fn run(self, fresh: PartitionState) -> (Compared, PartitionState) {
         let partition = self.handle.id();
         let compared = self.handle.read(|living| compare(living, &fresh));
@@ -339,7 +340,6 @@ impl Exchange<'_> {
         }
         let living = self.handle.write(|living| std::mem::replace(living, fresh));
         crash::point("swap-done");
-        self.report.swapped(partition, &compared);
         (compared, living)
     }
 }

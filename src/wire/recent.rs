@@ -1,9 +1,9 @@
-//! Values that the last records had. Most events are about the pool, and of the actor, of an event shortly before, whose limits
-//! are the same: such a value is not checked and made again, but shared.
+//! Values that the last records had. Most events have the pool, the actor and the limits of an event shortly before: such a value
+//! is not checked and made again, but shared.
 
 use crate::domain::{Amounts, Name, PoolId};
 
-/// Most values of each kind. Every event has one that no other has, and must not drive out the others.
+/// Most values of each kind. Every event also has a value that no other has, which must not drive out the others.
 const KEPT: usize = 4;
 /// The longest units that are kept, in bytes of the record.
 const UNITS_BYTES_MAX: usize = 96;

@@ -1,6 +1,7 @@
 //! A partition's owner in a test's hands: a real log and store in a temporary directory, turns at times of the test's
 //! choosing.
 
+use crate::wait::soon;
 use headroom::domain::{Breach, ChainedEvent, Micros};
 use headroom::log::embedded::{Embedded, OpenError, Options, Owned};
 use headroom::log::{CommitOutcome, LogError, OwnedPartition};
@@ -75,6 +76,8 @@ pub struct Heard {
     pub gaps: Mutex<Vec<Option<u64>>>,
     /// Partitions whose states were replaced, and whether the old one was the same.
     pub swapped: Mutex<Vec<(u32, bool)>>,
+    /// A partition that is claimed while the exchange of its state is reported. Its claim is not held up.
+    pub claimed_then: Mutex<Option<Arc<PartitionHandle>>>,
     pub breaches: Mutex<Vec<Breach>>,
     /// How many events were read of the log, by each start.
     pub read: Mutex<Vec<u64>>,
@@ -104,6 +107,10 @@ impl Report for Heard {
         self.unread.lock().push(why.map(|error| error.detail.clone()));
     }
     fn swapped(&self, partition: u32, compared: &Compared) {
+        if let Some(handle) = self.claimed_then.lock().take() {
+            let claim = std::thread::spawn(move || becomes(&handle, PartitionStatus::Claiming));
+            assert!(soon(|| claim.is_finished()), "a claim waits for a report");
+        }
         self.swapped.lock().push((partition, compared.is_same()));
     }
     fn breach(&self, breach: &Breach) {

@@ -23,22 +23,56 @@ pub(super) struct Sealed {
 
 /// The indexes of the sealed segments that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<VecDeque<Arc<Indexed>>>);
+pub(super) struct Recent {
+    /// Locked for moments only: whoever seals a segment adds its index here, and all partitions wait for that.
+    kept: Mutex<Kept>,
+    /// Locked by whoever makes an index.
+    making: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    indexes: VecDeque<Arc<Indexed>>,
+    /// The segments before this one have left the log.
+    first: u64,
+}
+
+impl Kept {
+    fn of(&self, number: u64) -> Option<Arc<Indexed>> {
+        self.indexes.iter().find(|indexed| indexed.header.number == number).cloned()
+    }
+
+    fn push(&mut self, indexed: Arc<Indexed>) {
+        if indexed.header.number >= self.first {
+            self.indexes.push_back(indexed);
+        }
+        if self.indexes.len() > INDEXES_KEPT {
+            self.indexes.pop_front();
+        }
+    }
+}
 
 impl Recent {
     pub(super) fn keep(&self, indexed: Arc<Indexed>) {
-        push(&mut self.0.lock(), indexed);
+        self.kept.lock().push(indexed);
     }
 
+    /// Forgets the oldest segment, which leaves the log.
     pub(super) fn forget(&self, number: u64) {
-        self.0.lock().retain(|indexed| indexed.header.number != number);
+        let mut kept = self.kept.lock();
+        kept.first = number.saturating_add(1);
+        kept.indexes.retain(|indexed| indexed.header.number != number);
     }
 
     /// A sealed segment with its index. Who needs the same one meanwhile waits and finds it.
     pub(super) fn get(&self, dir: &Path, sealed: &Sealed) -> Result<Arc<Indexed>, Fault> {
-        let mut recent = self.0.lock();
-        if let Some(indexed) = recent.iter().find(|indexed| indexed.header.number == sealed.header.number) {
-            return Ok(Arc::clone(indexed));
+        let found = || self.kept.lock().of(sealed.header.number);
+        if let Some(indexed) = found() {
+            return Ok(indexed);
+        }
+        let _making = self.making.lock();
+        if let Some(indexed) = found() {
+            return Ok(indexed);
         }
         let named = Named::open(path_of(dir, sealed.header.number), false).map_err(|error| match error.kind() {
             // It has left the log since the caller looked.
@@ -46,7 +80,7 @@ impl Recent {
             _ => error.into(),
         })?;
         let indexed = Arc::new(indexed(Arc::new(named), sealed)?);
-        push(&mut recent, Arc::clone(&indexed));
+        self.keep(Arc::clone(&indexed));
         Ok(indexed)
     }
 }
@@ -58,13 +92,6 @@ pub(super) fn indexed(named: Arc<dyn ReadAt>, Sealed { header, end }: &Sealed) -
         return Err(changed(&*named, u32::try_from(found.end).unwrap_or(u32::MAX)));
     }
     Ok(Indexed { named, header: Arc::clone(header), index: found.index })
-}
-
-fn push(recent: &mut VecDeque<Arc<Indexed>>, indexed: Arc<Indexed>) {
-    recent.push_back(indexed);
-    if recent.len() > INDEXES_KEPT {
-        recent.pop_front();
-    }
 }
 
 pub(super) fn changed(named: &dyn ReadAt, offset: u32) -> Fault {

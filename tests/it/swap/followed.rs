@@ -173,6 +173,16 @@ fn a_followed_state_is_replaced_and_its_checkpoint_as_well() {
     is_the_logs(&world, &restored);
 }
 
+/// A report may ask for the status, which the follower holds while it exchanges the states.
+#[test]
+fn a_claim_does_not_wait_for_the_report_of_a_swap() {
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
+    *world.heard.claimed_then.lock() = Some(Arc::clone(&handle));
+    following(&world, &replica, 0, || swap(&world, &*world.log, &handle, &AtomicBool::new(false)).unwrap());
+    assert_eq!(handle.status(), PartitionStatus::Claiming);
+    assert_eq!(*world.heard.swapped.lock(), [(0, true)]);
+}
+
 /// The owner is asked, and before it has answered another process owns the partition.
 #[test]
 fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced() {
