@@ -3,7 +3,7 @@
 use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
-use super::restoring;
+use super::restoring::{self, cores, decoders};
 use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
@@ -11,15 +11,12 @@ use crate::store::{Snapshots, Store};
 use crate::time::Clock;
 use crate::wire::{self, Recent};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::num::NonZero;
 use std::ops::Range;
 use std::thread::{Builder, Scope};
 
 /// Event bytes of one batch, and the most batches that are read ahead.
 const READ_BYTES: usize = 1 << 20;
 const READ_AHEAD: usize = 8;
-/// The most threads that decode what one thread reads: with more of them, decoding is faster than folding.
-const DECODERS_MAX: usize = 4;
 
 /// Everything that rebuilding a partition's state needs.
 pub struct Recovery<'a> {
@@ -336,7 +333,7 @@ fn ahead(
         // For each batch, in order, the channel on which its decoder sends the result.
         let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
         let (give_back, folded) = bounded::<Vec<Decoded>>(READ_AHEAD);
-        for _ in 0..cores().min(DECODERS_MAX) {
+        for _ in 0..decoders() {
             let (undecoded, folded) = (undecoded.clone(), folded.clone());
             let decoding = move || {
                 for (events, done) in undecoded {
@@ -378,10 +375,6 @@ fn ahead(
             Ok(())
         })
     })
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send + 's) -> Result<(), LogError> {

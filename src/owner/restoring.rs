@@ -14,8 +14,18 @@ use std::thread::{Builder, available_parallelism, scope};
 /// Bytes of rows that are handed to a decoder at once, and the most such batches that wait.
 const BATCH_BYTES: usize = 512 << 10;
 const WAITING: usize = 2;
-/// The most threads that decode, with the one that reads.
+/// The most threads that decode what one thread reads: with more of them, decoding is faster than folding.
 const DECODERS_MAX: usize = 4;
+
+/// How many threads run at the same time.
+pub(super) fn cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
+
+/// How many threads decode beside each other.
+pub(super) fn decoders() -> usize {
+    cores().min(DECODERS_MAX)
+}
 
 /// Rows on their way to a decoder.
 #[derive(Default)]
@@ -55,8 +65,8 @@ pub(super) fn take_in<T, E>(
     let begin = || Restoring::new(partition, log_id);
     scope(|scope| {
         let (send, batches) = bounded::<Batch>(WAITING);
-        let decoders = available_parallelism().map_or(1, NonZero::get).min(DECODERS_MAX).saturating_sub(1);
-        let decoding = (0..decoders).filter_map(|_| {
+        // The thread that reads is one of them.
+        let decoding = (1..decoders()).filter_map(|_| {
             let batches = batches.clone();
             let decoding = move || {
                 let mut restoring = begin();

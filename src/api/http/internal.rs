@@ -6,10 +6,11 @@ use super::health::nothing_at;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use crate::service::Code;
-use crate::service::operator::{LogError, StateSummary};
+use crate::service::operator::StateSummary;
 use crate::threads;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use std::fmt::Display;
 use std::sync::Arc;
 use tokio::task::JoinError;
 
@@ -62,8 +63,7 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
         }
         Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(page.end)))
     });
-    let page = page.map_err(|error| Problem::of(Code::Internal, format!("the log cannot be read now: {error}")))?;
-    whole(page.await)
+    whole(page.map_err(unreadable)?.await)
 }
 
 #[derive(Serialize)]
@@ -106,6 +106,6 @@ fn whole(done: Result<Answer, JoinError>) -> Answer {
     done.unwrap_or_else(|_| Err(Problem::bug("a read of the log panicked")))
 }
 
-fn unreadable(error: LogError) -> Problem {
+fn unreadable(error: impl Display) -> Problem {
     Problem::of(Code::Internal, format!("the log cannot be read: {error}"))
 }
