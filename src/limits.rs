@@ -160,6 +160,8 @@ pub const TURN_TIMERS_MAX: usize = 128;
 /// Most due holds that one turn expires when a pool would refuse a call for the room that they still take, and while
 /// the owner does not take commands yet.
 pub const TURN_OVERDUE_MAX: usize = 4_096;
+/// Longest dictionary of a segment of the embedded log, in bytes.
+pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;
 /// Longest encoded command, in bytes. A pool definition with the longest names fits.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// Most bytes that are kept of a command that nobody could decide: more than any decidable command has, and less,

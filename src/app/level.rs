@@ -2,7 +2,7 @@
 //! version that is started on the directory finds it, and says what to do instead of meeting records that it cannot read.
 
 use super::{StartError, write_private};
-use crate::log::{FIRST_LEVEL, known_level};
+use crate::log::{FIRST_LEVEL, known_embedded_level};
 use std::io;
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub fn level(dir: &Path) -> Result<u32, StartError> {
 /// # Errors
 /// [`StartError::NewerLog`], which names the version to take, and [`StartError::Io`]
 pub fn check(dir: &Path) -> Result<(), StartError> {
-    let known = known_level();
+    let known = known_embedded_level();
     match found(dir)? {
         Some((level, version)) if level > known => Err(StartError::NewerLog { level, known, version }),
         _ => Ok(()),
@@ -52,7 +52,7 @@ pub fn check(dir: &Path) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError::Io`]
 pub fn raise(dir: &Path) -> Result<(), StartError> {
-    let known = known_level();
+    let known = known_embedded_level();
     if found(dir)?.is_some_and(|(level, _)| level >= known) {
         return Ok(());
     }
@@ -71,9 +71,9 @@ mod tests {
         check(dir.path()).unwrap();
         assert_eq!(level(dir.path()).unwrap(), FIRST_LEVEL);
         raise(dir.path()).unwrap();
-        assert_eq!(level(dir.path()).unwrap(), known_level());
+        assert_eq!(level(dir.path()).unwrap(), known_embedded_level());
         let own = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
-        assert_eq!(own, format!("{} {}\n", known_level(), env!("CARGO_PKG_VERSION")));
+        assert_eq!(own, format!("{} {}\n", known_embedded_level(), env!("CARGO_PKG_VERSION")));
         std::fs::write(dir.path().join(FILE), "1 0.0.9\n").unwrap();
         check(dir.path()).unwrap();
         raise(dir.path()).unwrap();

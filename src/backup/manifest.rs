@@ -2,7 +2,7 @@
 
 use super::{BackupError, PIECE_BYTES};
 use crate::domain::{Digest, Micros, hex128};
-use crate::log::{CommittedTail, known_level};
+use crate::log::{CommittedTail, known_embedded_level};
 use crate::store::Seen;
 use crate::wire;
 use serde::{Deserialize, Serialize};
@@ -182,7 +182,7 @@ impl Manifest {
 
     /// Why this version cannot restore it, where its log has a feature level that this version does not know.
     pub(super) fn newer(&self) -> Option<String> {
-        let known = known_level();
+        let known = known_embedded_level();
         let Needs { feature_level, version } = self.needs.as_ref().filter(|needs| needs.feature_level > known)?;
         Some(format!(
             "its log has feature level {feature_level}, and this version knows {known}: take version {version} or a later one"
@@ -229,7 +229,7 @@ mod tests {
         let end = End { next_seq: 3, chain: Digest([7; 16]).to_string(), decided_at_us: 5 };
         let none = End { next_seq: 0, chain: Digest::default().to_string(), decided_at_us: 0 };
         let segments = vec![segment(0, 2 * PIECE_BYTES, &[1, 2]), segment(1, PIECE_BYTES + 1, &[3, 4])];
-        Manifest::new((8, known_level()), Micros(1_700_000_000_000_000), segments, vec![end, none])
+        Manifest::new((8, known_embedded_level()), Micros(1_700_000_000_000_000), segments, vec![end, none])
     }
 
     #[test]
@@ -258,9 +258,9 @@ mod tests {
         assert_eq!(Manifest::decode(later.as_bytes()), why("version 7.1.0"));
         assert_eq!(Manifest::decode(br#"{"format":3}"#), why("the version that took it"));
         assert_eq!(manifest().newer(), None);
-        let needs = Some(Needs { feature_level: known_level() + 1, version: "7.1.0".to_owned() });
+        let needs = Some(Needs { feature_level: known_embedded_level() + 1, version: "7.1.0".to_owned() });
         let why = Manifest { needs, ..manifest() }.newer().unwrap();
-        assert!(why.contains(&format!("feature level {}, and", known_level() + 1)), "{why}");
+        assert!(why.contains(&format!("feature level {}, and", known_embedded_level() + 1)), "{why}");
         assert!(why.ends_with(": take version 7.1.0 or a later one"), "{why}");
         assert_eq!(Manifest { needs: None, ..manifest() }.newer(), None, "of format 1");
     }

@@ -4,7 +4,7 @@
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
-use super::shared::source::{cannot_open, in_use, is_known};
+use super::shared::source::{cannot_open, in_use, is_known, is_raised};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
@@ -85,6 +85,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     }
     let options = Options { partitions: made_with, log_id: id, now: SystemClock::new().now() };
     let log = Embedded::open(dir, options).map_err(|error| cannot_open(&error))?;
+    is_raised(dir)?;
     accept(&*log, &Folding::new(config, &*log, found)?, &losses, because, &store, out)
 }
 

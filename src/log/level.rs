@@ -12,12 +12,22 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub const FEATURE_LEVEL: u32 = 2;
 /// The level of a log that no version has raised.
 pub const FIRST_LEVEL: u32 = 1;
+/// The newest level of an embedded log, whose files may change when the records do not. Level 3 packs the frames of its
+/// segments.
+pub const EMBEDDED_LEVEL: u32 = 3;
+/// From this level on, the frames of an embedded log are packed.
+pub const PACKED_LEVEL: u32 = 3;
 /// From this level on, pools retire.
 pub const RETIREMENT_LEVEL: u32 = 2;
 
 /// The newest level that this process knows: [`FEATURE_LEVEL`], or less where a test plays an older version.
 pub fn known_level() -> u32 {
     crash::older_level().map_or(FEATURE_LEVEL, |older| older.min(FEATURE_LEVEL))
+}
+
+/// The same of an embedded log: [`EMBEDDED_LEVEL`], or less.
+pub fn known_embedded_level() -> u32 {
+    crash::older_level().map_or(EMBEDDED_LEVEL, |older| older.min(EMBEDDED_LEVEL))
 }
 
 /// The level that a log has now, as one process knows it. Clones share it.

@@ -20,3 +20,10 @@ pub struct Manifest {
     /// The time when the log was made.
     pub created_at: Micros,
 }
+
+impl Manifest {
+    /// Whether both are of one log, in whose files the layout may have changed.
+    pub fn is_of(&self, other: &Manifest) -> bool {
+        Manifest { format_version: other.format_version, ..*self } == *other
+    }
+}

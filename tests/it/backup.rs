@@ -223,7 +223,7 @@ fn a_later_backup_copies_only_what_is_new() {
     is_all_of(target.path(), dir.path());
 }
 
-/// A log of 64 MiB and some more, so that its first segment is sealed.
+/// A log of 66 MiB, whose first segment is sealed.
 fn a_long_log() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: Micros(1) }).unwrap();
@@ -243,12 +243,12 @@ fn a_long_log() -> TempDir {
 fn what_was_copied_before_is_not_read_again_and_damage_is_not_copied() {
     let (dir, folder, target) = (a_long_log(), Folder::new(), tempfile::tempdir().unwrap());
     let told = done(folder.back_up(dir.path()));
-    // 64 MiB are 16 pieces, and a batch of 1 MiB does not fill the last one.
+    // 3 MiB of the first segment are one piece, and the rest is in the second one.
     assert_says(&told, &["in 17 objects"]);
     let whole = events(dir.path());
     let sealed = dir.path().join("log/segment-00000000");
     let mut bytes = fs::read(&sealed).unwrap();
-    bytes[1 << 25] ^= 1;
+    bytes[1 << 21] ^= 1;
     fs::write(&sealed, bytes).unwrap();
     assert_says(&done(folder.back_up(dir.path())), &["0 were new, in 0 objects"]);
     done(folder.restore(target.path(), &[]));

@@ -24,7 +24,7 @@ const BEGIN: Micros = Micros(1_780_000_000_000_000);
 const KEEP_DAYS: u64 = 10;
 const KEEP_MS: u64 = KEEP_DAYS * DAY_MS;
 /// So few bytes that a day fills more than one segment.
-const SEGMENT_BYTES: u64 = 40 << 10;
+const SEGMENT_BYTES: u64 = 26 << 10;
 /// Orders of a day.
 const ORDERS: u64 = 50;
 
@@ -255,8 +255,8 @@ fn a_clock_that_jumps_with_an_event_removes_nothing_at_once() {
 /// Changes bytes in the middle of a segment.
 fn damage(segment: &Path) {
     let mut bytes = fs::read(segment).unwrap();
-    let middle = SEGMENT_BYTES as usize / 2;
-    bytes[middle..middle + 64].fill(0xA5);
+    // Behind the slots.
+    bytes[21 << 10..][..64].fill(0xA5);
     fs::write(segment, bytes).unwrap();
 }
 

@@ -7,6 +7,7 @@ use headroom::log::embedded::{Embedded, Options};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// As a killed server of format version 1 left it: orders of three pools with refusals, an amend and a release.
@@ -144,8 +145,9 @@ fn an_old_file_beside_the_log_goes_if_the_log_holds_it() {
     assert!(old_in(other.path()).exists());
 }
 
-/// The same log in the form of this version, without the zeros at its end.
-pub const RECORDED: &str = "tests/golden/formats/embedded-2/segment-00000000";
+/// The same log in the form of this version, and in the one before it, without the zeros at its end.
+const RECORDED: &str = "tests/golden/formats/embedded-3/segment-00000000";
+pub const RECORDED_PLAIN: &str = "tests/golden/formats/embedded-2/segment-00000000";
 
 /// The story: a change of the code changes the form of the log, and nobody notices before an older version cannot read
 /// it, or this one cannot read what it has written. A new form has a new format version, and both are recorded.
@@ -159,6 +161,7 @@ fn a_log_has_the_form_that_was_recorded_for_its_format_version() {
     let length = bytes.len();
     bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
     if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+        fs::create_dir_all(Path::new(RECORDED).parent().unwrap()).unwrap();
         fs::write(RECORDED, &bytes).unwrap();
     }
     let mut recorded = fs::read(RECORDED).unwrap();
@@ -166,4 +169,43 @@ fn a_log_has_the_form_that_was_recorded_for_its_format_version() {
     recorded.resize(length, 0);
     fs::write(&segment, recorded).unwrap();
     assert_eq!(events(dir.path()), EVENTS);
+}
+
+/// The story: a server is updated whose log is of the version before. Its file stays as it is, what follows is packed in the next
+/// one, and both are one log. The version before refuses it from then on, and says why.
+#[test]
+fn a_log_of_the_version_before_is_served_and_goes_on_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = |number: u32| dir.path().join(format!("log/segment-{number:08}"));
+    let mut recorded = fs::read(RECORDED_PLAIN).unwrap();
+    recorded.resize(1 << 20, 0);
+    fs::create_dir(dir.path().join("log")).unwrap();
+    fs::write(segment(0), &recorded).unwrap();
+    assert_eq!(events(dir.path()), EVENTS);
+    let older = |command: &mut Command| run(command.env("HEADROOM_OLDER_LEVEL", "2"));
+    if cfg!(feature = "crash-points") {
+        let verified = older(headroom(["verify", "--data-dir"]).arg(dir.path()));
+        assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    }
+    for _ in 0..2 {
+        // Every owner begins with an event of its own.
+        assert_eq!(serve(dir.path()).running.terminate().code, 0);
+        assert_eq!(events(dir.path()), EVENTS);
+        let verified = on(dir.path(), ["verify"]);
+        assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    }
+    let slots = 4_096..12_288;
+    let frames = recorded.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    assert!(fs::read(segment(0)).unwrap()[slots.end..frames] == recorded[slots.end..frames]);
+    let version = |number| u32::from_le_bytes(fs::read(segment(number)).unwrap()[16..20].try_into().unwrap());
+    assert_eq!((version(0), version(1), segment(2).exists()), (2, 3, false));
+    if cfg!(feature = "crash-points") {
+        let refused = older(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()));
+        assert_says(&refused.err, &["feature level 3", "this version knows 2"]);
+        // The same where nothing says so but the files.
+        fs::remove_file(dir.path().join("feature-level")).unwrap();
+        let unread = older(headroom(["verify", "--data-dir"]).arg(dir.path()));
+        assert_ne!((refused.code, unread.code), (0, 0));
+        assert_says(&unread.err, &["format version 3, this process has 2"]);
+    }
 }

@@ -257,7 +257,7 @@ fn a_file_with_overwritten_pages_never_yields_wrong_events() {
 fn flip_bits(sample: &Sample, worst: Verdict) {
     const HEADER_BYTES: usize = 320;
     let header = (0..HEADER_BYTES).step_by(3).map(|at| (at, at % 8));
-    let slots = (4_096..4_136).chain(8_192..8_232).step_by(5).map(|at| (at, at % 8));
+    let slots = (12_288..12_328).chain(16_384..16_424).step_by(5).map(|at| (at, at % 8));
     let written = (HEADER_BYTES..sample.bytes.len()).filter(|at| sample.bytes[*at] != 0);
     let written = written.step_by(2_003).map(|at| (at, at % 8));
     let mut seen = BTreeSet::new();

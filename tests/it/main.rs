@@ -47,6 +47,7 @@ mod openapi_check;
 mod overdue_holds;
 mod owner;
 mod owner_laws;
+mod packed_frames;
 mod partition_status;
 mod places;
 mod pool_filter;

@@ -53,8 +53,9 @@ const TURN_MAX: usize = 500;
 const MOMENTS: usize = 20;
 /// Unless somebody asks for more.
 const SMALL: Trade = Trade { pools: 5, reservations: 50, has_one_that_stays: false };
-/// A segment is sealed with so many bytes for each order of a day: a day fills a few of them.
-const SEGMENT_BYTES_AN_ORDER: u64 = 500;
+/// A segment is sealed with so many bytes, and so many for each order of a day: a day fills a few of them.
+const SEGMENT_BYTES: u64 = 20 << 10;
+const SEGMENT_BYTES_AN_ORDER: u64 = 150;
 /// A snapshot a day. Those of a month stay.
 const RULE: SnapshotRule = SnapshotRule { events: u64::MAX, interval_ms: DAY_MS, keep: KEEP };
 
@@ -182,7 +183,8 @@ impl Season {
             fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
         }
         let days = number * LIFE_DAYS..(number + 1) * LIFE_DAYS;
-        let mut bed = stopped.again(self.trade.reservations * SEGMENT_BYTES_AN_ORDER, time_of(days.start * SLICES));
+        let segment_bytes = SEGMENT_BYTES + self.trade.reservations * SEGMENT_BYTES_AN_ORDER;
+        let mut bed = stopped.again(segment_bytes, time_of(days.start * SLICES));
         let heard = &bed.world.heard;
         assert_eq!((heard.snapshots.lock().len(), heard.wiped.lock().len()), (usize::from(is_cold), 0));
         assert!(heard.snapshots.lock().iter().all(Result::is_ok));

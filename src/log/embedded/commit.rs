@@ -8,6 +8,7 @@ use super::draft::{Draft, Pair};
 use super::file::LogFile;
 use super::frame::Head;
 use super::intake::Intake;
+use super::packed::Packer;
 use crate::limits::TURN_BYTES_MAX;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -141,12 +142,19 @@ impl Committer {
     ///
     /// # Panics
     /// When the turn does not start at the end of the log (L2, L3): writing it would break the log for good.
-    pub(super) fn commit(&self, file: &LogFile, intakes: &[Intake], owner: (u32, u64), turn: &Turn) -> CommitOutcome {
+    pub(super) fn commit(
+        &self,
+        (file, intakes): (&LogFile, &[Intake]),
+        owner: (u32, u64),
+        packer: &mut Packer,
+        turn: &Turn,
+    ) -> CommitOutcome {
         let (partition, generation) = owner;
         // The end does not move before this turn is committed: only the owner commits.
         let first = self.state.lock().partition(partition).map(|p| p.head).unwrap_or_default();
+        file.dictionary().iter().for_each(|dictionary| packer.packs_against(dictionary));
         // This runs without the lock, because checks take more time than anything else except the disk.
-        let draft = Draft::of_turn(partition, first, pairs(turn));
+        let draft = Draft::of_turn(packer, partition, first, pairs(turn));
 
         let mut state = self.state.lock();
         let id = match state.enter(owner, turn) {

@@ -1,11 +1,14 @@
-//! Frames on their way into the log. A turn is laid out before its place is known, so that the owners of several
-//! partitions do that at the same time. The place is added when it is written.
+//! Frames on their way into the log. A turn is laid out and packed before its place is known, so that the owners of
+//! several partitions do that at the same time. The place is added when it is written.
 
+use super::error::{Fault, damaged};
 use super::frame::{
-    CHECKED, FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, LAST, LENGTH_BYTES_MAX, Place, TRACE_BYTES, TRACED,
+    FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, LAST, LENGTH_BYTES_MAX, LETTER, PACKED, Place, TRACE_BYTES, TRACED,
     check_of,
 };
+use super::packed::{Dictionary, Packer, Unpacking};
 use crate::trace::TraceContext;
+use std::io;
 
 /// Most bytes of the body of a frame; the first records always fit. It is large enough that a replay spends its time on
 /// the records, and small enough that reading one event of a turn does not cost the turn.
@@ -24,9 +27,28 @@ pub(super) struct Pair<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     bytes: Vec<u8>,
-    /// Where each frame begins.
-    starts: Vec<usize>,
+    partition: u32,
+    frames: Vec<Frame>,
+    /// What they are packed against.
+    dictionary: Dictionary,
 }
+
+/// A frame in a draft.
+#[derive(Debug)]
+struct Frame {
+    /// Where it begins.
+    start: usize,
+    kind: Kind,
+    first: Head,
+    counts: (u16, u16),
+    /// Those that neither the packing nor its place decides.
+    flags: u8,
+}
+
+/// Where in a header the numbers are that its place decides.
+const FLAGS_AT: usize = 3;
+const NUMBERS_AT: usize = 8;
+const CHECK_AT: usize = FRAME_HEADER - 8;
 
 /// A frame that is being filled.
 #[derive(Default)]
@@ -40,61 +62,93 @@ struct Open {
 
 impl Draft {
     /// Divides a turn of this partition, which ended at `first`, into frames.
-    pub(super) fn of_turn<'a>(partition: u32, first: Head, pairs: impl Iterator<Item = Pair<'a>>) -> Draft {
-        let (mut draft, mut open, mut next) = (Draft::default(), Open::default(), first);
+    pub(super) fn of_turn<'a>(
+        packer: &mut Packer,
+        partition: u32,
+        first: Head,
+        pairs: impl Iterator<Item = Pair<'a>>,
+    ) -> Draft {
+        let mut draft = Draft { partition, dictionary: packer.dictionary().clone(), ..Draft::default() };
+        let (mut open, mut next) = (Open::default(), first);
         for pair in pairs {
             if !open.has_room(&pair) {
-                next = draft.close(partition, next, std::mem::take(&mut open));
+                next = draft.close(packer, next, std::mem::take(&mut open));
             }
             open.push(&pair);
         }
         if open.counts != (0, 0) {
-            draft.close(partition, next, open);
+            draft.close(packer, next, open);
         }
         draft
     }
 
     /// The frame of what became of a dead letter.
     pub(super) fn of_letter(partition: u32, offset: u64, resolution: &[u8]) -> Draft {
-        let (mut draft, first) = (Draft::default(), Head { next_seq: 0, next_input: offset });
-        draft.push(Kind::Letter, (partition, first, (0, 0), false), &[resolution]);
+        let mut draft = Draft { partition, ..Draft::default() };
+        let first = Head { next_seq: 0, next_input: offset };
+        draft.push(None, Frame { start: 0, kind: Kind::Letter, first, counts: (0, 0), flags: LETTER }, resolution);
         draft
     }
 
-    fn close(&mut self, partition: u32, first: Head, open: Open) -> Head {
+    fn close(&mut self, packer: &mut Packer, first: Head, open: Open) -> Head {
         let Open { counts, events, commands, traces, is_traced } = open;
-        let traces = if is_traced { traces } else { Vec::new() };
-        self.push(Kind::Turn, (partition, first, counts, is_traced), &[&events, &commands, &traces]);
+        let (traces, flags) = if is_traced { (&traces[..], TRACED) } else { (&[][..], 0) };
+        let body = [&events, &commands, traces].concat();
+        self.push(Some(packer), Frame { start: 0, kind: Kind::Turn, first, counts, flags }, &body);
         Head {
             next_seq: first.next_seq.saturating_add(counts.0.into()),
             next_input: first.next_input.saturating_add(counts.1.into()),
         }
     }
 
-    fn push(&mut self, kind: Kind, of: (u32, Head, (u16, u16), bool), body: &[&[u8]]) {
-        let (partition, first, (events, commands), is_traced) = of;
-        let start = self.bytes.len();
-        self.starts.push(start);
+    /// Adds a frame behind the others.
+    fn push(&mut self, packer: Option<&mut Packer>, frame: Frame, body: &[u8]) {
+        let (start, flags, (events, commands)) = (self.bytes.len(), frame.flags, frame.counts);
+        self.frames.push(Frame { start, ..frame });
         self.bytes.extend_from_slice(&[0; FRAME_HEADER]);
-        body.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        let is_packed = packer.is_some_and(|packer| packer.pack(body, &mut self.bytes));
+        if !is_packed {
+            self.bytes.extend_from_slice(body);
+        }
         let body = self.bytes.get(start.saturating_add(FRAME_HEADER)..).unwrap_or_default();
         // A longer one is refused with its batch (`Store::append`).
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let partition = u16::try_from(partition).unwrap_or(u16::MAX);
+        let partition = u16::try_from(self.partition).unwrap_or(u16::MAX);
         let parts = [
             &FRAME_MAGIC[..],
+            &[flags | if is_packed { PACKED } else { 0 }],
             &length.to_le_bytes(),
-            &[0; 8],
-            &first.next_seq.to_le_bytes(),
-            &first.next_input.to_le_bytes(),
+            &[0; 12],
             &partition.to_le_bytes(),
             &events.to_le_bytes(),
             &commands.to_le_bytes(),
-            &[kind as u8, if is_traced { TRACED } else { 0 }],
             &check_of(body),
         ];
-        let parts = parts.concat();
-        self.bytes.iter_mut().skip(start).zip(parts).for_each(|(to, from)| *to = from);
+        put(&mut self.bytes, start, &parts.concat());
+    }
+
+    /// Packs what is packed against another dictionary anew, against that of the segment for which it is now.
+    ///
+    /// # Errors
+    /// [`Fault`] when it does not come out of its packing: then nothing of it may be written.
+    pub(super) fn pack_for(&mut self, dictionary: &Dictionary) -> Result<(), Fault> {
+        if self.dictionary == *dictionary {
+            return Ok(());
+        }
+        let next = Draft { partition: self.partition, dictionary: dictionary.clone(), ..Draft::default() };
+        let before = std::mem::replace(self, next);
+        let (mut packer, mut unpacking) = (Packer::new(dictionary.clone()), Unpacking::default());
+        let ends: Vec<_> = before.frames.iter().skip(1).map(|next| next.start).chain([before.bytes.len()]).collect();
+        for (frame, end) in before.frames.into_iter().zip(ends) {
+            let packed = before.bytes.get(frame.start..end).and_then(|bytes| bytes.split_at_checked(FRAME_HEADER));
+            let body = packed.and_then(|(header, body)| match header.get(FLAGS_AT)? & PACKED {
+                0 => Some(body),
+                _ => unpacking.unpacked(&before.dictionary, body),
+            });
+            let body = body.ok_or_else(|| damaged("a frame that is to be written does not come out of its packing"))?;
+            self.push(Some(&mut packer).filter(|_| frame.kind == Kind::Turn), frame, body);
+        }
+        Ok(())
     }
 
     /// Bytes of all frames.
@@ -102,29 +156,54 @@ impl Draft {
         self.bytes.len()
     }
 
+    /// Whether the numbers of the frames, counted from those with which the segment of this place begins, are short enough.
+    pub(super) fn fits(&self, place: Place<'_>) -> bool {
+        self.frames.iter().all(|frame| frame.numbers(self.partition, place).is_some())
+    }
+
     /// The frames at their place, as a part of this batch.
-    pub(super) fn sealed(&mut self, mut place: Place, batch: u64, is_last: bool) -> &[u8] {
-        let (first, count) = (place.offset, self.starts.len());
-        for (number, start) in (1..).zip(&self.starts) {
-            place.offset = first.saturating_add(*start as u64);
-            let Some(frame) = self.bytes.get_mut(*start..) else { continue };
-            frame.iter_mut().skip(8).zip(batch.to_le_bytes()).for_each(|(to, from)| *to = from);
-            if let Some(flags) = frame.get_mut(39) {
+    ///
+    /// # Errors
+    /// [`Fault`] when their numbers are too large for the segment.
+    pub(super) fn sealed(&mut self, mut place: Place<'_>, batch: u64, is_last: bool) -> Result<&[u8], Fault> {
+        let (begin, count) = (place.offset, self.frames.len());
+        for (number, frame) in (1..).zip(&self.frames) {
+            place.offset = begin.saturating_add(frame.start as u64);
+            let counted = batch.checked_sub(place.first_batch).and_then(|batch| u32::try_from(batch).ok());
+            let numbers = counted.zip(frame.numbers(self.partition, place));
+            let (counted, numbers) = numbers.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+            put(&mut self.bytes, frame.start.saturating_add(NUMBERS_AT), &counted.to_le_bytes());
+            put(&mut self.bytes, frame.start.saturating_add(NUMBERS_AT + 4), &numbers);
+            if let Some(flags) = self.bytes.get_mut(frame.start.saturating_add(FLAGS_AT)) {
                 *flags = *flags & !LAST | if is_last && number == count { LAST } else { 0 };
             }
-            let Some((header, rest)) = frame.split_first_chunk_mut::<CHECKED>() else { continue };
-            rest.iter_mut().zip(place.check(header)).for_each(|(to, from)| *to = from);
+            let header = self.bytes.get(frame.start..).and_then(|frame| frame.get(..CHECK_AT)).unwrap_or_default();
+            let check = place.check(batch, frame.first, header);
+            put(&mut self.bytes, frame.start.saturating_add(CHECK_AT), &check);
         }
-        &self.bytes
+        Ok(&self.bytes)
     }
 
     /// The headers of the frames once they are at their place, with their offsets in the draft.
-    pub(super) fn headers(&self, place: Place) -> impl Iterator<Item = (u64, Header)> {
-        self.starts.iter().filter_map(move |start| {
-            let at = *start as u64;
+    pub(super) fn headers(&self, place: Place<'_>) -> impl Iterator<Item = (u64, Header)> {
+        self.frames.iter().filter_map(move |frame| {
+            let at = frame.start as u64;
             let place = Place { offset: place.offset.saturating_add(at), ..place };
-            Some((at, Header::read(place, self.bytes.get(*start..)?.first_chunk()?)?))
+            Some((at, Header::read(place, self.bytes.get(frame.start..)?)?))
         })
+    }
+}
+
+impl Frame {
+    /// The numbers of the first event and of the first command as a header of this segment has them.
+    fn numbers(&self, partition: u32, place: Place<'_>) -> Option<[u8; 8]> {
+        if self.kind == Kind::Letter {
+            return Some(self.first.next_input.to_le_bytes());
+        }
+        let base = place.heads.get(partition as usize)?;
+        let seq = u32::try_from(self.first.next_seq.checked_sub(base.next_seq)?).ok()?;
+        let input = u32::try_from(self.first.next_input.checked_sub(base.next_input)?).ok()?;
+        Some((u64::from(seq) | u64::from(input) << 32).to_le_bytes())
     }
 }
 
@@ -148,6 +227,11 @@ impl Open {
             self.counts.1 = self.counts.1.saturating_add(1);
         }
     }
+}
+
+/// Overwrites what is there.
+fn put(bytes: &mut [u8], at: usize, with: &[u8]) {
+    bytes.iter_mut().skip(at).zip(with).for_each(|(to, from)| *to = *from);
 }
 
 fn push_record(to: &mut Vec<u8>, record: &[u8]) {

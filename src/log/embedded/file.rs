@@ -4,6 +4,7 @@ use super::super::{LogError, Manifest, Opening};
 use super::disk::is_want_of_room;
 use super::error::{Fault, OpenError};
 use super::frame::Head;
+use super::packed::Dictionary;
 use super::segment::{SegmentHeader, path_of};
 use super::start::{Started, look, segments, start};
 use super::store::{Store, Terms, create};
@@ -49,6 +50,11 @@ impl LogFile {
         }
     }
 
+    /// What the segment that is written is packed against; `None` while the log is being opened again.
+    pub(super) fn dictionary(&self) -> Option<Dictionary> {
+        self.store.try_read()?.as_ref().map(Store::dictionary)
+    }
+
     /// Whether the log can be read and not written.
     pub(super) fn is_read_only(&self) -> bool {
         !self.store.read().as_ref().is_some_and(Store::is_writable)
@@ -77,7 +83,7 @@ impl LogFile {
             }
         }
         let Started { store, written_to } = (self.opens)()?;
-        if store.manifest != self.manifest {
+        if !store.manifest.is_of(&self.manifest) {
             let detail = "it is not the log that this process had open".to_owned();
             return Err(OpenError::Io { path: self.path.clone(), detail });
         }
@@ -263,7 +269,8 @@ fn make(dir: &Path, path: &Path, manifest: &Manifest, terms: &Terms) -> Result<(
     let io = |error| OpenError::io(path, &error);
     fs::create_dir_all(path).map_err(io)?;
     let heads = vec![Head::default(); manifest.partitions as usize];
-    let header = SegmentHeader { manifest: *manifest, number: 0, first_batch: 1, before: (0, 0), heads };
+    let dictionary = Dictionary::of_program();
+    let header = SegmentHeader { manifest: *manifest, number: 0, first_batch: 1, before: (0, 0), heads, dictionary };
     create(&*terms.disk, path, &header).map_err(io)?;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     [Some(dir), parent].into_iter().flatten().try_for_each(|dir| terms.disk.flush_dir(dir)).map_err(io)

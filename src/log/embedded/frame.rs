@@ -3,22 +3,51 @@
 //! written is refused, and so is every frame with a changed byte.
 //!
 //! ```text
-//! header   magic 4 │ length of the body 4 │ batch 8 │ first event 8 │ first command 8 │ partition 2 │ events 2
-//!          commands 2 │ kind 1 │ flags 1 │ check of the body 8 │ check of the header 8
+//! header   magic 3 │ flags 1 │ length of the body 4 │ batch 4 │ first event 4 │ first command 4 │ partition 2
+//!          events 2 │ commands 2 │ check of the body 8 │ check of the header 8
 //! body     every event after its length │ every command after its length │ places in traces, 25 bytes for each event
 //! ```
 //!
-//! Numbers are little-endian; lengths of records have 7 bits in each byte, the lowest first. A check is the beginning
-//! of a BLAKE3 hash. That of the header includes the log, the segment and the offset of the frame.
+//! Numbers are little-endian; lengths of records have 7 bits in each byte, the lowest first. The batch, the first event and
+//! the first command are counted from those with which the segment begins. A dead letter has its offset in their place, as
+//! one number of 8 bytes.
+//!
+//! A check is the beginning of a BLAKE3 hash. That of the header includes the log, the segment, the offset of the frame, and
+//! the numbers as they are, not as they are counted: a frame of another history of the log is refused as well.
+//!
+//! A flag says that the body is packed (`packed.rs`). Length and check of a body are those of the bytes in the segment. So
+//! the end of a log is found without unpacking, and nothing is unpacked that was not written. What comes out has a check of
+//! its own, within the packing.
+//!
+//! Segments of version 2 have this header instead, with every number as it is, and their bodies are not packed:
+//!
+//! ```text
+//! header   magic 4 │ length of the body 4 │ batch 8 │ first event 8 │ first command 8 │ partition 2 │ events 2
+//!          commands 2 │ kind 1 │ flags 1 │ check of the body 8 │ check of the header 8
+//! ```
 
 use crate::trace::TraceContext;
 
+/// How the frames of a segment are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// As in version 2. It is only read.
+    Plain,
+    /// As they are written.
+    Packed,
+}
+
+/// Bytes of a check.
+const CHECK: usize = 8;
 /// Bytes of the header of a frame.
-pub(super) const FRAME_HEADER: usize = 56;
-/// Bytes of the header before its own check.
-pub(super) const CHECKED: usize = FRAME_HEADER - 8;
+pub(super) const FRAME_HEADER: usize = 42;
+/// Bytes of the header of a frame of version 2.
+const PLAIN_HEADER: usize = 56;
+/// Bytes of the place and of the numbers that the check of a header includes.
+const PLACED: usize = 56;
 /// The first bytes of every frame.
-pub(super) const FRAME_MAGIC: [u8; 4] = *b"HrF\x02";
+pub(super) const FRAME_MAGIC: [u8; 3] = *b"Hr\x03";
+const PLAIN_MAGIC: [u8; 4] = *b"HrF\x02";
 /// Bytes of a place in a trace: the trace, the span, and whether it is recorded. All of them are 0 where there is none.
 pub(super) const TRACE_BYTES: usize = 25;
 /// Most bytes of the length of a record.
@@ -28,6 +57,28 @@ pub(super) const LENGTH_BYTES_MAX: usize = 5;
 pub(super) const LAST: u8 = 1;
 /// A flag: the body ends with places in traces.
 pub(super) const TRACED: u8 = 2;
+/// A flag: the body is packed.
+pub(super) const PACKED: u8 = 4;
+/// A flag: the frame is the resolution of a dead letter.
+pub(super) const LETTER: u8 = 8;
+
+impl Form {
+    /// Bytes of the header of a frame.
+    pub(super) const fn header(self) -> usize {
+        match self {
+            Form::Plain => PLAIN_HEADER,
+            Form::Packed => FRAME_HEADER,
+        }
+    }
+
+    /// The first bytes of every frame.
+    pub(super) const fn magic(self) -> &'static [u8] {
+        match self {
+            Form::Plain => &PLAIN_MAGIC,
+            Form::Packed => &FRAME_MAGIC,
+        }
+    }
+}
 
 /// The first bytes of a BLAKE3 hash.
 pub(super) fn check_of(bytes: &[u8]) -> [u8; 8] {
@@ -62,7 +113,7 @@ pub(super) enum Records {
     Commands,
 }
 
-/// What a frame holds.
+/// What a frame holds. Frames of version 2 say it by these numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -71,27 +122,39 @@ pub(super) enum Kind {
     Letter = 2,
 }
 
-/// The place of a frame, which its check includes.
+/// The place of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct Place<'a> {
+    pub(super) form: Form,
     pub(super) log_id: u128,
     pub(super) segment: u64,
     pub(super) offset: u64,
+    /// The number of the first batch of the segment.
+    pub(super) first_batch: u64,
+    /// The ends of the partitions before its first frame.
+    pub(super) heads: &'a [Head],
 }
 
-impl Place {
-    pub(super) fn check(self, header: &[u8; CHECKED]) -> [u8; 8] {
-        let mut all = [0; 32 + CHECKED];
-        let parts = [&self.log_id.to_le_bytes()[..], &self.segment.to_le_bytes(), &self.offset.to_le_bytes(), header];
+impl Place<'_> {
+    /// The check of a header without its check, which has these numbers.
+    pub(super) fn check(self, batch: u64, first: Head, header: &[u8]) -> [u8; CHECK] {
+        let numbers = [batch, first.next_seq, first.next_input].map(u64::to_le_bytes);
+        let numbers = numbers.as_flattened();
+        let numbers = if self.form == Form::Packed { numbers } else { &[] };
+        let parts =
+            [&self.log_id.to_le_bytes()[..], &self.segment.to_le_bytes(), &self.offset.to_le_bytes(), numbers, header];
+        let mut all = [0; PLACED + PLAIN_HEADER];
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
         all.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
-        check_of(&all)
+        check_of(all.get(..length).unwrap_or_default())
     }
 }
 
 /// The header of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
-    /// Bytes of the body.
+    form: Form,
+    /// Bytes of the body in the segment.
     pub(super) length: u32,
     /// The number of the batch. The frames of a batch were flushed together.
     pub(super) batch: u64,
@@ -103,17 +166,66 @@ pub(super) struct Header {
     pub(super) kind: Kind,
     pub(super) is_last: bool,
     is_traced: bool,
-    body_check: [u8; 8],
+    pub(super) is_packed: bool,
+    body_check: [u8; CHECK],
 }
 
 impl Header {
-    /// The header found at this place; `None` when none was written there.
-    pub(super) fn read(place: Place, bytes: &[u8; FRAME_HEADER]) -> Option<Header> {
-        let (header, check) = bytes.split_first_chunk::<CHECKED>()?;
-        if !header.starts_with(&FRAME_MAGIC) || check != place.check(header) {
-            return None;
-        }
-        let (length, rest) = header.get(4..)?.split_first_chunk()?;
+    /// The header with which these bytes begin, which are at this place; `None` when none was written there.
+    pub(super) fn read(place: Place<'_>, bytes: &[u8]) -> Option<Header> {
+        let (header, check) = bytes.get(..place.form.header())?.split_last_chunk::<CHECK>()?;
+        let fields = header.strip_prefix(place.form.magic())?;
+        let read = match place.form {
+            Form::Plain => Header::plain(fields)?,
+            Form::Packed => Header::packed(place, fields)?,
+        };
+        (*check == place.check(read.batch, read.first, header)).then_some(read)
+    }
+
+    /// The header of a frame, and its body.
+    pub(super) fn split<'a>(place: Place<'_>, frame: &'a [u8]) -> Option<(Header, &'a [u8])> {
+        Some((Header::read(place, frame)?, frame.get(place.form.header()..)?))
+    }
+
+    fn packed(place: Place<'_>, fields: &[u8]) -> Option<Header> {
+        let ([flags], rest) = fields.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (batch, rest) = rest.split_first_chunk()?;
+        let (numbers, rest) = rest.split_first_chunk::<8>()?;
+        let (partition, rest) = rest.split_first_chunk()?;
+        let (events, rest) = rest.split_first_chunk()?;
+        let (commands, body_check) = rest.split_first_chunk()?;
+        let partition = u16::from_le_bytes(*partition).into();
+        let kind = if flags & LETTER == 0 { Kind::Turn } else { Kind::Letter };
+        let first = match kind {
+            Kind::Turn => {
+                let (base, (seq, input)) = (place.heads.get(partition as usize)?, numbers.split_first_chunk()?);
+                let input = u32::from_le_bytes(input.try_into().ok()?);
+                Head {
+                    next_seq: base.next_seq.checked_add(u32::from_le_bytes(*seq).into())?,
+                    next_input: base.next_input.checked_add(input.into())?,
+                }
+            }
+            Kind::Letter => Head { next_seq: 0, next_input: u64::from_le_bytes(*numbers) },
+        };
+        Some(Header {
+            form: Form::Packed,
+            length: u32::from_le_bytes(*length),
+            batch: place.first_batch.checked_add(u32::from_le_bytes(*batch).into())?,
+            first,
+            partition,
+            events: u16::from_le_bytes(*events),
+            commands: u16::from_le_bytes(*commands),
+            kind,
+            is_last: flags & LAST != 0,
+            is_traced: flags & TRACED != 0,
+            is_packed: flags & PACKED != 0,
+            body_check: body_check.try_into().ok()?,
+        })
+    }
+
+    fn plain(fields: &[u8]) -> Option<Header> {
+        let (length, rest) = fields.split_first_chunk()?;
         let (batch, rest) = rest.split_first_chunk()?;
         let (next_seq, rest) = rest.split_first_chunk()?;
         let (next_input, rest) = rest.split_first_chunk()?;
@@ -121,24 +233,25 @@ impl Header {
         let (events, rest) = rest.split_first_chunk()?;
         let (commands, rest) = rest.split_first_chunk()?;
         let ([kind, flags], body_check) = rest.split_first_chunk()?;
-        let first = Head { next_seq: u64::from_le_bytes(*next_seq), next_input: u64::from_le_bytes(*next_input) };
         Some(Header {
+            form: Form::Plain,
             length: u32::from_le_bytes(*length),
             batch: u64::from_le_bytes(*batch),
-            first,
+            first: Head { next_seq: u64::from_le_bytes(*next_seq), next_input: u64::from_le_bytes(*next_input) },
             partition: u16::from_le_bytes(*partition).into(),
             events: u16::from_le_bytes(*events),
             commands: u16::from_le_bytes(*commands),
             kind: [Kind::Turn, Kind::Letter].into_iter().find(|of| *of as u8 == *kind)?,
             is_last: flags & LAST != 0,
             is_traced: flags & TRACED != 0,
+            is_packed: false,
             body_check: body_check.try_into().ok()?,
         })
     }
 
     /// Bytes of the frame.
     pub(super) fn frame_length(&self) -> u64 {
-        u64::from(self.length).saturating_add(FRAME_HEADER as u64)
+        u64::from(self.length).saturating_add(self.form.header() as u64)
     }
 
     /// The end of the partition after this frame.
@@ -149,13 +262,13 @@ impl Header {
         }
     }
 
-    /// Whether this is the body that was written with the header.
+    /// Whether these are the bytes of the body that were written with the header.
     pub(super) fn is_body(&self, body: &[u8]) -> bool {
         body.len() == self.length as usize && check_of(body) == self.body_check
     }
 
-    /// The records of a body that is known to be the header's. It ends early if the lengths do not add up; the caller
-    /// notices that by counting.
+    /// The records of a body that is known to be the header's, out of its packing. It ends early if the lengths do not add
+    /// up; the caller notices that by counting.
     pub(super) fn records<'a>(&self, records: Records, body: &'a [u8]) -> impl Iterator<Item = Record<'a>> {
         let (before, count) = match records {
             Records::Events => (0, self.events),

@@ -2,7 +2,8 @@
 
 use super::disk::Named;
 use super::error::{Fault, damaged};
-use super::frame::{FRAME_HEADER, Head, Header, Records};
+use super::frame::{Head, Header, Records};
+use super::packed::Unpacking;
 use super::recent::{Sealed, changed};
 use super::scan::{Walk, Window, scan};
 use super::segment::{ReadAt, SegmentHeader, path_of};
@@ -151,12 +152,14 @@ fn each_event(
     const AHEAD_BYTES: usize = 256 << 10;
     let opening = Opening::default();
     let (mut window, mut offset) = (Window::new(read, &opening), header.begin());
+    let (mut unpacking, header_bytes) = (Unpacking::default(), header.form().header());
     while offset < *end {
         let changed = || changed(read, u32::try_from(offset).unwrap_or(u32::MAX));
-        let bytes = window.get(offset, FRAME_HEADER, AHEAD_BYTES)?.and_then(<[u8]>::first_chunk).ok_or_else(changed)?;
+        let bytes = window.get(offset, header_bytes, AHEAD_BYTES)?.ok_or_else(changed)?;
         let frame = Header::read(header.place(offset), bytes).ok_or_else(changed)?;
-        let at = offset.saturating_add(FRAME_HEADER as u64);
+        let at = offset.saturating_add(header_bytes as u64);
         let body = window.get(at, frame.length as usize, AHEAD_BYTES)?.ok_or_else(changed)?;
+        let body = unpacking.body(&header.dictionary, &frame, body).ok_or_else(changed)?;
         for record in frame.records(Records::Events, body) {
             // An event that cannot be decoded is told by headroom verify.
             let Ok(chained) = wire::event::decode(record.bytes) else { continue };

@@ -4,7 +4,7 @@
 
 use super::error::{Fault, OpenError};
 use super::file;
-use super::frame::{FRAME_HEADER, Head, Records};
+use super::frame::{Head, Records};
 use super::read::{Segment, Span};
 use super::segment::path_of;
 use super::store::Store;
@@ -67,7 +67,7 @@ impl LogPrefix {
         let mut hash = blake3::Hasher::new();
         hash.update(&header.bytes()).update(&end.to_le_bytes());
         if *last_frame > 0 {
-            hash.update(&self.bytes(number, *last_frame, FRAME_HEADER)?);
+            hash.update(&self.bytes(number, *last_frame, header.form().header())?);
         }
         let seal = *hash.finalize().as_bytes();
         Ok(PrefixSegment { segment, number, end, seal })

@@ -3,7 +3,8 @@
 
 use super::disk::Named;
 use super::error::{Fault, OpenError, damaged};
-use super::frame::{FRAME_HEADER, Header, Record, Records};
+use super::frame::{Header, Record, Records};
+use super::packed::Unpacking;
 use super::recent::changed;
 use super::scan::{Entry, Indexed, Walk, Window, scan};
 use super::segment::{ReadAt, SegmentHeader, path_of};
@@ -77,9 +78,10 @@ impl Store {
             for entry in &index.letters {
                 let changed = || changed(&**named, entry.offset);
                 let frame = window.get(entry.offset.into(), entry.length as usize, 0)?.ok_or_else(changed)?;
-                let (of, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
-                let of = Header::read(header.place(entry.offset.into()), of).filter(|of| of.is_body(body));
-                let of = of.ok_or_else(changed)?;
+                let (of, body) = Header::split(header.place(entry.offset.into()), frame).ok_or_else(changed)?;
+                if !of.is_body(body) {
+                    return Err(changed());
+                }
                 letters.push((of.partition, of.first.next_input, body.to_vec()));
             }
             Ok(())
@@ -172,7 +174,7 @@ pub(super) fn read<T>(
 ) -> Result<Vec<T>, Fault> {
     let Span { records, partition, from, end, bytes_max } = span;
     let (mut read, mut next, mut bytes) = (Vec::new(), from, 0usize);
-    let opening = Opening::default();
+    let (opening, mut unpacking) = (Opening::default(), Unpacking::default());
     while next < end {
         let (named, segment, entries) = holding(next)?;
         let (mut window, mut covered, before) = (Window::new(&*named, &opening), 0, next);
@@ -180,11 +182,11 @@ pub(super) fn read<T>(
             let ahead = run(entries.get(at..).unwrap_or_default(), &mut covered);
             let changed = || changed(&*named, entry.offset);
             let frame = window.get(entry.offset.into(), entry.length as usize, ahead)?.ok_or_else(changed)?;
-            let (header, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
-            let header = Header::read(segment.place(entry.offset.into()), header).ok_or_else(changed)?;
+            let (header, body) = Header::split(segment.place(entry.offset.into()), frame).ok_or_else(changed)?;
             if !header.is_body(body) || header.partition != partition {
                 return Err(changed());
             }
+            let body = unpacking.body(&segment.dictionary, &header, body).ok_or_else(changed)?;
             for record in header.records(records, body) {
                 if record.position < next {
                     continue;

@@ -2,7 +2,8 @@
 //! records of a sealed segment are. The index is never written: it is made anew from the frames.
 
 use super::disk::Named;
-use super::frame::{FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, Records};
+use super::frame::{Head, Header, Kind, Records};
+use super::packed::Unpacking;
 use super::segment::{ReadAt, SegmentHeader};
 use crate::log::Opening;
 use std::io;
@@ -119,7 +120,7 @@ pub(super) struct Scan {
 pub(super) enum Walk {
     /// To the end of a sealed segment; of every frame the header.
     Sealed { end: u64 },
-    /// To this end; of every frame every byte.
+    /// To this end; of every frame every byte, and that its body can be unpacked.
     Checked { end: u64 },
     /// To the last whole batch of the last segment. Batches up to `flushed` are known to have been flushed. A frame of
     /// theirs whose contents have changed since is passed over: whoever reads it is refused, and other partitions are
@@ -156,11 +157,12 @@ pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, open
         next_batch: segment.first_batch,
         stopped: "",
     };
+    let mut unpacking = Unpacking::default();
     // The frames of a batch count when its last one is there.
     let mut batch: Vec<(u64, Header, Head)> = Vec::new();
     let mut offset = begin;
     while !walk.ends_at(offset) {
-        let header = match window.get(offset, FRAME_HEADER, WINDOW_BYTES)?.and_then(<[u8]>::first_chunk) {
+        let header = match window.get(offset, segment.form().header(), WINDOW_BYTES)? {
             None => Err("the file ends"),
             Some(bytes) => Header::read(segment.place(offset), bytes).ok_or("no frame begins"),
         };
@@ -180,9 +182,13 @@ pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, open
             }
         };
         if walk.is_checked(header.batch) {
-            let at = offset.saturating_add(FRAME_HEADER as u64);
+            let at = offset.saturating_add(segment.form().header() as u64);
             let body = window.get(at, header.length as usize, WINDOW_BYTES)?;
-            if !body.is_some_and(|body| header.is_body(body)) {
+            let body = body.filter(|body| header.is_body(body));
+            let unpacks = |body| {
+                matches!(walk, Walk::Last { .. }) || unpacking.body(&segment.dictionary, &header, body).is_some()
+            };
+            if !body.is_some_and(unpacks) {
                 found.stopped = "the contents are not what was written";
                 break;
             }
@@ -229,15 +235,16 @@ pub(super) fn rest(named: &Named, segment: &SegmentHeader, found: &Scan, opening
         if let Some(last) = last {
             rest.written_to = rest.written_to.max(offset.saturating_add(last as u64).saturating_add(1));
             let is_later = |at: &usize| {
-                let bytes = piece.get(*at..).and_then(<[u8]>::first_chunk);
                 let place = segment.place(offset.saturating_add(*at as u64));
-                bytes.and_then(|bytes| Header::read(place, bytes)).is_some_and(|header| header.batch > found.next_batch)
+                let header = piece.get(*at..).and_then(|bytes| Header::read(place, bytes));
+                header.is_some_and(|header| header.batch > found.next_batch)
             };
-            let starts = piece.windows(FRAME_MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == FRAME_MAGIC);
+            let magic = segment.form().magic();
+            let starts = piece.windows(magic.len()).enumerate().filter(|(_, bytes)| *bytes == magic);
             let later = starts.map(|(at, _)| at).find(is_later);
             rest.later_frame = later.map(|at| offset.saturating_add(at as u64));
         }
-        let step = if size == WINDOW_BYTES { size.saturating_sub(FRAME_HEADER) } else { size };
+        let step = if size == WINDOW_BYTES { size.saturating_sub(segment.form().header()) } else { size };
         offset = offset.saturating_add(step as u64);
     }
     Ok(rest)

@@ -6,7 +6,7 @@ use super::disk::Named;
 use super::error::OpenError;
 use super::recent::Sealed;
 use super::scan::{Index, Scan, Walk, rest, scan};
-use super::segment::{CHUNK_BYTES, FORMAT_VERSION, NoSegment, SegmentHeader, Slot, is_frame, number_in, path_of};
+use super::segment::{CHUNK_BYTES, NoSegment, SegmentHeader, Slot, is_frame, known_version, number_in, path_of};
 use super::store::{Store, Terms, Writer};
 use crate::log::Opening;
 use std::fs;
@@ -91,9 +91,10 @@ fn headers(
     for number in numbers {
         let path = path_of(dir, number);
         let named = Named::open(path.clone(), writable).map_err(|error| OpenError::io(&path, &error))?;
-        let header = header(&named, number)?;
+        let mut header = header(&named, number)?;
         if let Some((before, its)) = last.take() {
             belongs(&before, &its, &header, &path)?;
+            header.dictionary.shares(&its.dictionary);
             sealed.push(Sealed { header: Arc::new(its), end: header.before.0 });
         }
         last = Some((named, header));
@@ -115,7 +116,7 @@ pub(super) fn header(named: &Named, number: u64) -> Result<SegmentHeader, OpenEr
         }
         Err(NoSegment::Damaged(why)) => Err(OpenError::damaged(path, why)),
         Err(NoSegment::Version(log)) => {
-            let (log, ours) = (log.into(), FORMAT_VERSION.into());
+            let (log, ours) = (log.into(), known_version().into());
             Err(OpenError::Mismatch { path: path.clone(), what: "format version", log, ours })
         }
     }
@@ -123,11 +124,17 @@ pub(super) fn header(named: &Named, number: u64) -> Result<SegmentHeader, OpenEr
 
 /// Checks that a segment goes on where the one before it ends.
 fn belongs(before: &Named, its: &SegmentHeader, next: &SegmentHeader, path: &Path) -> Result<(), OpenError> {
-    if next.manifest != its.manifest {
+    if !next.manifest.is_of(&its.manifest) || next.manifest.format_version < its.manifest.format_version {
         return Err(OpenError::damaged(path, "it belongs to another log than the segment before it"));
     }
     let (end, last_frame) = next.before;
-    if !is_frame(before, its, last_frame, end).map_err(|error| OpenError::io(&before.path, &error))? {
+    // Only one of an earlier version is sealed without a frame.
+    let is_empty = last_frame == 0 && end == its.begin() && its.manifest.format_version < next.manifest.format_version;
+    let goes_on = match is_empty {
+        true => next.heads == its.heads && next.first_batch == its.first_batch,
+        false => is_frame(before, its, last_frame, end).map_err(|error| OpenError::io(&before.path, &error))?,
+    };
+    if !goes_on {
         return Err(OpenError::damaged(&before.path, format!("it does not end where segment {} begins", next.number)));
     }
     Ok(())
@@ -185,5 +192,5 @@ fn is_reached(path: &Path, found: &Scan, slot: &Slot) -> Result<(), OpenError> {
 fn writer(named: Named, header: SegmentHeader, found: Scan, (allocated, slot): (u64, u64)) -> (Writer, Index) {
     let Scan { index, heads, end, last_frame, next_batch, .. } = found;
     let (named, header, next_slot) = (Arc::new(named), Arc::new(header), slot.saturating_add(1));
-    (Writer { named, header, heads, end, last_frame, allocated, next_batch, next_slot }, index)
+    (Writer { named, header, heads, end, last_frame, allocated, next_batch, next_slot, training: None }, index)
 }

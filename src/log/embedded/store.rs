@@ -4,10 +4,12 @@
 use super::disk::{Disk, Named, is_want_of_room};
 use super::draft::Draft;
 use super::error::{Fault, damaged};
-use super::frame::{Head, Kind};
+use super::frame::{Form, Head, Kind};
+use super::packed::Dictionary;
 use super::recent::{Recent, Sealed};
 use super::scan::{Index, Indexed};
-use super::segment::{CHUNK_BYTES, SegmentHeader, Slot, path_of};
+use super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, Slot, path_of};
+use super::training::Training;
 use crate::crash;
 use crate::log::Manifest;
 use parking_lot::{Mutex, RwLock};
@@ -15,6 +17,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// Bytes at which the first segment with packed frames is sealed, at the latest: then the log has a dictionary of its own soon.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// What readers look at. It is locked for moments only, never while a disk works.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(super) struct Writer {
     pub(super) allocated: u64,
     pub(super) next_batch: u64,
     pub(super) next_slot: u64,
+    /// The dictionary of the next segment, once a part of this one is written.
+    pub(super) training: Option<Training>,
 }
 
 /// How a log is written.
@@ -96,6 +103,11 @@ impl Store {
         (Arc::clone(&writer.header), (writer.end, writer.last_frame))
     }
 
+    /// What the segment that is written is packed against.
+    pub(super) fn dictionary(&self) -> Dictionary {
+        self.readable.read().active.header.dictionary.clone()
+    }
+
     /// The file that is written, which no sealed segment is.
     pub(super) fn active(&self) -> Arc<Named> {
         Arc::clone(&self.readable.read().file)
@@ -133,6 +145,7 @@ impl Store {
         self.mark(&mut writer, true)?;
         self.flush(&writer.named)?;
         self.is_writable.store(true, SeqCst);
+        self.train(&mut writer);
         Ok(())
     }
 
@@ -145,25 +158,59 @@ impl Store {
         if !self.is_writable.swap(false, SeqCst) {
             return Err(io::Error::other("the file cannot be written before it is opened again").into());
         }
-        let bytes = drafts.iter().map(|draft| draft.length() as u64).fold(0, u64::saturating_add);
-        let is_used = writer.last_frame > 0;
-        if is_used && writer.end.saturating_add(bytes) > self.terms.segment_bytes {
+        if self.is_full(&writer, packed(drafts, &writer)?, drafts) {
             self.seal(&mut writer)?;
         }
+        let bytes = packed(drafts, &writer)?;
         self.make_room(&mut writer, bytes)?;
         self.write(&mut writer, drafts)?;
         self.is_writable.store(true, SeqCst);
         Ok(())
     }
 
+    /// Whether a batch of so many bytes goes into the next segment. Frames are written in the newest form only.
+    fn is_full(&self, writer: &Writer, bytes: u64, drafts: &[Draft]) -> bool {
+        let (is_used, place) = (writer.last_frame > 0, writer.header.place(writer.end));
+        let has_room =
+            writer.end.saturating_add(bytes) <= self.sealed_at(writer) && drafts.iter().all(|draft| draft.fits(place));
+        writer.header.manifest.format_version < FORMAT_VERSION || (is_used && !has_room)
+    }
+
+    /// Bytes at which the segment that is written is sealed.
+    fn sealed_at(&self, writer: &Writer) -> u64 {
+        let is_first = match self.readable.read().sealed.last() {
+            Some(before) => before.header.form() == Form::Plain,
+            None => writer.header.number == 0,
+        };
+        if is_first { self.terms.segment_bytes.min(FIRST_SEGMENT_BYTES) } else { self.terms.segment_bytes }
+    }
+
+    /// Begins to make the dictionary of the next segment when enough of this one is written.
+    fn train(&self, writer: &mut Writer) {
+        let end = Training::begins_at(&writer.header, self.sealed_at(writer));
+        if let Some(end) = end.filter(|end| writer.training.is_none() && writer.end >= *end) {
+            writer.training = Some(Training::begin(Arc::clone(&writer.named), Arc::clone(&writer.header), end));
+        }
+    }
+
+    /// The dictionary of the segment after the one that is written.
+    fn next_dictionary(&self, writer: &mut Writer) -> Dictionary {
+        let made = writer.training.take().and_then(Training::made);
+        made.unwrap_or_else(|| match writer.header.form() {
+            Form::Plain => Dictionary::of_program(),
+            Form::Packed => writer.header.dictionary.clone(),
+        })
+    }
+
     /// Makes the next segment. From then on the one before is sealed: its end is in the header of the next one.
     fn seal(&self, writer: &mut Writer) -> io::Result<()> {
         let header = SegmentHeader {
-            manifest: self.manifest,
+            manifest: Manifest { format_version: FORMAT_VERSION, ..self.manifest },
             number: writer.header.number.saturating_add(1),
             first_batch: writer.next_batch,
             before: (writer.end, writer.last_frame),
             heads: writer.heads.clone(),
+            dictionary: self.next_dictionary(writer),
         };
         let created = create(&*self.terms.disk, &self.dir, &header);
         let (named, allocated) = created.inspect_err(|error| {
@@ -182,7 +229,8 @@ impl Store {
         crash::point("log-sealed");
         let (heads, next_batch) = (std::mem::take(&mut writer.heads), writer.next_batch);
         let end = header.begin();
-        *writer = Writer { named, header, heads, end, last_frame: 0, allocated, next_batch, next_slot: 1 };
+        *writer =
+            Writer { named, header, heads, end, last_frame: 0, allocated, next_batch, next_slot: 1, training: None };
         Ok(())
     }
 
@@ -234,11 +282,11 @@ impl Store {
         Ok(())
     }
 
-    fn write(&self, writer: &mut Writer, drafts: &mut [Draft]) -> io::Result<()> {
+    fn write(&self, writer: &mut Writer, drafts: &mut [Draft]) -> Result<(), Fault> {
         let (count, batch) = (drafts.len(), writer.next_batch);
         let mut end = writer.end;
         for (number, draft) in (1..).zip(drafts.iter_mut()) {
-            let bytes = draft.sealed(writer.header.place(end), batch, number == count);
+            let bytes = draft.sealed(writer.header.place(end), batch, number == count)?;
             self.terms.disk.write(&writer.named, end, bytes)?;
             end = end.saturating_add(bytes.len() as u64);
         }
@@ -258,6 +306,8 @@ impl Store {
             }
             start = start.saturating_add(draft.length() as u64);
         }
+        drop(readable);
+        self.train(writer);
         Ok(())
     }
 
@@ -289,6 +339,12 @@ impl Drop for Store {
             let _told = self.mark(&mut writer, true).and_then(|()| self.flush(&writer.named));
         }
     }
+}
+
+/// Bytes of these drafts in the segment that is written. Those that were packed for the one before it are packed again.
+fn packed(drafts: &mut [Draft], writer: &Writer) -> Result<u64, Fault> {
+    drafts.iter_mut().try_for_each(|draft| draft.pack_for(&writer.header.dictionary))?;
+    Ok(drafts.iter().map(|draft| draft.length() as u64).fold(0, u64::saturating_add))
 }
 
 /// Makes a segment under a temporary name and renames it, so that a crash leaves no half-made one. Returns how many

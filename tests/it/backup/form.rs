@@ -2,7 +2,7 @@
 //! is refused with the version to take.
 
 use super::{Folder, a_log, done, only};
-use crate::carried_log::{EVENTS, RECORDED, events};
+use crate::carried_log::{EVENTS, RECORDED_PLAIN, events};
 use crate::cli::assert_says;
 use crate::process::{headroom, run};
 use crate::store::copy_tree;
@@ -30,7 +30,7 @@ fn manifest(place: &Path) -> Value {
 #[test]
 fn a_backup_has_the_form_that_was_recorded_and_is_restored() {
     let (dir, folder) = (tempfile::tempdir().unwrap(), Folder::new());
-    let mut segment = fs::read(RECORDED).unwrap();
+    let mut segment = fs::read(RECORDED_PLAIN).unwrap();
     segment.resize(1 << 20, 0);
     fs::create_dir(dir.path().join("log")).unwrap();
     fs::write(dir.path().join("log/segment-00000000"), segment).unwrap();
@@ -87,11 +87,11 @@ fn a_backup_of_a_later_version_is_refused_before_anything_is_written() {
             let mut command = headroom(["restore", "--from", &folder.url(), "--data-dir"]);
             run(command.arg(target.path()).args(args).env("HEADROOM_OLDER_LEVEL", "1"))
         };
-        refused.push((older(&[]), "its log has feature level 2, and this version knows 1"));
+        refused.push((older(&[]), "its log has feature level 3, and this version knows 1"));
         let listed = done(older(&["--list"]));
         assert_says(
             &listed,
-            &["8 events", "its log has feature level 2", &format!("take version {own} or a later one")],
+            &["8 events", "its log has feature level 3", &format!("take version {own} or a later one")],
         );
     }
     let path = only(&folder.0.path().join("backups"));

@@ -114,5 +114,5 @@ fn what_is_restored_is_refused_by_an_older_version() {
     let mut older = crate::process::headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
     let refused = run(older.arg(target.path()).env("HEADROOM_OLDER_LEVEL", "1"));
     assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
-    assert_says(&refused.err, &["the log has feature level 2"]);
+    assert_says(&refused.err, &["the log has feature level 3"]);
 }

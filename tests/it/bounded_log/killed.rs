@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Bytes with which a segment is sealed.
-const SEGMENT_BYTES: usize = 64 << 20;
+/// Bytes with which the first segment is sealed.
+const SEGMENT_BYTES: usize = 4 << 20;
 
 /// How many bytes of a segment are written: what follows is zero.
 fn written(segment: &Path) -> usize {
@@ -27,7 +27,9 @@ fn nearly_full() -> tempfile::TempDir {
     let world = World::new(1);
     let (handle, mut owned) = world.recover(0);
     let owner = handle.read(|state| Partition::claim(state, 1));
-    let unreadable = vec![0xFF; COMMAND_BYTES_MAX];
+    // Nothing packs them.
+    let mut unreadable = vec![0; COMMAND_BYTES_MAX];
+    blake3::Hasher::new().finalize_xof().fill(&mut unreadable);
     let segment = segments(world.path()).remove(0);
     let room = |of: usize| SEGMENT_BYTES.saturating_sub(written(&segment)) > of * COMMAND_BYTES_MAX;
     for (turn, left) in [(100, 110), (1, 3)] {

@@ -8,7 +8,7 @@ use headroom::log::embedded::{Embedded, Options};
 use tempfile::TempDir;
 
 /// Some turns of these tests are sealed in a segment.
-const SEGMENT_BYTES: u64 = 20 << 10;
+const SEGMENT_BYTES: u64 = 21 << 10;
 
 struct Harnessed {
     log: Arc<Embedded>,

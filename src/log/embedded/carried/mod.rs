@@ -12,6 +12,7 @@ use super::disk::is_want_of_room;
 use super::draft::{Draft, Pair};
 use super::error::{Fault, OpenError};
 use super::frame::{Head, Record, Records};
+use super::packed::{Dictionary, Packer};
 use super::read::Span;
 use super::segment::{FORMAT_VERSION, SegmentHeader, path_of};
 use super::start::{Started, segments, start};
@@ -82,7 +83,8 @@ fn written(from: (&RedbFile, &Path), new: &Path, terms: &Terms) -> Result<(), Op
     fs::create_dir(new).map_err(io)?;
     let manifest = Manifest { format_version: FORMAT_VERSION, ..file.manifest };
     let heads = vec![Head::default(); file.heads.len()];
-    let header = SegmentHeader { manifest, number: 0, first_batch: 1, before: (0, 0), heads };
+    let dictionary = Dictionary::of_program();
+    let header = SegmentHeader { manifest, number: 0, first_batch: 1, before: (0, 0), heads, dictionary };
     create(&*terms.disk, new, &header).map_err(io)?;
     let Started { store, written_to } = opened(new, terms)?;
     store.settle(written_to).map_err(io)?;
@@ -170,13 +172,14 @@ fn each_run(
 }
 
 fn copy(from: (&RedbFile, &Path), (store, new): (&Store, &Path)) -> Result<(), OpenError> {
+    let mut packer = Packer::new(store.dictionary());
     let append = |draft| store.append(&mut [draft]).map_err(|fault| of_fault(new, fault));
     each_run(from, |partition, first, records, run| {
         let pairs = run.iter().map(|(bytes, trace)| match records {
             Records::Events => Pair { event: Some(bytes), command: None, trace: trace.as_ref() },
             Records::Commands => Pair { event: None, command: Some(bytes), trace: None },
         });
-        append(Draft::of_turn(partition, first, pairs))?;
+        append(Draft::of_turn(&mut packer, partition, first, pairs))?;
         crash::point("carrying");
         Ok(())
     })?;

@@ -227,7 +227,7 @@ fn a_damaged_segment_is_not_handed_over() {
     let path = file_of(&dir);
     assert!(fs::read(&path).unwrap().starts_with(&whole.bytes));
     let named = Named::open(path, true).unwrap();
-    for at in [30, 13_000, whole.bytes.len() / 2, whole.bytes.len() - 1] {
+    for at in [30, 21_192, whole.bytes.len() / 2, whole.bytes.len() - 1] {
         let byte = whole.bytes[at];
         OsDisk.write(&named, at as u64, &[byte ^ 4]).unwrap();
         let refused = log.oldest_whole(number).unwrap_err();

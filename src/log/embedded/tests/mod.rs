@@ -3,8 +3,10 @@
 
 mod disk;
 mod leaving;
+mod packed;
 mod prefix;
 mod segments;
+mod training;
 
 use super::disk::{Disk, Named};
 use super::file::LOG_DIR;
@@ -54,9 +56,14 @@ fn reopened(log: &Embedded) -> Reopened {
     }
 }
 
-/// Events whose bytes contain their place.
+/// Events whose bytes are their own, but for a few.
 fn events(partition: u32, first: u64, count: u64) -> Vec<StoredEvent> {
-    let bytes = |seq: u64| [0u64, seq, u64::from(partition)].map(u64::to_le_bytes).concat().repeat(12);
+    let bytes = |seq: u64| {
+        let mut bytes = vec![0; 288];
+        let place = [seq, u64::from(partition)].map(u64::to_le_bytes).concat();
+        blake3::Hasher::new().update(&place).finalize_xof().fill(&mut bytes[40..]);
+        bytes
+    };
     (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq), trace: None }).collect()
 }
 
@@ -321,7 +328,7 @@ fn another_version_or_window_is_refused_by_name() {
     let ours = Embedded::open(dir.path(), OPTIONS).unwrap().manifest();
     let (path, log_dir) = (file_of(&dir), dir.path().join(LOG_DIR));
     for (manifest, what, log, ours, of) in [
-        (Manifest { format_version: 9, ..ours }, "format version", 9, 2, &path),
+        (Manifest { format_version: 9, ..ours }, "format version", 9, 3, &path),
         (Manifest { hash_version: 9, ..ours }, "hash version", 9, 1, &log_dir),
         (Manifest { dedup_window_ms: 9, ..ours }, "dedup window (ms)", 9, limits::DEDUP_WINDOW_MS, &log_dir),
         (Manifest { memory_version: 9, ..ours }, "memory version", 9, limits::MEMORY_VERSION.into(), &log_dir),

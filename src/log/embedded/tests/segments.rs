@@ -5,6 +5,7 @@ use super::super::draft::{Draft, Pair};
 use super::super::error::OpenError;
 use super::super::file::LOG_DIR;
 use super::super::frame::{Head, Records};
+use super::super::packed::{Dictionary, Packer};
 use super::super::read::Span;
 use super::super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, path_of};
 use super::super::start::{Started, segments, start};
@@ -24,36 +25,52 @@ const PARTITIONS: u32 = 2;
 
 type Record = (Vec<u8>, Vec<u8>);
 
-fn open(dir: &Path, segment_bytes: u64) -> Result<Started, OpenError> {
+pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Started, OpenError> {
     let terms = Terms { disk: Arc::new(OsDisk), segment_bytes };
     start(dir, segments(dir)?.unwrap(), (true, terms), &Opening::default())
 }
 
-fn settled(dir: &Path, segment_bytes: u64) -> Store {
+pub(super) fn settled(dir: &Path, segment_bytes: u64) -> Store {
     let Started { store, written_to } = open(dir, segment_bytes).unwrap();
     store.settle(written_to).unwrap();
     store
 }
 
-fn fresh() -> TempDir {
+pub(super) fn fresh() -> TempDir {
+    fresh_of(FORMAT_VERSION)
+}
+
+/// An empty log whose first segment is of this version.
+pub(super) fn fresh_of(format_version: u32) -> TempDir {
+    let dictionary = if format_version < FORMAT_VERSION { Dictionary::default() } else { Dictionary::of_program() };
+    fresh_with(format_version, dictionary)
+}
+
+/// The same, with this dictionary.
+pub(super) fn fresh_with(format_version: u32, dictionary: Dictionary) -> TempDir {
     let dir = TempDir::new().unwrap();
     let manifest = Manifest {
         log_id: 9,
         partitions: PARTITIONS,
         hash_version: 1,
-        format_version: FORMAT_VERSION,
+        format_version,
         dedup_window_ms: 1,
         memory_version: 1,
         created_at: Micros(1),
     };
     let heads = vec![Head::default(); PARTITIONS as usize];
-    let header = SegmentHeader { manifest, number: 0, first_batch: 1, before: (0, 0), heads };
+    let header = SegmentHeader { manifest, number: 0, first_batch: 1, before: (0, 0), heads, dictionary };
     create(&OsDisk, dir.path(), &header).unwrap();
     dir
 }
 
 fn record(partition: u32, seq: u64) -> Record {
-    let text = |what: &str| format!("{what} {seq} of {partition} {}", "x".repeat(seq as usize * 7 % 90)).into_bytes();
+    let text = |what: &str| {
+        // Nothing packs these bytes.
+        let (mut own, named) = (vec![0; seq as usize * 7 % 90], format!("{what} {seq} of {partition} "));
+        blake3::Hasher::new().update(named.as_bytes()).finalize_xof().fill(&mut own);
+        [named.into_bytes(), own].concat()
+    };
     (text("event"), text("command"))
 }
 
@@ -74,7 +91,7 @@ fn drafts(store: &Store, turns: &[(u32, u64)]) -> Vec<Draft> {
                 command: Some(&command[..]),
                 trace: None,
             });
-            Draft::of_turn(*partition, first, pairs)
+            Draft::of_turn(&mut Packer::new(store.dictionary()), *partition, first, pairs)
         })
         .collect()
 }
@@ -191,7 +208,7 @@ fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
 #[test]
 fn a_new_segment_whose_name_is_not_safe_is_a_lost_flush() {
     let dir = fresh();
-    let (terms, conduct) = forgetful(dir.path(), 13_000, 0);
+    let (terms, conduct) = forgetful(dir.path(), 21_192, 0);
     let Started { store, written_to } = start_on(dir.path(), &terms);
     store.settle(written_to).unwrap();
     conduct.0.lock().dir_syncs_fail = true;
@@ -219,7 +236,7 @@ fn a_flipped_bit_at_any_byte_is_refused_or_takes_the_last_batch() {
     let named = Named::open(path_of(dir.path(), 0), true).unwrap();
     let bytes = fs::read(&named.path).unwrap();
     let mut refused = 0;
-    for at in (0..200).chain(4_096..4_140).chain(8_192..8_240).chain(ends[0] - 200..ends[3] + 5) {
+    for at in (0..200).chain(12_288..12_332).chain(16_384..16_432).chain(ends[0] - 200..ends[3] + 5) {
         named.file.write_all_at(&[bytes[at] ^ 1 << (at % 8)], at as u64).unwrap();
         match open(dir.path(), u64::MAX) {
             Err(_) => refused += 1,
@@ -261,7 +278,7 @@ fn a_log_that_was_closed_in_order_misses_its_last_batch() {
 /// A log of several segments, closed in order.
 fn several() -> TempDir {
     let dir = fresh();
-    let store = settled(dir.path(), 16 << 10);
+    let store = settled(dir.path(), 24 << 10);
     (0..40).for_each(|n| append(&store, &[(n % 2, 9)]));
     assert!(segments(dir.path()).unwrap().is_some_and(|numbers| numbers.start == 0 && numbers.end > 2));
     assert_eq!(judge(&store), [180, 180]);
@@ -281,14 +298,17 @@ fn a_segment_that_is_missing_foreign_or_of_another_place_is_refused_by_name() {
             },
             "it is segment 0",
         ),
-        (&|dir| fs::File::options().write(true).open(path_of(dir, 1)).unwrap().set_len(9_000).unwrap(), "does not end"),
+        (
+            &|dir| fs::File::options().write(true).open(path_of(dir, 1)).unwrap().set_len(20_000).unwrap(),
+            "does not end",
+        ),
     ] {
         let dir = TempDir::new().unwrap();
         for entry in fs::read_dir(other.path()).unwrap().map(Result::unwrap) {
             fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
         }
         harm(dir.path());
-        let error = open(dir.path(), 16 << 10).unwrap_err().to_string();
+        let error = open(dir.path(), 24 << 10).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
 }
@@ -297,12 +317,12 @@ fn a_segment_that_is_missing_foreign_or_of_another_place_is_refused_by_name() {
 #[test]
 fn damage_of_a_sealed_segment_is_found_by_whoever_reads_it_and_by_a_check() {
     let dir = several();
-    let store = open(dir.path(), 16 << 10).unwrap().store;
+    let store = open(dir.path(), 24 << 10).unwrap().store;
     store.check(&Opening::default()).unwrap();
     let named = Named::open(path_of(dir.path(), 1), true).unwrap();
     let bytes = fs::read(&named.path).unwrap();
-    named.file.write_all_at(&[bytes[12_500] ^ 1], 12_500).unwrap();
-    let store = open(dir.path(), 16 << 10).unwrap().store;
+    named.file.write_all_at(&[bytes[20_692] ^ 1], 20_692).unwrap();
+    let store = open(dir.path(), 24 << 10).unwrap().store;
     assert!((0..PARTITIONS).any(|partition| read(&store, partition, 0, 1_000).is_none()));
     assert_eq!(judge(&store), [180, 180]);
     let error = store.check(&Opening::default()).unwrap_err().to_string();
@@ -335,7 +355,7 @@ proptest! {
 
     /// Whatever is appended, in whatever turns, over however many segments and restarts, is read back from anywhere.
     #[test]
-    fn a_log_gives_back_what_was_appended(steps in steps(), segment_bytes in 13_000..60_000u64) {
+    fn a_log_gives_back_what_was_appended(steps in steps(), segment_bytes in 21_000..68_000u64) {
         let dir = fresh();
         let mut store = settled(dir.path(), segment_bytes);
         let mut ends = [0u64; PARTITIONS as usize];
