@@ -189,6 +189,9 @@ impl Header {
 
     fn packed(place: Place<'_>, fields: &[u8]) -> Option<Header> {
         let ([flags], rest) = fields.split_first_chunk()?;
+        if flags & !(LAST | TRACED | PACKED | LETTER) != 0 {
+            return None;
+        }
         let (length, rest) = rest.split_first_chunk()?;
         let (batch, rest) = rest.split_first_chunk()?;
         let (numbers, rest) = rest.split_first_chunk::<8>()?;

@@ -87,11 +87,13 @@ pub(super) struct Packer {
     /// Without the dictionary.
     alone: Option<Compressor<'static>>,
     block: Vec<u8>,
+    /// Looks at what was packed.
+    unpacker: Option<Unpacker>,
 }
 
 impl Packer {
     pub(super) fn new(dictionary: Dictionary) -> Packer {
-        Packer { dictionary, zstd: None, alone: None, block: Vec::new() }
+        Packer { dictionary, zstd: None, alone: None, block: Vec::new(), unpacker: None }
     }
 
     pub(super) fn dictionary(&self) -> &Dictionary {
@@ -106,14 +108,30 @@ impl Packer {
         }
     }
 
-    /// Appends the packed body of a frame. Appends nothing, and answers `false`, when that is not shorter.
+    /// Appends the packed body of a frame. Appends nothing, and answers `false`, when that is not shorter, or does not come out
+    /// of its packing as it went in.
     pub(super) fn pack(&mut self, body: &[u8], to: &mut Vec<u8>) -> bool {
-        let block = self.block(body).filter(|block| block.len() < body.len());
-        block.into_iter().for_each(|block| to.extend_from_slice(block));
-        block.is_some()
+        if self.fill_block(body).is_none() {
+            return false;
+        }
+        let Packer { dictionary, block, unpacker, .. } = self;
+        let Some(packed) = block.strip_prefix(&MAGIC).filter(|packed| packed.len() < body.len()) else {
+            return false;
+        };
+        if unpacker.is_none() {
+            *unpacker = Unpacker::of(None, dictionary);
+        }
+        // Who was told that an event is durable must find it, whatever faults a library or a memory has.
+        let is_sound = unpacker.as_mut().and_then(|unpacker| unpacker.unpack(packed)) == Some(body);
+        if is_sound {
+            to.extend_from_slice(packed);
+        } else {
+            tracing::error!(bytes = body.len(), "a frame does not come out of its packing, and is written without it");
+        }
+        is_sound
     }
 
-    fn block(&mut self, body: &[u8]) -> Option<&[u8]> {
+    fn fill_block(&mut self, body: &[u8]) -> Option<()> {
         if body.len() > BODY_BYTES_MAX {
             return None;
         }
@@ -128,7 +146,7 @@ impl Packer {
         self.block.clear();
         self.block.reserve(compress_bound(body.len()));
         zstd.as_mut()?.compress_to_buffer(body, &mut self.block).ok()?;
-        self.block.strip_prefix(&MAGIC)
+        Some(())
     }
 }
 

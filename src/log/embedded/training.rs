@@ -1,22 +1,26 @@
-//! The dictionary of the next segment, made of what the log itself writes. When a quarter of a segment is written, a thread that
-//! stands back reads frames of that quarter, trains a dictionary on some of them, and judges it by others. The seal takes it if it
-//! packs those others better than the dictionary of the segment does; otherwise the next segment has the same one.
+//! The dictionary of the next segment, made of what the log itself writes. When a quarter of a segment is written, a thread
+//! reads frames of that quarter, trains a dictionary on some of them, and judges it by others, for some tenths of a second. The
+//! seal takes it if it packs those others better than the dictionary of the segment does; otherwise the next segment has the same
+//! one.
 //!
-//! What is made follows from the bytes of the segment alone, and not from when the thread runs or how often the process
-//! starts. There is time for it: the other three quarters are written before the seal asks.
+//! What is made follows from the bytes of the segment, and not from when the thread runs or how often the process starts.
+//! There is time for it: the other three quarters are written before the seal asks. Where they were not, as in a process
+//! that began with a nearly full segment, the seal waits for [`WAIT`] at most and goes on with the same dictionary.
 
 use super::disk::Named;
 use super::error::{Fault, damaged};
-use super::frame::{Header, Kind};
+use super::frame::{Form, Header, Kind};
 use super::packed::{Dictionary, Packer, Unpacking};
 use super::recent::changed;
 use super::scan::Window;
 use super::segment::{ReadAt, SegmentHeader};
 use crate::limits::DICTIONARY_BYTES_MAX;
 use crate::log::Opening;
-use crate::threads::{self, NICE, stand_back};
-use crossbeam_channel::{Receiver, bounded};
+use crate::threads;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use zstd::dict::from_continuous;
 
 /// Bytes of a dictionary that is made.
@@ -30,6 +34,8 @@ const SAMPLES_BYTES_MAX: u64 = 512 << 10;
 const SAMPLE_BYTES_MAX: usize = 8 << 10;
 /// One sample in so many judges what was made of the others.
 const JUDGE_ONE_IN: usize = 4;
+/// The longest that a seal waits, and with it all turns.
+const WAIT: Duration = Duration::from_secs(5);
 /// The most that the judges may take with a new dictionary, in percent of what they take with the one before.
 const WORTH_PERCENT: usize = 98;
 
@@ -38,8 +44,12 @@ const WORTH_PERCENT: usize = 98;
 pub(super) struct Training(Receiver<Option<Dictionary>>);
 
 impl Training {
-    /// Where the quarter ends of which a segment learns that is sealed at so many bytes; `None` when it is too small.
+    /// Where the quarter ends of which a segment learns that is sealed at so many bytes; `None` when it is too small, or of
+    /// the form before, which the next turn seals.
     pub(super) fn begins_at(header: &SegmentHeader, sealed_at: u64) -> Option<u64> {
+        if header.form() == Form::Plain {
+            return None;
+        }
         let quarter = sealed_at.saturating_sub(header.begin()) / 4;
         (quarter >= QUARTER_BYTES_MIN).then(|| header.begin().saturating_add(quarter))
     }
@@ -48,14 +58,18 @@ impl Training {
     pub(super) fn begin(named: Arc<Named>, header: Arc<SegmentHeader>, end: u64) -> Training {
         let (tell, told) = bounded(1);
         let started = threads::spawn("log-dictionary", move || {
-            stand_back(NICE);
-            let made = made(&*named, &header, end).unwrap_or_else(|fault| {
-                let segment = named.path.display();
-                tracing::warn!(%fault, %segment, "no dictionary was made for the next segment of the log");
-                None
-            });
-            // The log may have been closed meanwhile.
-            let _closed = tell.send(made);
+            // The log goes on without one, so a panic here must not end the process, nor each one that starts after it.
+            let made = catch_unwind(AssertUnwindSafe(|| made(&*named, &header, end)))
+                .unwrap_or_else(|_| Err(damaged("a panic")));
+            // The seal waits for nothing else, and the log may have been closed meanwhile.
+            let _closed = tell.send(made.as_ref().ok().cloned().flatten());
+            let segment = named.path.display();
+            match made {
+                Ok(made) => tracing::debug!(?made, %segment, "a better dictionary for the next segment of the log"),
+                Err(fault) => {
+                    tracing::warn!(%fault, %segment, "no dictionary was made for the next segment of the log");
+                }
+            }
         });
         if let Err(error) = started {
             tracing::warn!(%error, "no dictionary is made for the next segment of the log");
@@ -63,9 +77,17 @@ impl Training {
         Training(told)
     }
 
-    /// Waits for the end. `None` when the dictionary of the segment is as good, or none could be made.
+    /// Waits for the end, though not for long: turns wait as well. `None` when the dictionary of the segment is as good, or none
+    /// could be made.
     pub(super) fn made(self) -> Option<Dictionary> {
-        self.0.recv().ok().flatten()
+        match self.0.recv_timeout(WAIT) {
+            Ok(made) => made,
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("no dictionary is ready for the next segment of the log");
+                None
+            }
+        }
     }
 }
 
@@ -85,27 +107,19 @@ fn made(read: &dyn ReadAt, header: &SegmentHeader, end: u64) -> Result<Option<Di
     // It refuses what is too little, or all the same.
     let Ok(trained) = from_continuous(&data, &sizes, MADE_BYTES) else { return Ok(None) };
     let trained = Dictionary::of(&trained);
-    let (Some(before), Some(after)) = (packed(&header.dictionary, &judges), packed(&trained, &judges)) else {
-        return Err(damaged("a body does not come out of its packing"));
-    };
+    let (before, after) = (packed(&header.dictionary, &judges), packed(&trained, &judges));
     let is_better = after.saturating_mul(100) <= before.saturating_mul(WORTH_PERCENT);
-    tracing::debug!(before, after, is_better, "a dictionary was made for the next segment of the log");
     Ok(is_better.then_some(trained))
 }
 
-/// Bytes that these bodies take with a dictionary; `None` when one of them does not come out as it went in.
-fn packed(dictionary: &Dictionary, bodies: &[Vec<u8>]) -> Option<usize> {
-    let (mut packer, mut unpacking) = (Packer::new(dictionary.clone()), Unpacking::default());
-    let (mut sum, mut block) = (0usize, Vec::new());
-    for body in bodies {
+/// Bytes that these bodies take with a dictionary.
+fn packed(dictionary: &Dictionary, bodies: &[Vec<u8>]) -> usize {
+    let (mut packer, mut block) = (Packer::new(dictionary.clone()), Vec::new());
+    let lengths = bodies.iter().map(|body| {
         block.clear();
-        let is_packed = packer.pack(body, &mut block);
-        if is_packed && unpacking.unpacked(dictionary, &block) != Some(body) {
-            return None;
-        }
-        sum = sum.saturating_add(if is_packed { block.len() } else { body.len() });
-    }
-    Some(sum)
+        if packer.pack(body, &mut block) { block.len() } else { body.len() }
+    });
+    lengths.fold(0, usize::saturating_add)
 }
 
 /// Calls `what` with bodies of frames before this byte, spread evenly.
