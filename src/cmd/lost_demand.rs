@@ -61,8 +61,9 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     let raised: i64 = rows.iter().map(|row| row.with_raise).sum();
     writeln!(
         out,
-        "{} were refused; an estimate: with limits that were {raise} higher, {raised} would have been accepted",
-        counted(keys.unsigned_abs(), "key")
+        "{} {} refused; an estimate: with limits that were {raise} higher, {raised} would have been accepted",
+        counted(keys.unsigned_abs(), "key"),
+        if keys == 1 { "was" } else { "were" }
     )?;
     Ok(Verdict::fine_if(incomplete.is_empty()))
 }

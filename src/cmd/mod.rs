@@ -163,7 +163,7 @@ enum Command {
     /// Set the time of partitions back after a clock was ahead
     #[command(subcommand)]
     Clock(clock::Action),
-    /// Write the committed events into tables of a PostgreSQL database, each once
+    /// Write the committed events into tables of a PostgreSQL or a Redshift, or into files, each once
     ///
     /// Without a subcommand it runs until it is interrupted. `sink apply` makes the tables first. Several processes may run:
     /// each partition is written by one of them.

@@ -44,8 +44,6 @@ pub struct Progress {
     pub set_aside: i64,
     /// Seconds since the last batch, by the target's clock; `None` before the first.
     pub written_s_ago: Option<i64>,
-    /// When the last written event was decided, in seconds since 1970; `None` before the first.
-    pub decided_s: Option<i64>,
     /// Why nothing more is written; `None` while all is well.
     pub stopped: Option<String>,
     /// The last error after which writing was tried again, and how many seconds ago that was.

@@ -5,10 +5,10 @@ use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkFiles, SinkTo};
-use crate::domain::Micros;
 use crate::sink::files::Files;
 use crate::sink::postgres::{Database, Difference, Fix};
 use crate::sink::{Place, Progress, TargetError, decided_at, other_log};
+use crate::time::{Clock as _, SystemClock};
 use crate::words::counted;
 use std::io::Write;
 
@@ -73,7 +73,7 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
     for difference in &incomplete {
         writeln!(out, "{difference}")?;
     }
-    let mut is_fine = incomplete.is_empty();
+    let (mut is_fine, wall) = (incomplete.is_empty(), SystemClock::new().wall());
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;
         match written.iter().find(|progress| progress.partition == partition) {
@@ -87,11 +87,11 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
                 }
             },
             Some(progress) => {
-                let newest = match end.checked_sub(1).filter(|last| progress.place.next_seq <= *last) {
-                    Some(last) => decided_at(source.tail(), partition, last)?,
-                    None => None,
-                };
-                writeln!(out, "partition {partition}: {}", told(progress, end, newest))?;
+                // Of those that are not written; the ones before it may be gone from the log.
+                let oldest = source.tail().first(partition)?.max(progress.place.next_seq);
+                let oldest = if oldest < end { decided_at(source.tail(), partition, oldest)? } else { None };
+                let age = oldest.map(|at| wall.0.saturating_sub(at.0) / 1_000_000);
+                writeln!(out, "partition {partition}: {}", told(progress, end, age))?;
                 if let Some((why, ago)) = &progress.failed {
                     writeln!(out, "partition {partition}: last failure {ago} s ago: {why}")?;
                 }
@@ -129,17 +129,11 @@ impl Asked<'_> {
     }
 }
 
-/// What is said of a partition whose log has this end, and whose newest event was decided then, if it is not written.
-fn told(progress: &Progress, end: u64, newest: Option<Micros>) -> String {
+/// What is said of a partition whose log has this end, and whose oldest event that is not written has this age in seconds.
+fn told(progress: &Progress, end: u64, age: Option<u64>) -> String {
     let Progress { place: Place { next_seq, .. }, row_count, set_aside, .. } = progress;
     let behind = counted(end.saturating_sub(*next_seq), "event");
-    let lag = match (newest, progress.decided_s) {
-        (Some(newest), Some(written)) => {
-            let lag = (newest.0 / 1_000_000).saturating_sub(u64::try_from(written).unwrap_or_default());
-            format!(" and {lag} s")
-        }
-        _ => String::new(),
-    };
+    let lag = age.map(|seconds| format!(" and {seconds} s")).unwrap_or_default();
     let ago = progress.written_s_ago.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
     format!(
         "next seq {next_seq}, {behind}{lag} behind, last batch {ago}, {}, {set_aside} set aside",

@@ -241,7 +241,6 @@ impl Index {
             row_count: count(self.row_count),
             set_aside: count(self.set_aside),
             written_s_ago: ago(self.written_at_us),
-            decided_s: self.decided_until_us.map(|at| count(at / 1_000_000)),
             stopped: self.stopped.clone(),
             failed: self.failed.clone().zip(ago(self.failed_at_us)),
         })

@@ -52,7 +52,7 @@ pub(super) const SET_ASIDE: &str = "
 pub(super) const PROGRESS: &str = r#"
     SELECT "partition", next_seq, chain, row_count, set_aside,
            (extract(epoch FROM {now}) - extract(epoch FROM written_at))::bigint,
-           extract(epoch FROM decided_until)::bigint, stopped, failed,
+           stopped, failed,
            (extract(epoch FROM {now}) - extract(epoch FROM failed_at))::bigint
     FROM sink_positions ORDER BY 1"#;
 

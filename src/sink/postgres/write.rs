@@ -147,9 +147,8 @@ impl Database {
                 row_count: number(3).unwrap_or_default(),
                 set_aside: number(4).unwrap_or_default(),
                 written_s_ago: number(5),
-                decided_s: number(6),
-                stopped: said.text(row, 7).map(str::to_owned),
-                failed: said.text(row, 8).map(str::to_owned).zip(number(9)),
+                stopped: said.text(row, 6).map(str::to_owned),
+                failed: said.text(row, 7).map(str::to_owned).zip(number(8)),
             })
         };
         (0..said.rows.len()).map(progress).collect()

@@ -73,3 +73,31 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
         assert!(ended.code == 2 && ended.err.contains(why), "{}", ended.err);
     }
 }
+
+/// The story: ten crates are left for the day. Somebody asks for nine more and is refused, and five others for one each. A van
+/// with five more would have served those five, whatever the first one wanted.
+#[test]
+fn a_raise_admits_whom_it_would_have_admitted_behind_one_who_asked_for_too_much() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let window = json!({"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"});
+    let (calls, mut answers) = ([10, 9, 1, 1, 1, 1, 1], Vec::new());
+    for (pool, limit) in [("small", 10), ("raised", 15)] {
+        let body = json!({"limits": {"crates": limit}, "window": window});
+        assert_eq!(send(&served, "PUT", &format!("/v1/pools/{pool}"), "", &body), 201);
+        let reserve = |(number, crates): (usize, &u32)| {
+            let body = json!({"pool": pool, "demand": {"crates": crates}});
+            send(&served, "POST", "/v1/reservations", &format!("{pool}-{number}"), &body)
+        };
+        answers.push(calls.iter().enumerate().map(reserve).collect::<Vec<_>>());
+    }
+    assert_eq!(answers[0], [201, 409, 409, 409, 409, 409, 409]);
+    let more = answers[1].iter().zip(&answers[0]).filter(|(raised, small)| raised < small).count();
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    let mut told =
+        crate::process::headroom(["lost-demand", "--from", "2126-11-21", "--to", "2126-11-21", "--raise", "5"]);
+    let told = run(told.env("HEADROOM_SINK_DATABASE", database.url()));
+    let line = format!("\n2126-11-21  small over_limit crates: 6 keys, 14 units, 0 elsewhere; {more}\n");
+    assert!(more == 5 && told.out.contains(&line), "{}{}", told.out, told.err);
+}

@@ -2,14 +2,16 @@
 
 use super::postgres::Database;
 use super::traffic::Traffic;
-use super::{NOW, assert_rest, assert_same, serve};
+use super::{assert_rest, assert_same, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, headroom, run};
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
+use headroom::domain::Micros;
 use headroom::sink::postgres::{Access, Postgres, Sessions};
 use headroom::sink::{Place, Target, TargetError};
+use headroom::time::{Clock as _, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpListener;
 use std::path::Path;
@@ -287,22 +289,35 @@ fn a_database_that_has_not_all_letters_is_refused() {
     assert!(refused.code == 1 && refused.err.contains("make one with ENCODING 'UTF8'"), "{}", refused.err);
 }
 
-/// How far a partition is behind in time is counted from the newest event that the log has.
+/// How far a partition is behind in time is the age of the oldest event that is not written: a pause before it counts for nothing.
 #[test]
 fn the_status_says_how_far_a_partition_is_behind() {
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
-    let clock = Arc::new(ManualClock::at(NOW));
-    let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
-    server.pool("van-1", 9);
-    drop(server);
-    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
-    clock.pass_ms(90_000);
-    let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
-    server.pool("van-2", 9);
-    drop(server);
-    let status = run(&mut database.sink(log.path(), &["status"]));
-    assert!(status.out.contains(" and 90 s behind, last batch "), "{}{}", status.out, status.err);
+    let clock = Arc::new(ManualClock::at(Micros(SystemClock::new().wall().0 - 300_000_000)));
+    let define = |pool: &str| {
+        let server = Server::start(log.path(), 1, Arc::clone(&clock) as _);
+        server.pool(pool, 9);
+    };
+    let backfill = || assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    let behind = || {
+        let status = run(&mut database.sink(log.path(), &["status"]));
+        let seconds = status.out.split_once(" and ").and_then(|(_, rest)| rest.split_once(" s behind, last batch "));
+        seconds.unwrap_or_else(|| panic!("{}{}", status.out, status.err)).0.parse::<u64>().unwrap()
+    };
+    define("van-1");
+    backfill();
+    clock.pass_ms(100_000);
+    define("van-2");
+    clock.pass_ms(100_000);
+    define("van-3");
+    let seconds = behind();
+    assert!((200..300).contains(&seconds), "that of van-2 is the oldest: {seconds}");
+    backfill();
+    clock.pass_ms(100_000);
+    define("van-4");
+    let seconds = behind();
+    assert!(seconds < 100, "a pause is no lag: {seconds}");
 }
 
 /// Whoever sets a place up is told what is missing, and not what a library makes of it.
