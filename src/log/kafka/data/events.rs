@@ -1,10 +1,11 @@
-//! Reading committed events from any sequence number on. The offset of an event is found by bisection, which begins with
-//! the offsets that this process has seen. The first events may be gone: retention removes them, or a person does. Where the
-//! partition begins now is asked of the cluster each time, and who asks for an event before it is refused.
+//! Reading committed events from any sequence number on. The offset of an event is searched (see [`super::search`]), which
+//! begins with the offsets that this process has seen. The first events may be gone: retention removes them, or a person
+//! does. Where the partition begins now is asked of the cluster each time, and who asks for an event before it is refused.
 
 use super::context::LogContext;
 use super::progress::Mark;
 use super::record::{self, Course, Decided, EventRecord};
+use super::search::Search;
 use crate::log::kafka::client::reader::{Bounds, Reader, TopicPartition, wait_for_open_turns};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::{LogError, StoredEvent};
@@ -13,8 +14,6 @@ use rdkafka::message::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many records are read through rather than bisected again.
-const NEAR: u64 = 2_048;
 /// Of so many events that are read, the offset of one is remembered.
 const MARKED: u64 = 512;
 /// Longest wait for turns that are open when an end is asked for.
@@ -76,7 +75,10 @@ impl EventReader {
                 EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
             })?;
             match last {
-                Some(last) => Ok(EventsEnd { seq: last.saturating_add(1), is_whole }),
+                Some(last) => {
+                    context.progress_of(partition).ended(last);
+                    Ok(EventsEnd { seq: last.saturating_add(1), is_whole })
+                }
                 None if from.first == bounds.first && bounds.first > 0 => Err(emptied(at, bounds.first)),
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
@@ -233,28 +235,21 @@ impl EventReader {
             before = self.head(reader, partition, bounds)?;
         }
         // What others have written there is found only by reading it, however much that is.
-        if progress.is_unread(seq) || seq.saturating_sub(before.seq) <= NEAR {
+        if progress.is_unread(seq) {
             return Ok((before.offset, bounds.end));
         }
-        let mut high = after.map_or(bounds.end, |after| after.offset);
-        let near = i64::try_from(NEAR).unwrap_or(i64::MAX);
-        while seq.saturating_sub(before.seq) > NEAR && high.saturating_sub(before.offset) > near {
-            let middle = before.offset.midpoint(high);
+        let after = after.map_or((bounds.end, progress.end_after(seq)), |after| (after.offset, Some(after.seq)));
+        let mut search = Search::between(before, after, seq);
+        while let Some(middle) = search.next() {
             reader.assign(at, middle)?;
             let mut found = None;
             self.each(&mut context.course(partition), partition, (reader, bounds.end), |event, offset| {
-                found = Some((event.seq, offset));
+                found = Some(Mark { seq: event.seq, offset });
                 false
             })?;
-            match found {
-                Some((found, offset)) if found <= seq => {
-                    (before.seq, before.offset) = (found, offset);
-                    progress.mark(found, offset);
-                }
-                Some(_) | None => high = middle,
-            }
+            search.found(middle, found);
         }
-        Ok((before.offset, bounds.end))
+        Ok((search.before().offset, bounds.end))
     }
 
     /// How far the partition's last event says that commands are decided.

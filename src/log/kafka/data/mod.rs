@@ -9,5 +9,6 @@ pub(super) mod paces;
 pub(super) mod progress;
 pub(super) mod record;
 pub(super) mod replies;
+mod search;
 pub(super) mod sink;
 pub(super) mod stream;

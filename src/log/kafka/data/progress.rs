@@ -38,6 +38,8 @@ struct State {
     marks: BTreeMap<u64, i64>,
     /// Sequence numbers between two marks.
     spacing: u64,
+    /// The number of the last event, when it was last asked for. Reading never begins there.
+    last_seq: Option<u64>,
     /// Events from this number on were written by an owner in this process, and others have written beside them. Nobody in
     /// this process has read the log there yet, so reading must not begin behind it.
     unread_from: Option<u64>,
@@ -194,6 +196,16 @@ impl Progress {
         let mark = |(seq, offset): (&u64, &i64)| Mark { seq: *seq, offset: *offset };
         let before = state.marks.range(..=seq).next_back().map(mark).unwrap_or_default();
         (before, state.marks.range(seq.saturating_add(1)..).next().map(mark))
+    }
+
+    /// Takes the number of the last event. It tells where others may lie, and is no mark: what lies before it was not read.
+    pub(super) fn ended(&self, last_seq: u64) {
+        self.0.lock().last_seq = Some(last_seq);
+    }
+
+    /// The number that the event after the last one has, if it is after this one.
+    pub(super) fn end_after(&self, seq: u64) -> Option<u64> {
+        self.0.lock().last_seq.map(|last| last.saturating_add(1)).filter(|end| *end > seq)
     }
 
     /// The mark at this offset.
