@@ -86,13 +86,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// # Errors
     /// [`LogError`] when none of the log can be read now: call again after a while.
     pub fn round(&mut self, wait: Duration) -> Result<(), LogError> {
+        let mut is_behind = false;
         for handle in self.replica.partitions() {
             if let Some(request) = handle.take_swap(StatusKind::Standby) {
                 self.swap(handle, request);
             }
-            self.try_to_attend(handle);
+            is_behind |= self.try_to_attend(handle);
         }
-        let mut wait = wait;
+        // Who has more to read at once does not wait for what others write.
+        let mut wait = if is_behind { Duration::ZERO } else { wait };
         for _ in 0..FOLLOWED_AT_ONCE {
             let asked = self.recovery.clock.now();
             let next = self.stream.next(wait).inspect_err(|_| self.let_go())?;
@@ -152,14 +154,19 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    fn try_to_attend(&mut self, handle: &Arc<PartitionHandle>) {
+    /// Whether there is more to do at once.
+    fn try_to_attend(&mut self, handle: &Arc<PartitionHandle>) -> bool {
         let partition = handle.id();
         let begun = self.recovery.clock.now();
         if self.failing.get(&partition).is_some_and(|failing| begun < failing.due) {
-            return;
+            return false;
         }
-        if let Err(error) = self.attend(handle) {
-            self.put_off(handle, begun, error);
+        match self.attend(handle) {
+            Ok(is_behind) => is_behind,
+            Err(error) => {
+                self.put_off(handle, begun, error);
+                false
+            }
         }
     }
 
@@ -186,14 +193,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    /// Follows a partition that this process does not own, and leaves one that it owns.
-    fn attend(&mut self, handle: &Arc<PartitionHandle>) -> Result<(), LogError> {
+    /// Follows a partition that this process does not own, and leaves one that it owns. Answers whether the state is still
+    /// far behind, so that the next stretch is due at once.
+    fn attend(&mut self, handle: &Arc<PartitionHandle>) -> Result<bool, LogError> {
         self.restore(handle)?;
         let (partition, next_seq) = (handle.id(), handle.read(|state| state.position().next_seq));
         if !StatusKind::FOLLOWED.contains(&handle.status_kind()) {
             self.is_well(partition, handle);
             self.leave(partition);
-            return Ok(());
+            return Ok(false);
         }
         let is_followed = self.followed.contains(&partition);
         let is_near = handle.status_kind() != StatusKind::Restoring
@@ -203,7 +211,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             followed.or_else(|error| self.overtaken(handle, next_seq, error))?;
         }
         self.checkpoint(partition, handle);
-        Ok(())
+        Ok(!self.followed.contains(&partition))
     }
 
     fn follow(&mut self, handle: &PartitionHandle, next_seq: u64, is_near: bool) -> Result<(), LogError> {

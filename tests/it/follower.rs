@@ -38,6 +38,8 @@ struct Stream<'a> {
     refused: &'a AtomicU32,
     /// An event that cannot be handed over.
     unread: &'a AtomicU64,
+    /// How often it was waited for while nothing was followed.
+    waited: &'a AtomicU32,
 }
 
 impl EventStream for Stream<'_> {
@@ -55,7 +57,8 @@ impl EventStream for Stream<'_> {
         self.next.remove(&partition);
     }
 
-    fn next(&mut self, _: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
+    fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
+        self.waited.fetch_add(u32::from(self.next.is_empty() && !wait.is_zero()), Relaxed);
         for (partition, (next, was_at_end)) in &mut self.next {
             let mut found = self.log.read(*partition, *next, 1)?;
             match found.pop().filter(|event| event.seq < self.hidden.load(Relaxed)) {
@@ -132,6 +135,7 @@ struct Following {
     hidden: AtomicU64,
     refused: AtomicU32,
     unread: AtomicU64,
+    waited: AtomicU32,
     probe: EndOffsetProbe,
 }
 
@@ -159,8 +163,8 @@ impl Following {
         let tail = Tail { log, is_silent, is_unreadable, spoilt: None, open_at };
         let (replica, asked, probe) = (Replica::shared(1), Asked::default(), EndOffsetProbe::new(1));
         let (hidden, refused) = (AtomicU64::new(u64::MAX), AtomicU32::new(u32::MAX));
-        let unread = AtomicU64::new(u64::MAX);
-        Following { world, kept, tail, replica, asked, hidden, refused, unread, probe }
+        let (unread, waited) = (AtomicU64::new(u64::MAX), AtomicU32::new(0));
+        Following { world, kept, tail, replica, asked, hidden, refused, unread, waited, probe }
     }
 
     fn handle(&self) -> &Arc<PartitionHandle> {
@@ -186,11 +190,11 @@ impl Following {
         };
         let (checkpointer, _work) = Checkpointer::new(recovery.log_id);
         let (log, next) = (Arc::clone(&self.world.log), BTreeMap::new());
-        let (hidden, refused, unread) = (&self.hidden, &self.refused, &self.unread);
-        let stream = Stream { log, next, asked: &self.asked, handing, hidden, refused, unread };
+        let (hidden, refused, unread, waited) = (&self.hidden, &self.refused, &self.unread, &self.waited);
+        let stream = Stream { log, next, asked: &self.asked, handing, hidden, refused, unread, waited };
         let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.probe);
         for round in 0..4 {
-            follower.round(Duration::ZERO).unwrap();
+            follower.round(Duration::from_millis(1)).unwrap();
             between(round);
         }
         drop(follower);
@@ -263,7 +267,7 @@ fn a_follower_far_behind_reads_to_the_end_before_it_follows() {
     let following = far_behind();
     let end = following.world.log.end(0).unwrap();
     let heard = following.run(|_| {});
-    assert_eq!(*following.asked.lock(), [(0, Some(end))]);
+    assert_eq!((following.waited.load(Relaxed), &*following.asked.lock()), (0, &vec![(0, Some(end))]));
     assert_eq!((u64::try_from(heard).unwrap(), following.handle().status()), (end, PartitionStatus::Standby));
     following.assert_is_the_logs();
 }
