@@ -5,8 +5,9 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, ScopedJoinHandle, scope};
 use tokio::runtime::{self, Runtime};
 use tokio::task;
 
@@ -74,6 +75,23 @@ pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io
         Ok(aside) => Ok(aside.spawn_blocking(work)),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     }
+}
+
+/// Does two things, the first of them on a thread of this name while the caller does the second one. Where the system gives no
+/// thread, the caller does both.
+///
+/// # Panics
+/// When one of them panics.
+pub fn beside<A: Send, B>(name: String, first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (A, B) {
+    scope(|scope| {
+        let doing = Builder::new().name(name).spawn_scoped(scope, &first);
+        let second = second();
+        match doing.map(ScopedJoinHandle::join) {
+            Ok(Ok(first)) => (first, second),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => (first(), second),
+        }
+    })
 }
 
 /// Names of the threads and tasks that run now, in the order in which they began.

@@ -208,7 +208,8 @@ impl Bucket {
                     let tag = Tag { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
                     let got = match found.meta.size {
                         size if size > bytes_max => Got::Longer(size),
-                        _ => Got::Whole(found.bytes().await?.to_vec()),
+                        // Not copied: a snapshot may have some hundreds of megabytes.
+                        _ => Got::Whole(found.bytes().await?.into()),
                     };
                     Ok(Some((got, tag)))
                 }

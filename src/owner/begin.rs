@@ -7,6 +7,7 @@ use crate::domain::{Digest, Micros};
 use crate::log::{CommittedTail, LogError};
 use crate::replica::PartitionState;
 use crate::store::{SnapshotName, Snapshots};
+use crate::threads::beside;
 use crate::time::Shown;
 use crate::wire::{self, DecodeError};
 use std::fmt;
@@ -132,9 +133,10 @@ impl Beginning<'_> {
         }
         let count = names.len();
         for name in names.into_iter().take(TRIED_MAX) {
-            match copied(snapshots, self.log_id, partition, &name.text) {
+            let (place, state) = self.place_and_state(snapshots, partition, &name, first);
+            match state {
                 Err(why) => passed_over.push(why),
-                Ok(state) => match mismatch(self.tail, &state, first)? {
+                Ok(state) => match place?.contradicts(&state) {
                     Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
                     None => return Ok(Looked { taken: Some((name, state)), passed_over }),
                 },
@@ -154,6 +156,22 @@ impl Beginning<'_> {
         );
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
         Err(uncovered_for(prefer, partition, first, &seen))
+    }
+
+    /// What the log says of a snapshot's place, and the state that the snapshot holds. The log is asked meanwhile: who reads
+    /// it next finds the events after the snapshot on their way.
+    fn place_and_state(
+        &self,
+        snapshots: &dyn Snapshots,
+        partition: u32,
+        name: &SnapshotName,
+        first: u64,
+    ) -> (Result<Place, LogError>, Result<PartitionState, String>) {
+        beside(
+            format!("asks-{partition}"),
+            || Place::ask(self.tail, partition, name.next_seq, first),
+            || copied(snapshots, self.log_id, partition, &name.text),
+        )
     }
 
     /// Whether a snapshot is whole and the log continues it. All of it is read, and put together to a state.
@@ -200,27 +218,54 @@ pub(super) fn mismatch(
     state: &PartitionState,
     first: u64,
 ) -> Result<Option<String>, LogError> {
-    let (partition, position) = (state.partition(), *state.position());
-    // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
-    // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
-    if position.next_seq > tail.end(partition)? {
-        let end = tail.end_told(partition)?;
-        if position.next_seq > end {
-            return Ok(Some(format!("it holds {} events, and the log has {end}", position.next_seq)));
+    let place = Place::ask(tail, state.partition(), state.position().next_seq, first)?;
+    Ok(place.contradicts(state))
+}
+
+/// What a log says of the place before an event.
+struct Place {
+    next_seq: u64,
+    /// The digest of the event before it, none where it is the first one; or why no state can end here.
+    chain: Result<Option<Digest>, String>,
+}
+
+impl Place {
+    /// Asks a log that begins with `first`.
+    fn ask(tail: &dyn CommittedTail, partition: u32, next_seq: u64, first: u64) -> Result<Place, LogError> {
+        let no_state = |why: String| Ok(Place { next_seq, chain: Err(why) });
+        // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
+        // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
+        if next_seq > tail.end(partition)? {
+            let end = tail.end_told(partition)?;
+            if next_seq > end {
+                return no_state(format!("it holds {next_seq} events, and the log has {end}"));
+            }
+        }
+        if next_seq < first {
+            return no_state(format!("its next event is seq {next_seq}, and the log begins with seq {first}"));
+        }
+        let Some(last) = next_seq.checked_sub(1) else { return Ok(Place { next_seq, chain: Ok(None) }) };
+        match digest_of(tail, partition, last, first)? {
+            None => no_state("the log does not hold its last event".to_owned()),
+            Some(Err(error)) => no_state(error.to_string()),
+            Some(Ok(found)) => Ok(Place { next_seq, chain: Ok(Some(found)) }),
         }
     }
-    if position.next_seq < first {
-        return Ok(Some(format!("its next event is seq {}, and the log begins with seq {first}", position.next_seq)));
-    }
-    let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
-    Ok(match digest_of(tail, partition, last, first)? {
-        None => Some("the log does not hold its last event".to_owned()),
-        Some(Err(error)) => Some(error.to_string()),
-        Some(Ok(found)) if found == position.chain => None,
-        Some(Ok(found)) => {
-            Some(format!("its last event has the digest {}, that of the log has {found}", position.chain))
+
+    /// Why this is not the place of the state; none where it is.
+    fn contradicts(self, state: &PartitionState) -> Option<String> {
+        let position = state.position();
+        if position.next_seq != self.next_seq {
+            return Some(format!("its next event is seq {}, and not {}", position.next_seq, self.next_seq));
         }
-    })
+        match self.chain {
+            Err(why) => Some(why),
+            Ok(Some(found)) if found != position.chain => {
+                Some(format!("its last event has the digest {}, that of the log has {found}", position.chain))
+            }
+            Ok(_) => None,
+        }
+    }
 }
 
 /// The digest of an event of a log that begins with `first`. Where the event is the last one that is gone, the next one

@@ -8,6 +8,7 @@ use super::{Found, folder};
 use crate::domain::Digest;
 use crate::objects::{Got, Objects};
 use crate::store::{Mark, SnapshotName, Snapshots, StoreError};
+use crate::threads::beside;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -66,8 +67,8 @@ impl Reader {
         }
     }
 
-    /// The rows as an object, and what its manifest says of them.
-    fn checked(&self, partition: u32, text: &str) -> Result<(Vec<u8>, Mark, Digest), String> {
+    /// The rows as an object, with the hash that they must have, and what else its manifest says of them.
+    fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), String> {
         let (name, _) = Name::parse(text).ok_or("is no name of a snapshot")?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
         let manifest = Manifest::decode(&name, &manifest)?;
@@ -80,10 +81,7 @@ impl Reader {
         if object.len() as u64 != manifest.bytes {
             return Err(format!("its rows have {} bytes, and {} were written", object.len(), manifest.bytes));
         }
-        if blake3::hash(&object).to_hex().as_str() != manifest.blake3 {
-            return Err("its rows are damaged: they have another hash than its manifest says".to_owned());
-        }
-        Ok((object, mark, state))
+        Ok((object, manifest.blake3, mark, state))
     }
 }
 
@@ -104,8 +102,17 @@ impl Snapshots for Reader {
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
         let fail = |why: &str| StoreError::new(format!("snapshot {name}: {why}"));
-        let (object, mark, state) = self.checked(partition, name).map_err(|why| fail(&why))?;
-        unpack(&object, row).map_err(fail)?;
+        let (object, hash, mark, state) = self.found(partition, name).map_err(|why| fail(&why))?;
+        // Rows are handed over while they are hashed. They count only if their hash is right.
+        let (is_as_written, unpacked) = beside(
+            format!("hashes-{partition}"),
+            || blake3::hash(&object).to_hex().as_str() == hash,
+            || unpack(&object, row),
+        );
+        if !is_as_written {
+            return Err(fail("its rows are damaged: they have another hash than its manifest says"));
+        }
+        unpacked.map_err(fail)?;
         Ok((mark, state))
     }
 }

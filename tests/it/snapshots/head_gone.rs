@@ -1,21 +1,25 @@
 //! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
 
 use crate::bed::Bed;
-use headroom::domain::Micros;
+use crate::wait::until;
+use headroom::domain::{Digest, Micros};
 use headroom::log::embedded::Embedded;
 use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
 use headroom::owner::begin::{Beginning, Moment, Prefer};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
-use headroom::store::{Snapshots, Store};
+use headroom::snapshot::Reader;
+use headroom::store::{Mark, SnapshotName, Snapshots, Store, StoreError};
 use headroom::wire;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A log that begins with this event.
 struct Beheaded<'a> {
     log: &'a Embedded,
     first: u64,
+    was_read: AtomicBool,
 }
 
 impl CommittedTail for Beheaded<'_> {
@@ -35,13 +39,14 @@ impl CommittedTail for Beheaded<'_> {
         if from_seq < self.first {
             return Err(LogError::out_of_range(format!("{from_seq} is gone")));
         }
+        self.was_read.store(true, Relaxed);
         self.log.read(partition, from_seq, bytes_max)
     }
 }
 
 impl Bed {
     fn beheaded(&self, first: u64) -> Beheaded<'_> {
-        Beheaded { log: &self.world.log, first }
+        Beheaded { log: &self.world.log, first, was_read: AtomicBool::new(false) }
     }
 
     /// Which snapshot a log that begins with `first` begins with, and what was passed over.
@@ -94,6 +99,38 @@ fn the_past_begins_with_the_nearest_snapshot_that_the_log_goes_on_from() {
 
 fn decided_at(event: &StoredEvent) -> Micros {
     wire::event::decode(&event.bytes).unwrap().event.decided_at
+}
+
+/// A place of snapshots that hands over none before the log was read.
+struct Slow<'a> {
+    reader: Reader,
+    was_read: &'a AtomicBool,
+}
+
+impl Snapshots for Slow<'_> {
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
+        self.reader.names(partition, end)
+    }
+
+    fn load(
+        &self,
+        partition: u32,
+        name: &str,
+        row: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(Mark, Digest), StoreError> {
+        until("the log is asked for the event before the snapshot", || self.was_read.load(Relaxed));
+        self.reader.load(partition, name, row)
+    }
+}
+
+#[test]
+fn the_log_is_asked_for_the_place_of_a_snapshot_while_the_snapshot_is_read() {
+    let bed = Bed::with_three();
+    let tail = bed.beheaded(0);
+    let slow = Slow { reader: bed.reader(), was_read: &tail.was_read };
+    let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&slow) };
+    let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
+    assert_eq!((looked.taken.map(|(name, _)| name.next_seq), looked.passed_over), (Some(12), Vec::new()));
 }
 
 #[track_caller]
