@@ -8,6 +8,7 @@ use super::record::{self, Course, EventRecord};
 use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::number;
+use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::inner::Inner;
 use crate::log::{EventStream, LogError, LogErrorKind, Streamed};
 use crate::time::Stopwatch;
@@ -41,6 +42,8 @@ pub struct Stream {
     consumer: BaseConsumer<ClientLog>,
     /// Every partition followed.
     followed: BTreeMap<u32, Followed>,
+    /// Whether the client knows the topic.
+    is_told: bool,
 }
 
 impl Stream {
@@ -52,7 +55,7 @@ impl Stream {
             .reader_to_end()
             .create_with_context(ClientLog::default())
             .map_err(|error| failed("creating a consumer of events", &error))?;
-        Ok(Stream { inner, consumer, followed: BTreeMap::new() })
+        Ok(Stream { inner, consumer, followed: BTreeMap::new(), is_told: false })
     }
 
     fn list(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, LogError> {
@@ -71,6 +74,13 @@ fn hear(followed: &mut BTreeMap<u32, Followed>, partition: u32) -> Option<&mut F
 }
 
 impl Stream {
+    /// Has the client learn where the topic is. About one that it does not know it asks by itself, but only once a second.
+    /// Without an answer it does that.
+    fn tell(&mut self) {
+        let topic = &self.inner.context.cluster.topics.events;
+        self.is_told = self.is_told || self.consumer.fetch_metadata(Some(topic), ASK_LIMIT).is_ok();
+    }
+
     /// Finds the partition whose offset the log does not have. The library's error does not name it.
     fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
         let inner = &self.inner;
@@ -108,6 +118,7 @@ impl EventStream for Stream {
             (left.from_seq, left.is_left) = (from_seq, false);
             return Ok(());
         }
+        self.tell();
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following events", &error))?;
         let course = self.inner.context.course(partition);

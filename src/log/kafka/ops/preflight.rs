@@ -13,6 +13,7 @@ use crate::log::kafka::schema::registry::{Registry, subjects};
 use crate::log::kafka::schema::resolver::Ask;
 use crate::log::kafka::{Cluster, Topics};
 use crate::log::{LogError, Manifest};
+use crate::threads::aside;
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
 use parking_lot::Mutex;
@@ -75,14 +76,19 @@ impl std::error::Error for PreflightErrors {}
 /// [`PreflightErrors`] with all reasons not to start.
 pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
-    let found = cluster(start, true, &mut reasons);
+    let admin = admin(start, &mut reasons);
+    let found = admin.as_ref().and_then(|admin| cluster(admin, start, true, &mut reasons));
     let framing = framing(start, true, &mut reasons);
     // Events are not looked at when the topics already have problems.
-    if let (Some((pinned, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
-        unread(start, &pinned.manifest, framing, &mut reasons);
-    }
+    let reader = match (&found, &framing) {
+        (Some((pinned, _)), Some(framing)) if reasons.is_empty() => {
+            unread(start, &pinned.manifest, framing, &mut reasons)
+        }
+        _ => None,
+    };
     match (found, framing) {
         (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            close((admin, reader));
             match local_cache::keep_cluster_id(start.data_dir, &cluster_id) {
                 Ok(()) => Ok(Ready::of(&pinned, cluster_id, framing)),
                 Err(error) => Err(PreflightErrors(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
@@ -107,7 +113,7 @@ pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
 /// [`PreflightErrors`]: all reasons why the log cannot be read.
 pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
-    let found = cluster(start, false, &mut reasons);
+    let found = admin(start, &mut reasons).and_then(|admin| cluster(&admin, start, false, &mut reasons));
     let framing = framing(start, false, &mut reasons);
     match (found, framing) {
         (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
@@ -117,10 +123,20 @@ pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     }
 }
 
+/// Closes clients in the background: it takes the library a quarter of a second, for which no start should wait.
+fn close(clients: impl Send + 'static) {
+    // Without a thread they are closed here.
+    drop(aside(move || drop(clients)));
+}
+
+/// Who asks the cluster. `None` comes with a reason.
+fn admin(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Admin> {
+    Admin::new(start.cluster.clone()).map_err(|error| reasons.push(error.to_string())).ok()
+}
+
 /// The manifest and the cluster's id. `None` comes with a reason.
-fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Pinned, String)> {
+fn cluster(admin: &Admin, start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Pinned, String)> {
     let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
-    let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
     // Without an answer here, further questions would only fail one by one.
     let id = admin.cluster_id().map_err(|error| told(reasons, error)).ok()?;
     let brokers = &start.cluster.brokers;
@@ -138,7 +154,7 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         tracing::warn!("{difference}: headroom topics apply corrects it");
     }
     if serves {
-        rests_on(start, &admin, reasons);
+        rests_on(start, admin, reasons);
     }
     if !bad.is_empty() {
         let mut bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
@@ -162,12 +178,10 @@ fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
 }
 
 /// Reports every partition whose newest event this process cannot read: it could neither follow nor own it. Damaged events
-/// are not reported here: no version can read them, and the partition reports them by itself.
-fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) {
-    let reader = match Reader::ending(start.cluster) {
-        Ok(reader) => reader,
-        Err(error) => return reasons.push(error.to_string()),
-    };
+/// are not reported here: no version can read them, and the partition reports them by itself. Returns the reader, which is
+/// to be closed.
+fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) -> Option<Reader> {
+    let reader = Reader::ending(start.cluster).map_err(|error| reasons.push(error.to_string())).ok()?;
     for partition in 0..manifest.partitions {
         match newest(
             &reader,
@@ -180,6 +194,7 @@ fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &m
             Err(error) => reasons.push(error.to_string()),
         }
     }
+    Some(reader)
 }
 
 /// Why the newest event of a partition cannot be read; `None` when it can be, or when there is none.
