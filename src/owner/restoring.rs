@@ -5,7 +5,9 @@
 use crate::domain::Digest;
 use crate::replica::PartitionState;
 use crate::replica::checkpoint::Restoring;
+use crate::replica::state::Restored;
 use crate::store::Mark;
+use crate::threads::beside;
 use crossbeam_channel::bounded;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -14,6 +16,8 @@ use std::thread::{Builder, available_parallelism, scope};
 /// Bytes of rows that are handed to a decoder at once, and the most such batches that wait.
 const BATCH_BYTES: usize = 512 << 10;
 const WAITING: usize = 2;
+/// The most runs of reservations that wait to be hashed.
+const RUNS_AHEAD: usize = 4;
 /// The most threads that decode what one thread reads: with more of them, decoding is faster than folding.
 const DECODERS_MAX: usize = 4;
 
@@ -110,18 +114,29 @@ pub(super) fn take_in<T, E>(
 /// Why the rows make no state, or not that one, in words.
 pub(super) fn put_together(restoring: Restoring, mark: &Mark, proof: Option<Digest>) -> Result<PartitionState, String> {
     let restored = restoring.assemble(mark)?;
-    let (proven, derived) = scope(|scope| {
-        let proving =
-            Builder::new().name(format!("proves-{}", mark.partition)).spawn_scoped(scope, || restored.prove(proof));
-        let derived = restored.derive();
-        let proven = match proving.map(|proving| proving.join()) {
-            Ok(Ok(proven)) => proven,
-            Ok(Err(panic)) => resume_unwind(panic),
-            Err(_) => restored.prove(proof),
-        };
-        (proven, derived)
-    });
+    let (proven, derived) =
+        beside(format!("proves-{}", mark.partition), || prove(&restored, proof), || restored.derive());
     restored.complete(proven, derived)
+}
+
+/// Checks that the pieces have this digest. Another thread puts every other run together.
+fn prove(restored: &Restored, proof: Option<Digest>) -> Result<(), String> {
+    if proof.is_none() {
+        return Ok(());
+    }
+    scope(|scope| {
+        let (done, every_other) = bounded(RUNS_AHEAD);
+        let helping = move || {
+            // Who takes them is gone only after a panic.
+            (1..restored.runs()).step_by(2).map(|no| restored.run(no)).all(|run| done.send(run).is_ok());
+        };
+        // Without a thread all are put together here, because nothing is received.
+        drop(Builder::new().name("states".to_owned()).spawn_scoped(scope, helping));
+        restored.prove(proof, |no| {
+            let done = if no.is_multiple_of(2) { None } else { every_other.recv().ok() };
+            done.unwrap_or_else(|| restored.run(no))
+        })
+    })
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl Restoring {
     /// Why the rows make no state, or not that one, in words.
     pub fn finish(self, mark: &Mark, proof: Option<Digest>) -> Result<PartitionState, String> {
         let restored = self.assemble(mark)?;
-        let (proven, derived) = (restored.prove(proof), restored.derive());
+        let (proven, derived) = (restored.prove(proof, |no| restored.run(no)), restored.derive());
         restored.complete(proven, derived)
     }
 }

@@ -27,9 +27,9 @@ pub struct Stating {
 impl Stating {
     /// Nothing hashed yet.
     pub fn begin() -> Stating {
-        let mut hash =
-            Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::RUN_BYTES.saturating_mul(2)) };
-        hash.pending.extend_from_slice(CONTEXT);
+        let pending = Fields(Vec::with_capacity(Hash::RUN_BYTES.saturating_mul(2)));
+        let mut hash = Hash { hasher: blake3::Hasher::new(), pending };
+        hash.pending.0.extend_from_slice(CONTEXT);
         Stating { hash, pool: None, reservation: None, answer: None, decided: None, retired: None }
     }
 
@@ -41,8 +41,8 @@ impl Stating {
         let is_next = (self.pool.as_ref() < Some(&pool.id)) && self.reservation.is_none();
         assert!(is_next && self.answer.is_none() && self.decided.is_none(), "pools are hashed in order of id");
         self.pool = Some(pool.id.clone());
-        self.hash.number(1);
-        self.hash.pool(pool);
+        self.hash.pending.number(1);
+        self.hash.pending.pool(pool);
         self.hash.flush();
     }
 
@@ -54,8 +54,21 @@ impl Stating {
         let is_next = self.reservation < Some(id) && self.answer.is_none() && self.decided.is_none();
         assert!(is_next, "reservations are hashed in order of id");
         self.reservation = Some(id);
-        self.hash.number(2);
-        self.hash.reservation(id, reservation);
+        self.hash.pending.number(2);
+        self.hash.pending.reservation(id, reservation);
+        self.hash.flush();
+    }
+
+    /// Hashes reservations whose fields are put together already.
+    ///
+    /// # Panics
+    /// When the first of them is out of order.
+    pub fn run(&mut self, run: &Run) {
+        let Some((first, last)) = run.ends else { return };
+        let is_next = self.reservation < Some(first) && self.answer.is_none() && self.decided.is_none();
+        assert!(is_next, "reservations are hashed in order of id");
+        self.reservation = Some(last);
+        self.hash.pending.0.extend_from_slice(&run.fields.0);
         self.hash.flush();
     }
 
@@ -66,8 +79,8 @@ impl Stating {
     pub fn answer(&mut self, key: &CommandKey, answer: &DedupEntry) {
         assert!(self.answer.as_ref() < Some(key) && self.decided.is_none(), "answers are hashed in order of key");
         self.answer = Some(key.clone());
-        self.hash.number(3);
-        self.hash.answer(key, answer);
+        self.hash.pending.number(3);
+        self.hash.pending.answer(key, answer);
         self.hash.flush();
     }
 
@@ -79,9 +92,9 @@ impl Stating {
         let is_next = self.decided < Some((until, id)) && self.retired.is_none();
         assert!(is_next, "ids of commands are hashed in order of time");
         self.decided = Some((until, id));
-        self.hash.number(4);
-        self.hash.number(until.0);
-        self.hash.pending.extend_from_slice(&id.0.to_le_bytes());
+        self.hash.pending.number(4);
+        self.hash.pending.number(until.0);
+        self.hash.pending.0.extend_from_slice(&id.0.to_le_bytes());
         self.hash.flush();
     }
 
@@ -92,10 +105,10 @@ impl Stating {
     pub fn retired(&mut self, pool: &PoolId, seq: u64, until: Micros) {
         assert!(self.retired.as_ref() < Some(pool), "retired pools are hashed in order of id");
         self.retired = Some(pool.clone());
-        self.hash.number(5);
-        self.hash.text(pool.as_str());
-        self.hash.number(seq);
-        self.hash.number(until.0);
+        self.hash.pending.number(5);
+        self.hash.pending.text(pool.as_str());
+        self.hash.pending.number(seq);
+        self.hash.pending.number(until.0);
         self.hash.flush();
     }
 
@@ -105,11 +118,32 @@ impl Stating {
     }
 }
 
-/// Writes fields with a fixed size or behind their length, so that two different states never give the same bytes.
+/// The fields of reservations that follow each other. Several threads can put them together, because most of the time of a
+/// digest is that of finding reservations in memory.
+#[derive(Default)]
+pub struct Run {
+    fields: Fields,
+    /// The first and the last of them.
+    ends: Option<(ReservationId, ReservationId)>,
+}
+
+impl Run {
+    /// Adds a reservation, live or remembered.
+    ///
+    /// # Panics
+    /// When it is out of order.
+    pub fn reservation(&mut self, id: ReservationId, reservation: &Reservation) {
+        assert!(self.ends.is_none_or(|(_, last)| last < id), "reservations are hashed in order of id");
+        self.ends = Some((self.ends.map_or(id, |(first, _)| first), id));
+        self.fields.number(2);
+        self.fields.reservation(id, reservation);
+    }
+}
+
 struct Hash {
     hasher: blake3::Hasher,
     /// A buffer, because the hasher is fastest on long runs of bytes that begin where its tree branches.
-    pending: Vec<u8>,
+    pending: Fields,
 }
 
 impl Hash {
@@ -117,26 +151,32 @@ impl Hash {
     const RUN_BYTES: usize = 64 << 10;
 
     fn flush(&mut self) {
-        while let Some((run, rest)) = self.pending.split_at_checked(Hash::RUN_BYTES) {
+        while let Some((run, rest)) = self.pending.0.split_at_checked(Hash::RUN_BYTES) {
             self.hasher.update(run);
             let left = rest.len();
-            self.pending.copy_within(Hash::RUN_BYTES.., 0);
-            self.pending.truncate(left);
+            self.pending.0.copy_within(Hash::RUN_BYTES.., 0);
+            self.pending.0.truncate(left);
         }
     }
 
     fn end(mut self) -> Digest {
-        self.hasher.update(&self.pending);
+        self.hasher.update(&self.pending.0);
         Digest(self.hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default())
     }
+}
 
+/// Fields with a fixed size or behind their length, so that two different states never give the same bytes.
+#[derive(Default)]
+struct Fields(Vec<u8>);
+
+impl Fields {
     fn number(&mut self, number: u64) {
-        self.pending.extend_from_slice(&number.to_le_bytes());
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
-        self.pending.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     fn instant(&mut self, instant: Option<Micros>) {
@@ -190,7 +230,7 @@ impl Hash {
     }
 
     fn reservation(&mut self, id: ReservationId, reservation: &Reservation) {
-        self.pending.extend_from_slice(id.bytes());
+        self.0.extend_from_slice(id.bytes());
         self.text(reservation.pool.as_str());
         self.amounts(&reservation.demand);
         self.text(reservation.order_ref.as_ref().map_or("", Name::as_str));
@@ -219,7 +259,7 @@ impl Hash {
                 self.number(*limit);
                 self.number(*used);
             }
-            Some(Judged::Order(id)) => self.pending.extend_from_slice(id.bytes()),
+            Some(Judged::Order(id)) => self.0.extend_from_slice(id.bytes()),
             Some(Judged::Hold(until)) => self.number(until.0),
         }
     }
@@ -232,7 +272,7 @@ impl Hash {
             }
             Target::Reservation(id) => {
                 self.number(2);
-                self.pending.extend_from_slice(id.bytes());
+                self.0.extend_from_slice(id.bytes());
             }
         }
         self.text(key.key.as_str());
@@ -241,6 +281,6 @@ impl Hash {
         let body = encode_body(&answer.body, None);
         let datum = body.get(FRAME_BYTES..).unwrap_or_default();
         self.number(datum.len() as u64);
-        self.pending.extend_from_slice(datum);
+        self.0.extend_from_slice(datum);
     }
 }

@@ -14,7 +14,11 @@ use crate::replica::past::Past;
 use crate::replica::retired::Ending;
 use crate::replica::slab::{Common, Slab};
 use crate::replica::state::forgetting::{charge, enter_answer};
+use crate::wire::digest::Run;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Reservations of one run.
+const RUN: usize = 1_024;
 
 /// The pieces of a state, each in its place.
 pub struct Restored {
@@ -48,13 +52,26 @@ impl Restored {
         Restored { state, ids }
     }
 
-    /// Checks that the pieces are those of the state with the digest `proof`, if there is one.
+    /// How many runs its reservations make.
+    pub fn runs(&self) -> usize {
+        self.ids.len().div_ceil(RUN)
+    }
+
+    /// One of them, which its digest needs: it is most of the work, and threads can share it.
+    pub fn run(&self, no: usize) -> Run {
+        let from = no.saturating_mul(RUN).min(self.ids.len());
+        let ids = self.ids.get(from..from.saturating_add(RUN).min(self.ids.len())).unwrap_or_default();
+        self.state.stated().run(ids)
+    }
+
+    /// Checks that the pieces are those of the state with the digest `proof`, if there is one. `runs` hands over each
+    /// [`Restored::run`] in turn.
     ///
     /// # Errors
     /// That they are not, in words.
-    pub fn prove(&self, proof: Option<Digest>) -> Result<(), String> {
+    pub fn prove(&self, proof: Option<Digest>, runs: impl FnMut(usize) -> Run) -> Result<(), String> {
         match proof {
-            Some(proof) if proof != self.state.stated().digest_of(&self.ids) => {
+            Some(proof) if proof != self.state.stated().digest_of(self.runs(), runs) => {
                 Err("its rows make another state than its manifest says".to_owned())
             }
             _ => Ok(()),

@@ -1,12 +1,12 @@
 //! What the digest of a state is made of. No order of forgetting and no timer is in it.
 
 use super::PartitionState;
-use crate::domain::{CommandKey, DedupEntry, Digest, Micros, PoolId, ReservationId};
+use crate::domain::{CommandKey, DedupEntry, Digest, Micros, PoolId, Reservation, ReservationId};
 use crate::replica::decided::Decided;
 use crate::replica::pools::Pools;
 use crate::replica::retired::Retired;
 use crate::replica::slab::Slab;
-use crate::wire::digest::Stating;
+use crate::wire::digest::{Run, Stating};
 use std::collections::BTreeMap;
 
 /// So many reservations are looked up before the first of them is hashed. They lie anywhere in memory, which brings several
@@ -46,24 +46,32 @@ impl Stated<'_> {
                 of_part.clear();
                 of_part.extend(part.slots().filter_map(|slot| Some((*self.slab.id_at(slot)?, slot))));
                 of_part.sort_unstable();
-                self.reservations(stating, &of_part);
+                self.reservations(&of_part, |id, reservation| stating.reservation(id, reservation));
             }
         })
     }
 
-    /// The same where the slab has no index yet: these are all ids with their slots, in their order.
-    pub(super) fn digest_of(&self, sorted: &[(ReservationId, u32)]) -> Digest {
-        self.digest_with(|stating| self.reservations(stating, sorted))
+    /// The same where the slab has no index yet: `runs` puts together each [`Stated::run`] of all ids, by its number.
+    pub(super) fn digest_of(&self, count: usize, runs: impl FnMut(usize) -> Run) -> Digest {
+        self.digest_with(|stating| (0..count).map(runs).for_each(|run| stating.run(&run)))
     }
 
-    fn reservations(&self, stating: &mut Stating, sorted: &[(ReservationId, u32)]) {
+    /// The reservations of these ids with their slots, which are in their order.
+    pub(super) fn run(&self, sorted: &[(ReservationId, u32)]) -> Run {
+        let mut run = Run::default();
+        self.reservations(sorted, |id, reservation| run.reservation(id, reservation));
+        run
+    }
+
+    /// Calls `each` with those that count.
+    fn reservations(&self, sorted: &[(ReservationId, u32)], mut each: impl FnMut(ReservationId, &Reservation)) {
         let mut found = Vec::with_capacity(LOOKED_UP);
         for ids in sorted.chunks(LOOKED_UP) {
             found.clear();
             found.extend(ids.iter().filter_map(|(_, slot)| self.slab.at(*slot)));
             for (id, reservation) in &found {
                 if reservation.is_known(self.now) && !self.retired.ends(reservation) {
-                    stating.reservation(*id, reservation);
+                    each(*id, reservation);
                 }
             }
         }
