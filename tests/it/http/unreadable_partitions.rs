@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 const PARTITIONS: u32 = 4;
 const POOLS: usize = 16;
-/// What the damaged event holds, and no other.
-const MARK: &[u8] = b"spoilt-here";
+/// What the damaged event holds, and no other. No part of it is in a dictionary, so it stands in the packed frame as it is.
+const MARK: &[u8] = b"zqxwvkjy";
 
 fn pool(n: usize) -> String {
     format!("p{n:02}")
