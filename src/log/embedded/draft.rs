@@ -127,17 +127,16 @@ impl Draft {
         put(&mut self.bytes, start, &parts.concat());
     }
 
-    /// Packs what is packed against another dictionary anew, against that of the segment for which it is now.
+    /// Packs what is packed against another dictionary anew, as the segment for which it is now needs it.
     ///
     /// # Errors
     /// [`Fault`] when it does not come out of its packing: then nothing of it may be written.
-    pub(super) fn pack_for(&mut self, dictionary: &Dictionary) -> Result<(), Fault> {
-        if self.dictionary == *dictionary {
+    pub(super) fn pack_with(&mut self, packer: &mut Packer) -> Result<(), Fault> {
+        if self.dictionary == *packer.dictionary() {
             return Ok(());
         }
-        let next = Draft { partition: self.partition, dictionary: dictionary.clone(), ..Draft::default() };
-        let before = std::mem::replace(self, next);
-        let (mut packer, mut unpacking) = (Packer::new(dictionary.clone()), Unpacking::default());
+        let next = Draft { partition: self.partition, dictionary: packer.dictionary().clone(), ..Draft::default() };
+        let (before, mut unpacking) = (std::mem::replace(self, next), Unpacking::default());
         let ends: Vec<_> = before.frames.iter().skip(1).map(|next| next.start).chain([before.bytes.len()]).collect();
         for (frame, end) in before.frames.into_iter().zip(ends) {
             let packed = before.bytes.get(frame.start..end).and_then(|bytes| bytes.split_at_checked(FRAME_HEADER));
@@ -146,7 +145,8 @@ impl Draft {
                 _ => unpacking.unpacked(&before.dictionary, body),
             });
             let body = body.ok_or_else(|| damaged("a frame that is to be written does not come out of its packing"))?;
-            self.push(Some(&mut packer).filter(|_| frame.kind == Kind::Turn), frame, body);
+            let packer = if frame.kind == Kind::Turn { Some(&mut *packer) } else { None };
+            self.push(packer, frame, body);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::disk::{Disk, Named, is_want_of_room};
 use super::draft::Draft;
 use super::error::{Fault, damaged};
 use super::frame::{Form, Head, Kind};
-use super::packed::Dictionary;
+use super::packed::{Dictionary, Packer};
 use super::recent::{Recent, Sealed};
 use super::scan::{Index, Indexed};
 use super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, Slot, path_of};
@@ -343,7 +343,8 @@ impl Drop for Store {
 
 /// Bytes of these drafts in the segment that is written. Those that were packed for the one before it are packed again.
 fn packed(drafts: &mut [Draft], writer: &Writer) -> Result<u64, Fault> {
-    drafts.iter_mut().try_for_each(|draft| draft.pack_for(&writer.header.dictionary))?;
+    let mut packer = Packer::new(writer.header.dictionary.clone());
+    drafts.iter_mut().try_for_each(|draft| draft.pack_with(&mut packer))?;
     Ok(drafts.iter().map(|draft| draft.length() as u64).fold(0, u64::saturating_add))
 }
 
