@@ -2,10 +2,10 @@
 
 use super::disk::Named;
 use super::error::{Fault, damaged};
-use super::frame::{Head, Header, Records};
+use super::frame::{Head, Records};
 use super::packed::Unpacking;
-use super::recent::{Sealed, changed};
-use super::scan::{Walk, Window, scan};
+use super::recent::Sealed;
+use super::scan::{WINDOW_BYTES, Walk, changed, each_frame, scan};
 use super::segment::{ReadAt, SegmentHeader, path_of};
 use super::store::Store;
 use super::{Embedded, LogError};
@@ -100,7 +100,7 @@ impl Embedded {
             let is_its = SegmentHeader::read(&read)?.is_ok_and(|header| header == *sealed.header);
             let found = scan(&read, &sealed.header, Walk::Checked { end: sealed.end }, &Opening::default())?;
             if !is_its || found.end != sealed.end || found.heads != after.heads {
-                return Err(changed(&read, u32::try_from(found.end).unwrap_or(u32::MAX)));
+                return Err(changed(&read, found.end));
             }
             let mut newest = None;
             each_event(&read, &sealed, |at| {
@@ -148,26 +148,19 @@ fn each_event(
     Sealed { header, end }: &Sealed,
     mut what: impl FnMut(Micros) -> ControlFlow<()>,
 ) -> Result<(), Fault> {
-    /// Bytes that are read at once.
-    const AHEAD_BYTES: usize = 256 << 10;
-    let opening = Opening::default();
-    let (mut window, mut offset) = (Window::new(read, &opening), header.begin());
-    let (mut unpacking, header_bytes) = (Unpacking::default(), header.form().header());
-    while offset < *end {
-        let changed = || changed(read, u32::try_from(offset).unwrap_or(u32::MAX));
-        let bytes = window.get(offset, header_bytes, AHEAD_BYTES)?.ok_or_else(changed)?;
-        let frame = Header::read(header.place(offset), bytes).ok_or_else(changed)?;
-        let at = offset.saturating_add(header_bytes as u64);
-        let body = window.get(at, frame.length as usize, AHEAD_BYTES)?.ok_or_else(changed)?;
-        let body = unpacking.body(&header.dictionary, &frame, body).ok_or_else(changed)?;
+    let mut unpacking = Unpacking::default();
+    each_frame(read, header, *end, |window, offset, frame| {
+        let changed = || changed(read, offset);
+        let at = offset.saturating_add(header.form().header() as u64);
+        let body = window.get(at, frame.length as usize, WINDOW_BYTES)?.ok_or_else(changed)?;
+        let body = unpacking.body(&header.dictionary, frame, body).ok_or_else(changed)?;
         for record in frame.records(Records::Events, body) {
             // An event that cannot be decoded is told by headroom verify.
             let Ok(chained) = wire::event::decode(record.bytes) else { continue };
             if what(chained.event.decided_at).is_break() {
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        offset = offset.saturating_add(frame.frame_length());
-    }
-    Ok(())
+        Ok(ControlFlow::Continue(()))
+    })
 }

@@ -5,8 +5,7 @@ use super::disk::Named;
 use super::error::{Fault, OpenError, damaged};
 use super::frame::{Header, Record, Records};
 use super::packed::Unpacking;
-use super::recent::changed;
-use super::scan::{Entry, Indexed, Walk, Window, scan};
+use super::scan::{Entry, Indexed, Walk, Window, changed, scan};
 use super::segment::{ReadAt, SegmentHeader, path_of};
 use super::store::Store;
 use crate::log::Opening;
@@ -76,7 +75,7 @@ impl Store {
             let opening = Opening::default();
             let mut window = Window::new(&**named, &opening);
             for entry in &index.letters {
-                let changed = || changed(&**named, entry.offset);
+                let changed = || changed(&**named, entry.offset.into());
                 let frame = window.get(entry.offset.into(), entry.length as usize, 0)?.ok_or_else(changed)?;
                 let (of, body) = Header::split(header.place(entry.offset.into()), frame).ok_or_else(changed)?;
                 if !of.is_body(body) {
@@ -180,7 +179,7 @@ pub(super) fn read<T>(
         let (mut window, mut covered, before) = (Window::new(&*named, &opening), 0, next);
         for (at, entry) in entries.iter().enumerate() {
             let ahead = run(entries.get(at..).unwrap_or_default(), &mut covered);
-            let changed = || changed(&*named, entry.offset);
+            let changed = || changed(&*named, entry.offset.into());
             let frame = window.get(entry.offset.into(), entry.length as usize, ahead)?.ok_or_else(changed)?;
             let (header, body) = Header::split(segment.place(entry.offset.into()), frame).ok_or_else(changed)?;
             if !header.is_body(body) || header.partition != partition {

@@ -1,8 +1,8 @@
 //! The sealed segments, and the indexes of those that were read last.
 
 use super::disk::Named;
-use super::error::{Fault, damaged};
-use super::scan::{Indexed, Walk, scan};
+use super::error::Fault;
+use super::scan::{Indexed, Walk, changed, scan};
 use super::segment::{ReadAt, SegmentHeader, path_of};
 use crate::log::Opening;
 use parking_lot::Mutex;
@@ -89,11 +89,7 @@ impl Recent {
 pub(super) fn indexed(named: Arc<dyn ReadAt>, Sealed { header, end }: &Sealed) -> Result<Indexed, Fault> {
     let found = scan(&*named, header, Walk::Sealed { end: *end }, &Opening::default())?;
     if found.end != *end {
-        return Err(changed(&*named, u32::try_from(found.end).unwrap_or(u32::MAX)));
+        return Err(changed(&*named, found.end));
     }
     Ok(Indexed { named, header: Arc::clone(header), index: found.index })
-}
-
-pub(super) fn changed(named: &dyn ReadAt, offset: u32) -> Fault {
-    damaged(format!("what begins at byte {offset} of {} is not what was written", named.path().display()))
 }

@@ -2,15 +2,17 @@
 //! records of a sealed segment are. The index is never written: it is made anew from the frames.
 
 use super::disk::Named;
+use super::error::{Fault, damaged};
 use super::frame::{Head, Header, Kind, Records};
 use super::packed::Unpacking;
 use super::segment::{ReadAt, SegmentHeader};
 use crate::log::Opening;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Bytes that a walk reads at once.
-const WINDOW_BYTES: usize = 256 << 10;
+pub(super) const WINDOW_BYTES: usize = 256 << 10;
 
 /// Reads a file in pieces.
 pub(super) struct Window<'a> {
@@ -208,6 +210,33 @@ pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, open
         found.heads.get_mut(header.partition as usize).into_iter().for_each(|head| *head = before);
     }
     Ok(found)
+}
+
+/// Calls `what` with each frame that ends up to this byte, and with where it is, in their order, until it breaks. Whoever wants the
+/// body finds it in the window.
+pub(super) fn each_frame(
+    read: &dyn ReadAt,
+    segment: &SegmentHeader,
+    end: u64,
+    mut what: impl FnMut(&mut Window<'_>, u64, &Header) -> Result<ControlFlow<()>, Fault>,
+) -> Result<(), Fault> {
+    let opening = Opening::default();
+    let (mut window, mut offset) = (Window::new(read, &opening), segment.begin());
+    while offset < end {
+        let changed = || changed(read, offset);
+        let bytes = window.get(offset, segment.form().header(), WINDOW_BYTES)?.ok_or_else(changed)?;
+        let frame = Header::read(segment.place(offset), bytes).ok_or_else(changed)?;
+        let next = offset.saturating_add(frame.frame_length());
+        if next > end || what(&mut window, offset, &frame)?.is_break() {
+            break;
+        }
+        offset = next;
+    }
+    Ok(())
+}
+
+pub(super) fn changed(named: &dyn ReadAt, offset: u64) -> Fault {
+    damaged(format!("what begins at byte {offset} of {} is not what was written", named.path().display()))
 }
 
 /// What follows the last whole batch.

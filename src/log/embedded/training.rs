@@ -11,13 +11,12 @@ use super::disk::Named;
 use super::error::{Fault, damaged};
 use super::frame::{Form, Header, Kind};
 use super::packed::{Dictionary, Packer, Unpacking};
-use super::recent::changed;
-use super::scan::Window;
+use super::scan::{changed, each_frame};
 use super::segment::{ReadAt, SegmentHeader};
 use crate::limits::DICTIONARY_BYTES_MAX;
-use crate::log::Opening;
 use crate::threads;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +128,7 @@ fn each_sample(read: &dyn ReadAt, segment: &SegmentHeader, end: u64, mut what: i
     let step = usize::try_from(bytes.div_ceil(SAMPLES_BYTES_MAX)).unwrap_or(usize::MAX).max(1);
     let (mut unpacking, mut bytes) = (Unpacking::default(), Vec::new());
     for (at, frame) in frames.iter().step_by(step) {
-        let changed = || changed(read, u32::try_from(*at).unwrap_or(u32::MAX));
+        let changed = || changed(read, *at);
         bytes.resize(frame.length as usize, 0);
         let there = read.read_up_to(at.saturating_add(segment.form().header() as u64), &mut bytes)?;
         if there != bytes.len() || !frame.is_body(&bytes) {
@@ -145,24 +144,12 @@ fn each_sample(read: &dyn ReadAt, segment: &SegmentHeader, end: u64, mut what: i
 
 /// The frames of turns before this byte that may be samples.
 fn frames(read: &dyn ReadAt, segment: &SegmentHeader, end: u64) -> Result<Vec<(u64, Header)>, Fault> {
-    /// Bytes that are read at once.
-    const AHEAD_BYTES: usize = 256 << 10;
-    let opening = Opening::default();
-    let (mut window, mut offset, mut frames) = (Window::new(read, &opening), segment.begin(), Vec::new());
-    loop {
-        let changed = || changed(read, u32::try_from(offset).unwrap_or(u32::MAX));
-        let bytes = window.get(offset, segment.form().header(), AHEAD_BYTES)?.ok_or_else(changed)?;
-        let frame = Header::read(segment.place(offset), bytes).ok_or_else(changed)?;
-        let next = offset.saturating_add(frame.frame_length());
-        if next > end {
-            return Ok(frames);
-        }
+    let mut frames = Vec::new();
+    each_frame(read, segment, end, |_, offset, frame| {
         if frame.kind == Kind::Turn && frame.length as usize <= SAMPLE_BYTES_MAX {
-            frames.push((offset, frame));
+            frames.push((offset, *frame));
         }
-        offset = next;
-        if offset == end {
-            return Ok(frames);
-        }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(frames)
 }
