@@ -3,10 +3,11 @@
 //! A dictionary is trained on turns of the real owner, with the traffic of `traffic.rs`:
 //!
 //! ```text
-//! HEADROOM_TRAIN_DICTIONARY=/tmp/dictionary cargo test --test it -- packed_frames::a_dictionary
+//! HEADROOM_TRAIN_DICTIONARY=FILE cargo test --test it -- packed_frames::a_dictionary
 //! ```
 //!
-//! writes one. It may take the place of the one in use at any time: a log has in itself what it is read with.
+//! writes one. It may take the place of the one in use at any time: a log has in itself what it is read with. The recorded log of
+//! the newest form in `tests/golden/formats` has to be written anew then.
 
 mod traffic;
 
