@@ -1,5 +1,5 @@
-//! Reads snapshots for a start. A snapshot is handed over only when all of it is as its manifest says; whether the log
-//! continues it is checked by who reads it.
+//! Reads snapshots for a start. Rows are handed over while they are checked, and count only when all of the snapshot turned out to
+//! be as its manifest says; whether the log continues it is checked by who reads it.
 
 use super::manifest::Manifest;
 use super::name::{Name, Part};

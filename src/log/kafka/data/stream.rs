@@ -8,7 +8,6 @@ use super::record::{self, Course, EventRecord};
 use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::number;
-use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::inner::Inner;
 use crate::log::{EventStream, LogError, LogErrorKind, Streamed};
 use crate::time::Stopwatch;
@@ -20,6 +19,9 @@ use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long the client is waited for when it is told to ask where its topic is. After that it asks by itself.
+const TELL_LIMIT: Duration = Duration::from_secs(1);
 
 /// A partition that is followed.
 struct Followed {
@@ -42,7 +44,7 @@ pub struct Stream {
     consumer: BaseConsumer<ClientLog>,
     /// Every partition followed.
     followed: BTreeMap<u32, Followed>,
-    /// Whether the client knows the topic.
+    /// Whether the client was told to ask where the topic is.
     is_told: bool,
 }
 
@@ -74,11 +76,15 @@ fn hear(followed: &mut BTreeMap<u32, Followed>, partition: u32) -> Option<&mut F
 }
 
 impl Stream {
-    /// Has the client learn where the topic is. About one that it does not know it asks by itself, but only once a second.
-    /// Without an answer it does that.
+    /// Has the client learn where the topic is, once. About one that it does not know it asks by itself, but only once a second.
+    /// Without an answer in that time it does that: nothing is followed meanwhile.
     fn tell(&mut self) {
         let topic = &self.inner.context.cluster.topics.events;
-        self.is_told = self.is_told || self.consumer.fetch_metadata(Some(topic), ASK_LIMIT).is_ok();
+        if !std::mem::replace(&mut self.is_told, true)
+            && let Err(error) = self.consumer.fetch_metadata(Some(topic), TELL_LIMIT)
+        {
+            tracing::debug!(%error, "the client of the follower asks later where its topic is");
+        }
     }
 
     /// Finds the partition whose offset the log does not have. The library's error does not name it.

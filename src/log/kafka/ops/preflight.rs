@@ -88,9 +88,11 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     };
     match (found, framing) {
         (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
-            close((admin, reader));
             match local_cache::keep_cluster_id(start.data_dir, &cluster_id) {
-                Ok(()) => Ok(Ready::of(&pinned, cluster_id, framing)),
+                Ok(()) => {
+                    close((admin, reader));
+                    Ok(Ready::of(&pinned, cluster_id, framing))
+                }
                 Err(error) => Err(PreflightErrors(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
             }
         }
