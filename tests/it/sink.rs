@@ -237,6 +237,17 @@ fn a_second_life_of_a_pool_is_told_apart_from_the_first() {
         told.push(database.ask("SELECT status, end_cause, demand ->> 'orders' FROM reservations"));
     });
     assert_eq!(told, ["1|2|caller", "retired|retired|2", "1|3|", "confirmed||3"]);
+    let lives = "SELECT from_seq, until_seq, retire_cause, used ->> 'orders' FROM pool_lives ORDER BY from_seq";
+    let lives = database.ask(lives).replace('\n', "|");
+    let [from, until, "caller", "2", again, "", "", ""] = lives.split('|').collect::<Vec<_>>()[..] else {
+        panic!("{lives}")
+    };
+    let usage = "SELECT from_seq, limit_units, used, peak_used FROM slot_utilisation ORDER BY from_seq";
+    assert_eq!(database.ask(usage), format!("{from}|9|2|2\n{again}|5|3|3"));
+    let accepted =
+        "SELECT seq BETWEEN {from} AND {until}, seq > {again} FROM events WHERE kind = 'Accepted' ORDER BY seq";
+    let accepted = accepted.replace("{from}", from).replace("{until}", until).replace("{again}", again);
+    assert_eq!(database.ask(&accepted), "t|f\nf|t");
 }
 
 /// New events come into the tables while the server runs, also after it was started again on another port.

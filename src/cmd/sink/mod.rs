@@ -40,7 +40,7 @@ enum Action {
     ///
     /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
     Apply(Flags<SinkTables>),
-    /// Make the tables of reservations and pools anew from that of events
+    /// Make the tables of reservations, pools and their lives anew from that of events
     ///
     /// Readers see the old ones until it is done, and sinks wait meanwhile. Refused when rows of events are missing.
     Rebuild {

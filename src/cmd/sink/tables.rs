@@ -56,7 +56,11 @@ pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -
         events = events.saturating_add(more);
         eprintln!("up to {}", counted(events, "event"));
     })?;
-    writeln!(out, "reservations and pools are made anew from {} of events", counted(rows.unsigned_abs(), "row"))?;
+    writeln!(
+        out,
+        "reservations, pools and pool_lives are made anew from {} of events",
+        counted(rows.unsigned_abs(), "row")
+    )?;
     Ok(Verdict::Fine)
 }
 

@@ -18,9 +18,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     // What GETDATE says is in the zone of the session, and so is what a cast reads.
     ("now", "clock_timestamp()", "GETDATE()::timestamptz"),
     // Between two times. DATEDIFF is documented for times without a zone.
-    ("lead_time", "COALESCE(e.window_start, p.window_start) - e.decided_at",
+    ("lead_time", "COALESCE(e.window_start, l.window_start) - e.decided_at",
         "DATEDIFF('microsecond', e.decided_at AT TIME ZONE 'UTC',
-                  COALESCE(e.window_start, p.window_start) AT TIME ZONE 'UTC') / 1000000.0"),
+                  COALESCE(e.window_start, l.window_start) AT TIME ZONE 'UTC') / 1000000.0"),
     // Whether the list `areas` has the area that is asked for, if one is.
     ("in_area", "($3::varchar IS NULL OR $3 = ANY (areas))", "($3 = '' OR POSITION($3 IN areas) > 0)"),
     // Of a column in the catalogue.
@@ -139,7 +139,7 @@ impl Dialect {
                 let sort = match name {
                     "events" | "decision_units" => " DISTKEY (pool) SORTKEY (decided_at)",
                     "reservations" => " DISTKEY (pool) SORTKEY (accepted_at)",
-                    "pools" => " DISTKEY (pool) SORTKEY (window_start)",
+                    "pools" | "pool_lives" => " DISTKEY (pool) SORTKEY (window_start)",
                     _ => "",
                 };
                 (format!("\n){sort}"), Vec::new())

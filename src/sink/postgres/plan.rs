@@ -96,7 +96,7 @@ const MEDDLED: &str = "
 /// The comment of a table that was made anew beside events that it does not know.
 const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
 /// The tables that follow from that of events.
-const FOLLOWING: &[&str] = &["reservations", "pools"];
+const FOLLOWING: &[&str] = &["reservations", "pools", "pool_lives"];
 
 impl Database {
     /// Every difference between the tables and views, and what they should be. In the order in which they have to go away.

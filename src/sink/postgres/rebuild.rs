@@ -1,4 +1,4 @@
-//! Makes the tables of reservations and pools anew from the events, in one transaction: until it ends, readers see them as
+//! Makes the tables of reservations, pools and their lives anew from the events, in one transaction: until it ends, readers see them as
 //! they were. Sinks wait meanwhile.
 
 use super::connection::Database;
@@ -61,8 +61,9 @@ impl Database {
         }
         if !is_partial && !missing.is_empty() {
             return Err(TargetError::Operator(format!(
-                "events has not the rows that were written into it, and reservations and pools would lose what followed from \
-                 them: {}. Bring them back, or run headroom sink rebuild --partial, which makes both from those that are left",
+                "events has not the rows that were written into it, and reservations, pools and pool_lives would lose what \
+                 followed from them: {}. Bring them back, or run headroom sink rebuild --partial, which makes them from those \
+                 that are left",
                 missing.join(", ")
             )));
         }
@@ -105,7 +106,8 @@ impl Database {
         match self.dialect {
             Dialect::Postgres => {
                 self.delete_by_blocks("reservations", piece)?;
-                self.delete_by_blocks("pools", piece)
+                self.delete_by_blocks("pools", piece)?;
+                self.delete_by_blocks("pool_lives", piece)
             }
             Dialect::Redshift => self.delete_by_events(pieces),
         }
@@ -138,6 +140,7 @@ impl Database {
             ))?;
         }
         self.say("DELETE FROM reservations")?;
-        self.say("DELETE FROM pools").map(drop)
+        self.say("DELETE FROM pools")?;
+        self.say("DELETE FROM pool_lives").map(drop)
     }
 }

@@ -31,7 +31,7 @@ const READ_ONLY: &str = "SELECT current_setting('transaction_read_only')";
 /// PostgreSQL by a rebuild.
 fn needed(table: &str, dialect: Dialect) -> &'static [&'static str] {
     match (table, dialect) {
-        ("reservations" | "pools", _) => &RIGHTS,
+        ("reservations" | "pools" | "pool_lives", _) => &RIGHTS,
         // Whoever locks a table needs to be allowed to change its rows.
         ("sink_positions", _) | ("sink_log", Dialect::Redshift) => &["SELECT", "INSERT", "UPDATE"],
         _ => &["SELECT", "INSERT"],

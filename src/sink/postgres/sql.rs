@@ -87,6 +87,7 @@ pub(super) const MERGES: &[Merge] = &[
     Merge { text: include_str!("sql/merge_clock.sql"), is_due: |rare| rare.sets_clock },
     Merge { text: include_str!("sql/merge_pool_definitions.sql"), is_due: |rare| rare.defines },
     Merge { text: include_str!("sql/merge_pools.sql"), is_due: |_| true },
+    Merge { text: include_str!("sql/merge_pool_lives.sql"), is_due: |rare| rare.defines },
 ];
 
 /// The same in Redshift, where a file holds several statements. The events may be in another table.
@@ -95,6 +96,7 @@ const REDSHIFT_MERGES: &[Merge] = &[
     Merge { text: include_str!("sql/redshift/merge_retired.sql"), is_due: |rare| rare.retires },
     Merge { text: include_str!("sql/redshift/merge_clock.sql"), is_due: |rare| rare.sets_clock },
     Merge { text: include_str!("sql/redshift/merge_pools.sql"), is_due: |_| true },
+    Merge { text: include_str!("sql/redshift/merge_pool_lives.sql"), is_due: |rare| rare.defines },
 ];
 
 /// What follows from the events of a partition in a range, which are in this table and have this of what is rare: a statement

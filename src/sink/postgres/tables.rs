@@ -56,6 +56,13 @@ fn tables_of_both() -> Vec<Table> {
             key: &["pool"],
         },
         Table {
+            name: "pool_lives",
+            doc: "One row for each life of a pool, from the event that defined it to the one that retired it. The same id may \
+                  have several, with other slots.",
+            columns: pool_lives(),
+            key: &["pool", "from_seq"],
+        },
+        Table {
             name: "sink_positions",
             doc: "One row for each partition: how far it is written. Each row changes in the transaction that writes.",
             columns: positions(),
@@ -101,7 +108,12 @@ fn reservations() -> Vec<Column> {
         ("seq", Long, true, "The event that last changed the reservation."),
         ("status", Text, true, "held, confirmed, released, expired, or retired: its pool's life has ended."),
         ("demand", Object, false, "Units per dimension that it takes; after its end, units that it took."),
-        ("hold_until", Time, false, "When the hold expires or expired; null when it is confirmed."),
+        (
+            "hold_until",
+            Time,
+            false,
+            "When the hold expires, or would have, where it was released before; null otherwise.",
+        ),
         ("order_ref", Text, false, "The caller's order."),
         ("key", Text, false, "The Idempotency-Key under which it was accepted."),
         ("actor", Text, false, "Who reserved."),
@@ -118,7 +130,7 @@ fn pools() -> Vec<Column> {
     columns([
         ("pool", Text, true, "The id of the pool."),
         ("partition", Int, true, "The partition of the pool."),
-        ("seq", Long, true, "The last event that changed the pool or its counters."),
+        ("seq", Long, true, "The last event that shows the pool or its counters."),
         ("changed_at", Time, true, "When that was."),
         ("limits", Object, false, "Units per dimension that may be in use, or might be at the end of its life."),
         ("used", Object, false, "Units per dimension that are in use, or were at the end of its life."),
@@ -140,6 +152,26 @@ fn pools() -> Vec<Column> {
         ("retire_after_ms", Long, false, "How long after its slot its life ends, in milliseconds; null means 7 days."),
         ("retired_at", Time, false, "When its life ended; null while it lives."),
         ("retire_cause", Text, false, "Why its life ended: caller or window."),
+    ])
+}
+
+fn pool_lives() -> Vec<Column> {
+    use ColumnKind::{Int, Long, Object, Text, Texts, Time};
+    columns([
+        ("pool", Text, true, "The id of the pool."),
+        ("partition", Int, true, "The partition of the pool."),
+        ("from_seq", Long, true, "The event that began the life; 0 when it is before the first event of the tables."),
+        ("until_seq", Long, false, "The event that ended it, which belongs to it; null while it lasts."),
+        ("began_at", Time, false, "When it began; null when that is before the first event of the tables."),
+        ("retired_at", Time, false, "When it ended; null while it lasts."),
+        ("retire_cause", Text, false, "Why it ended: caller or window."),
+        ("areas", Texts, false, "Where the pool was offered at last."),
+        ("labels", Object, false, "What else was said of the pool at last."),
+        ("window_start", Time, false, "When the slot began that it had last."),
+        ("window_end", Time, false, "When that slot was over."),
+        ("cutoff", Time, false, "From when it admitted nothing; null means the end of the slot."),
+        ("limits", Object, false, "Units per dimension that might be in use at its end; null while it lasts."),
+        ("used", Object, false, "Units per dimension that were in use at its end; null while it lasts."),
     ])
 }
 

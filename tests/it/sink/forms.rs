@@ -101,13 +101,17 @@ fn reservations_and_pools_follow_from_the_events() {
     Traffic::new(&served.url, 8).calls(60);
     served.running.terminate();
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
-    let all = "SELECT * FROM reservations ORDER BY reservation; SELECT * FROM pools ORDER BY pool";
+    let all = "SELECT * FROM reservations ORDER BY reservation; SELECT * FROM pools ORDER BY pool; \
+               SELECT * FROM pool_lives ORDER BY pool, from_seq";
     let before = database.ask(all);
-    database.ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-8-4'");
+    database.ask(
+        "UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-8-4'; \
+                  UPDATE pool_lives SET until_seq = from_seq",
+    );
     assert_ne!(database.ask(all), before);
     let rebuilt = run(&mut database.sink(nowhere(), &["rebuild"]));
     assert!(
-        rebuilt.code == 0 && rebuilt.out.starts_with("reservations and pools are made anew from "),
+        rebuilt.code == 0 && rebuilt.out.starts_with("reservations, pools and pool_lives are made anew from "),
         "{}",
         rebuilt.err
     );

@@ -196,7 +196,10 @@ fn a_rebuild_without_all_events_is_refused_unless_it_is_asked_for() {
     assert!(refused.code == 1 && refused.err.contains("partition 0 has 3 of 7 rows"), "{}", refused.err);
     assert_eq!(count(), "5");
     let partial = run(&mut database.sink(nowhere(), &["rebuild", "--partial"]));
-    assert_eq!((partial.code, &*partial.out), (0, "reservations and pools are made anew from 3 rows of events\n"));
+    assert_eq!(
+        (partial.code, &*partial.out),
+        (0, "reservations, pools and pool_lives are made anew from 3 rows of events\n")
+    );
     assert_eq!(count(), "3");
 }
 
@@ -400,12 +403,13 @@ fn a_plan_names_the_rights_that_are_missing() {
     database.ask(
         "GRANT USAGE ON SCHEMA headroom TO clerk; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
     );
-    let no_rebuild = ["pools", "reservations"].map(|table| format!("this user lacks the rights DELETE for {table}"));
+    let no_rebuild =
+        ["pool_lives", "pools", "reservations"].map(|table| format!("this user lacks the rights DELETE for {table}"));
     assert_eq!(plan("clerk"), (1, no_rebuild.to_vec()));
     let rebuild = || run(&mut database.sink_as("clerk", nowhere(), &["rebuild"]));
     let refused = rebuild();
     assert!(refused.code == 1 && refused.err.contains(&no_rebuild.join("; ")), "{}", refused.err);
-    database.ask("GRANT DELETE ON pools, reservations TO clerk");
+    database.ask("GRANT DELETE ON pool_lives, pools, reservations TO clerk");
     assert_eq!((plan("clerk"), rebuild().code), ((0, vec![]), 0));
     database.ask(
         "REVOKE INSERT, UPDATE ON events FROM clerk; ALTER TABLE pools DROP COLUMN labels CASCADE; \

@@ -1,12 +1,13 @@
--- One row for each event, with what its pool stands for: areas, slot and labels are those that the pool has now. `outcome`
--- is applied, refused or repeated, and null when no command was decided. `actor_class` is caller, planner (who changes
--- pools), or headroom (timers and owners). `lead_time` is the time from the decision to the begin of the slot.
+-- One row for each event, with what its pool stands for: areas, slot and labels are those that the pool had last in
+-- the life in which the event is. An event that has a whole pool shows that one. `outcome` is applied, refused or repeated, and
+-- null when no command was decided. `actor_class` is caller, planner (who changes pools), or headroom (timers and owners).
+-- `lead_time` is the time from the decision to the begin of the slot.
 SELECT {columns},
-       COALESCE(e.areas, p.areas) AS areas,
-       COALESCE(e.labels, p.labels) AS labels,
-       COALESCE(e.window_start, p.window_start) AS window_start,
-       COALESCE(e.window_end, p.window_end) AS window_end,
-       COALESCE(e.cutoff, p.cutoff) AS cutoff,
+       COALESCE(e.areas, l.areas) AS areas,
+       COALESCE(e.labels, l.labels) AS labels,
+       COALESCE(e.window_start, l.window_start) AS window_start,
+       COALESCE(e.window_end, l.window_end) AS window_end,
+       COALESCE(e.cutoff, l.cutoff) AS cutoff,
        CASE WHEN e.kind IN ('Rejected', 'Malformed') THEN 'refused'
             WHEN e.kind = 'Repeated' THEN 'repeated'
             WHEN e.ask IS NOT NULL THEN 'applied' END AS outcome,
@@ -15,4 +16,6 @@ SELECT {columns},
             ELSE 'planner' END AS actor_class,
        {lead_time} AS lead_time
 FROM events e
-LEFT JOIN pools p ON p.pool = e.pool
+LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
+                      AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+                      AND (e.version IS NULL OR e.kind = 'Rejected')

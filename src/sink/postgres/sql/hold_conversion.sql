@@ -1,14 +1,29 @@
 -- One row for each day (UTC) on which holds began: how many there were, and what became of them. A hold that was confirmed
 -- and released later counts as confirmed.
-SELECT (r.accepted_at AT TIME ZONE 'UTC')::date AS day,
+SELECT (h.began_at AT TIME ZONE 'UTC')::date AS day,
        count(*) AS holds,
-       count(c.reservation) AS confirmed,
-       count(CASE WHEN r.end_cause = 'expired' THEN 1 END) AS expired,
-       count(CASE WHEN r.status = 'released' AND c.reservation IS NULL THEN 1 END) AS released,
-       count(CASE WHEN r.status = 'retired' AND c.reservation IS NULL THEN 1 END) AS retired,
-       count(CASE WHEN r.status = 'held' THEN 1 END) AS "open"
-FROM reservations r
-LEFT JOIN (SELECT DISTINCT pool, reservation FROM events WHERE kind = 'Confirmed') c
-       ON c.pool = r.pool AND c.reservation = r.reservation
-WHERE r.was_held
+       count(CASE WHEN h.fate = 'confirmed' THEN 1 END) AS confirmed,
+       count(CASE WHEN h.fate = 'expired' THEN 1 END) AS expired,
+       count(CASE WHEN h.fate = 'released' THEN 1 END) AS released,
+       count(CASE WHEN h.fate = 'retired' THEN 1 END) AS retired,
+       count(CASE WHEN h.fate = 'open' THEN 1 END) AS "open"
+FROM (
+    SELECT min(CASE WHEN o.kind = 'Accepted' AND o.status = 'held' THEN o.decided_at END) AS began_at,
+           CASE WHEN count(CASE WHEN o.kind = 'Confirmed' THEN 1 END) > 0 THEN 'confirmed'
+                WHEN count(CASE WHEN o.status = 'expired' THEN 1 END) > 0 THEN 'expired'
+                WHEN count(CASE WHEN o.status = 'released' THEN 1 END) > 0 THEN 'released'
+                WHEN count(o.until_seq) > 0 THEN 'retired'
+                ELSE 'open' END AS fate
+    FROM (
+        SELECT e.reservation, e.kind, e.status, e.decided_at, l.until_seq,
+               count(CASE WHEN e.kind = 'Accepted' THEN 1 END)
+                   OVER (PARTITION BY e.reservation ORDER BY e."partition", e.seq ROWS UNBOUNDED PRECEDING) AS acceptance
+        FROM events e
+        LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
+                    AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+        WHERE e.kind IN ('Accepted', 'Confirmed', 'Released', 'Expired')
+    ) o
+    GROUP BY o.reservation, o.acceptance
+) h
+WHERE h.began_at IS NOT NULL
 GROUP BY 1

@@ -1,7 +1,9 @@
--- One row for each number of whole hours before the begin of the slot: how many reservations were accepted so early.
-SELECT floor((extract(epoch FROM p.window_start) - extract(epoch FROM r.accepted_at)) / 3600)::bigint AS hours_before,
+-- One row for each number of whole hours before the begin of the slot: how many reservations were accepted so early. The slot
+-- is the one that the pool had last in the life in which it accepted.
+SELECT floor((extract(epoch FROM l.window_start) - extract(epoch FROM e.decided_at)) / 3600)::bigint AS hours_before,
        count(*) AS reservations
-FROM reservations r
-JOIN pools p ON p.pool = r.pool
-WHERE r.accepted_at IS NOT NULL AND p.window_start IS NOT NULL
+FROM events e
+JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
+                    AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+WHERE e.kind = 'Accepted' AND l.window_start IS NOT NULL
 GROUP BY 1

@@ -1,6 +1,19 @@
--- One row for each pool and dimension: what may be in use, and what is, now or at the end of its life.
+-- One row for each pool and dimension, and for each of its lives that has ended: what may be in use, and what is, now or at the
+-- end of the life. `from_seq` is that of `pool_lives`.
+WITH lives AS (
+    SELECT pool, "partition", from_seq, until_seq AS seq, areas, window_start, window_end, retired_at, limits, used
+    FROM pool_lives
+    WHERE until_seq IS NOT NULL
+    UNION ALL
+    SELECT p.pool, p."partition", COALESCE(l.from_seq, 0), p.seq, p.areas, p.window_start, p.window_end, p.retired_at,
+           p.limits, p.used
+    FROM pools p
+    LEFT JOIN pool_lives l ON l.pool = p.pool AND l.until_seq IS NULL
+    WHERE p.retired_at IS NULL
+)
 SELECT p.pool, p.areas, p.window_start, p.window_end, p.retired_at, d.dimension,
        (p.limits ->> d.dimension)::bigint AS limit_units,
-       (p.used ->> d.dimension)::bigint AS used
-FROM pools p
+       (p.used ->> d.dimension)::bigint AS used,
+       p.from_seq
+FROM lives p
 CROSS JOIN LATERAL (SELECT jsonb_object_keys(p.limits) UNION SELECT jsonb_object_keys(p.used)) d (dimension)

@@ -1,8 +1,8 @@
--- One row for each pool and dimension: what is in use now, or was at the end of its life, the most that ever was, and the
--- share of the limit that is used.
+-- One row for each life of a pool and dimension: what is in use now, or was at the end of the life, the most that ever was in
+-- it, and the share of the limit that is used.
 SELECT p.pool, p.areas, p.window_start, p.window_end, p.dimension, p.limit_units, p.used, u.peak_used,
-       round(p.used::decimal(18, 0) / NULLIF(p.limit_units, 0), 3) AS utilisation
+       round(p.used::decimal(18, 0) / NULLIF(p.limit_units, 0), 3) AS utilisation, p.from_seq
 FROM pool_units p
-LEFT JOIN (SELECT pool, dimension, max(used) AS peak_used FROM pool_usage GROUP BY pool, dimension) u
-       ON u.pool = p.pool AND u.dimension = p.dimension
+LEFT JOIN (SELECT pool, from_seq, dimension, max(used) AS peak_used FROM pool_usage GROUP BY pool, from_seq, dimension) u
+       ON u.pool = p.pool AND u.from_seq = p.from_seq AND u.dimension = p.dimension
 WHERE p.limit_units IS NOT NULL

@@ -18,7 +18,7 @@ use headroom::sink::postgres::{Database as SinkDatabase, Dialect, VIEWS, tables}
 pub use proxy::Redshift;
 use std::path::Path;
 
-const TABLES: &[&str] = &["events", "reservations", "pools"];
+const TABLES: &[&str] = &["events", "reservations", "pools", "pool_lives"];
 
 fn nowhere() -> &'static Path {
     Path::new("/nonexistent")
@@ -316,6 +316,7 @@ fn a_plan_names_the_rights_that_are_missing() {
     let (code, told) = sink("plan");
     let expected = [
         "this user lacks the rights INSERT for decision_units",
+        "this user lacks the rights INSERT, UPDATE, DELETE for pool_lives",
         "this user lacks the rights INSERT, UPDATE, DELETE for pools",
         "this user lacks the rights INSERT, UPDATE, DELETE for reservations",
         "this user lacks the rights UPDATE for sink_log",
