@@ -132,11 +132,11 @@ impl Beginning<'_> {
             passed_over.push(format!("{ahead} hold more than the {end} events of the log"));
         }
         let count = names.len();
-        for name in names.into_iter().take(TRIED_MAX) {
-            let (place, state) = self.place_and_state(snapshots, partition, &name, first);
+        for (at, name) in names.into_iter().take(TRIED_MAX).enumerate() {
+            let (place, state) = self.place_and_state(snapshots, partition, (&name, at == 0), first);
             match state {
                 Err(why) => passed_over.push(why),
-                Ok(state) => match place?.contradicts(&state) {
+                Ok(state) => match place()?.contradicts(&state) {
                     Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
                     None => return Ok(Looked { taken: Some((name, state)), passed_over }),
                 },
@@ -158,20 +158,27 @@ impl Beginning<'_> {
         Err(uncovered_for(prefer, partition, first, &seen))
     }
 
-    /// What the log says of a snapshot's place, and the state that the snapshot holds. The log is asked meanwhile: who reads
-    /// it next finds the events after the snapshot on their way.
+    /// What the log says of a snapshot's place, and the state that the snapshot holds. Of the first one that is tried, which is
+    /// nearly always good, the log is asked while it is read: who reads the log next finds the events after the snapshot on
+    /// their way. Of the others it is asked only where there is a state.
     fn place_and_state(
         &self,
         snapshots: &dyn Snapshots,
         partition: u32,
-        name: &SnapshotName,
+        (name, is_first): (&SnapshotName, bool),
         first: u64,
-    ) -> (Result<Place, LogError>, Result<PartitionState, String>) {
-        beside(
-            format!("asks-{partition}"),
-            || Place::ask(self.tail, partition, name.next_seq, first),
-            || copied(snapshots, self.log_id, partition, &name.text),
-        )
+    ) -> (impl FnOnce() -> Result<Place, LogError>, Result<PartitionState, String>) {
+        let (tail, next_seq) = (self.tail, name.next_seq);
+        let ask = move || Place::ask(tail, partition, next_seq, first);
+        let copy = || copied(snapshots, self.log_id, partition, &name.text);
+        let (asked, state) = match is_first {
+            true => {
+                let (asked, state) = beside(format!("asks-{partition}"), ask, copy);
+                (Some(asked), state)
+            }
+            false => (None, copy()),
+        };
+        (move || asked.unwrap_or_else(ask), state)
     }
 
     /// Whether a snapshot is whole and the log continues it. All of it is read, and put together to a state.

@@ -12,14 +12,15 @@ use headroom::replica::Replica;
 use headroom::snapshot::Reader;
 use headroom::store::{Mark, SnapshotName, Snapshots, Store, StoreError};
 use headroom::wire;
+use parking_lot::Mutex;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A log that begins with this event.
 struct Beheaded<'a> {
     log: &'a Embedded,
     first: u64,
-    was_read: AtomicBool,
+    /// The events that were asked for.
+    asked: Mutex<Vec<u64>>,
 }
 
 impl CommittedTail for Beheaded<'_> {
@@ -39,14 +40,14 @@ impl CommittedTail for Beheaded<'_> {
         if from_seq < self.first {
             return Err(LogError::out_of_range(format!("{from_seq} is gone")));
         }
-        self.was_read.store(true, Relaxed);
+        self.asked.lock().push(from_seq);
         self.log.read(partition, from_seq, bytes_max)
     }
 }
 
 impl Bed {
     fn beheaded(&self, first: u64) -> Beheaded<'_> {
-        Beheaded { log: &self.world.log, first, was_read: AtomicBool::new(false) }
+        Beheaded { log: &self.world.log, first, asked: Mutex::default() }
     }
 
     /// Which snapshot a log that begins with `first` begins with, and what was passed over.
@@ -104,7 +105,7 @@ fn decided_at(event: &StoredEvent) -> Micros {
 /// A place of snapshots that hands over none before the log was read.
 struct Slow<'a> {
     reader: Reader,
-    was_read: &'a AtomicBool,
+    asked: &'a Mutex<Vec<u64>>,
 }
 
 impl Snapshots for Slow<'_> {
@@ -118,7 +119,7 @@ impl Snapshots for Slow<'_> {
         name: &str,
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
-        until("the log is asked for the event before the snapshot", || self.was_read.load(Relaxed));
+        until("the log is asked for the event before the snapshot", || !self.asked.lock().is_empty());
         self.reader.load(partition, name, row)
     }
 }
@@ -127,10 +128,24 @@ impl Snapshots for Slow<'_> {
 fn the_log_is_asked_for_the_place_of_a_snapshot_while_the_snapshot_is_read() {
     let bed = Bed::with_three();
     let tail = bed.beheaded(0);
-    let slow = Slow { reader: bed.reader(), was_read: &tail.was_read };
+    let slow = Slow { reader: bed.reader(), asked: &tail.asked };
     let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&slow) };
     let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
     assert_eq!((looked.taken.map(|(name, _)| name.next_seq), looked.passed_over), (Some(12), Vec::new()));
+}
+
+/// A read of a log on a cluster takes its time. One for a snapshot that is damaged would be for nothing.
+#[test]
+fn the_log_is_not_asked_for_the_place_of_a_snapshot_that_is_tried_later_and_is_damaged() {
+    let bed = Bed::with_three();
+    for rows in &bed.objects(".rows")[1..] {
+        fs::write(rows, "other bytes").unwrap();
+    }
+    let (tail, reader) = (bed.beheaded(0), bed.reader());
+    let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&reader) };
+    let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
+    assert_eq!((looked.taken.map(|(name, _)| name.next_seq), looked.passed_over.len()), (Some(4), 2));
+    assert_eq!(*tail.asked.lock(), [11, 3], "the last events of the first one, beside reading it, and of the good one");
 }
 
 #[track_caller]
