@@ -154,14 +154,17 @@ impl Place {
         Ok(newest.clone())
     }
 
-    /// What a backup holds.
+    /// What a backup of [`Place::backups`] holds; `None` when somebody has deleted it since then.
     ///
     /// # Errors
-    /// [`BackupError`] when that is not known.
-    pub fn held(&self, backup: &Backup) -> Result<Held, BackupError> {
-        let manifest = self.manifest(backup)?;
+    /// [`BackupError`] when that is not known, in words without the name of the backup.
+    pub fn held(&self, backup: &Backup) -> Result<Option<Held>, BackupError> {
+        let Some(manifest) = self.read(backup)? else {
+            let gone = BackupError::Damaged(format!("{} is gone, and the place lists it", manifest_path(backup)));
+            return if self.backups()?.contains(backup) { Err(gone) } else { Ok(None) };
+        };
         let (taken_at, newer) = (Micros(manifest.taken_at_us), manifest.newer());
-        Ok(Held { taken_at, events: manifest.events(), bytes: manifest.bytes(), newer })
+        Ok(Some(Held { taken_at, events: manifest.events(), bytes: manifest.bytes(), newer }))
     }
 
     /// The manifest of a backup.
@@ -169,19 +172,32 @@ impl Place {
     /// # Errors
     /// [`BackupError::Damaged`] when it is not what was written, and [`BackupError::Newer`] when this version cannot read it.
     pub(super) fn manifest(&self, backup: &Backup) -> Result<Manifest, BackupError> {
+        let named = |why: String| format!("backup {}: {why}", backup.id);
+        match self.read(backup) {
+            Ok(Some(manifest)) => Ok(manifest),
+            Ok(None) => Err(BackupError::Damaged(named(format!("{} is gone", manifest_path(backup))))),
+            Err(BackupError::Damaged(why)) => Err(BackupError::Damaged(named(why))),
+            Err(BackupError::Newer(why)) => Err(BackupError::Newer(named(why))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same in errors without the name of the backup; `None` when the place does not have it.
+    fn read(&self, backup: &Backup) -> Result<Option<Manifest>, BackupError> {
         let path = manifest_path(backup);
-        let damaged = |why: String| BackupError::Damaged(format!("backup {}: {why}", backup.id));
         let manifest = match again(|| self.objects.get(&path, MANIFEST_BYTES_MAX))? {
-            None => return Err(damaged(format!("{path} is gone"))),
-            Some(Got::Longer(bytes)) => return Err(damaged(format!("{path} has {bytes} bytes, and is no manifest"))),
+            None => return Ok(None),
+            Some(Got::Longer(bytes)) => {
+                return Err(BackupError::Damaged(format!("{path} has {bytes} bytes, and is no manifest")));
+            }
             Some(Got::Whole(bytes)) => Manifest::decode(&bytes).map_err(|unread| match unread {
-                Unread::Damaged(why) => damaged(why),
-                Unread::Newer(why) => BackupError::Newer(format!("backup {}: {why}", backup.id)),
+                Unread::Damaged(why) => BackupError::Damaged(why),
+                Unread::Newer(why) => BackupError::Newer(why),
             })?,
         };
         match Backup::of(&manifest) == *backup {
-            true => Ok(manifest),
-            false => Err(damaged("its manifest is that of another backup".to_owned())),
+            true => Ok(Some(manifest)),
+            false => Err(BackupError::Damaged("its manifest is that of another backup".to_owned())),
         }
     }
 

@@ -106,13 +106,15 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
     Ok(Verdict::Fine)
 }
 
-/// Tells what each backup holds. One that cannot be read is told as that, and is no reason to hide the others.
+/// Tells what each backup holds. One that cannot be read is told as that, and is no reason to hide the others. One that was
+/// deleted meanwhile is left out.
 fn list(place: &Place, out: &mut impl Write) -> Result<Verdict, Failure> {
     let mut is_fine = true;
     for backup in place.backups()? {
         let id = &backup.id;
         match place.held(&backup) {
-            Ok(Held { taken_at, events, bytes, newer }) => {
+            Ok(None) => {}
+            Ok(Some(Held { taken_at, events, bytes, newer })) => {
                 let newer = newer.map(|why| format!("; {why}")).unwrap_or_default();
                 writeln!(out, "{id}  {}  {}  {bytes} bytes{newer}", Shown(taken_at), counted(events, "event"))?;
             }

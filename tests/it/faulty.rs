@@ -14,6 +14,8 @@ pub enum Conduct {
     Full,
     /// It lists what it has, and gives nothing.
     GivesNothing,
+    /// It lists what it has, and says that there is none of it.
+    Forgets,
     /// It keeps less than it was given, and says that all is well.
     KeepsShort,
     /// It keeps other bytes of the same length.
@@ -98,7 +100,11 @@ impl Objects for Faulty<'_> {
     }
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
         *self.gets.lock() += 1;
-        if self.call()? == Conduct::GivesNothing { Err(no_answer()) } else { self.bucket.get(path, bytes_max) }
+        match self.call()? {
+            Conduct::GivesNothing => Err(no_answer()),
+            Conduct::Forgets => Ok(None),
+            _ => self.bucket.get(path, bytes_max),
+        }
     }
     fn heeds_conditions(&self, path: &str) -> Result<bool, StoreError> {
         Ok(self.call()? != Conduct::IgnoresConditions && self.bucket.heeds_conditions(path)?)

@@ -73,6 +73,8 @@ fn a_list_says_what_each_backup_holds() {
     assert_eq!(damaged.code, 1, "{}", damaged.err);
     assert!(damaged.out.starts_with(lines[0]), "{}", damaged.out);
     assert_says(&damaged.out, &["its manifest cannot be read"]);
+    let id = damaged.out.lines().nth(1).unwrap().split_once("  ").unwrap().0;
+    assert_eq!(damaged.out.matches(id).count(), 1, "{}", damaged.out);
 }
 
 /// The story: the machine is lost, and on the new one is the version of last month. It would write a log that it cannot read,

@@ -1,7 +1,7 @@
 //! Places that fail or lie while a backup is taken, and what has rotted in one: no backup is told that is not there, and a
 //! look at the place finds what is damaged before it is needed.
 
-use super::{Folder, a_log, done, is_all_of, more};
+use super::{Folder, a_log, done, is_all_of, more, only};
 use crate::cli::{assert_says, on};
 use crate::faulty::{Conduct, Faulty};
 use crate::process::run;
@@ -46,6 +46,31 @@ fn a_backup_that_the_place_does_not_have_as_it_was_is_not_told() {
         take(dir.path(), &folder, Conduct::Fine, 2).unwrap();
         done(folder.restore(target.path(), &[]));
         is_all_of(target.path(), dir.path());
+    }
+}
+
+/// The story: somebody removes last month's backups while another one lists all. What is gone is no damage; what the place
+/// lists and does not have is.
+#[test]
+fn a_backup_that_is_removed_while_all_are_listed_is_not_damaged() {
+    let (dir, folder) = (a_log(3), Folder::new());
+    let id = take(dir.path(), &folder, Conduct::Fine, 1).unwrap().backup.id;
+    for (conduct, is_damaged) in [(Conduct::Forgets, true), (Conduct::Fine, false)] {
+        let objects = Faulty::over(Bucket::open(&object_place(&folder.url()).unwrap()).unwrap());
+        objects.is(conduct);
+        let place = Place::new(Box::new(objects));
+        let listed = place.backups().unwrap();
+        assert_eq!(listed[0].id, id);
+        if !is_damaged {
+            fs::remove_file(only(&folder.0.path().join("backups"))).unwrap();
+        }
+        match place.held(&listed[0]) {
+            Ok(None) => assert!(!is_damaged),
+            Err(BackupError::Damaged(why)) => {
+                assert!(is_damaged && why == format!("backups/{id}.json is gone, and the place lists it"), "{why}");
+            }
+            held => panic!("{held:?}"),
+        }
     }
 }
 
