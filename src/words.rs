@@ -2,12 +2,17 @@
 
 /// So many of something, in words whose plural has an s, or es after ch and ss.
 pub fn counted(number: u64, what: &str) -> String {
+    format!("{number} {}", named(number, what))
+}
+
+/// The word alone for so many of something.
+pub fn named(number: u64, what: &str) -> String {
     let end = match number {
         1 => "",
         _ if what.ends_with("ch") || what.ends_with("ss") => "es",
         _ => "s",
     };
-    format!("{number} {what}{end}")
+    format!("{what}{end}")
 }
 
 #[cfg(test)]

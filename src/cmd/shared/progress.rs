@@ -2,7 +2,7 @@
 //! how much time is left.
 
 use crate::time::Stopwatch;
-use crate::words::counted;
+use crate::words::{counted, named};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -25,9 +25,8 @@ impl Progress {
     /// No progress yet, of so many events in all partitions.
     pub(in crate::cmd) fn new(events: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let template = "{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(events).with_style(style)
+            let style = ProgressStyle::with_template(&template(events));
+            ProgressBar::new(events).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         Progress { events, done: 0, given: 0, since: Stopwatch::start(), bar, lines: 0 }
     }
@@ -70,6 +69,11 @@ impl Progress {
     }
 }
 
+/// What a bar shows of so many events.
+fn template(events: u64) -> String {
+    format!("{{bar:40}} {{human_pos}} of {{human_len}} {}, {{per_sec}}, {{eta}} left", named(events, "event"))
+}
+
 /// How long so many more events take, when so many have taken this time.
 fn left_ms(read: u64, left: u64, took_ms: u64) -> u64 {
     took_ms.saturating_mul(left).checked_div(read).unwrap_or_default()
@@ -78,6 +82,14 @@ fn left_ms(read: u64, left: u64, took_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_of_one_event_does_not_say_events() {
+        for (events, expected) in [(0, "of {human_len} events, "), (1, "of {human_len} event, "), (2, " events, ")] {
+            assert!(template(events).contains(expected), "{}", template(events));
+        }
+        assert!(ProgressStyle::with_template(&template(1)).is_ok());
+    }
 
     #[test]
     fn the_time_left_is_that_of_the_events_before() {
