@@ -1,6 +1,7 @@
 //! Names and identities. Their constructors check them, so whoever holds a value of these types need not check it
 //! again.
 
+use super::hex::hex128;
 use crate::limits::{DIMENSION_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
 use arcstr::ArcStr;
 use std::fmt;
@@ -250,12 +251,6 @@ pub struct Attempt(pub u64);
 /// form a chain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 16]);
-
-/// A number of 128 bits from its text of 32 hexadecimal digits; `None` when it is anything else.
-pub fn hex128(text: &str) -> Option<u128> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u128::from_str_radix(text, 16).ok().filter(|_| is_hex)
-}
 
 impl Digest {
     /// The digest of this text; `None` when the text is none.

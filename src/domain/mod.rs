@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod decide;
 pub mod event;
 pub mod evolve;
+pub mod hex;
 pub mod ids;
 pub mod kind;
 pub mod law;
@@ -29,7 +30,8 @@ pub use event::{
     AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Origin, Rejection, ReleaseCause,
     RetireCause, Retirement,
 };
-pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why, hex128};
+pub use hex::{hex_digit, hex128};
+pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why};
 pub use kind::{CommandKind, EventKind, KeyScope};
 pub use law::{Breach, Law};
 pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Living, Target, kept_until};

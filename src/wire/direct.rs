@@ -1,7 +1,7 @@
 //! The types of fields, as a datum of the newest schema holds them.
 
 use super::datum::{Datum, Direct};
-use super::field::{Bytes, Bytes16, Code, Coded, Hex, Id, Labels, Names, Text, Texted, Units, hex};
+use super::field::{Bytes, Bytes16, Code, Coded, Hex, Id, Labels, Names, Text, Texted, Units};
 use crate::domain::{Amounts, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use crate::limits::{AREAS_MAX, DIMENSIONS_MAX};
 use std::borrow::Cow;
@@ -51,7 +51,7 @@ impl Direct for Id {
 
 impl Direct for Hex {
     fn read(from: &mut Datum<'_>) -> Option<Hex> {
-        hex(from.text()?).map(Hex)
+        Hex::of(from.text()?)
     }
 }
 

@@ -2,7 +2,9 @@
 //! of named fields (JSON). The field types borrow when they write, and own what they have read.
 
 use crate::domain::ids::RESERVATION_TEXT_BYTES;
-use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
+use crate::domain::{
+    Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId, hex_digit, hex128,
+};
 use crate::limits::DIMENSIONS_MAX;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -274,34 +276,11 @@ impl Serialize for Hex {
     }
 }
 
-const fn hex_digit(value: u8) -> u8 {
-    value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 })
-}
-
-/// Stands for the value of a byte that is no digit.
-const NO_DIGIT: u8 = 16;
-/// The value of each byte as a digit. Only lower case is accepted, so that one value has one text.
-const WORTH: [u8; 256] = {
-    let (mut worth, mut value) = ([NO_DIGIT; 256], 0);
-    while value < NO_DIGIT {
-        worth[hex_digit(value) as usize] = value;
-        value += 1;
+impl Hex {
+    /// The id with these digits.
+    pub(super) fn of(text: &str) -> Option<Hex> {
+        hex128(text).map(|id| Hex(CommandId(id)))
     }
-    worth
-};
-
-/// The id with these digits.
-pub(super) fn hex(text: &str) -> Option<CommandId> {
-    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
-    let half = |digits: &[u8]| {
-        digits.iter().fold((0u64, 0u8), |(number, all), digit| {
-            let worth = WORTH.get(usize::from(*digit)).copied().unwrap_or(NO_DIGIT);
-            (number << 4 | u64::from(worth), all | worth)
-        })
-    };
-    let (high, low) = digits.split_first_chunk::<16>()?;
-    let ((high, a), (low, b)) = (half(high), half(low));
-    (a | b < NO_DIGIT).then(|| CommandId(u128::from(high) << 64 | u128::from(low)))
 }
 
 impl<'de> Deserialize<'de> for Hex {
@@ -313,7 +292,7 @@ impl<'de> Deserialize<'de> for Hex {
             expecting!("a command's id");
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
-                hex(text).map(Hex).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
+                Hex::of(text).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
             }
         }
 
