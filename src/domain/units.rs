@@ -47,8 +47,12 @@ impl Amounts {
     pub fn new(amounts: impl IntoIterator<Item = (Dimension, u64)>) -> Option<Amounts> {
         let mut sorted: Vec<_> = amounts.into_iter().collect();
         sorted.sort_unstable_by_key(|(d, _)| *d);
-        let twice = sorted.iter().zip(sorted.iter().skip(1)).any(|((a, _), (b, _))| a == b);
-        (!twice).then(|| Amounts::of(sorted.into()))
+        Amounts::sorted(sorted)
+    }
+
+    /// These pairs; `None` when they are not sorted, or a dimension comes twice.
+    pub fn sorted(pairs: Vec<(Dimension, u64)>) -> Option<Amounts> {
+        pairs.is_sorted_by(|(a, _), (b, _)| a < b).then(|| Amounts::of(pairs.into()))
     }
 
     /// These units, which are sorted by dimension, each dimension once.

@@ -87,12 +87,10 @@ fn amounts(from: &mut Datum<'_>) -> Option<Amounts> {
     let mut pairs: Vec<(Dimension, u64)> = Vec::new();
     from.items(DIMENSIONS_MAX, |from, count| {
         pairs.reserve_exact(count.saturating_sub(pairs.len()));
-        let dimension = Text::read(from)?.value();
-        let is_next = pairs.last().is_none_or(|(before, _)| *before < dimension);
-        pairs.push((dimension, u64::try_from(from.long()?).ok()?));
-        is_next.then_some(())
+        pairs.push((Text::read(from)?.value(), u64::try_from(from.long()?).ok()?));
+        Some(())
     })?;
-    Amounts::new(pairs)
+    Amounts::sorted(pairs)
 }
 
 impl Direct for Names<'_> {
