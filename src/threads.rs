@@ -5,9 +5,10 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::thread::{Builder, JoinHandle, ScopedJoinHandle, scope};
+use std::thread::{Builder, JoinHandle, ScopedJoinHandle, available_parallelism, scope};
 use tokio::runtime::{self, Runtime};
 use tokio::task;
 
@@ -45,6 +46,11 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Joi
         let _watched = watch(&watched);
         work();
     })
+}
+
+/// How many threads run at the same time.
+pub fn processors() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
 }
 
 /// By how much the priority of work that may wait is lower. Beside callers that take all of the processors it still gets a

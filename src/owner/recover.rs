@@ -3,11 +3,12 @@
 use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
-use super::restoring::{self, cores, decoders};
+use super::restoring::{self, decoders};
 use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use crate::store::{Snapshots, Store};
+use crate::threads::processors;
 use crate::time::Clock;
 use crate::wire::{self, Recent};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -128,7 +129,7 @@ impl Recovery<'_> {
     /// Folds these events before a claim does, on all cores; none of them when there are as many partitions as cores, whose
     /// claims keep all of them busy. What cannot be read is left to the claim, which needs no further thread and tells why.
     fn read_ahead(&self, handle: &PartitionHandle, seqs: Range<u64>) -> Result<(), ClaimError> {
-        if cores() <= self.tail.partitions() as usize {
+        if processors() <= self.tail.partitions() as usize {
             return Ok(());
         }
         let until = seqs.end;

@@ -7,11 +7,10 @@ use crate::replica::PartitionState;
 use crate::replica::checkpoint::Restoring;
 use crate::replica::state::Restored;
 use crate::store::Mark;
-use crate::threads::beside;
+use crate::threads::{beside, processors};
 use crossbeam_channel::bounded;
-use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::thread::{Builder, available_parallelism, scope};
+use std::thread::{Builder, scope};
 
 /// Bytes of rows that are handed to a decoder at once, and the most such batches that wait.
 const BATCH_BYTES: usize = 512 << 10;
@@ -21,14 +20,9 @@ const RUNS_AHEAD: usize = 4;
 /// The most threads that decode what one thread reads: with more of them, decoding is faster than folding.
 const DECODERS_MAX: usize = 4;
 
-/// How many threads run at the same time.
-pub(super) fn cores() -> usize {
-    available_parallelism().map_or(1, NonZero::get)
-}
-
 /// How many threads decode beside each other.
 pub(super) fn decoders() -> usize {
-    cores().min(DECODERS_MAX)
+    processors().min(DECODERS_MAX)
 }
 
 /// Rows on their way to a decoder.

@@ -5,8 +5,7 @@ use super::Refusal;
 use crate::gateway::admission::Shed;
 use crate::limits::{READS_AT_ONCE_MAX, READS_MAX};
 use crate::replica::{Listing, Search};
-use std::num::NonZero;
-use std::thread::available_parallelism;
+use crate::threads::processors;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The slots that searches take.
@@ -25,8 +24,7 @@ enum Step<F, T> {
 impl Searches {
     /// All slots are free.
     pub(super) fn new() -> Searches {
-        let processors = available_parallelism().map_or(1, NonZero::get);
-        let at_once = (processors / 2).clamp(1, READS_AT_ONCE_MAX);
+        let at_once = (processors() / 2).clamp(1, READS_AT_ONCE_MAX);
         Searches { slots: Semaphore::new(READS_MAX), turns: Semaphore::new(at_once) }
     }
 

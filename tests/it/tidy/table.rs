@@ -69,7 +69,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("backup", &["crash", "domain", "log", "log::embedded", "objects", "store", "wire", "time"],
         "copies of an embedded log, elsewhere and back"),
     room("gateway", &["trace", "replica", "domain", "wire", "log", "limits", "time"], "asks and answers, over any log"),
-    room("service", &["access", "gateway", "replica", "trace", "domain", "wire", "log", "limits", "time"],
+    room("service", &["access", "gateway", "replica", "trace", "domain", "wire", "log", "limits", "threads", "time"],
         "the use cases, for every edge"),
     Room {
         path: "audit",
