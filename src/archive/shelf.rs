@@ -5,6 +5,7 @@ use crate::crash;
 use crate::log::LogError;
 use crate::log::embedded::{Archive, Reach};
 use crate::objects::{Got, Objects};
+use crate::store::StoreError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -69,7 +70,7 @@ impl Shelf {
 
     /// Writes an object unless it is there, and compares what is there then.
     fn once(&self, path: &str, bytes: Vec<u8>) -> Result<(), String> {
-        let told = |error: crate::store::StoreError| error.detail;
+        let told = |error: StoreError| error.detail;
         let (length, hash) = (bytes.len() as u64, blake3::hash(&bytes));
         let is_new = self.objects.create(path, bytes).map_err(told)?;
         let found = match self.objects.get(path, length).map_err(told)? {
@@ -89,7 +90,7 @@ impl Shelf {
     }
 
     fn get(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, LogError> {
-        match self.objects.get(path, bytes_max).map_err(|error| LogError::transient(error.detail))? {
+        match self.objects.get(path, bytes_max).map_err(unread)? {
             Some(Got::Whole(bytes)) => Ok(bytes),
             Some(Got::Longer(bytes)) => {
                 Err(LogError::operator(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")))
@@ -105,12 +106,27 @@ impl Shelf {
     }
 }
 
+/// The number of the segment whose object has this name, which ends so; `None` when it is no such name.
+fn number(name: &str, end: &str) -> Option<u64> {
+    name.strip_suffix(end).filter(|name| name.len() >= 8)?.parse().ok()
+}
+
+/// A place that does not answer may answer later. What a person has to change stays.
+fn unread(error: StoreError) -> LogError {
+    if error.needs_operator { LogError::operator(error.detail) } else { LogError::transient(error.detail) }
+}
+
 impl Archive for Shelf {
     fn numbers(&self) -> Result<Vec<u64>, LogError> {
-        let listed =
-            self.objects.list(&self.folder(), LISTED_MAX).map_err(|error| LogError::transient(error.detail))?;
-        let number = |name: &str| name.strip_suffix(MANIFEST).filter(|name| name.len() >= 8)?.parse().ok();
-        Ok(listed.iter().filter_map(|listed| number(&listed.name)).collect())
+        let folder = self.folder();
+        let listed = self.objects.list(&folder, LISTED_MAX).map_err(unread)?;
+        // What a directory hides is neither damaged nor gone. Nothing is concluded before it is moved away.
+        for name in self.objects.directories(&folder) {
+            if [BYTES, MANIFEST].into_iter().any(|end| number(&name, end).is_some()) {
+                self.objects.get(&format!("{folder}/{name}"), 0).map_err(unread)?;
+            }
+        }
+        Ok(listed.iter().filter_map(|listed| number(&listed.name, MANIFEST)).collect())
     }
 
     fn reach(&self, number: u64) -> Result<Reach, LogError> {

@@ -11,8 +11,10 @@ use futures_util::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{File, TryLockError};
+use std::fs::{DirEntry, File, TryLockError};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -32,6 +34,8 @@ const LISTED_BYTES: u64 = 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
 
+/// Most directories among objects that are named.
+const DIRECTORIES_TOLD_MAX: usize = 100;
 /// Longest limit of a call that waits for a folder: no limit that anybody sees.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 30);
 
@@ -52,6 +56,8 @@ pub struct Bucket {
     /// Drives the calls, and is taken when the place is closed.
     runtime: Option<Runtime>,
     closing: watch::Sender<bool>,
+    /// The directories that a listing has named.
+    told: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// How the place is reached.
@@ -88,7 +94,8 @@ impl Bucket {
             }
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(causes(&error)))?;
-        Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing: watch::Sender::new(false) })
+        let (closing, told) = (watch::Sender::new(false), Mutex::default());
+        Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing, told })
     }
 
     /// Ends the calls that are on their way, and refuses all that come.
@@ -135,13 +142,15 @@ impl Bucket {
         }
     }
 
-    /// Names the directories that lie where objects of a folder are looked for.
+    /// Names the directories that lie where objects of a folder are looked for, each once.
     fn tell_directories(&self, folder: &str) {
         let Reached::Folder { dir, .. } = &self.reached else { return };
-        // A folder that cannot be read has not been listed either.
-        for entry in std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                tracing::warn!(path = %entry.path().display(), "a directory is no object, and is passed over");
+        let mut told = self.told.lock();
+        for name in self.directories(folder) {
+            let path = dir.join(folder).join(name);
+            if told.len() < DIRECTORIES_TOLD_MAX && !told.contains(&path) {
+                tracing::warn!(path = %path.display(), "a directory is no object, and is passed over");
+                told.insert(path);
             }
         }
     }
@@ -445,6 +454,16 @@ impl Objects for Bucket {
         Ok(found)
     }
 
+    fn directories(&self, folder: &str) -> Vec<String> {
+        let Reached::Folder { dir, .. } = &self.reached else { return Vec::new() };
+        // A folder that cannot be read has not been listed either.
+        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
+        let is_directory = |entry: &DirEntry| {
+            entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()))
+        };
+        entries.filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         let at = self.object(path)?;
         let delete = |client: Arc<dyn ObjectStore>| async move {
@@ -460,7 +479,6 @@ impl Objects for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
 
     /// Those credentials that a server gives cannot be checked before the client has them.
     #[test]

@@ -73,6 +73,10 @@ pub trait Objects: Send + Sync {
     /// [`StoreError`]
     fn list(&self, folder: &str, most: usize) -> Result<Vec<Listed>, StoreError>;
 
+    /// The names of directories that lie where the objects of this folder are looked for. They are no objects, and are not
+    /// listed. A store has none.
+    fn directories(&self, folder: &str) -> Vec<String>;
+
     /// Deletes an object, if it is there.
     ///
     /// # Errors

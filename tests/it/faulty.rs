@@ -118,6 +118,9 @@ impl Objects for Faulty<'_> {
         }
         Ok(listed)
     }
+    fn directories(&self, folder: &str) -> Vec<String> {
+        self.bucket.directories(folder)
+    }
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.call()?;
         self.bucket.delete(path)

@@ -16,6 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Segments that are kept in memory, of up to 64 MiB each: one whose events are read, and one whose commands are.
 const KEPT: usize = 2;
@@ -25,7 +26,7 @@ pub trait Archive: Send + Sync {
     /// The numbers of the segments there, in any order.
     ///
     /// # Errors
-    /// [`LogError`] when the place does not answer.
+    /// [`LogError`] when the place does not answer, or nothing may be concluded from what it has.
     fn numbers(&self) -> Result<Vec<u64>, LogError>;
 
     /// How far a segment reaches.
@@ -66,7 +67,7 @@ impl<L: CommittedTail> WithArchive<L> {
 
     /// Whether the place with what has left it answers, if it was asked for anything.
     pub fn has_archive(&self) -> bool {
-        let answers = |archived: &Archived| archived.numbers.lock().is_none() || archived.archive.numbers().is_ok();
+        let answers = |archived: &Archived| !archived.is_asked.load(Relaxed) || archived.archive.numbers().is_ok();
         self.archive.as_ref().is_none_or(answers)
     }
 
@@ -181,6 +182,7 @@ impl<L: CommittedTail + CommandTail> CommandTail for WithArchive<L> {
 /// The segments in a place that follow each other up to the newest one.
 struct Archived {
     archive: Box<dyn Archive>,
+    is_asked: AtomicBool,
     /// Their numbers, once the place was asked.
     numbers: Mutex<Option<Range<u64>>>,
     /// The number of the missing segment before them, when there are more before it.
@@ -192,11 +194,12 @@ struct Archived {
 impl Archived {
     fn new(archive: Box<dyn Archive>) -> Archived {
         let (numbers, gap, reaches, recent) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Archived { archive, numbers, gap, reaches, recent }
+        Archived { archive, is_asked: AtomicBool::new(false), numbers, gap, reaches, recent }
     }
 
     /// `None` when there is no segment.
     fn numbers(&self) -> Result<Option<Range<u64>>, LogError> {
+        self.is_asked.store(true, Relaxed);
         let mut known = self.numbers.lock();
         if known.is_none() {
             let mut found = self.archive.numbers()?;
