@@ -40,7 +40,6 @@ pub(super) fn start(
     level::check(&config.data_dir)?;
     let store = Arc::new(SledStore::open(&config.data_dir));
     let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
-    level::raise(&config.data_dir)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
     let flushing = Flushing::start(&store, log_id, partitions)?;
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);

@@ -35,7 +35,7 @@ pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};
 pub use private::write_private;
 pub use snapshots::snapshots;
 pub use start_error::StartError;
-pub use witness::{losses, nothing_was_seen, open, seen, told};
+pub use witness::{losses, nothing_was_seen, open, open_as_it_is, seen, told};
 
 use crate::access::Access;
 use crate::api::http;

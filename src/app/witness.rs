@@ -1,8 +1,8 @@
 //! How far the data directory has seen a log as committed: checked before the log is served, and written meanwhile.
 
-use super::{StartError, spawn};
+use super::{StartError, level, spawn};
 use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
-use crate::log::embedded::{Embedded, OpenError, Options};
+use crate::log::embedded::{Before, Embedded, OpenError, Options};
 use crate::log::{CommittedTail, LogError, Opening};
 use crate::owner::losses::{Loss, loss};
 use crate::store::sled::SledStore;
@@ -44,7 +44,8 @@ impl Flushing {
     }
 }
 
-/// Opens the embedded log in `dir`, if it holds everything that was seen of it. `opening` shows the progress meanwhile.
+/// Opens the embedded log in `dir`, if it holds everything that was seen of it, and gives it the feature level of this version.
+/// `opening` shows the progress meanwhile.
 ///
 /// # Errors
 /// [`OpenError`]; existing files are left as they are.
@@ -60,7 +61,21 @@ pub fn open(
         let losses = losses(log, store, log_id).map_err(|error| error.to_string())?;
         if losses.is_empty() { Ok(()) } else { Err(told(&losses, log_id)) }
     };
-    Embedded::open_judged(dir, options, &judge, opening)
+    Embedded::open_after(dir, options, Before { judge: &judge, raise: &|| raised(dir) }, opening)
+}
+
+/// Opens the embedded log in `dir` whatever it has lost.
+///
+/// # Errors
+/// [`OpenError`]; existing files are left as they are.
+pub fn open_as_it_is(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
+    Embedded::open_after(dir, options, Before { raise: &|| raised(dir), ..Before::NOTHING }, &Arc::default())
+}
+
+/// Gives the log the feature level of this version before it is written. From then on an older version refuses it and says
+/// which one to take, instead of meeting files that it cannot read.
+fn raised(dir: &Path) -> Result<(), String> {
+    level::raise(dir).map_err(|error| format!("its feature level cannot be raised: {error}; the log was left as it is"))
 }
 
 /// The events that were seen in a log's partitions and that the log has lost.

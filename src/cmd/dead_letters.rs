@@ -2,7 +2,7 @@
 //! refused each of them already: no caller waits for one.
 
 use super::shared::flags::{AnyLog, Flags};
-use super::shared::source::{Source, cannot_open, in_use, is_raised};
+use super::shared::source::{Source, cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
@@ -97,7 +97,6 @@ fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a,
             let store = SledStore::open(&config.data_dir);
             let log =
                 app::open(&config.data_dir, options, &store, &Arc::default()).map_err(|error| cannot_open(&error))?;
-            is_raised(&config.data_dir)?;
             (log.partitions(), log)
         }
         Source::Directory(reader) => (reader.partitions(), Arc::new(reader.into_log())),

@@ -4,12 +4,12 @@
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
-use super::shared::source::{cannot_open, in_use, is_known, is_raised};
+use super::shared::source::{cannot_open, in_use, is_known};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
 use crate::domain::hex128;
-use crate::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
+use crate::log::embedded::{EmbeddedReader, OpenError, Options};
 use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
 use crate::owner::losses::Loss;
 use crate::store::StoreError;
@@ -84,8 +84,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
         return Ok(Verdict::Fine);
     }
     let options = Options { partitions: made_with, log_id: id, now: SystemClock::new().now() };
-    let log = Embedded::open(dir, options).map_err(|error| cannot_open(&error))?;
-    is_raised(dir)?;
+    let log = app::open_as_it_is(dir, options).map_err(|error| cannot_open(&error))?;
     accept(&*log, &Folding::new(config, &*log, found)?, &losses, because, &store, out)
 }
 

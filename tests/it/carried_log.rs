@@ -11,7 +11,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// As a killed server of format version 1 left it: orders of three pools with refusals, an amend and a release.
-const OLD: &str = "tests/golden/formats/embedded-1/log.redb";
+pub const OLD: &str = "tests/golden/formats/embedded-1/log.redb";
 /// Its events, one a line: partition, number, digest, kind and trace.
 pub const EVENTS: &str = include_str!("../golden/formats/embedded-1/events.txt");
 

@@ -1,22 +1,27 @@
 //! A disk without room, as the real binary meets it: a limit on the size of files stands for one. Nothing is promised
 //! meanwhile, what was committed is read, and all goes on by itself when there is room.
 
+use crate::carried_log::{EVENTS, RECORDED_PLAIN, events};
+use crate::cli::assert_says;
 use crate::process::{Served, agent, headroom, run};
 use crate::wait::until;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use tempfile::TempDir;
 
 /// A server whose files may grow, or may not at first. The system ends a process that does not ignore that it may not.
 fn command(dir: &Path, has_room: bool) -> Command {
     let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
     serve.arg(dir);
-    limited(&serve, has_room)
+    limited(&serve, (!has_room).then_some(0))
 }
 
-fn limited(program: &Command, has_room: bool) -> Command {
-    let limit = if has_room { "" } else { "ulimit -S -f 0;" };
+/// The same program, whose files have at most so many blocks of 512 bytes.
+fn limited(program: &Command, blocks: Option<u32>) -> Command {
+    let limit = blocks.map(|blocks| format!("ulimit -S -f {blocks};")).unwrap_or_default();
     let mut command = Command::new("sh");
     let script = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
     command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
@@ -119,7 +124,73 @@ fn a_server_that_starts_on_a_full_disk_answers_reads_and_decides_when_there_is_r
     // And without one: nothing is written to a log that is read.
     let mut running = served.running;
     running.kill();
-    let mut verify = limited(&headroom(["verify", "--data-dir"]), false);
+    let mut verify = limited(&headroom(["verify", "--data-dir"]), Some(0));
     let verified = run(verify.arg(dir.path()));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// A directory with a log of the version before.
+fn of_the_version_before() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorded = fs::read(RECORDED_PLAIN).unwrap();
+    recorded.resize(1 << 20, 0);
+    fs::create_dir(dir.path().join("log")).unwrap();
+    fs::write(dir.path().join("log/segment-00000000"), &recorded).unwrap();
+    dir
+}
+
+fn serve_in(dir: &Path) -> Command {
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    serve.arg(dir);
+    serve
+}
+
+/// The story: a server is updated on a disk without any room. The version before could go on, so nothing may be done to its
+/// log that cannot be done as a whole.
+#[test]
+fn a_log_of_the_version_before_is_not_touched_where_its_level_cannot_be_raised() {
+    let dir = of_the_version_before();
+    let segment = dir.path().join("log/segment-00000000");
+    let before = fs::read(&segment).unwrap();
+    let refused = run(&mut limited(&serve_in(dir.path()), Some(0)));
+    assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+    let says = ["its feature level cannot be raised: ", "feature-level: File too large", "the log was left as it is"];
+    assert_says(&refused.err, &says);
+    assert!(fs::read(&segment).unwrap() == before && !dir.path().join("feature-level").exists());
+    assert_eq!(fs::read_dir(segment.parent().unwrap()).unwrap().count(), 1);
+    if cfg!(feature = "crash-points") {
+        let older = run(headroom(["verify", "--data-dir"]).arg(dir.path()).env("HEADROOM_OLDER_LEVEL", "2"));
+        assert_eq!(older.code, 0, "{}{}", older.out, older.err);
+    }
+}
+
+/// The story: there is room for a note, and none for the first file of the new form. What was committed is read, nothing is
+/// promised, and the operator reads why.
+#[test]
+fn a_log_of_the_version_before_is_read_until_there_is_room_for_a_file_of_the_new_form() {
+    let dir = of_the_version_before();
+    let (first, next) = (dir.path().join("log/segment-00000000"), dir.path().join("log/segment-00000001"));
+    let served = Served::listening(&mut limited(&serve_in(dir.path()), Some(1_000)));
+    let why = "waits for its log: an operator must act: ";
+    let mut ready = (0, Value::Null);
+    until("every partition says so", || {
+        ready = get(&served, "/readyz");
+        let standings = ready.1["partitions"].as_object().unwrap();
+        ready.0 == 503
+            && !standings.is_empty()
+            && standings.values().all(|standing| standing["why"].as_str().unwrap().starts_with(why))
+    });
+    println!("{}", ready.1);
+    assert!(ready.1.to_string().contains("File too large"), "{}", ready.1);
+    assert_eq!(reserve(&served, "refused"), 503);
+    assert!(!next.exists());
+    let pools = get(&served, "/v1/pools");
+    assert!(pools.0 == 200 && !pools.1["pools"].as_array().unwrap().is_empty(), "{}", pools.1);
+    room(&served, true);
+    until("nothing is wrong", || get(&served, "/readyz").1["status"] == "ok");
+    assert_eq!(served.running.terminate().code, 0);
+    let version = |path: &Path| u32::from_le_bytes(fs::read(path).unwrap()[16..20].try_into().unwrap());
+    assert_eq!((version(&first), version(&next), events(dir.path())), (2, 3, EVENTS.to_owned()));
+    let verified = run(headroom(["verify", "--data-dir"]).arg(dir.path()));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }

@@ -1,5 +1,6 @@
 //! What an owner and a process do while older versions may serve the log, and what a later version has left behind.
 
+use crate::carried_log::{OLD, RECORDED_PLAIN};
 use crate::fixtures::{NOW, command, name, open_pool, orders, pool_id, reserve};
 use crate::process::{Served, headroom, run};
 use headroom::domain::{CommandBody, Edit, EventKind, Micros, PoolChange, PoolSpec, RuleChange, Window};
@@ -153,5 +154,47 @@ fn an_older_version_refuses_a_log_that_a_later_one_has_served() {
             "{}",
             refused.err
         );
+    }
+}
+
+/// The story: the first start of a new version is killed right after it has written something that the version before cannot
+/// read. Whoever goes back to that version reads which one to take, and not that a file is unknown.
+#[test]
+fn a_first_start_that_is_killed_leaves_no_log_of_the_new_form_without_its_level() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    for (point, from, has_level) in [
+        ("log-made", None, true),
+        ("log-sealed", Some((RECORDED_PLAIN, "log/segment-00000000")), true),
+        // Until then the version before goes on with its file.
+        ("carried", Some((OLD, "log.redb")), false),
+        ("carried-renamed", Some((OLD, "log.redb")), true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some((recorded, name)) = from {
+            let mut bytes = std::fs::read(recorded).unwrap();
+            if name.starts_with("log/") {
+                bytes.resize(1 << 20, 0);
+            }
+            std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let serve = || {
+            let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+            serve.arg(dir.path());
+            serve
+        };
+        let died = run(serve().env("HEADROOM_CRASH_AT", format!("{point}:1")));
+        assert_eq!(died.code, -1, "{point}: {}{}", died.out, died.err);
+        assert_eq!(dir.path().join("feature-level").exists(), has_level, "{point}");
+        if has_level {
+            for refused in [&mut serve(), headroom(["verify", "--data-dir"]).arg(dir.path())] {
+                let refused = run(refused.env("HEADROOM_OLDER_LEVEL", "2"));
+                let says = format!("given by version {}, and this version knows 2", env!("CARGO_PKG_VERSION"));
+                assert_eq!((refused.code, refused.err.contains(&says)), (2, true), "{point}: {}", refused.err);
+            }
+        }
+        assert_eq!(Served::start(&mut serve()).running.terminate().code, 0, "{point}");
     }
 }

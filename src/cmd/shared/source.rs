@@ -174,12 +174,6 @@ pub(in crate::cmd) fn is_known(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Gives a log the feature level of this version before it is written, as a server does. From then on an older version
-/// refuses it and says which one to take, instead of meeting files that it cannot read.
-pub(in crate::cmd) fn is_raised(dir: &Path) -> Result<(), Failure> {
-    app::raise_level(dir).map_err(|error| Failure::Unusable(error.to_string()))
-}
-
 /// Turns "there is no file" into "the log is lost" where the data directory has seen a log.
 fn gone(dir: &Path, error: OpenError) -> OpenError {
     match (&error, app::nothing_was_seen(&SledStore::open(dir))) {

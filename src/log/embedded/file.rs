@@ -8,7 +8,8 @@ use super::packed::Dictionary;
 use super::segment::{SegmentHeader, path_of};
 use super::start::{Started, look, segments, start};
 use super::store::{Store, Terms, create};
-use super::{Judge, carried};
+use super::{Before, carried};
+use crate::crash;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
 use parking_lot::{Mutex, RwLock};
@@ -143,9 +144,9 @@ pub(super) type Release = Box<dyn FnOnce(&LogFile) -> Result<(), OpenError>>;
 pub(super) enum Access<'a> {
     /// The log is read and nothing is changed, not even to repair it.
     ReadOnly,
-    /// The log is written, and made if it does not exist: with the manifest of a new log, and the check that runs
+    /// The log is written, and made if it does not exist: with the manifest of a new log, after what is asked and done
     /// before.
-    Write(&'a Manifest, &'a Judge<'a>),
+    Write(&'a Manifest, Before<'a>),
 }
 
 /// Opens the log in `dir`. If `partitions` is given, the log must have that number. An existing log is not changed
@@ -167,10 +168,12 @@ pub(super) fn open(
     if segments(&path)?.is_none() {
         is_none_begun(dir)?;
         match (access, &old) {
-            (Access::Write(..), Some(old)) => carried::carry_over((dir, old, &path), &terms, &opening)?,
-            (Access::Write(manifest, judge), None) => {
-                judge(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
-                make(dir, &path, manifest, &terms)?;
+            (Access::Write(_, before), Some(old)) => {
+                carried::carry_over((dir, old, &path), before, &terms, &opening)?;
+            }
+            (Access::Write(manifest, before), None) => {
+                (before.judge)(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
+                make((dir, &path), manifest, before, &terms)?;
             }
             (Access::ReadOnly, old) => return Err(no_log(&path, old.as_deref())),
         }
@@ -262,16 +265,18 @@ pub(super) fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<Fil
 }
 
 /// Makes a log without records. Names are durable once their directories are flushed.
-fn make(dir: &Path, path: &Path, manifest: &Manifest, terms: &Terms) -> Result<(), OpenError> {
+fn make((dir, path): (&Path, &Path), manifest: &Manifest, before: Before<'_>, terms: &Terms) -> Result<(), OpenError> {
     if !(1..=PARTITIONS_MAX).contains(&manifest.partitions) {
         return Err(OpenError::Partitions { asked: manifest.partitions });
     }
+    before.raised(dir)?;
     let io = |error| OpenError::io(path, &error);
     fs::create_dir_all(path).map_err(io)?;
     let heads = vec![Head::default(); manifest.partitions as usize];
     let dictionary = Dictionary::of_program();
     let header = SegmentHeader { manifest: *manifest, number: 0, first_batch: 1, before: (0, 0), heads, dictionary };
     create(&*terms.disk, path, &header).map_err(io)?;
+    crash::point("log-made");
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     [Some(dir), parent].into_iter().flatten().try_for_each(|dir| terms.disk.flush_dir(dir)).map_err(io)
 }

@@ -105,6 +105,25 @@ pub struct Options {
 /// no log yet and one would be made. An error says what is missing.
 pub type Judge<'a> = dyn Fn(Option<&Embedded>) -> Result<(), String> + 'a;
 
+/// What is asked and done before a log is written.
+#[derive(Clone, Copy)]
+pub struct Before<'a> {
+    /// Whether the log holds everything that it should.
+    pub judge: &'a Judge<'a>,
+    /// Notes in the data directory that versions which do not know the form of this log cannot read it from now on. It is
+    /// called when nothing is missing, and before the log has the first byte of this form. An error says why it cannot.
+    pub raise: &'a dyn Fn() -> Result<(), String>,
+}
+
+impl Before<'_> {
+    /// Nothing is asked, and nothing is done.
+    pub const NOTHING: Before<'static> = Before { judge: &|_| Ok(()), raise: &|| Ok(()) };
+
+    fn raised(&self, dir: &Path) -> Result<(), OpenError> {
+        (self.raise)().map_err(|detail| OpenError::Io { path: dir.to_owned(), detail })
+    }
+}
+
 /// The log. Dropping the last handle to it, owned partitions included, closes the file.
 pub struct Embedded {
     shared: Arc<Shared>,
@@ -145,7 +164,7 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_judged(dir, options, &|_| Ok(()), &Arc::default())
+        Embedded::open_after(dir, options, Before::NOTHING, &Arc::default())
     }
 
     /// The same, with segments that are sealed at so many bytes.
@@ -154,26 +173,26 @@ impl Embedded {
     /// [`OpenError`]; whatever file there is, is left as it is.
     pub fn open_sealing_at(dir: &Path, options: Options, segment_bytes: u64) -> Result<Arc<Embedded>, OpenError> {
         let terms = Terms { segment_bytes, ..of_this_machine() };
-        Embedded::open_on(dir, options, (&|_| Ok(()), &Arc::default()), terms)
+        Embedded::open_on(dir, options, (Before::NOTHING, &Arc::default()), terms)
     }
 
-    /// The same, but only if `judge` finds nothing missing. `opening` shows the progress meanwhile.
+    /// The same after what is to be asked and done before. `opening` shows the progress meanwhile.
     ///
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
-    pub fn open_judged(
+    pub fn open_after(
         dir: &Path,
         options: Options,
-        judge: &Judge<'_>,
+        before: Before<'_>,
         opening: &Arc<Opening>,
     ) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_on(dir, options, (judge, opening), of_this_machine())
+        Embedded::open_on(dir, options, (before, opening), of_this_machine())
     }
 
     fn open_on(
         dir: &Path,
         options: Options,
-        (judge, opening): (&Judge<'_>, &Arc<Opening>),
+        (before, opening): (Before<'_>, &Arc<Opening>),
         terms: Terms,
     ) -> Result<Arc<Embedded>, OpenError> {
         let ours = Manifest {
@@ -185,11 +204,13 @@ impl Embedded {
             memory_version: limits::MEMORY_VERSION,
             created_at: options.now,
         };
-        let access = Access::Write(&ours, judge);
+        let access = Access::Write(&ours, before);
         let (file, release) = file::open(dir, access, options.partitions, terms, Arc::clone(opening))?;
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
         let log = Embedded { shared: Arc::new(Shared::new(file, intakes)) };
-        judge(Some(&log)).map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
+        (before.judge)(Some(&log))
+            .map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
+        before.raised(dir)?;
         release(&log.shared.file)?;
         log.shared.committer.set_read_only(reopen::want_of_room(&log.shared.file));
         Ok(Arc::new(log))

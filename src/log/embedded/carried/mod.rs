@@ -7,7 +7,6 @@ mod redb_file;
 mod row;
 mod unwritten;
 
-use super::CLAIM_READ_BYTES;
 use super::disk::is_want_of_room;
 use super::draft::{Draft, Pair};
 use super::error::{Fault, OpenError};
@@ -17,6 +16,7 @@ use super::read::Span;
 use super::segment::{FORMAT_VERSION, SegmentHeader, path_of};
 use super::start::{Started, segments, start};
 use super::store::{Store, Terms, create};
+use super::{Before, CLAIM_READ_BYTES};
 use crate::crash;
 use crate::log::{Manifest, Opening};
 use crate::trace::TraceContext;
@@ -47,6 +47,7 @@ pub(super) fn old_file(dir: &Path) -> Option<PathBuf> {
 /// [`OpenError`]; there is no new log then.
 pub(super) fn carry_over(
     (dir, old, to): (&Path, &Path, &Path),
+    before: Before<'_>,
     terms: &Terms,
     opening: &Arc<Opening>,
 ) -> Result<(), OpenError> {
@@ -58,7 +59,8 @@ pub(super) fn carry_over(
     if new.exists() {
         fs::remove_dir_all(&new).map_err(io)?;
     }
-    written((&file, old), &new, terms).inspect_err(|_| {
+    // Until the new log gets its place, the version before can go on with the old file.
+    written((&file, old), &new, terms).and_then(|()| before.raised(dir)).inspect_err(|_| {
         // It may have filled the disk. What is left of it is removed by the next attempt.
         let _removed = fs::remove_dir_all(&new);
     })?;

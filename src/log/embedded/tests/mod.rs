@@ -41,7 +41,7 @@ fn open(dir: &TempDir) -> (Arc<Embedded>, Conducted) {
 
 fn open_on(dir: &TempDir, conduct: &Conducted) -> Arc<Embedded> {
     let terms = Terms { disk: Arc::new(TestDisk(conduct.clone())), segment_bytes: FEW_BYTES };
-    Embedded::open_on(dir.path(), OPTIONS, (&|_| Ok(()), &Arc::default()), terms).unwrap()
+    Embedded::open_on(dir.path(), OPTIONS, (Before::NOTHING, &Arc::default()), terms).unwrap()
 }
 
 /// Asks the log to be opened again until it says something else than that this has to wait.
