@@ -15,8 +15,8 @@ use crate::bed::segments;
 use crate::fixtures::NOW;
 use crate::world::{World, commit_turn};
 use headroom::domain::{Command, Micros};
-use headroom::log::embedded::Owned;
-use headroom::log::{CommandSink, CommitOutcome, NewCommand, StoredCommand, Turn};
+use headroom::log::embedded::{Owned, sample};
+use headroom::log::{CommandSink, CommitOutcome, NewCommand, StoredCommand};
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionState};
 use headroom::trace::TraceContext;
@@ -92,34 +92,6 @@ impl Shop {
     }
 }
 
-/// The body of the frame of a turn: see `src/log/embedded/frame.rs`.
-fn body(turn: &Turn) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut push = |record: &[u8]| {
-        let mut length = record.len();
-        while length > 0x7f {
-            body.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        body.push(length as u8);
-        body.extend_from_slice(record);
-    };
-    turn.events.iter().for_each(|event| push(&event.bytes));
-    turn.inputs.iter().for_each(|input| push(&input.bytes));
-    let timers = turn.events.len() - turn.inputs.len();
-    let traces = turn.inputs.iter().map(|input| input.trace.as_ref());
-    let traces: Vec<_> = (0..timers).map(|_| None).chain(traces).collect();
-    if traces.iter().any(Option::is_some) {
-        for trace in traces {
-            let (trace_id, span_id) = trace.map_or((0, 0), |trace| (trace.trace_id, trace.span_id));
-            body.extend_from_slice(&trace_id.to_le_bytes());
-            body.extend_from_slice(&span_id.to_le_bytes());
-            body.push(trace.is_some_and(|trace| trace.is_sampled).into());
-        }
-    }
-    body
-}
-
 /// Bodies of turns of every kind that are small enough to need a dictionary.
 fn bodies(styles: &'static [Style], seed: u64, turns: usize) -> Vec<Vec<u8>> {
     let mut now = NOW.plus_ms(seed * 97 * 24 * 3_600_000);
@@ -133,7 +105,7 @@ fn bodies(styles: &'static [Style], seed: u64, turns: usize) -> Vec<Vec<u8>> {
         let staged = owner.decide(&state, calls.into_iter().zip(&mut asked).map(stored).collect(), now);
         let turn = staged.turn();
         owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
-        body(&turn)
+        sample(&turn)
     };
     let pools = traffic.pools(now);
     pools.into_iter().for_each(|asked| drop(turn(vec![(asked, None)], now)));

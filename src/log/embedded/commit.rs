@@ -154,7 +154,7 @@ impl Committer {
         let first = self.state.lock().partition(partition).map(|p| p.head).unwrap_or_default();
         file.dictionary().iter().for_each(|dictionary| packer.packs_against(dictionary));
         // This runs without the lock, because checks take more time than anything else except the disk.
-        let draft = Draft::of_turn(packer, partition, first, pairs(turn));
+        let draft = Draft::of_turn(packer, partition, first, Pair::of(turn));
 
         let mut state = self.state.lock();
         let id = match state.enter(owner, turn) {
@@ -318,20 +318,4 @@ fn dense(from: u64, places: impl Iterator<Item = u64>) -> bool {
 
 fn no_partition(partition: u32, count: usize) -> LogError {
     LogError::no_partition(partition, u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// Each event of a turn with the command that it decides.
-fn pairs(turn: &Turn) -> impl Iterator<Item = Pair<'_>> {
-    let (events, inputs) = (turn.events.len(), turn.inputs.len());
-    let count = events.max(inputs);
-    (0..count).map(move |at| {
-        // The events of timers come first and decide no command.
-        let event = at.checked_sub(count.saturating_sub(events)).and_then(|at| turn.events.get(at));
-        let input = at.checked_sub(count.saturating_sub(inputs)).and_then(|at| turn.inputs.get(at));
-        Pair {
-            event: event.map(|event| &*event.bytes),
-            command: input.map(|input| &*input.bytes),
-            trace: input.and_then(|input| input.trace.as_ref()),
-        }
-    })
 }

@@ -7,6 +7,7 @@ use super::frame::{
     check_of,
 };
 use super::packed::{Dictionary, Packer, Unpacking};
+use crate::log::Turn;
 use crate::trace::TraceContext;
 use std::io;
 
@@ -21,6 +22,31 @@ pub(super) struct Pair<'a> {
     pub(super) command: Option<&'a [u8]>,
     /// The span that has appended the command. What tracing systems add to a trace is not kept.
     pub(super) trace: Option<&'a TraceContext>,
+}
+
+impl<'a> Pair<'a> {
+    /// Each event of a turn with the command that it decides.
+    pub(super) fn of(turn: &'a Turn) -> impl Iterator<Item = Pair<'a>> {
+        let (events, inputs) = (turn.events.len(), turn.inputs.len());
+        let count = events.max(inputs);
+        (0..count).map(move |at| {
+            // The events of timers come first and decide no command.
+            let event = at.checked_sub(count.saturating_sub(events)).and_then(|at| turn.events.get(at));
+            let input = at.checked_sub(count.saturating_sub(inputs)).and_then(|at| turn.inputs.get(at));
+            Pair {
+                event: event.map(|event| &*event.bytes),
+                command: input.map(|input| &*input.bytes),
+                trace: input.and_then(|input| input.trace.as_ref()),
+            }
+        })
+    }
+}
+
+/// The body of a frame with a turn that has room in one, before it is packed: a sample for whoever makes a dictionary.
+pub fn sample(turn: &Turn) -> Vec<u8> {
+    let mut open = Open::default();
+    Pair::of(turn).for_each(|pair| open.push(&pair));
+    open.body()
 }
 
 /// The frames of one turn, whole but for their places.
@@ -91,10 +117,8 @@ impl Draft {
     }
 
     fn close(&mut self, packer: &mut Packer, first: Head, open: Open) -> Head {
-        let Open { counts, events, commands, traces, is_traced } = open;
-        let (traces, flags) = if is_traced { (&traces[..], TRACED) } else { (&[][..], 0) };
-        let body = [&events, &commands, traces].concat();
-        self.push(Some(packer), Frame { start: 0, kind: Kind::Turn, first, counts, flags }, &body);
+        let (counts, flags) = (open.counts, if open.is_traced { TRACED } else { 0 });
+        self.push(Some(packer), Frame { start: 0, kind: Kind::Turn, first, counts, flags }, &open.body());
         Head {
             next_seq: first.next_seq.saturating_add(counts.0.into()),
             next_input: first.next_input.saturating_add(counts.1.into()),
@@ -213,6 +237,11 @@ impl Open {
         let bytes = self.events.len() + self.commands.len() + self.traces.len() + added.sum::<usize>() + TRACE_BYTES;
         let count = self.counts.0.max(self.counts.1);
         count == 0 || (bytes <= FRAME_BYTES_MAX && count < u16::MAX)
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let traces = if self.is_traced { &self.traces[..] } else { &[] };
+        [&self.events, &self.commands, traces].concat()
     }
 
     fn push(&mut self, pair: &Pair<'_>) {

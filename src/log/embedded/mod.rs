@@ -54,6 +54,7 @@ mod tests;
 mod training;
 
 pub use archived::{Archive, WithArchive};
+pub use draft::sample;
 pub use error::OpenError;
 pub use frame::Head;
 pub use leaving::{Reach, Whole};
