@@ -162,6 +162,8 @@ pub const TURN_TIMERS_MAX: usize = 128;
 pub const TURN_OVERDUE_MAX: usize = 4_096;
 /// Longest dictionary of a segment of the embedded log, in bytes.
 pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of memory that an owner of the embedded log keeps to pack its turns; beyond what it remembers.
+pub const PACKER_BYTES_MAX: u64 = 2 << 20;
 /// Longest encoded command, in bytes. A pool definition with the longest names fits.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// Most bytes that are kept of a command that nobody could decide: more than any decidable command has, and less,
@@ -396,8 +398,7 @@ pub const HTTP2_PENDING_RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
 pub const HTTP2_IDLE_FRAMES_MAX: u32 = 1_000;
 /// How many such frames are free with each request.
 pub const HTTP2_IDLE_FRAMES_PER_REQUEST: u32 = 4;
-/// As how many such frames a piece of a head counts. A head within our bound fits one frame, and pieces take time to
-/// decode.
+/// As how many such frames a piece of a head counts. A head within our bound fits one frame.
 pub const HTTP2_CONTINUATION_COST: u32 = 50;
 /// Streams of one HTTP/2 connection that we may reset because of the caller's errors.
 pub const HTTP2_LOCAL_RESETS_MAX: usize = 128;
@@ -419,8 +420,7 @@ pub const PAGE_POOLS_MAX: usize = 500;
 pub const PAGE_POOLS_DEFAULT: usize = 100;
 /// Most queries over pools and reservations that are in progress; further ones are shed.
 pub const READS_MAX: usize = 512;
-/// Most of these queries that run at the same time. There are no more than half the number of processors, so that
-/// decisions have the other half.
+/// Most of these queries that run at the same time, and at most half as many as processors: decisions have the others.
 pub const READS_AT_ONCE_MAX: usize = 8;
 /// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].
 pub const HEALTH_WATCHES_MAX: usize = 256;
@@ -528,6 +528,8 @@ const _: () = {
     assert!(RETIRE_AFTER_MIN_MS >= HOLD_TTL_MAX_MS + DEDUP_WINDOW_MS);
     assert!(RETIRE_AFTER_MIN_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS + FORGET_SPAN_MS + CLOCK_TOLD_MAX_MS);
     assert!(RETIRE_AFTER_MIN_MS <= RETIRE_AFTER_DEFAULT_MS && RETIRE_AFTER_DEFAULT_MS <= RETIRE_AFTER_MAX_MS);
+    // What packs turns is little beside what a partition may remember.
+    assert!(PACKER_BYTES_MAX * 1_000 < MEMORY_BYTES_MAX + MEMORY_RESERVE_BYTES);
     // Slots have 32-bit numbers.
     assert!((MEMORY_BYTES_MAX + MEMORY_RESERVE_BYTES + REFUSALS_BYTES_MAX) / RESERVATION_BYTES < 1 << 32);
     // An answer about the largest pool: its areas, its labels, its limits and what is used of them.
@@ -552,8 +554,7 @@ const _: () = {
     // An owner stays away longer than it was slow, and longer each time that a withdrawal follows soon.
     assert!(SLOW_TURNS > 1 && SLOW_MS < SLOW_REST_MS && SLOW_REST_MS < SLOW_REST_MAX_MS);
     assert!(SLOW_REST_MAX_MS < SLOW_FORGOTTEN_MS);
-    // A call that was accepted is answered before its connection is closed, and there is time for a last turn after
-    // it.
+    // A call that was accepted is answered before its connection is closed, and a last turn has time after it.
     assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS + SPANS_LAST_EXPORT_MS < SHUTDOWN_MS);
     // A record with the headers of its trace fits the 1,000,000 bytes that librdkafka sends at most.

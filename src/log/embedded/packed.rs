@@ -242,6 +242,8 @@ impl Unpacker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PACKER_BYTES_MAX;
+    use zstd::zstd_safe::DCtx;
 
     fn packed(body: &[u8]) -> Vec<u8> {
         let mut packed = Vec::new();
@@ -287,6 +289,26 @@ mod tests {
             assert_eq!(unpacking.unpacked(&Dictionary::of_program(), &packed), Some(&*body));
             assert_eq!(unpacking.unpacked(&none, &packed) == Some(&*body), is_alone);
         }
+    }
+
+    /// An owner keeps it for as long as it lives, with all that its largest frames have made it take.
+    #[test]
+    fn what_a_packer_keeps_is_bounded() {
+        let mut packer = packer();
+        for length in (0..=BODY_BYTES_MAX).step_by(1 << 10).chain([ALONE_BYTES, BODY_BYTES_MAX]) {
+            let body: Vec<u8> = OF_PROGRAM.iter().copied().cycle().take(length).collect();
+            packer.pack(&body, &mut Vec::new());
+        }
+        let of_zstd = |zstd: &mut Option<Compressor<'static>>| zstd.as_mut().unwrap().context_mut().sizeof();
+        let (zstd, alone) = (of_zstd(&mut packer.zstd), of_zstd(&mut packer.alone));
+        let unpacker = packer.unpacker.as_ref().unwrap();
+        let mut of_dictionary = DCtx::create();
+        of_dictionary.load_dictionary(OF_PROGRAM).unwrap();
+        let unpacking = of_dictionary.sizeof() + DCtx::create().sizeof();
+        let buffers = packer.block.capacity() + unpacker.block.capacity() + unpacker.body.capacity();
+        let kept = zstd + alone + unpacking + buffers;
+        println!("{kept} bytes: {zstd} and {alone} to pack, {unpacking} to unpack, {buffers} of buffers");
+        assert!(kept as u64 <= PACKER_BYTES_MAX && kept as u64 > PACKER_BYTES_MAX / 4, "{kept}");
     }
 
     #[test]
