@@ -30,6 +30,8 @@ pub struct Seen {
     pub log: LogContact,
     /// How often another process has shown that it is the owner; none where that is not known or not asked.
     pub owner: Option<u64>,
+    /// Whether an owner has shown itself since this process began: itself, or another one.
+    pub is_owned: bool,
 }
 
 /// Why a partition is not as it should be.
@@ -41,6 +43,8 @@ pub struct Outage {
     pub since: Micros,
     /// Whether it may be decided all the same.
     pub decides: bool,
+    /// Whether it is a part of the start of this process: nobody has shown yet that it owns the partition.
+    pub is_of_start: bool,
 }
 
 /// For how long signs of life of a partition are missing, in microseconds. 0 where a sign is there, or none is expected.
@@ -95,6 +99,8 @@ struct Partition {
     decisions: Stall,
     log: Stall,
     owner: Stall,
+    first_owner: Stall,
+    was_owned: bool,
     /// The outage under way; none while the partition is as it should be.
     outage: Option<Running>,
 }
@@ -130,7 +136,9 @@ impl Readiness {
                 Some(mut outage) => {
                     let running = kept.outage.get_or_insert(Running { since: outage.since, is_told: false });
                     outage.since = running.since;
-                    // A short outage is not worth a log line. What stops a partition is reported by a line of its own.
+                    // A short outage is not worth a log line. What stops a partition is reported by a line of its own, and a
+                    // start by its progress.
+                    let is_worth_a_line = is_worth_a_line && !outage.is_of_start;
                     if !running.is_told && is_worth_a_line && now.ms_since(running.since) >= STALLED_MS {
                         running.is_told = true;
                         news.began.entry(outage.why.clone()).or_default().push(partition);
@@ -167,18 +175,32 @@ impl Partition {
         let shown = seen.owner.unwrap_or_default().saturating_add(seen.events);
         let ownerless = self.owner.look(seen.owner.is_some(), shown, now, OWNERLESS_MS);
         let trouble = match seen.condition {
-            Condition::Stopped(why) => return Some(Outage { why, since: now, decides: false }),
+            Condition::Stopped(why) => {
+                return Some(Outage { why, since: now, decides: false, is_of_start: false });
+            }
             Condition::Served(trouble) => trouble,
         };
+        let unowned = self.unowned(seen.is_owned, now);
         let (why, since) = match (all_silent, silent, stalled, ownerless) {
             (Some(since), ..) => ("the cluster does not answer", since),
             (_, Some(since), ..) => ("the partition's log does not answer", since),
             (.., Some(since), _) => ("commands wait and nothing is decided", since),
             (.., Some(since)) => ("no process shows that it owns the partition", since),
-            (None, None, None, None) => return trouble.map(|why| Outage { why, since: now, decides: true }),
+            (None, None, None, None) => match unowned {
+                Some(since) => ("no process has shown yet that it owns the partition", since),
+                None => return trouble.map(|why| Outage { why, since: now, decides: true, is_of_start: false }),
+            },
         };
         let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
-        Some(Outage { why, since, decides: false })
+        Some(Outage { why, since, decides: false, is_of_start: unowned.is_some() })
+    }
+
+    /// Since when a process that begins has waited for the partition's first sign of an owner. After a while it is no matter of
+    /// the start any more: the partition has none, which is told as that, or nobody can know.
+    fn unowned(&mut self, is_owned: bool, now: Micros) -> Option<Micros> {
+        self.was_owned |= is_owned;
+        let since = self.first_owner.look(!self.was_owned, 0, now, 0);
+        since.filter(|since| now.ms_since(*since) < OWNERLESS_MS)
     }
 }
 
@@ -195,6 +217,7 @@ mod tests {
             events: 7,
             log: LogContact { is_asked: false, answers: 3 },
             owner: None,
+            is_owned: true,
         }
     }
 
@@ -272,6 +295,43 @@ mod tests {
         }
     }
 
+    /// The story: a process had read its log, answered that it is ready, and owned nothing for a moment more. Callers who came at
+    /// once waited, and some in vain.
+    #[test]
+    fn a_partition_of_which_no_owner_was_seen_yet_is_not_decided_while_the_process_starts() {
+        let unowned = |owner| Seen { is_owned: false, owner, ..well() };
+        let shown = || Seen { is_owned: true, ..well() };
+        let (yet, nobody) =
+            ("no process has shown yet that it owns the partition", "no process shows that it owns the partition");
+        let trouble = Seen { condition: Condition::Served(Some("not owned: why".to_owned())), ..unowned(None) };
+        let both = &format!("not owned: why; {yet}");
+        let restoring = || said(Condition::Stopped("restoring".to_owned()));
+        let cases: [(&[(u64, Seen)], _); 7] = [
+            (&[(3, unowned(Some(0)))], Some((yet, 3, false, true))),
+            (&[(3, unowned(None)), (90, trouble)], Some((both.as_str(), 3, false, true))),
+            (&[(3, unowned(Some(0))), (90, shown())], None),
+            // Once it was seen, only its silence counts.
+            (&[(3, shown()), (90, unowned(Some(1)))], None),
+            // It is waited for from when the state is there, which is one start.
+            (&[(0, restoring()), (OWNERLESS_MS, unowned(None))], Some((yet, 0, false, true))),
+            (&[(0, unowned(Some(0))), (OWNERLESS_MS, unowned(Some(0)))], Some((nobody, 0, false, false))),
+            // Whoever may not read the notes of others cannot wait for them.
+            (&[(0, unowned(None)), (OWNERLESS_MS, unowned(None))], None),
+        ];
+        for (looks, expected) in cases {
+            let (mut readiness, mut last) = (Readiness::default(), None);
+            for (ms, seen) in looks {
+                let (outages, news) = readiness.look(BTreeMap::from([(0, seen.clone())]), at(*ms));
+                let is_told = outages.values().any(|outage| outage.why == nobody);
+                assert_eq!(news.began.is_empty(), !is_told, "{looks:?}: {news:?}");
+                last = outages.get(&0).map(|s| (s.why.clone(), s.since.ms_since(BEGAN), s.decides, s.is_of_start));
+            }
+            let expected =
+                expected.map(|(why, since, decides, is_of_start)| (why.to_owned(), since, decides, is_of_start));
+            assert_eq!(last, expected, "{looks:?}");
+        }
+    }
+
     #[test]
     fn a_log_of_which_no_part_answers_is_out_of_reach_for_partitions_not_asked_yet() {
         let mut readiness = Readiness::default();
@@ -279,7 +339,7 @@ mod tests {
         assert!(readiness.look(seen(), at(0)).0.is_empty());
         let (outages, news) = readiness.look(seen(), at(STALLED_MS));
         let why = "the cluster does not answer";
-        let outage = Outage { why: why.to_owned(), since: at(0), decides: false };
+        let outage = Outage { why: why.to_owned(), since: at(0), decides: false, is_of_start: false };
         assert_eq!(outages, BTreeMap::from([(0, outage.clone()), (1, outage)]));
         assert_eq!(news.began, BTreeMap::from([(why.to_owned(), vec![0, 1])]));
     }

@@ -42,10 +42,11 @@ impl Service {
     }
 
     /// Whether callers should send calls here. A partition that decides nothing does not stop the others from being
-    /// served.
+    /// served. A start is over when every partition has its state, and has shown an owner.
     pub fn ready(&self) -> Health {
         let (is_closing, outages) = (self.is_leaving(), self.gateway.outages());
-        let is_served = !is_closing && !self.is_restoring() && self.gateway.decides(&outages);
+        let is_starting = self.is_restoring() || outages.values().any(|outage| outage.is_of_start);
+        let is_served = !is_closing && !is_starting && self.gateway.decides(&outages);
         let status = match (is_served, outages.is_empty()) {
             (false, _) => HealthStatus::Unavailable,
             (true, true) => HealthStatus::Ok,

@@ -118,7 +118,7 @@ mod tests {
     fn an_outage_lasts_for_as_long_as_nothing_is_decided() {
         let register = Register::default();
         let metrics = PartitionMetrics::new(&register);
-        let outage = |decides| Outage { why: "why".to_owned(), since: Micros(5_000_000), decides };
+        let outage = |decides| Outage { why: "why".to_owned(), since: Micros(5_000_000), decides, is_of_start: false };
         let seen = |outage: Option<Outage>| {
             metrics.judged(
                 "0",

@@ -97,11 +97,13 @@ impl Gateway {
         let ours = self.replica.partitions().zip(in_flight).map(|(handle, in_flight)| {
             let waits = in_flight > 0 || handle.load().is_in_turn() || self.sink.waiting(handle.id()) > 0;
             let (events, log) = (handle.next_seq(), handle.liveness().log());
-            (handle.id(), Seen { condition: self.condition(handle), waits, events, log, owner: handle.owner_notes() })
+            let (owner, is_owned) = (handle.owner_notes(), handle.has_shown_an_owner());
+            (handle.id(), Seen { condition: self.condition(handle), waits, events, log, owner, is_owned })
         });
         let unknown = self.replica.unknown_partitions().into_iter().map(|partition| {
             let condition = Condition::Stopped("the log's manifest does not count this partition".to_owned());
-            (partition, Seen { condition, waits: false, events: 0, log: LogContact::default(), owner: None })
+            let log = LogContact::default();
+            (partition, Seen { condition, waits: false, events: 0, log, owner: None, is_owned: false })
         });
         ours.chain(unknown).collect()
     }

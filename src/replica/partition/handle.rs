@@ -271,6 +271,12 @@ impl PartitionHandle {
         self.liveness.owner_notes().filter(|_| self.status_kind() != StatusKind::Active)
     }
 
+    /// Whether an owner of the partition has shown itself since this process began: this process is the owner, or another one
+    /// has written a note after another. Where no other process may own it, there is nothing to be shown.
+    pub fn has_shown_an_owner(&self) -> bool {
+        !self.is_contested || self.status_kind() == StatusKind::Active || self.liveness.owner_shown_at().is_some()
+    }
+
     /// The state was that of the log's end at `asked`, which was read before the log was asked.
     pub fn was_current_at(&self, asked: Micros) {
         self.freshness.was_current_at(asked);

@@ -93,6 +93,26 @@ pub(super) fn owns(process: &Serving<'_>, partition: u32) -> bool {
     metric(process, &format!("headroom_partition_status{{partition=\"{partition}\",status=\"active\"}}")) == 1.0
 }
 
+/// The story: a load balancer sends calls as soon as a process says that it is ready. Between having its states and owning them
+/// the process kept the first callers waiting.
+#[test]
+fn a_process_is_ready_when_its_partitions_are_owned() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let process = site.serving("a");
+    process.start();
+    let mut seen = None;
+    until("it is ready", || {
+        seen = process.url().map(|_| readyz(&process));
+        seen.as_ref().is_some_and(|(status, _)| *status == 200)
+    });
+    assert!((0..PARTITIONS).all(|p| owns(&process, p)), "{seen:?}");
+    assert_eq!(seen.unwrap().1["status"], "ok");
+    (0..PARTITIONS).for_each(|p| assert!(put(&process, p, 250) < 300, "partition {p}"));
+    // Of another one's partitions a process need not be the owner.
+    let other = site.serve("b");
+    assert!((0..PARTITIONS).all(|p| put(&other, p, 5_000) < 300));
+}
+
 #[test]
 fn a_partition_on_which_nobody_calls_is_seen_to_have_no_owner() {
     let site = Site::new(Rig::shared(), PARTITIONS);
