@@ -107,7 +107,7 @@ fn a_process_is_ready_when_its_partitions_are_owned() {
     });
     assert!((0..PARTITIONS).all(|p| owns(&process, p)), "{seen:?}");
     assert_eq!(seen.unwrap().1["status"], "ok");
-    (0..PARTITIONS).for_each(|p| assert!(put(&process, p, 250) < 300, "partition {p}"));
+    (0..PARTITIONS).for_each(|p| assert!(put(&process, p, 5_000) < 300, "partition {p}"));
     // Of another one's partitions a process need not be the owner.
     let other = site.serve("b");
     assert!((0..PARTITIONS).all(|p| put(&other, p, 5_000) < 300));
