@@ -23,6 +23,7 @@ mod secured;
 mod shared;
 pub mod state;
 pub mod traffic;
+mod views;
 
 use crate::process::{Running, Served, foreign_agent, headroom, run};
 use crate::server::Server;

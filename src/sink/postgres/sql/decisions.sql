@@ -18,4 +18,4 @@ SELECT {columns},
 FROM events e
 LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
                       AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
-                      AND (e.version IS NULL OR e.kind = 'Rejected')
+                      AND (e.version IS NULL OR 'Rejected' IN (e.kind, e.repeats))

@@ -1,0 +1,234 @@
+//! What the views say of eleven days of a busy market, compared row by row with what follows from the events in plain Rust.
+
+mod event;
+mod expected;
+mod lost;
+mod market;
+
+use super::postgres::Database;
+use super::redshift::Redshift;
+use super::{assert_same, events};
+use crate::process::{headroom, run};
+use event::Event;
+use expected::{Expected, Rows};
+use market::{EDGE, HOURS, Market};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+const SEED: u64 = 28;
+/// Which views and tables are compared.
+const COMPARED: &[&str] = &[
+    "decisions",
+    "decision_units",
+    "pools",
+    "reservations",
+    "pool_lives",
+    "pool_units",
+    "pool_usage",
+    "slot_utilisation",
+    "sold_out",
+    "refusals",
+    "lead_times",
+    "hold_conversion",
+    "over_committed",
+    "planner_edits",
+    "lost_demand_keys",
+    "lost_demand",
+];
+
+/// The columns of each table and view, with their types.
+type Columns = BTreeMap<String, Vec<(String, String)>>;
+
+fn columns(database: &Database) -> Columns {
+    let told = database.ask(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace = 'headroom'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY c.relname, a.attnum",
+    );
+    let mut columns = Columns::new();
+    for line in told.lines() {
+        let [relation, name, of] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        columns.entry(relation.to_owned()).or_default().push((name.to_owned(), of.to_owned()));
+    }
+    columns
+}
+
+/// What the database says, each row as an object: times and lengths of time in microseconds, days and fractions as text.
+fn told(database: &Database, columns: &Columns) -> Rows {
+    let cell = |(column, of): &(String, String)| match &**of {
+        "timestamp with time zone" | "interval" => {
+            format!("(extract(epoch FROM \"{column}\") * 1000000)::bigint AS \"{column}\"")
+        }
+        // Redshift's, where objects and lists are JSON in a text.
+        _ if column == "lead_time" => format!("(\"{column}\" * 1000000)::bigint AS \"{column}\""),
+        _ if column == "limits_before" => format!("\"{column}\"::jsonb"),
+        "character varying(65535)" => format!("\"{column}\"::jsonb"),
+        of if of == "date" || of.starts_with("numeric") => format!("\"{column}\"::text"),
+        _ => format!("\"{column}\""),
+    };
+    let mut rows = Rows::new();
+    for name in COMPARED {
+        let cells: Vec<String> = columns[*name].iter().map(cell).collect();
+        let said = database.ask(&format!("SELECT to_jsonb(r) FROM (SELECT {} FROM {name}) r", cells.join(", ")));
+        rows.insert(name, said.lines().map(|line| serde_json::from_str(line).unwrap()).collect());
+    }
+    rows
+}
+
+/// The rows that are there more often than they should be, or less.
+fn differences(told: &[Value], expected: &[Value]) -> Vec<String> {
+    let count = |rows: &[Value]| {
+        let mut counts = BTreeMap::<String, usize>::new();
+        rows.iter().for_each(|row| *counts.entry(row.to_string()).or_default() += 1);
+        counts
+    };
+    let (told, expected) = (count(told), count(expected));
+    let all: BTreeSet<&String> = told.keys().chain(expected.keys()).collect();
+    let of = |rows: &BTreeMap<String, usize>, row: &String| rows.get(row).copied().unwrap_or_default();
+    let different = all.into_iter().filter(|row| of(&told, row) != of(&expected, row));
+    different.map(|row| format!("{} times and not {}: {row}", of(&told, row), of(&expected, row))).collect()
+}
+
+/// For how long a slot without an end has been sold out depends on when it is asked: between these two times. Those that say
+/// so are made to say what they would have said at the first of them.
+fn at_once(told: &mut [Value], first: &[Value], last: &[Value]) {
+    let minutes = |row: &Value| row["minutes"].as_str().unwrap().parse::<f64>().unwrap();
+    for row in told {
+        for (first, last) in first.iter().zip(last) {
+            let mut then = row.clone();
+            then["minutes"] = first["minutes"].clone();
+            if then == *first && (minutes(first)..=minutes(last)).contains(&minutes(row)) {
+                *row = then;
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the database says of this log, from this event of each partition on, what follows from the events.
+#[track_caller]
+fn assert_views(database: &Database, log: &Path, first: i64) -> Rows {
+    let events = events(headroom(["cat"]).env("HEADROOM_DATA_DIR", log)).into_iter().map(Event::of);
+    let events = events.filter(|event| event.seq >= first).collect();
+    let columns = columns(database);
+    let now = || database.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").parse().unwrap();
+    let before = now();
+    let mut told = told(database, &columns);
+    let after = now();
+    let expected = Expected::of(events, columns["events"].clone());
+    let rows = expected.rows(before);
+    at_once(told.get_mut("sold_out").unwrap(), &rows["sold_out"], &expected.sold_out(after));
+    let different: Vec<String> = COMPARED
+        .iter()
+        .flat_map(|name| differences(&told[name], &rows[name]).into_iter().map(move |row| format!("{name} {row}")))
+        .collect();
+    assert!(different.is_empty(), "{} differences:\n{}", different.len(), different.join("\n"));
+    rows
+}
+
+/// Whether there is enough in the log for the views to be wrong.
+#[track_caller]
+fn assert_rich(rows: &Rows) {
+    let mut missing = Vec::new();
+    let mut expect = |what: &str, is_there: bool| missing.extend((!is_there).then(|| what.to_owned()));
+    let has = |name: &str, of: &dyn Fn(&Value) -> bool| rows[name].iter().any(of);
+    for reason in ["over_limit", "closed", "paused", "past_cutoff", "unknown_dimension"] {
+        expect(reason, has("lost_demand_keys", &|row| row["reason"] == reason));
+    }
+    for (key, is_elsewhere) in [("in-same", true), ("out-same", false), ("in-order", true), ("out-order", false)] {
+        let is = |row: &Value| row["key"] == format!("{EDGE}{key}") && row["accepted_elsewhere"] == is_elsewhere;
+        expect(key, has("lost_demand_keys", &is));
+    }
+    expect("no dimension decided", has("lost_demand_keys", &|row| row["part"] == 2));
+    expect("a queue", has("lost_demand_keys", &|row| row["raise_needed"].as_i64() > row["units"].as_i64()));
+    for fate in ["confirmed", "expired", "released", "retired", "open"] {
+        expect(fate, has("hold_conversion", &|row| row[fate] != 0));
+    }
+    for cause in [json!("caller"), json!("window"), Value::Null] {
+        expect("an end of a life", has("pool_lives", &|row| row["retire_cause"] == cause));
+    }
+    expect("accepted after the slot began", has("lead_times", &|row| row["hours_before"].as_i64() < Some(0)));
+    expect("full without a slot", has("sold_out", &|row| row["window_start"].is_null()));
+    expect("over-committed", has("over_committed", &|_| true));
+    expect("misrouted", has("decisions", &|row| row["reason"] == "misrouted"));
+    expect("malformed", has("decisions", &|row| row["kind"] == "Malformed"));
+    expect("lives", rows["pool_lives"].len() >= rows["pools"].len() + 4);
+    expect("events", rows["decisions"].len() > 3_000);
+    // What is there several times.
+    let again = |name: &str, of: &dyn Fn(&Value) -> Option<String>| {
+        let mut seen = BTreeMap::<String, usize>::new();
+        rows[name].iter().filter_map(of).for_each(|of| *seen.entry(of).or_default() += 1);
+        seen.into_values().any(|times| times > 1)
+    };
+    let is_first = |row: &Value| row["part"] == 1 && !row["key"].is_null();
+    let refused = |row: &Value| is_first(row).then(|| format!("{} {}", row["pool"], row["key"]));
+    expect("a key refused in two lives", again("lost_demand_keys", &refused));
+    let accepted = |row: &Value| (row["kind"] == "Accepted").then(|| row["reservation"].to_string());
+    expect("a reservation accepted again", again("decisions", &accepted));
+    assert!(missing.is_empty(), "not in the log: {missing:?}");
+}
+
+/// Serves the market, and calls this each time when it pauses.
+fn market(log: TempDir, mut pauses: impl FnMut(&Path)) -> TempDir {
+    let mut market = Market::new(SEED);
+    [HOURS / 4, HOURS / 2, HOURS].into_iter().fold(log, |log, until| {
+        let log = market.serve(log, until);
+        pauses(log.path());
+        log
+    })
+}
+
+#[track_caller]
+fn assert_done(mut command: Command) {
+    let ended = run(&mut command);
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+}
+
+/// The story: the views are what people decide by, and nobody checks them by hand.
+#[test]
+fn every_view_says_what_follows_from_the_events() {
+    let database = Database::start();
+    database.apply();
+    let log = market(tempfile::tempdir().unwrap(), |log| assert_done(database.sink(log, &["backfill"])));
+    assert_same(&database, log.path());
+    assert_rich(&assert_views(&database, log.path(), 0));
+    assert_done(database.sink(log.path(), &["rebuild"]));
+    assert_views(&database, log.path(), 0);
+}
+
+/// Whoever begins with a later event has lives without a beginning, and pools of which nothing is known but their counters.
+#[test]
+fn tables_that_begin_later_say_what_follows_from_what_they_have() {
+    const FIRST: i64 = 800;
+    let database = Database::start();
+    database.apply();
+    let log = market(tempfile::tempdir().unwrap(), |log| {
+        assert_done(database.sink(log, &["backfill", "--from", &FIRST.to_string()]));
+    });
+    let rows = assert_views(&database, log.path(), FIRST);
+    let has = |name: &str, of: &dyn Fn(&Value) -> bool| rows[name].iter().any(of);
+    let is_there = [
+        has("pool_lives", &|row| row["from_seq"] == 0 && !row["retired_at"].is_null()),
+        has("pool_lives", &|row| row["from_seq"] == 0 && row["retired_at"].is_null()),
+        has("pools", &|row| row["mode"].is_null()),
+        has("reservations", &|row| row["accepted_at"].is_null()),
+    ];
+    assert_eq!(is_there, [true; 4], "a life that ends, one that lasts, a pool and a reservation without beginning");
+}
+
+#[test]
+fn every_view_in_redshift_says_what_follows_from_the_events() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let log = market(tempfile::tempdir().unwrap(), |log| {
+        redshift.writers_are_gone();
+        assert_done(redshift.sink(log, &["backfill"]));
+    });
+    // As Redshift does by itself.
+    redshift.tables.ask("ANALYZE");
+    assert_views(&redshift.tables, log.path(), 0);
+}
