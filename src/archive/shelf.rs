@@ -113,7 +113,7 @@ fn number(name: &str, end: &str) -> Option<u64> {
 
 /// A place that does not answer may answer later. What a person has to change stays.
 fn unread(error: StoreError) -> LogError {
-    if error.needs_operator { LogError::operator(error.detail) } else { LogError::transient(error.detail) }
+    if error.needs_operator() { LogError::operator(error.detail) } else { LogError::transient(error.detail) }
 }
 
 impl Archive for Shelf {

@@ -4,7 +4,7 @@ use super::BackupError;
 use super::manifest::{Manifest, Unread};
 use crate::domain::Micros;
 use crate::objects::{Got, LISTED_MAX, Listed, Objects};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::time::{pause, retry_ms, text};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -299,12 +299,12 @@ fn manifest_path(Backup { id, .. }: &Backup) -> String {
     format!("{MANIFESTS}/{id}{MANIFEST}")
 }
 
-/// Asks the place, and again after a pause.
+/// Asks the place, and again after a pause, unless it refuses.
 fn again<T>(mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let mut failures = 0_u32;
     loop {
         match call() {
-            Err(error) if failures.saturating_add(1) < TRIES => {
+            Err(error) if error.kind != StoreErrorKind::Refused && failures.saturating_add(1) < TRIES => {
                 tracing::warn!(%error, "the place of backups failed; trying again");
                 pause(Duration::from_millis(retry_ms(failures, PAUSE_MS.0, PAUSE_MS.1)));
                 failures = failures.saturating_add(1);

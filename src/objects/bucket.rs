@@ -2,6 +2,7 @@
 //! process ends.
 
 use super::client::client;
+use super::refusal::{Act, is_no_object, refused};
 use super::{Got, LISTED_MAX, Listed, Objects, Tag};
 use crate::causes::causes;
 use crate::config::ObjectPlace;
@@ -211,7 +212,7 @@ impl Bucket {
         let at = self.object(path)?;
         let get = |client: Arc<dyn ObjectStore>| async move {
             match client.get(&at).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) if is_no_object(&error) => Ok(None),
                 Err(error) => Err(error),
                 Ok(found) => {
                     let tag = Tag { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
@@ -224,7 +225,7 @@ impl Bucket {
                 }
             }
         };
-        self.call(&format!("cannot read {path}"), bytes_max, get)
+        self.call((Act::Read, path), bytes_max, get)
     }
 
     /// Writes an object that was last seen so, or was not there. `None` when somebody else has written or deleted it since. A
@@ -263,7 +264,7 @@ impl Bucket {
                 Err(error) => Err(error),
             }
         };
-        self.call_within(&format!("cannot replace {path}"), limit, put)
+        self.call_within((Act::Replace, path), limit, put)
     }
 
     /// Whether an object of this folder, or of those in it, has such a name. Among very many, the answer is yes.
@@ -282,7 +283,7 @@ impl Bucket {
             }
             Ok(false)
         };
-        self.call(&format!("cannot list {folder}"), listed_bytes(LISTED_MAX), look)
+        self.call((Act::List, folder), listed_bytes(LISTED_MAX), look)
     }
 
     /// Writes an object within so long a time.
@@ -295,11 +296,16 @@ impl Bucket {
             client.put(&at, PutPayload::from(bytes)).await?;
             names.flushed(()).await
         };
-        self.call_within(&format!("cannot write {path}"), limit, put)
+        self.call_within((Act::Write, path), limit, put)
     }
 
     /// Makes a call that moves so many bytes.
-    fn call<T, F>(&self, what: &str, bytes: u64, call: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> Result<T, StoreError>
+    fn call<T, F>(
+        &self,
+        what: (Act, &str),
+        bytes: u64,
+        call: impl FnOnce(Arc<dyn ObjectStore>) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
@@ -308,29 +314,34 @@ impl Bucket {
 
     fn call_within<T, F>(
         &self,
-        what: &str,
+        (act, path): (Act, &str),
         limit: Duration,
         call: impl FnOnce(Arc<dyn ObjectStore>) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let fail = |why: String| StoreError::new(format!("{}: {what}: {why}", self.place));
+        let detail = |why: &str| format!("{}: cannot {} {path}: {why}", self.place, act.name());
+        let fail = |why: String| StoreError::new(detail(&why));
+        let failed = |error: object_store::Error| match refused(&error, &self.place, act) {
+            Some(why) => StoreError::refused(detail(&why)),
+            None => fail(told(&error)),
+        };
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
         if let Reached::Folder { dir, .. } = &self.reached
             && !dir.is_dir()
         {
             let why = if dir.exists() { "it is a file, and not a folder" } else { "there is no such folder" };
-            return Err(StoreError { needs_operator: true, ..fail(format!("{why}: make one, or name another place")) });
+            return Err(StoreError::operator(detail(&format!("{why}: make one, or name another place"))));
         }
-        let client = self.client().map_err(|error| fail(told(&error)))?;
+        let client = self.client().map_err(failed)?;
         let mut closing = self.closing.subscribe();
         runtime.block_on(async {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends".to_owned())),
                 done = tokio::time::timeout(limit, AssertUnwindSafe(call(client)).catch_unwind()) => match done {
-                    Ok(Ok(done)) => done.map_err(|error| fail(told(&error))),
+                    Ok(Ok(done)) => done.map_err(failed),
                     Ok(Err(_)) => Err(fail("the client panicked: a line above this one says where".to_owned())),
                     Err(_) => Err(fail(format!("no answer within {} s", limit.as_secs()))),
                 },
@@ -413,7 +424,7 @@ impl Objects for Bucket {
                 Ok(_) => names.flushed(true).await,
             }
         };
-        self.call(&format!("cannot write {path}"), length, create)
+        self.call((Act::Write, path), length, create)
     }
 
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
@@ -449,7 +460,7 @@ impl Objects for Bucket {
             }
             Ok(found)
         };
-        let found = self.call(&format!("cannot list {folder}"), listed_bytes(most), list)?;
+        let found = self.call((Act::List, folder), listed_bytes(most), list)?;
         self.tell_directories(folder);
         Ok(found)
     }
@@ -468,11 +479,11 @@ impl Objects for Bucket {
         let at = self.object(path)?;
         let delete = |client: Arc<dyn ObjectStore>| async move {
             match client.delete(&at).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) if is_no_object(&error) => Ok(()),
                 done => done,
             }
         };
-        self.call(&format!("cannot delete {path}"), 0, delete)
+        self.call((Act::Delete, path), 0, delete)
     }
 }
 
@@ -485,7 +496,7 @@ mod tests {
     fn a_client_that_panics_has_failed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-        let failed = bucket.call("cannot read it", 0, |_| async {
+        let failed = bucket.call((Act::Read, "it"), 0, |_| async {
             std::panic::resume_unwind(Box::new("no header"));
             #[expect(unreachable_code, reason = "it gives the call its type")]
             Ok(())

@@ -117,7 +117,7 @@ impl Beginning<'_> {
         let (mut names, ahead) = match snapshots.names(partition, end) {
             Ok(found) => found,
             Err(error) if first == 0 => return Ok(Looked { taken: None, passed_over: vec![error.detail] }),
-            Err(error) if error.needs_operator => {
+            Err(error) if error.needs_operator() => {
                 return Err(LogError::uncovered(unknown(partition, first, &error.detail)));
             }
             Err(error) => return Err(LogError::transient(unknown(partition, first, &error.detail))),

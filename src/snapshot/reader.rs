@@ -51,7 +51,7 @@ impl Reader {
             return Err(StoreError::new(detail));
         }
         call(self.objects.as_ref()).inspect_err(|error| {
-            if !error.needs_operator {
+            if !error.needs_operator() {
                 let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
                 *self.failing.lock() = Some(Failing { count, since: Stopwatch::start() });
             }

@@ -82,19 +82,40 @@ pub struct Checkpoint {
 pub struct StoreError {
     /// What happened, and to which file, as text for a person.
     pub detail: String,
-    /// Whether it stays until a person changes something.
-    pub needs_operator: bool,
+    /// Whether it may pass.
+    pub kind: StoreErrorKind,
+}
+
+/// Whether an error of a store may pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreErrorKind {
+    /// It may not come again.
+    Transient,
+    /// It stays until a person changes something at the place, such as a disk that is not mounted.
+    Operator,
+    /// The store answers, and refuses this process until a person changes a right, a key or a setting.
+    Refused,
 }
 
 impl StoreError {
     /// An error that may not come again.
     pub fn new(detail: impl Into<String>) -> StoreError {
-        StoreError { detail: detail.into(), needs_operator: false }
+        StoreError { detail: detail.into(), kind: StoreErrorKind::Transient }
     }
 
     /// An error that stays until a person changes something; the detail says what.
     pub fn operator(detail: impl Into<String>) -> StoreError {
-        StoreError { detail: detail.into(), needs_operator: true }
+        StoreError { detail: detail.into(), kind: StoreErrorKind::Operator }
+    }
+
+    /// An error with which a store refuses this process; the detail says what has to change.
+    pub fn refused(detail: impl Into<String>) -> StoreError {
+        StoreError { detail: detail.into(), kind: StoreErrorKind::Refused }
+    }
+
+    /// Whether it stays until a person changes something.
+    pub fn needs_operator(&self) -> bool {
+        self.kind != StoreErrorKind::Transient
     }
 }
 

@@ -180,19 +180,25 @@ impl Bucket {
     /// Another way to the store, on which it has no room until that is set: what is written is refused as a full store does it,
     /// and what is there can be read.
     pub fn full_way(&self) -> (String, Arc<AtomicBool>) {
+        self.refusing_way(empty("507 Insufficient Storage"))
+    }
+
+    /// Another way to the store, on which nothing is written and everything read until writing is allowed. Until then a write is
+    /// answered so.
+    pub fn refusing_way(&self, answer: Vec<u8>) -> (String, Arc<AtomicBool>) {
         let store = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let has_room = Arc::new(AtomicBool::new(false));
-        let is_taken = Arc::clone(&has_room);
+        let is_allowed = Arc::new(AtomicBool::new(false));
+        let is_taken = Arc::clone(&is_allowed);
         let url = answering(move |head, body, client| {
             if matches!(head.split(' ').next(), Some("PUT" | "POST")) && !is_taken.load(Relaxed) {
-                return client.write_all(&empty("507 Insufficient Storage"));
+                return client.write_all(&answer);
             }
             let mut store = TcpStream::connect(store)?;
             store.write_all(format!("{head}connection: close\r\n\r\n").as_bytes())?;
             store.write_all(body)?;
             io::copy(&mut store, client).map(drop)
         });
-        (url, has_room)
+        (url, is_allowed)
     }
 
     /// Whoever wrote a partition last is said to have ended, as time would say. A position that changes meanwhile is left alone.
@@ -341,6 +347,19 @@ pub fn answering(answer: impl Fn(&str, &[u8], &mut TcpStream) -> io::Result<()> 
 /// An answer that has nothing but a status, and this tag.
 pub fn empty(status: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nETag: \"yes\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+/// The answer of S3 when it refuses.
+pub fn refusal(status: &str, code: &str) -> Vec<u8> {
+    let body = format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>It says no.</Message></Error>");
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n", body.len());
+    format!("{head}Connection: close\r\n\r\n{body}").into_bytes()
+}
+
+/// The URL of a store that refuses everything so.
+pub fn refusing(status: &str, code: &str) -> String {
+    let answer = refusal(status, code);
+    answering(move |_, _, client| client.write_all(&answer))
 }
 
 /// Sends a signal to a process.

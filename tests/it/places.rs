@@ -80,7 +80,7 @@ fn a_directory_with_the_name_of_an_object_is_named() {
     for told in told {
         let error = told.unwrap_err();
         assert!(error.detail.ends_with("p/it is a directory, and no object: move it away"), "{error}");
-        assert!(error.needs_operator);
+        assert!(error.needs_operator());
     }
     assert_eq!(folder.list("p", 9).unwrap().into_iter().map(|listed| listed.name).collect::<Vec<_>>(), ["other"]);
 }

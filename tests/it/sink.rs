@@ -19,6 +19,7 @@ mod outage;
 pub mod postgres;
 mod redshift;
 mod samples;
+mod refused;
 mod secured;
 mod shared;
 pub mod state;

@@ -8,7 +8,7 @@ use crate::objects::{Bucket, Got, LISTED_MAX, Lock, Objects as _, Tag, limit_of}
 use crate::sink::container::{Encoder, LAKE};
 use crate::sink::postgres::{Ending, last_moment};
 use crate::sink::{Batch, COLUMNS, Column, Failure, Others, Place, Progress, Row, Target, TargetError};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::time::{self, Clock as _, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -49,7 +49,11 @@ struct Held {
 
 impl From<StoreError> for TargetError {
     fn from(error: StoreError) -> TargetError {
-        TargetError::Transient(error.detail)
+        match error.kind {
+            StoreErrorKind::Refused => TargetError::Operator(error.detail),
+            // A folder that is missing may be a disk that is not mounted yet.
+            StoreErrorKind::Transient | StoreErrorKind::Operator => TargetError::Transient(error.detail),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Backups in a bucket of a real store.
 
 use super::{a_log, done, is_all_of, more};
-use crate::buckets::{self, Bucket};
+use crate::buckets::{self, Bucket, refusing};
 use crate::cli::assert_says;
 use crate::process::{Running, headroom, run};
 use crate::wait::until;
@@ -96,4 +96,22 @@ fn a_store_that_cannot_be_reached_is_named() {
     let failed = run(backup.env("AWS_SECRET_ACCESS_KEY", "secret\n"));
     assert_eq!((failed.code, &*failed.out), (2, ""));
     assert_says(&failed.err, &["AWS_SECRET_ACCESS_KEY has a character that no request can carry"]);
+}
+
+/// The story: the schedule runs with another role than the one that was tried by hand. What is refused stays so: nobody waits.
+#[test]
+fn a_store_that_refuses_is_named_at_once_with_what_has_to_change() {
+    let dir = a_log(1);
+    for (status, code, expected) in [
+        ("403 Forbidden", "AccessDenied", "(403 AccessDenied, It says no): allow s3:ListBucket on bucket"),
+        ("403 Forbidden", "SignatureDoesNotMatch", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ("404 Not Found", "NoSuchBucket", "there is no such bucket: make it, or name another place"),
+    ] {
+        let mut backup = headroom(["backup", "--to", "s3://bucket/prefix", "--data-dir"]);
+        buckets::at(backup.arg(dir.path()), &refusing(status, code));
+        let refused = run(&mut backup);
+        assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+        assert_says(&refused.err, &["s3://bucket/prefix: cannot list backups: the store refuses it ", expected]);
+        assert!(!refused.err.contains("trying again"), "{}", refused.err);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::served::{all_have_left, figure, left_for_a_month, reserve_in_new_pool, serve_into};
 use crate::bed::{Stopped, segments, url};
-use crate::buckets::{self, Bucket};
+use crate::buckets::{self, Bucket, empty, refusal};
 use crate::process::{Served, headroom, run};
 use crate::wait::until;
 use std::fs;
@@ -69,25 +69,30 @@ pub fn leave_once_and_are_read(bucket: &Bucket) {
     whole(&copy);
 }
 
-/// The story: the bucket of the archive has reached its quota. Nothing leaves the disk, orders are taken, and once there is room
-/// everything that is old leaves.
+/// The story: the bucket of the archive has reached its quota, or the server may not write into it. Nothing leaves the disk, orders
+/// are taken, the log says why, and once that is mended everything that is old leaves.
 #[test]
-fn nothing_leaves_into_a_store_without_room() {
-    let (stopped, bucket) = (left_for_a_month(), Bucket::start());
-    let (way, has_room) = bucket.full_way();
-    let before = segments(stopped.dir.path());
-    let mut serve = serve_into(&stopped, bucket.place());
-    buckets::at(&mut serve, &way);
-    let served = Served::start(&mut serve);
-    until("it was tried twice", || figure(&served, "headroom_log_leaving_failures_total") >= Some(2.0));
-    assert!(reserve_in_new_pool(&served));
-    assert!(before.iter().all(|segment| segment.exists()));
-    has_room.store(true, Relaxed);
-    until("all that is old has left", || all_have_left(&stopped));
-    let ended = served.running.terminate();
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("507 Insufficient Storage"), "{}", ended.err);
-    is_whole(&bucket, &stopped);
+fn nothing_leaves_into_a_store_that_takes_nothing() {
+    for (answer, expected) in [
+        (empty("507 Insufficient Storage"), "507 Insufficient Storage"),
+        (refusal("403 Forbidden", "AccessDenied"), "allow s3:PutObject under lake/some/place/*"),
+    ] {
+        let (stopped, bucket) = (left_for_a_month(), Bucket::start());
+        let (way, is_allowed) = bucket.refusing_way(answer);
+        let before = segments(stopped.dir.path());
+        let mut serve = serve_into(&stopped, bucket.place());
+        buckets::at(&mut serve, &way);
+        let served = Served::start(&mut serve);
+        until("it was tried twice", || figure(&served, "headroom_log_leaving_failures_total") >= Some(2.0));
+        assert!(reserve_in_new_pool(&served));
+        assert!(before.iter().all(|segment| segment.exists()));
+        is_allowed.store(true, Relaxed);
+        until("all that is old has left", || all_have_left(&stopped));
+        let ended = served.running.terminate();
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(ended.err.contains(expected), "{}", ended.err);
+        is_whole(&bucket, &stopped);
+    }
 }
 
 /// The story: the way to the bucket is slow, and a segment takes seconds. Orders do not wait for it.

@@ -40,7 +40,7 @@ fn positions(bucket: &Bucket) -> Vec<Value> {
     objects.map(|(_, bytes)| serde_json::from_slice(&bytes).unwrap()).collect()
 }
 
-fn written(bucket: &Bucket) -> u64 {
+pub fn written(bucket: &Bucket) -> u64 {
     positions(bucket).iter().map(|position| position["next_seq"].as_u64().unwrap()).sum()
 }
 
@@ -65,7 +65,7 @@ fn is_all_written(bucket: &Bucket, log: &Path) -> bool {
 
 /// Writes what is left of a stopped server's log; then the bucket holds all of it.
 #[track_caller]
-fn assert_rest(bucket: &Bucket, log: &Path) {
+pub fn assert_rest(bucket: &Bucket, log: &Path) {
     let ended = run(&mut sink(bucket, log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_events(&all(bucket), log);

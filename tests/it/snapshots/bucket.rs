@@ -2,7 +2,7 @@
 
 use super::served::{command, define, figure, is_sound, reserve};
 use crate::bounded_log::bucket::copy;
-use crate::buckets::{self, Bucket};
+use crate::buckets::{self, Bucket, refusal, refusing};
 use crate::process::{Served, agent};
 use crate::wait::until;
 use serde_json::Value;
@@ -57,6 +57,36 @@ fn a_store_without_room_costs_snapshots_and_nothing_else() {
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("507 Insufficient Storage"), "{}", ended.err);
+    is_sound(dir.path());
+}
+
+/// The story: the role of the servers may not write into the bucket. Orders are taken, a log line says which right is missing, and
+/// snapshots are written once they have it. A start that may not even look reads the whole log, and says so.
+#[test]
+fn a_store_that_refuses_costs_snapshots_and_nothing_else() {
+    let (dir, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let (way, is_allowed) = bucket.refusing_way(refusal("403 Forbidden", "AccessDenied"));
+    let start = |url: &str| {
+        let mut command = command(dir.path(), bucket.place());
+        buckets::at(&mut command, url);
+        Served::start(&mut command)
+    };
+    let served = start(&way);
+    define(&served);
+    assert!((0..20).all(|n| reserve(&served, n)));
+    until("it was tried twice", || figure(&served, "headroom_snapshot_failures_total") >= Some(2.0));
+    assert!((20..30).all(|n| reserve(&served, n)));
+    is_allowed.store(true, Relaxed);
+    until("a snapshot is written", || figure(&served, "headroom_snapshot_writes_total") >= Some(1.0));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("It says no): allow s3:PutObject under lake/some/place/*"), "{}", ended.err);
+    fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
+    let served = start(&refusing("404 Not Found", "NoSuchBucket"));
+    assert!((0..31).all(|n| reserve(&served, n)));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("It says no): there is no such bucket: make it"), "{}", ended.err);
     is_sound(dir.path());
 }
 
