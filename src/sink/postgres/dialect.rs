@@ -25,6 +25,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("in_area", "($3::varchar IS NULL OR $3 = ANY (areas))", "($3 = '' OR POSITION($3 IN areas) > 0)"),
     // Of a column in the catalogue.
     ("has_default", "a.atthasdef OR a.attidentity <> ''", "a.atthasdef"),
+    ("is_made", "a.attidentity <> '' OR a.attgenerated <> ''", "false"),
     ("key_place", "array_position(i.indkey::int2[], a.attnum)", "NULL::integer"),
     ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
     // Of a relation in the catalogue: what rights to it are asked by, and whether it belongs to this user, as far as is known.
@@ -121,18 +122,12 @@ impl Dialect {
         }
     }
 
-    /// What comes after the columns of a table of this name and this key, and statements that follow.
-    pub(super) fn end_of_table(self, name: &str, key: &[&str]) -> (String, Vec<&'static str>) {
+    /// What comes after the columns of a table of this name and this key.
+    pub(super) fn end_of_table(self, name: &str, key: &[&str]) -> String {
         match self {
             Dialect::Postgres => {
-                let index = match name {
-                    // Small, because events come in the order of time, and cheap to keep.
-                    "events" => vec!["CREATE INDEX events_decided_at ON events USING brin (decided_at)"],
-                    "reservations" => vec!["CREATE INDEX reservations_pool ON reservations (pool)"],
-                    _ => Vec::new(),
-                };
                 let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
-                (format!(",\n    PRIMARY KEY ({})\n)", key.join(", ")), index)
+                format!(",\n    PRIMARY KEY ({})\n)", key.join(", "))
             }
             Dialect::Redshift => {
                 // Views join by pool: its rows lie on one node. They ask for times: blocks of other times are skipped.
@@ -142,7 +137,7 @@ impl Dialect {
                     "pools" | "pool_lives" => " DISTKEY (pool) SORTKEY (window_start)",
                     _ => "",
                 };
-                (format!("\n){sort}"), Vec::new())
+                format!("\n){sort}")
             }
         }
     }

@@ -6,6 +6,7 @@
 mod connection;
 mod copied;
 mod dialect;
+mod loosened;
 mod lost_demand;
 mod plan;
 mod rebuild;

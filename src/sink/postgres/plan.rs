@@ -4,7 +4,7 @@
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
 use super::sql::{self, UNITS, View, views};
-use super::tables::{Table, definition, tables};
+use super::tables::{Index, Table, definition, tables};
 use crate::sink::{COLUMNS, Column, TargetError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,24 +40,32 @@ impl fmt::Display for Difference {
 
 /// A relation as the database has it.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     /// `r` and `p` are tables, `v` is a view.
     kind: String,
     comment: Option<String>,
-    columns: BTreeMap<String, FoundColumn>,
+    pub(super) columns: BTreeMap<String, FoundColumn>,
     key: Vec<String>,
 }
 
-struct FoundColumn {
+impl Found {
+    pub(super) fn is_table(&self) -> bool {
+        matches!(&*self.kind, "r" | "p")
+    }
+}
+
+pub(super) struct FoundColumn {
     of: String,
-    is_not_null: bool,
+    pub(super) is_not_null: bool,
     has_default: bool,
+    /// The database makes its values.
+    is_made: bool,
 }
 
 /// Relations and their columns. A key column has its place in the primary key, from 1.
 const LOOK: &str = "
     SELECT c.relname, c.relkind, t.description, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, {has_default},
-           {key_place}
+           {key_place}, {is_made}
     FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
     LEFT JOIN pg_description t ON t.objoid = c.oid AND t.classoid = 'pg_class'::regclass AND t.objsubid = 0
     {keys}
@@ -106,8 +114,10 @@ impl Database {
     pub fn differences(&mut self) -> Result<Vec<Difference>, TargetError> {
         let (mut differences, found) = self.compared()?;
         differences.extend(of_views(&found, self.dialect));
-        differences.extend(self.missing_rights(&differences)?);
+        let loosened = self.loosened(&found)?;
+        differences.extend(self.missing_rights(&[&differences[..], &loosened].concat())?);
         differences.extend(self.in_the_way(&differences)?);
+        differences.extend(loosened);
         Ok(differences)
     }
 
@@ -184,7 +194,7 @@ impl Database {
 
     /// Tables that have rows although another one that belongs to them, or a column of one, is gone.
     fn written_into(&mut self, found: &BTreeMap<String, Found>) -> Result<Vec<&'static str>, TargetError> {
-        let is_table = |name: &str| found.get(name).is_some_and(|found| matches!(&*found.kind, "r" | "p"));
+        let is_table = |name: &str| found.get(name).is_some_and(Found::is_table);
         let is_whole =
             |table: &Table| is_table(table.name) && table.columns.iter().all(|column| has(found, table.name, column));
         let mut written = Vec::new();
@@ -254,7 +264,7 @@ fn look(said: &Said) -> BTreeMap<String, Found> {
         if said.text(row, 7).is_some() {
             relation.key.push(text(3));
         }
-        let column = FoundColumn { of: text(4), is_not_null: truth(5), has_default: truth(6) };
+        let column = FoundColumn { of: text(4), is_not_null: truth(5), has_default: truth(6), is_made: truth(8) };
         relation.columns.insert(text(3), column);
     }
     found
@@ -310,15 +320,15 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
             return vec![refused(format!("{name} is gone, and rows were written: begin anew in another sink_schema"))];
         }
         let columns: Vec<String> = table.columns.iter().map(|column| definition(column, dialect)).collect();
-        let (end, more) = dialect.end_of_table(name, table.key);
+        let end = dialect.end_of_table(name, table.key);
         let mut run = vec![format!("CREATE TABLE {name} (\n    {}{end}", columns.join(",\n    "))];
-        run.extend(more.into_iter().map(str::to_owned));
+        run.extend(Index::all(dialect).filter(|index| index.table == name).map(Index::statement));
         if FOLLOWING.contains(&name) && !written.is_empty() {
             run.push(note_incomplete(name));
         }
         return vec![Difference { what: format!("create table {name}"), fix: Fix::Run(run) }];
     };
-    if !matches!(&*found.kind, "r" | "p") {
+    if !found.is_table() {
         return vec![refused(format!("{name} is there and is no table"))];
     }
     let mut differences = Vec::new();
@@ -342,13 +352,7 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
                 differences
                     .push(Difference { what: format!("add column {name}.{column_name}, {of}"), fix: Fix::Run(run) });
             }
-            Some(is) if is.of != of => {
-                differences.push(refused(format!("{name}.{column_name} has the type {}, not {of}", is.of)));
-            }
-            Some(is) if is.is_not_null && !column.is_always => {
-                differences.push(refused(format!("{name}.{column_name} does not take null")));
-            }
-            Some(_) => {}
+            Some(is) => differences.extend(of_column((name, column), is, dialect)),
         }
     }
     let is_known = |column: &String| table.columns.iter().any(|known| known.name == *column);
@@ -357,6 +361,30 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
         if is.is_not_null && !is.has_default {
             differences.push(refused(format!("{name}.{column} is not known here, and needs a value")));
         }
+    }
+    differences
+}
+
+/// What differs in a column that is there.
+fn of_column((table, column): (&str, &Column), is: &FoundColumn, dialect: Dialect) -> Vec<Difference> {
+    let (name, of) = (format!("{table}.{}", column.name), dialect.type_of_column(column));
+    let mut differences = Vec::new();
+    let mut refuse = |what: String| differences.push(Difference { what, fix: Fix::Refused });
+    if is.of != of {
+        refuse(format!("{name} has the type {}, not {of}", is.of));
+    }
+    if is.is_not_null && !column.is_always {
+        refuse(format!("{name} does not take null"));
+    }
+    // It would fill in what a statement leaves out.
+    match (is.has_default, dialect) {
+        (true, _) if is.is_made => refuse(format!("{name} has values that the database makes")),
+        (true, Dialect::Redshift) => refuse(format!("{name} has a default, which may change rows")),
+        (true, Dialect::Postgres) => {
+            let run = vec![format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", quoted(&column.name))];
+            differences.push(Difference { what: format!("drop the default of {name}"), fix: Fix::Run(run) });
+        }
+        (false, _) => {}
     }
     differences
 }

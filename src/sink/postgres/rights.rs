@@ -98,13 +98,19 @@ fn changed(differences: &[Difference]) -> BTreeSet<&str> {
     let mut changed = BTreeSet::new();
     for difference in differences {
         match &difference.fix {
-            Fix::Run(statements) => {
-                let altered = statements.iter().filter_map(|statement| statement.strip_prefix("ALTER TABLE "));
-                changed.extend(altered.filter_map(|rest| rest.split(' ').next()));
-            }
+            Fix::Run(statements) => changed.extend(statements.iter().filter_map(|statement| altered(statement))),
             Fix::Views(names) => changed.extend(names),
             Fix::Rebuild | Fix::Refused => {}
         }
     }
     changed
+}
+
+/// The table that a statement changes, which is there already or is made by another one.
+fn altered(statement: &str) -> Option<&str> {
+    let rest = match statement.strip_prefix("CREATE INDEX ") {
+        Some(index) => index.split_once(" ON ")?.1,
+        None => statement.strip_prefix("ALTER TABLE ")?,
+    };
+    rest.split(' ').next()
 }

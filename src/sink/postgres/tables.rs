@@ -17,6 +17,34 @@ pub struct Table {
     pub key: &'static [&'static str],
 }
 
+/// An index of a table beside its primary key.
+pub(super) struct Index {
+    pub(super) name: &'static str,
+    pub(super) table: &'static str,
+    /// The column that it begins with.
+    pub(super) column: &'static str,
+    method: &'static str,
+}
+
+const INDEXES: &[Index] = &[
+    // Small, because events come in the order of time, and cheap to keep.
+    Index { name: "events_decided_at", table: "events", column: "decided_at", method: "brin" },
+    Index { name: "reservations_pool", table: "reservations", column: "pool", method: "btree" },
+];
+
+impl Index {
+    /// Those that the tables have. Redshift knows none.
+    pub(super) fn all(dialect: Dialect) -> impl Iterator<Item = &'static Index> {
+        INDEXES.iter().filter(move |_| dialect == Dialect::Postgres)
+    }
+
+    /// How it is made.
+    pub(super) fn statement(&self) -> String {
+        let Index { name, table, column, method } = self;
+        format!("CREATE INDEX {name} ON {table} USING {method} ({column})")
+    }
+}
+
 /// Every table that a sink needs, in the order in which they are made.
 pub fn tables(dialect: Dialect) -> Vec<Table> {
     let mut tables = tables_of_both();
