@@ -164,15 +164,18 @@ impl Batch {
                 }
                 (self.chain, self.decided_until) = (Some(chained.digest), Some(chained.event.decided_at));
             }
-            Err(why) if is_aside => {
+            // Whoever takes a newer version has it as a row: it is never set aside.
+            Err(Unread::Newer(why)) => {
+                return Err(format!(
+                    "seq {seq} cannot be read: it was {why}: take a newer version of headroom for the sink"
+                ));
+            }
+            Err(Unread::Broken(why)) if is_aside => {
                 self.aside.push(Undecodable { seq, bytes: stored.bytes, why });
                 self.chain = None;
             }
-            Err(why) => {
-                return Err(format!(
-                    "seq {seq} cannot be read: {why}; a newer version of headroom may read it, or set \
-                     sink_undecodable = \"aside\""
-                ));
+            Err(Unread::Broken(why)) => {
+                return Err(format!("seq {seq} cannot be read: {why}; sink_undecodable = \"aside\" sets it aside"));
             }
         }
         self.until = seq.saturating_add(1);
@@ -197,12 +200,26 @@ pub fn decided_at(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<
     Ok(found.first().and_then(|stored| read(partition, stored).ok()).map(|chained| chained.event.decided_at))
 }
 
-fn read(partition: u32, stored: &StoredEvent) -> Result<ChainedEvent, String> {
-    let chained = wire::event::decode(&stored.bytes).map_err(|error| error.to_string())?;
+/// Why an event cannot be read.
+enum Unread {
+    /// It names a schema that this version does not know.
+    Newer(String),
+    /// It is not what an event should be.
+    Broken(String),
+}
+
+fn read(partition: u32, stored: &StoredEvent) -> Result<ChainedEvent, Unread> {
+    let chained = wire::event::decode(&stored.bytes).map_err(|error| match error.is_newer() {
+        true => Unread::Newer(error.to_string()),
+        false => Unread::Broken(error.to_string()),
+    })?;
     if (chained.event.partition, chained.event.seq) == (partition, stored.seq) {
         return Ok(chained);
     }
-    Err(format!("it says that it is seq {} of partition {}", chained.event.seq, chained.event.partition))
+    Err(Unread::Broken(format!(
+        "it says that it is seq {} of partition {}",
+        chained.event.seq, chained.event.partition
+    )))
 }
 
 /// Why a batch does not go on to the end of the log.

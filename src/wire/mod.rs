@@ -27,6 +27,7 @@ pub use recent::Recent;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecodeError {
     detail: String,
+    is_newer: bool,
 }
 
 /// Longest text of a [`DecodeError`] in characters; it is recorded in the log.
@@ -34,7 +35,17 @@ const DETAIL_CHARS_MAX: usize = 200;
 
 impl DecodeError {
     fn new(detail: impl fmt::Display) -> DecodeError {
-        DecodeError { detail: detail.to_string().chars().take(DETAIL_CHARS_MAX).collect() }
+        DecodeError { detail: detail.to_string().chars().take(DETAIL_CHARS_MAX).collect(), is_newer: false }
+    }
+
+    fn unknown_schema() -> DecodeError {
+        DecodeError { is_newer: true, ..DecodeError::new("written under a schema that is not known here") }
+    }
+
+    /// Whether the record says that it was written under a schema that this version does not know. Nothing is known of what it
+    /// holds: a later version reads it.
+    pub fn is_newer(&self) -> bool {
+        self.is_newer
     }
 
     fn not_of_schema(error: impl fmt::Display) -> DecodeError {

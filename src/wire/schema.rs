@@ -181,7 +181,7 @@ impl Topic {
         }
         let known = self.older.len().saturating_add(1).saturating_sub(self.hidden);
         let version = self.older.iter().take(known).find(|version| version.fingerprint == fingerprint);
-        let version = version.ok_or_else(|| DecodeError::new("written under a schema that is not known here"))?;
+        let version = version.ok_or_else(DecodeError::unknown_schema)?;
         let reader = match &version.reading {
             Reading::Shorter(schema, _) => return Ok((read_whole(schema, datum)?, datum)),
             Reading::Resolved(reader) => reader,

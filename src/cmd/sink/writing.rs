@@ -5,7 +5,7 @@ use super::{access_to, named};
 use crate::api::http;
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
-use crate::cmd::shared::source::{Source, running_server};
+use crate::cmd::shared::source::{Source, is_known, running_server};
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::domain::Micros;
@@ -148,7 +148,10 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
             let partitions = source.tail().partitions();
             (Log::Open(source), Some(partitions))
         }
-        None => (Log::Served(config.data_dir.clone(), own), None),
+        None => {
+            is_known(&config.data_dir)?;
+            (Log::Served(config.data_dir.clone(), own), None)
+        }
     };
     let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
     let rules = Rules { pace, first: First::Seq(0), is_aside: sink.is_aside };

@@ -1,7 +1,7 @@
 //! `headroom sink` beside a cluster: no server need run for it.
 
 use super::head_gone::remove_before;
-use super::serve::{Serving, Site};
+use super::serve::{OLDER, Serving, Site};
 use super::topics::Place;
 use crate::cli::assert_says;
 use crate::process::{Ended, Running, Served};
@@ -54,6 +54,12 @@ fn the_events_of_a_cluster_are_rows_each_once() {
     let status = Running::start(&mut sink(&["status"])).ended();
     assert_eq!(status.out.lines().filter(|line| line.contains(", 0 events behind")).count(), 3, "{}", status.out);
     assert_eq!(database.ask("SELECT length(log_id) FROM sink_log"), "32", "the cluster has told which log it is");
+    if cfg!(feature = "crash-points") {
+        // A version that knows fewer fields says which one to take.
+        let refused = Running::start(sink(&["run"]).env(OLDER, "1")).ended();
+        let why = format!("feature_level=2, given by version {}, and here it is 1", env!("CARGO_PKG_VERSION"));
+        assert!(refused.code == 2 && refused.err.contains(&why), "{}", refused.err);
+    }
 }
 
 /// The story: a day of deployments. Owners come, leave and die, so that each partition goes from process to process, while

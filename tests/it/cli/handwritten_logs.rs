@@ -12,6 +12,9 @@ use headroom::owner::recover::rebuild;
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
 use headroom::wire;
+use headroom::wire::frame::mark;
+use headroom::wire::schema::{EVENT, fingerprint_of};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -135,6 +138,18 @@ impl Writing {
     /// In place of the next event, bytes that are none.
     pub fn add_garbage(&mut self) {
         self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec(), trace: None });
+    }
+
+    /// An acceptance as the next version may write it: under a schema with one field more, which may be null and is not.
+    pub fn accept_as_a_newer_version(&mut self, limit: u64) {
+        self.accept(limit);
+        let mut schema: Value = serde_json::from_str(EVENT.last().unwrap()).unwrap();
+        let field = json!({"name": "of_a_newer_version", "type": ["null", "long"], "default": null});
+        schema["fields"].as_array_mut().unwrap().push(field);
+        let bytes = &mut self.events.last_mut().unwrap().bytes;
+        mark(bytes, fingerprint_of(&schema.to_string()).unwrap());
+        // The second branch of the union, and a 7.
+        bytes.extend_from_slice(&[2, 14]);
     }
 
     pub fn write(&self, dir: &Path) {
