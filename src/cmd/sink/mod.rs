@@ -1,7 +1,9 @@
 //! `headroom sink`: writes the committed events into tables of a PostgreSQL or a Redshift, or into files.
 
 mod served;
+mod status;
 mod tables;
+mod tally;
 mod writing;
 
 use super::shared::certificate::CertificateFlags;
@@ -53,7 +55,13 @@ enum Action {
     /// Print how far each partition is written
     ///
     /// Exit code 0: none of them has stopped.
-    Status(Flags<SinkLog>),
+    Status {
+        #[command(flatten)]
+        flags: Flags<SinkLog>,
+        /// Print one JSON object a partition instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// Write what the log has now, as fast as possible, and end
     ///
     /// Also from the data directory of a stopped server. One that is interrupted says how far it is, and the next one goes on.
@@ -72,7 +80,7 @@ impl Args {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         match &self.action {
             None => self.flags.load(),
-            Some(Action::Run(flags) | Action::Status(flags) | Action::Backfill { flags, .. }) => flags.load(),
+            Some(Action::Run(flags) | Action::Status { flags, .. } | Action::Backfill { flags, .. }) => flags.load(),
             Some(Action::Plan(flags) | Action::Apply(flags) | Action::Rebuild { flags, .. }) => flags.load(),
         }
     }
@@ -105,7 +113,7 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         Some(Action::Plan(_)) => tables::plan(config, out),
         Some(Action::Apply(_)) => tables::apply(config, out),
         Some(Action::Rebuild { partial, .. }) => tables::rebuild(config, *partial, out),
-        Some(Action::Status(_)) => tables::status(config, own.as_ref(), out),
+        Some(Action::Status { json, .. }) => status::status(config, own.as_ref(), *json, out),
     }
 }
 

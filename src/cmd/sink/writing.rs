@@ -1,6 +1,7 @@
 //! Writing: threads that each write some of the partitions, until a signal, or until what the log has now is written.
 
 use super::served::Served;
+use super::tally::Tally;
 use super::{access_to, named};
 use crate::api::http;
 use crate::app::signals::Signals;
@@ -8,14 +9,12 @@ use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, is_known, running_server};
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
-use crate::domain::Micros;
 use crate::log::{CommittedTail, LogError};
 use crate::objects::CALL_LIMIT;
 use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
-use crate::sink::{Batch, Carried, First, Looked, Pace, Progress, Report, Rules, Seen, Target, TargetError, Worker};
-use crate::telemetry::Metrics;
+use crate::sink::{Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Target, TargetError, Worker};
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
 use crate::words::counted;
@@ -23,8 +22,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -392,6 +391,7 @@ impl Shared {
     /// Finds out how many partitions there are, and waits for a writer for each share of them.
     fn lead(self: &Arc<Self>, partitions: Option<u32>) -> Result<(), String> {
         let Some(partitions) = partitions.or_else(|| self.partitions_of_server()) else { return Ok(()) };
+        self.tally.partitions.get_or_init(|| partitions);
         let writers = partitions.clamp(1, WRITERS_MAX);
         if !self.goals.is_empty() {
             self.count()?;
@@ -434,59 +434,5 @@ impl Shared {
             pause_unless(SERVER_EVERY, || self.is_over());
         }
         None
-    }
-}
-
-/// Tells how the writing goes, and counts.
-struct Tally {
-    metrics: Metrics,
-    /// Events that a backfill had to write when it began, once they are counted.
-    all: OnceLock<u64>,
-    events: AtomicU64,
-    rows: AtomicU64,
-    tenths: AtomicU64,
-    is_stopped: AtomicBool,
-    /// Whether the end came before everything was written.
-    is_cut: AtomicBool,
-}
-
-impl Tally {
-    fn new() -> Tally {
-        Tally {
-            metrics: Metrics::new(),
-            all: OnceLock::new(),
-            events: AtomicU64::new(0),
-            rows: AtomicU64::new(0),
-            tenths: AtomicU64::new(0),
-            is_stopped: AtomicBool::new(false),
-            is_cut: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Report for Tally {
-    fn looked(&self, partition: u32, is_held: bool, behind: u64, oldest: Option<Micros>) {
-        self.metrics.sink().looked(partition, is_held, behind, oldest);
-    }
-
-    fn written(&self, batch: &Batch, took: Duration, at: Micros) {
-        self.metrics.sink().written(batch, took, at);
-        let events = self.events.fetch_add(batch.events(), Relaxed).saturating_add(batch.events());
-        self.rows.fetch_add(batch.row_count, Relaxed);
-        let all = self.all.get().copied().unwrap_or_default();
-        let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
-        if self.tenths.fetch_max(tenths, Relaxed) < tenths {
-            // Events that were decided since the backfill began may be in its last batch.
-            eprintln!("{} of {}", events.min(all), counted(all, "event"));
-        }
-    }
-
-    fn failed(&self, partition: Option<u32>, why: &str) {
-        self.metrics.sink().failed(partition, why);
-    }
-
-    fn stopped(&self, partition: u32, why: &str) {
-        self.is_stopped.store(true, Relaxed);
-        self.metrics.sink().stopped(partition, why);
     }
 }

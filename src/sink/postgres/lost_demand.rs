@@ -49,6 +49,24 @@ impl Database {
         Ok(!self.say(&ask.replace("$3", &self.area(area)))?.rows.is_empty())
     }
 
+    /// When the tables begin to have the events of all partitions, where some were begun behind their first event, and how many
+    /// those are; `None` where none was. The time is none before the first row of one of them.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn begun_later(&mut self) -> Result<Option<(u64, Option<String>)>, TargetError> {
+        let said = self.say("SELECT \"partition\" FROM sink_positions WHERE first_seq > 0")?;
+        let mut since = Some(String::new());
+        for row in 0..said.rows.len() {
+            let partition = said.number(row, 0).unwrap_or_default();
+            let ask = format!("SELECT decided_at FROM events WHERE \"partition\" = {partition} ORDER BY seq LIMIT 1");
+            let first = self.say(&ask)?.text(0, 0).map(str::to_owned);
+            // All are in UTC, and written alike.
+            since = since.zip(first).map(|(since, first)| since.max(first));
+        }
+        Ok((!said.rows.is_empty()).then_some((said.rows.len() as u64, since)))
+    }
+
     /// An area as a value in a statement. In Redshift areas are a list in JSON, in which each stands with its quotes.
     fn area(&self, area: &str) -> String {
         match self.dialect {

@@ -82,10 +82,9 @@ impl Database {
             return Ok(database);
         }
         let list: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
-        Err(TargetError::Operator(format!(
-            "the tables are not as they should be; see headroom sink plan{}",
-            list.concat()
-        )))
+        let is_refused = differences.iter().any(|difference| difference.fix == Fix::Refused);
+        let todo = if is_refused { "see headroom sink plan" } else { "run headroom sink apply first" };
+        Err(TargetError::Operator(format!("the tables are not as they should be: {todo}{}", list.concat())))
     }
 
     /// The id of the log that the tables are of; `None` while none is noted.

@@ -178,7 +178,8 @@ fn without_tables_nothing_is_written_and_the_error_says_what_to_do() {
         let refused = run(&mut database.sink(log.path(), asked));
         assert_eq!(refused.code, 1, "{}", refused.out);
         let is_told = |text: &str| refused.err.contains(text);
-        assert!(is_told("headroom sink plan") && is_told("create table events"), "{asked:?}: {}", refused.err);
+        let is_named = is_told("run headroom sink apply first") && is_told("create table events");
+        assert!(is_named, "{asked:?}: {}", refused.err);
     }
     drop(served);
 }

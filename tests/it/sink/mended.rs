@@ -13,6 +13,7 @@ use headroom::sink::postgres::{Access, Postgres, Sessions};
 use headroom::sink::{Place, Target, TargetError};
 use headroom::time::{Clock as _, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -250,6 +251,55 @@ fn what_is_made_again_without_its_values_is_incomplete() {
         let ended = run(&mut database.sink(log.path(), &[command]));
         assert!(ended.code == 1 && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
     }
+}
+
+/// The story: tables are begun with a late event, to have something today. What was refused before it is not in them, and whoever asks
+/// for lost demand is told so.
+#[test]
+fn lost_demand_of_tables_that_were_begun_late_says_so() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let mut writing = Writing::new(9);
+    (0..5).for_each(|_| writing.accept(9));
+    writing.write(log.path());
+    let lost_demand = || {
+        let mut ask = headroom(["lost-demand", "--from", "2126-11-21", "--to", "2126-11-21"]);
+        let told = run(ask.env("HEADROOM_SINK_DATABASE", database.url()));
+        assert_eq!(told.code, 0, "{}", told.err);
+        told.out
+    };
+    assert!(lost_demand().starts_with("slot day "));
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill", "--from", "3"])).code, 0);
+    let lacks = "the tables lack the first events of 1 partition: what was refused before 1970-01-01 00:00:00.000001+00 is not all \
+                 counted\nslot day ";
+    assert!(lost_demand().starts_with(lacks), "{}", lost_demand());
+}
+
+/// For a program: an object for each partition, also of one that has stopped or was never begun.
+#[test]
+fn the_status_is_json_for_programs() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let mut writing = Writing::new(9);
+    writing.accept(9);
+    writing.add_garbage();
+    writing.write(log.path());
+    let status = || {
+        let ended = run(&mut database.sink(log.path(), &["status", "--json"]));
+        (ended.code, serde_json::from_str::<Value>(&ended.out).unwrap())
+    };
+    let (code, unwritten) = status();
+    let expected = json!({
+        "partition": 0, "next_seq": null, "log_end": 4, "behind_events": 4, "behind_seconds": null, "last_batch_seconds_ago": null,
+        "rows": 0, "set_aside": 0, "last_failure": null, "last_failure_seconds_ago": null, "stopped": null
+    });
+    assert_eq!((code, unwritten), (0, expected));
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 1);
+    let (code, stopped) = status();
+    let is_told = stopped["stopped"].as_str().is_some_and(|why| why.starts_with("seq 3 cannot be read: "));
+    assert!(code == 1 && is_told, "{stopped}");
+    assert_eq!([&stopped["next_seq"], &stopped["behind_events"], &stopped["rows"]], [3, 1, 3]);
+    assert!(stopped["last_batch_seconds_ago"].is_i64(), "{stopped}");
 }
 
 /// The story: the database takes a connection and says nothing, and somebody stops the backfill. It has counted nothing yet.

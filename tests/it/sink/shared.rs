@@ -1,9 +1,10 @@
 //! Several sinks of one log: each partition is written by one of them at a time.
 
+use super::bucket::COUNTED;
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_rest, serve};
-use crate::process::{Running, run};
+use crate::process::{Running, foreign_agent, run};
 use crate::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,6 +28,30 @@ fn sinks_share_the_partitions_and_take_over_those_of_one_that_dies() {
     served.running.terminate();
     last.terminate();
     assert_rest(&database, log.path());
+}
+
+/// The story: somebody starts a second sink for the night, and nothing happens. It says once what it waits for.
+#[test]
+fn a_sink_for_which_no_partition_is_left_says_so_once() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let first = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    until("the first one has all partitions", || {
+        database.ask("SELECT count(*) FROM sink_positions WHERE claim > 0") == "3"
+    });
+    let mut second = Running::start(&mut database.sink(log.path(), COUNTED));
+    let line = second.line();
+    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
+    until("the second one has asked for all of them", || {
+        let text = foreign_agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
+        text.lines().filter(|line| line.starts_with("headroom_sink_writes_partition{") && line.ends_with(" 0")).count()
+            == 3
+    });
+    let waits = "other sinks write all partitions: this one waits, and takes over what they leave";
+    assert_eq!(second.terminate().err.matches(waits).count(), 1);
+    assert_eq!(first.terminate().err.matches(waits).count(), 0);
+    served.running.terminate();
 }
 
 /// A backfill does not fight with a sink that runs.
