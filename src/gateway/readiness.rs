@@ -187,20 +187,22 @@ impl Partition {
             (.., Some(since), _) => ("commands wait and nothing is decided", since),
             (.., Some(since)) => ("no process shows that it owns the partition", since),
             (None, None, None, None) => match unowned {
-                Some(since) => ("no process has shown yet that it owns the partition", since),
-                None => return trouble.map(|why| Outage { why, since: now, decides: true, is_of_start: false }),
+                Some((since, true)) => ("no process has shown yet that it owns the partition", since),
+                // Notes were read later than the state was there.
+                Some((since, false)) if seen.owner.is_some() => ("no process shows that it owns the partition", since),
+                _ => return trouble.map(|why| Outage { why, since: now, decides: true, is_of_start: false }),
             },
         };
         let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
-        Some(Outage { why, since, decides: false, is_of_start: unowned.is_some() })
+        Some(Outage { why, since, decides: false, is_of_start: unowned.is_some_and(|(_, is_of_start)| is_of_start) })
     }
 
-    /// Since when a process that begins has waited for the partition's first sign of an owner. After a while it is no matter of
-    /// the start any more: the partition has none, which is told as that, or nobody can know.
-    fn unowned(&mut self, is_owned: bool, now: Micros) -> Option<Micros> {
+    /// Since when a process that begins has waited for the partition's first sign of an owner, and whether that is a matter of
+    /// the start. After a while it is not: the partition has no owner, which is told as that, or nobody can know.
+    fn unowned(&mut self, is_owned: bool, now: Micros) -> Option<(Micros, bool)> {
         self.was_owned |= is_owned;
-        let since = self.first_owner.look(!self.was_owned, 0, now, 0);
-        since.filter(|since| now.ms_since(*since) < OWNERLESS_MS)
+        let since = self.first_owner.look(!self.was_owned, 0, now, 0)?;
+        Some((since, now.ms_since(since) < OWNERLESS_MS))
     }
 }
 
@@ -306,7 +308,7 @@ mod tests {
         let trouble = Seen { condition: Condition::Served(Some("not owned: why".to_owned())), ..unowned(None) };
         let both = &format!("not owned: why; {yet}");
         let restoring = || said(Condition::Stopped("restoring".to_owned()));
-        let cases: [(&[(u64, Seen)], _); 7] = [
+        let cases: [(&[(u64, Seen)], _); 9] = [
             (&[(3, unowned(Some(0)))], Some((yet, 3, false, true))),
             (&[(3, unowned(None)), (90, trouble)], Some((both.as_str(), 3, false, true))),
             (&[(3, unowned(Some(0))), (90, shown())], None),
@@ -315,6 +317,19 @@ mod tests {
             // It is waited for from when the state is there, which is one start.
             (&[(0, restoring()), (OWNERLESS_MS, unowned(None))], Some((yet, 0, false, true))),
             (&[(0, unowned(Some(0))), (OWNERLESS_MS, unowned(Some(0)))], Some((nobody, 0, false, false))),
+            // Notes are read later than the state was there, or events still come.
+            (
+                &[(0, unowned(None)), (90, unowned(Some(0))), (OWNERLESS_MS, unowned(Some(0)))],
+                Some((nobody, 0, false, false)),
+            ),
+            (
+                &[
+                    (0, unowned(Some(0))),
+                    (90, Seen { events: 8, ..unowned(Some(0)) }),
+                    (OWNERLESS_MS, Seen { events: 8, ..unowned(Some(0)) }),
+                ],
+                Some((nobody, 0, false, false)),
+            ),
             // Whoever may not read the notes of others cannot wait for them.
             (&[(0, unowned(None)), (OWNERLESS_MS, unowned(None))], None),
         ];

@@ -107,6 +107,8 @@ impl<'a> Answer<'a> {
             _ if self.is_elsewhere => Some(Change::Region),
             // Of an object that is gone before it was replaced.
             ("NoSuchKey" | "BlobNotFound", _) => None,
+            // A store that is full until somebody makes room is waited for, whatever its status.
+            ("QuotaExceeded" | "StorageQuotaExceeded" | "InsufficientStorage", _) => None,
             (_, Some(401)) => Some(Change::Credentials),
             ("AccessDenied", _) | (_, Some(403)) if is_of_bucket => Some(Change::Right),
             (_, Some(403)) => Some(Change::Credentials),
@@ -231,6 +233,7 @@ mod tests {
             generic("507 Insufficient Storage", ""),
             generic("500 Internal Server Error", "InternalError"),
             Error::Generic { store: "S3", source: "Error performing PUT: connection refused".into() },
+            denied("QuotaExceeded"),
             gone("NoSuchKey"),
         ] {
             assert_eq!(told(&error, Act::Replace), None, "{error}");
