@@ -181,6 +181,9 @@ impl Partition {
             Condition::Served(trouble) => trouble,
         };
         let unowned = self.unowned(seen.is_owned, now);
+        // Notes may have been read later than the state was there.
+        let late = unowned.filter(|(_, is_of_start)| !is_of_start && seen.owner.is_some());
+        let ownerless = ownerless.or(late.map(|(since, _)| since));
         let (why, since) = match (all_silent, silent, stalled, ownerless) {
             (Some(since), ..) => ("the cluster does not answer", since),
             (_, Some(since), ..) => ("the partition's log does not answer", since),
@@ -188,8 +191,6 @@ impl Partition {
             (.., Some(since)) => ("no process shows that it owns the partition", since),
             (None, None, None, None) => match unowned {
                 Some((since, true)) => ("no process has shown yet that it owns the partition", since),
-                // Notes were read later than the state was there.
-                Some((since, false)) if seen.owner.is_some() => ("no process shows that it owns the partition", since),
                 _ => return trouble.map(|why| Outage { why, since: now, decides: true, is_of_start: false }),
             },
         };

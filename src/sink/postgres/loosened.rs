@@ -29,7 +29,7 @@ impl Database {
             }
         }
         let indexes = match self.dialect {
-            Dialect::Postgres => self.say(&LOOK.replace("$1", &literal(&self.schema.clone())))?,
+            Dialect::Postgres => self.say(&LOOK.replace("$1", &literal(&self.schema)))?,
             Dialect::Redshift => Said::default(),
         };
         let of_tables = Index::all(self.dialect).filter(|index| found.get(index.table).is_some_and(Found::is_table));

@@ -1,7 +1,8 @@
 //! The tables in PostgreSQL, 15 or newer. The rows of a batch are copied into the table of events, and the tables of
 //! reservations, pools and their lives follow from them, in the transaction that moves the position of the partition. So no
-//! row can come twice, and the primary key of events would show it. A lock of the session says which process writes a partition; it is
-//! a hint, like the assignment of a group. The position says it for good: a writer that was overtaken moves nothing.
+//! row can come twice, and the primary key of events would show it. A lock of the session says which process writes a
+//! partition; it is a hint, like the assignment of a group. The position says it for good: a writer that was overtaken moves
+//! nothing.
 
 mod connection;
 mod copied;

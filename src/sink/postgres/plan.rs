@@ -4,7 +4,7 @@
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
 use super::sql::{self, UNITS, View, views};
-use super::tables::{Index, Table, definition, tables};
+use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use crate::sink::{COLUMNS, Column, TargetError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,8 +103,6 @@ const MEDDLED: &str = "
 
 /// The comment of a table that was made anew beside events that it does not know.
 const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
-/// The tables that follow from that of events.
-const FOLLOWING: &[&str] = &["reservations", "pools", "pool_lives"];
 
 impl Database {
     /// Every difference between the tables and views, and what they should be. In the order in which they have to go away.

@@ -1,9 +1,10 @@
-//! Makes the tables of reservations, pools and their lives anew from the events, in one transaction: until it ends, readers see them as
-//! they were. Sinks wait meanwhile.
+//! Makes the tables of reservations, pools and their lives anew from the events, in one transaction: until it ends, readers
+//! see them as they were. Sinks wait meanwhile.
 
 use super::connection::Database;
 use super::dialect::{Dialect, literal};
 use super::sql;
+use super::tables::FOLLOWING;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::{Rare, TargetError};
 
@@ -104,11 +105,7 @@ impl Database {
     /// Deletes what is made anew, in pieces, so that each statement ends in time. TRUNCATE would keep readers out in PostgreSQL.
     fn delete(&mut self, pieces: &[(i64, i64, i64)], piece: i64) -> Result<(), TargetError> {
         match self.dialect {
-            Dialect::Postgres => {
-                self.delete_by_blocks("reservations", piece)?;
-                self.delete_by_blocks("pools", piece)?;
-                self.delete_by_blocks("pool_lives", piece)
-            }
+            Dialect::Postgres => FOLLOWING.iter().try_for_each(|table| self.delete_by_blocks(table, piece)),
             Dialect::Redshift => self.delete_by_events(pieces),
         }
     }
@@ -139,8 +136,6 @@ impl Database {
                 "DELETE FROM reservations WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
             ))?;
         }
-        self.say("DELETE FROM reservations")?;
-        self.say("DELETE FROM pools")?;
-        self.say("DELETE FROM pool_lives").map(drop)
+        FOLLOWING.iter().try_for_each(|table| self.say(&format!("DELETE FROM {table}")).map(drop))
     }
 }

@@ -4,7 +4,7 @@
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal};
 use super::plan::{Difference, Fix};
-use super::tables::tables;
+use super::tables::{FOLLOWING, tables};
 use crate::sink::TargetError;
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ const READ_ONLY: &str = "SELECT current_setting('transaction_read_only')";
 /// PostgreSQL by a rebuild.
 fn needed(table: &str, dialect: Dialect) -> &'static [&'static str] {
     match (table, dialect) {
-        ("reservations" | "pools" | "pool_lives", _) => &RIGHTS,
+        (table, _) if FOLLOWING.contains(&table) => &RIGHTS,
         // Whoever locks a table needs to be allowed to change its rows.
         ("sink_positions", _) | ("sink_log", Dialect::Redshift) => &["SELECT", "INSERT", "UPDATE"],
         _ => &["SELECT", "INSERT"],

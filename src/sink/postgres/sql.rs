@@ -187,12 +187,17 @@ pub(super) fn views(dialect: Dialect) -> Vec<View> {
 /// A view in PostgreSQL, which takes objects apart; in Redshift it is a table.
 pub(in crate::sink) const UNITS: &str = "decision_units";
 
-/// The query of a view. Where the file says `{columns}`, the columns of events stand that the view does not name itself.
+/// Joins an event `e` with the life of its pool in which it is, `l`.
+const OF_LIFE: &str = "l.pool = e.pool AND l.\"partition\" = e.\"partition\"
+    AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)";
+
+/// The query of a view. Where the file says `{columns}`, the columns of events stand that the view does not name itself, and
+/// where it says `{of_life}`, the condition of that join.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
-    dialect.say(view.text).replace("{columns}", &columns.join(", "))
+    dialect.say(view.text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE)
 }
 
 /// The comment of a view that is as it should be: another query has another comment.

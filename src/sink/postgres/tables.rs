@@ -45,6 +45,9 @@ impl Index {
     }
 }
 
+/// The tables that follow from that of events.
+pub(super) const FOLLOWING: &[&str] = &["reservations", "pools", "pool_lives"];
+
 /// Every table that a sink needs, in the order in which they are made.
 pub fn tables(dialect: Dialect) -> Vec<Table> {
     let mut tables = tables_of_both();

@@ -16,6 +16,4 @@ SELECT {columns},
             ELSE 'planner' END AS actor_class,
        {lead_time} AS lead_time
 FROM events e
-LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
-                      AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
-                      AND (e.version IS NULL OR 'Rejected' IN (e.kind, e.repeats))
+LEFT JOIN pool_lives l ON {of_life} AND (e.version IS NULL OR 'Rejected' IN (e.kind, e.repeats))

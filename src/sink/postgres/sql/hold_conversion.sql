@@ -19,8 +19,7 @@ FROM (
                count(CASE WHEN e.kind = 'Accepted' THEN 1 END)
                    OVER (PARTITION BY e.reservation ORDER BY e."partition", e.seq ROWS UNBOUNDED PRECEDING) AS acceptance
         FROM events e
-        LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
-                    AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+        LEFT JOIN pool_lives l ON {of_life}
         WHERE e.kind IN ('Accepted', 'Confirmed', 'Released', 'Expired')
     ) o
     GROUP BY o.reservation, o.acceptance

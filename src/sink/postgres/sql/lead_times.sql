@@ -3,7 +3,6 @@
 SELECT floor((extract(epoch FROM l.window_start) - extract(epoch FROM e.decided_at)) / 3600)::bigint AS hours_before,
        count(*) AS reservations
 FROM events e
-JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
-                    AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+JOIN pool_lives l ON {of_life}
 WHERE e.kind = 'Accepted' AND l.window_start IS NOT NULL
 GROUP BY 1

@@ -10,8 +10,7 @@ WITH calls AS (
            l.areas, l.window_start, COALESCE(l.from_seq, 0) AS from_seq,
            row_number() OVER (PARTITION BY e.pool, l.from_seq, COALESCE(e.key, e.command_id) ORDER BY e."partition", e.seq) AS nth
     FROM events e
-    LEFT JOIN pool_lives l ON l.pool = e.pool AND l."partition" = e."partition"
-                           AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)
+    LEFT JOIN pool_lives l ON {of_life}
     WHERE e.kind = 'Rejected' AND e.ask IN ('Reserve', 'Amend')
       AND e.reason IN ('over_limit', 'closed', 'paused', 'past_cutoff', 'unknown_dimension')
 ),

@@ -1,15 +1,14 @@
 -- One row for each event of a pool that was not refused and repeats nothing, and each dimension of the pool: limit and use after
 -- it, from its time, `from_time`, to before that of the next one, `until_time`, which is null for how they are now. Between two
 -- lives of a pool there is none. `from_seq` is that of `pool_lives`.
-SELECT u.pool, d.dimension, u.from_time, u.until_time,
-       (u.limits ->> d.dimension)::bigint AS limit_units, d.used::bigint AS used, COALESCE(l.from_seq, 0) AS from_seq
+SELECT e.pool, d.dimension, e.from_time, e.until_time,
+       (e.limits ->> d.dimension)::bigint AS limit_units, d.used::bigint AS used, COALESCE(l.from_seq, 0) AS from_seq
 FROM (
     SELECT e.pool, e."partition", e.seq, e.kind, e.limits, e.used, e.decided_at AS from_time,
            lead(e.decided_at) OVER (PARTITION BY e.pool ORDER BY e."partition", e.seq) AS until_time
     FROM events e
     WHERE e.used IS NOT NULL AND e.kind NOT IN ('Rejected', 'Repeated')
-) u
-CROSS JOIN LATERAL jsonb_each_text(u.used) d (dimension, used)
-LEFT JOIN pool_lives l ON l.pool = u.pool AND l."partition" = u."partition"
-                      AND u.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, u.seq)
-WHERE u.kind <> 'PoolRetired'
+) e
+CROSS JOIN LATERAL jsonb_each_text(e.used) d (dimension, used)
+LEFT JOIN pool_lives l ON {of_life}
+WHERE e.kind <> 'PoolRetired'
