@@ -133,8 +133,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
         let Some(fresh) = bring(handle.next_seq()) else { return };
         let exchange = Exchange { handle, checkpointer: self.checkpointer, report: self.recovery.report };
         let replaced = handle.holding_status(|status| {
-            let is_there = status == StatusKind::Standby && fresh.position().next_seq == handle.next_seq();
-            if is_there { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) }
+            let is_there = status == StatusKind::Standby && fresh.state.position().next_seq == handle.next_seq();
+            if is_there { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh.state)) }
         });
         if let Ok((compared, _)) = &replaced {
             self.recovery.report.swapped(handle.id(), compared);

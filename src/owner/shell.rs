@@ -236,9 +236,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         crash::point("swap-begun");
         let next_seq = self.next_seq();
         let Some(fresh) = bring(next_seq) else { return false };
-        let is_ours = fresh.position().next_seq == next_seq && self.owner.goes_on_from(&fresh);
+        let is_ours = fresh.state.position().next_seq == next_seq && self.owner.goes_on_from(&fresh.state);
         let exchange = Exchange { handle: &self.handle, checkpointer: self.checkpointer, report: self.report };
-        let replaced = if is_ours { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh)) };
+        let replaced = if is_ours { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh.state)) };
         if let Ok((compared, _)) = &replaced {
             self.report.swapped(self.owner.partition(), compared);
         }

@@ -1,7 +1,9 @@
 //! A fresh state of a partition is folded from the log beside the living one, and takes its place when both have folded the
-//! same events. The owner or the follower goes on meanwhile. At the end the thread that writes the living state, which is the
-//! owner's between two turns or the follower's between two events, holds still for at most [`PAUSE_MAX`], until the fresh
-//! state has its last event as well; then the two are compared, and the fresh one is the living one. So no turn is decided
+//! same events. The owner or the follower goes on meanwhile. First the fresh state is compared with a copy of the living one,
+//! which is made in a moment, once both have folded the same events. At the end the thread that writes the living state, which
+//! is the owner's between two turns or the follower's between two events, holds still for at most [`PAUSE_MAX`], until the
+//! fresh state has its last event as well; then the fresh one is the living one. Only where the two were not the same are they
+//! compared once more in that pause, which then takes as long as the state is large. So no turn is decided
 //! from a state that is not at the end of what its owner has committed. If another owner has written meanwhile, the commit of
 //! the next turn says so, as at any other time. A fresh state that was not taken, because the partition was claimed or lost
 //! in that moment, is folded further and brought again.
@@ -14,7 +16,7 @@ use crate::crash;
 use crate::domain::Breach;
 use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
 use crate::replica::{
-    Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
+    Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
 };
 use crate::time::{Stopwatch, pause_unless};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -200,12 +202,17 @@ impl Swap<'_> {
 
     fn place(&self, mut fresh: PartitionState) -> Result<Swapped, NotSwapped> {
         let (placing, mut pauses) = (Stopwatch::start(), 0u32);
+        let mut proof = None;
         while placing.elapsed() < PLACED_WITHIN && pauses < PAUSES_MAX && !self.is_over.load(Relaxed) {
             fresh = self.fold_on(fresh)?;
             self.stopped()?;
             let mut rest = LOOK;
             if self.can_be_reached(&fresh) {
-                fresh = match self.bring(fresh)? {
+                if proof.is_none() {
+                    (fresh, proof) = self.prove(fresh)?;
+                    fresh = self.fold_on(fresh)?;
+                }
+                fresh = match self.bring(Brought { state: fresh, proof })? {
                     Ok(swapped) => return Ok(swapped),
                     Err(fresh) => *fresh,
                 };
@@ -233,8 +240,21 @@ impl Swap<'_> {
         }
     }
 
+    /// Folds the fresh state up to where the living one is, and answers both if they are the same there. The living one goes on
+    /// meanwhile.
+    fn prove(&self, fresh: PartitionState) -> Result<(PartitionState, Option<Compared>), NotSwapped> {
+        let living = self.handle.read(PartitionState::freeze);
+        let next_seq = living.position().next_seq;
+        if fresh.position().next_seq > next_seq || self.end_at(next_seq)? < next_seq {
+            return Ok((fresh, None));
+        }
+        let fresh = self.fold(fresh, next_seq)?;
+        let compared = compare(|| Seal::of_frozen(&living), &fresh);
+        Ok((fresh, Some(compared).filter(Compared::is_same)))
+    }
+
     /// Asks the owner or the follower for its next pause, and brings it the fresh state.
-    fn bring(&self, fresh: PartitionState) -> Result<Placed, NotSwapped> {
+    fn bring(&self, Brought { state: fresh, proof }: Brought) -> Result<Placed, NotSwapped> {
         // The state is handed over hand to hand: one that nobody takes is still there.
         let ((at, is_at), (hand, handed), (told, heard)) = (bounded(1), bounded(0), bounded(1));
         let asked = self.handle.ask_to_swap(SwapRequest {
@@ -255,8 +275,8 @@ impl Swap<'_> {
             return Ok(Err(Box::new(fresh)));
         }
         let fresh = self.fold(fresh, next_seq)?;
-        if let Err(not_taken) = hand.send(fresh) {
-            return Ok(Err(Box::new(not_taken.into_inner())));
+        if let Err(not_taken) = hand.send(Brought { state: fresh, proof }) {
+            return Ok(Err(Box::new(not_taken.into_inner().state)));
         }
         // The old state is dropped here: that takes a while, and nobody who writes the state waits for it.
         match heard.recv() {
@@ -328,9 +348,12 @@ impl Exchange<'_> {
     /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. Nothing
     /// is decided from a state once it is known to be wrong. The caller reports it: whoever holds the status must not ask for it,
     /// which a report does.
-    pub(super) fn run(self, fresh: PartitionState) -> (Compared, PartitionState) {
+    pub(super) fn run(self, Brought { state: fresh, proof }: Brought) -> (Compared, PartitionState) {
         let partition = self.handle.id();
-        let compared = self.handle.read(|living| compare(living, &fresh));
+        let compared = self.handle.read(|living| {
+            let proof = proof.filter(|proof| proof.is_same() && living.position() == fresh.position());
+            proof.unwrap_or_else(|| compare(|| Seal::of(living), &fresh))
+        });
         crash::point("swap-proven");
         if let Some(breach) = compared.breach(partition) {
             self.report.breach(&breach);
@@ -344,11 +367,11 @@ impl Exchange<'_> {
     }
 }
 
-/// Compares two states. Their digests are made at the same time, because whoever writes the living one waits.
-fn compare(living: &PartitionState, fresh: &PartitionState) -> Compared {
+/// Compares two states. Their digests are made at the same time, because the writer of the living one may be waiting.
+fn compare(living: impl FnOnce() -> Seal, fresh: &PartitionState) -> Compared {
     thread::scope(|scope| {
         let beside = Builder::new().name("digest".to_owned()).spawn_scoped(scope, || Seal::of(fresh));
-        let living = Seal::of(living);
+        let living = living();
         let fresh = beside.ok().and_then(|digest| digest.join().ok()).unwrap_or_else(|| Seal::of(fresh));
         Compared { living, fresh }
     })

@@ -45,6 +45,13 @@ impl Decided {
         Ok(decided)
     }
 
+    /// A copy that shares the leaves, and finds no id.
+    pub fn frozen(&self) -> Decided {
+        let of_span =
+            |Span { until, leaves, .. }: &Span| Span { until: *until, leaves: leaves.clone(), index: HashTable::new() };
+        Decided(self.0.iter().map(of_span).collect())
+    }
+
     /// Whether the command of this id was decided, as far as ids are kept at `now`.
     pub fn holds(&self, id: CommandId, now: Micros) -> bool {
         let hash = hash(id);

@@ -23,8 +23,8 @@ pub mod state;
 pub use checkpoint::Draft;
 pub use orders::Orders;
 pub use partition::{
-    ClockRequest, ClockSetOutcome, Compared, PartitionHandle, PartitionStatus, Replaced, Seal, StatusKind, SwapRequest,
-    Swapped,
+    Brought, ClockRequest, ClockSetOutcome, Compared, PartitionHandle, PartitionStatus, Replaced, Seal, StatusKind,
+    SwapRequest, Swapped,
 };
 pub use partitions::Replica;
 pub use pools::Pools;

@@ -21,7 +21,7 @@ impl Ending {
 }
 
 /// The last end of each pool whose id may not be defined anew yet, or of which something lies in memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Retired {
     pools: BTreeMap<PoolId, Ending>,
     by_until: BTreeSet<(Micros, PoolId)>,

@@ -1,11 +1,13 @@
 //! The state of one partition at a sequence number.
 
 mod forgetting;
+mod frozen;
 mod restored;
 mod retiring;
 mod stated;
 
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
+pub use frozen::Frozen;
 pub use restored::{Derived, Restored};
 pub use retiring::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 

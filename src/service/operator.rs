@@ -4,7 +4,7 @@
 use super::Service;
 use crate::access::{Act, Principal};
 use crate::domain::{Digest, Name};
-use crate::replica::{ClockRequest, PartitionHandle};
+use crate::replica::{ClockRequest, PartitionHandle, PartitionState};
 use crate::time::Shown;
 use crate::trace::CallTrace;
 use std::sync::Arc;
@@ -124,19 +124,20 @@ impl Service {
         Ok(EventsPage { end, events })
     }
 
-    /// The state of a partition in figures; `None` when there is no such partition. It blocks, and the partition's
-    /// owner waits meanwhile.
+    /// The state of a partition in figures; `None` when there is no such partition. It takes as long as the state is large; the
+    /// partition's owner goes on meanwhile.
     pub fn state_summary(&self, partition: u32) -> Option<StateSummary> {
         let summary = |handle: &PartitionHandle| {
             let status = handle.status_kind().label();
-            handle.read(|state| StateSummary {
+            let state = handle.read(PartitionState::freeze);
+            StateSummary {
                 status,
                 next_seq: state.position().next_seq,
                 chain: state.position().chain,
                 digest: state.digest(),
                 pools: state.pools().count(),
                 live: state.live_count(),
-            })
+            }
         };
         self.replica().partition(partition).map(|handle| summary(handle))
     }

@@ -74,8 +74,8 @@ pub struct Heard {
     pub unread: Mutex<Vec<Option<String>>>,
     /// For how long nobody had decided, of each owner that began.
     pub gaps: Mutex<Vec<Option<u64>>>,
-    /// Partitions whose states were replaced, and whether the old one was the same.
-    pub swapped: Mutex<Vec<(u32, bool)>>,
+    /// Partitions whose states were replaced, and how the old one compared.
+    pub swapped: Mutex<Vec<(u32, Compared)>>,
     /// A partition that is claimed while the exchange of its state is reported. Its claim is not held up.
     pub claimed_then: Mutex<Option<Arc<PartitionHandle>>>,
     pub breaches: Mutex<Vec<Breach>>,
@@ -111,7 +111,7 @@ impl Report for Heard {
             let claim = std::thread::spawn(move || becomes(&handle, PartitionStatus::Claiming));
             assert!(soon(|| claim.is_finished()), "a claim waits for a report");
         }
-        self.swapped.lock().push((partition, compared.is_same()));
+        self.swapped.lock().push((partition, *compared));
     }
     fn breach(&self, breach: &Breach) {
         self.breaches.lock().push(breach.clone());

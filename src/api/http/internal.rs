@@ -80,17 +80,17 @@ struct StateDto {
     live: usize,
 }
 
-/// `GET /internal/state/{partition}`. It keeps the partition's owner waiting while it counts.
+/// `GET /internal/state/{partition}`. It takes as long as the state is large.
 pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
     let partition = partition(&api, &request)?;
     request.query(&[])?;
-    blocking(move || {
+    let summary = threads::aside(move || {
         let summary = api.service().state_summary(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
         let StateSummary { status, next_seq, chain, digest, pools, live } = summary;
         let body = StateDto { status, next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
         Ok(Reply::json(StatusCode::OK, &body))
-    })
-    .await
+    });
+    whole(summary.map_err(unreadable)?.await)
 }
 
 /// The partition in the path of a request.

@@ -16,5 +16,5 @@ pub use liveness::{Liveness, LogContact};
 pub use load::{EndedTurns, Load};
 pub use progress::RestoreProgress;
 pub use status::{PartitionStatus, StatusKind, TransitionRefused};
-pub use swap::{Compared, Replaced, Seal, SwapRequest, Swapped};
+pub use swap::{Brought, Compared, Replaced, Seal, SwapRequest, Swapped};
 pub use time::{ClockRequest, ClockSetOutcome, PartitionTime};

@@ -1,6 +1,6 @@
 //! A fresh state that is to take the place of a partition's living one, and how the two compare.
 
-use super::super::state::{PartitionState, Position};
+use super::super::state::{Frozen, PartitionState, Position};
 use crate::domain::{Breach, Digest, Law};
 
 /// A state by its place in the log and its digest.
@@ -15,6 +15,11 @@ pub struct Seal {
 impl Seal {
     /// That of this state. It takes as long as the state is large.
     pub fn of(state: &PartitionState) -> Seal {
+        Seal { position: *state.position(), digest: state.digest() }
+    }
+
+    /// That of a state as it was.
+    pub fn of_frozen(state: &Frozen) -> Seal {
         Seal { position: *state.position(), digest: state.digest() }
     }
 }
@@ -58,13 +63,22 @@ pub struct Swapped {
 /// The living state that was replaced, and how it compared with the fresh one; or the fresh one, which was not taken.
 pub type Replaced = Result<(Compared, PartitionState), Box<PartitionState>>;
 
+/// A fresh state on its way to the place of the living one.
+pub struct Brought {
+    /// The fresh state.
+    pub state: PartitionState,
+    /// Both a few events earlier, if they were the same then. Whoever takes the fresh state need not compare them again, as long
+    /// as both have folded the same events since.
+    pub proof: Option<Compared>,
+}
+
 /// A request to put a fresh state in the place of the living one, between two turns of the partition's owner, or between two
 /// events of its follower.
 pub struct SwapRequest {
     /// Called with the sequence number after the last event of the living state. Answers a fresh state that has folded the
     /// events before it, for which it may wait a short while; none where there is none by then. Dropped uncalled when
     /// nobody handles the request.
-    pub bring: Box<dyn FnOnce(u64) -> Option<PartitionState> + Send>,
+    pub bring: Box<dyn FnOnce(u64) -> Option<Brought> + Send>,
     /// Called with what came of it, once a fresh state was brought.
     pub told: Box<dyn FnOnce(Replaced) + Send>,
 }

@@ -9,6 +9,8 @@ use crate::replica::slab::Slab;
 use crate::wire::digest::{Run, Stating};
 use std::collections::BTreeMap;
 
+/// Reservations of one run.
+const RUN: usize = 1_024;
 /// So many reservations are looked up before the first of them is hashed. They lie anywhere in memory, which brings several
 /// of them in the time of one.
 const LOOKED_UP: usize = 64;
@@ -37,6 +39,11 @@ impl PartitionState {
     }
 }
 
+/// How many runs so many reservations make.
+pub(super) fn runs(reservations: usize) -> usize {
+    reservations.div_ceil(RUN)
+}
+
 impl Stated<'_> {
     pub(super) fn digest(&self) -> Digest {
         self.digest_with(|stating| {
@@ -51,15 +58,16 @@ impl Stated<'_> {
         })
     }
 
-    /// The same where the slab has no index yet: `runs` puts together each [`Stated::run`] of all ids, by its number.
+    /// The same where the slab has no index: `runs` puts together each [`Stated::run`] of all ids, by its number.
     pub(super) fn digest_of(&self, count: usize, runs: impl FnMut(usize) -> Run) -> Digest {
         self.digest_with(|stating| (0..count).map(runs).for_each(|run| stating.run(&run)))
     }
 
-    /// The reservations of these ids with their slots, which are in their order.
-    pub(super) fn run(&self, sorted: &[(ReservationId, u32)]) -> Run {
+    /// The run of this number. `all` are the ids with their slots, in their order.
+    pub(super) fn run(&self, all: &[(ReservationId, u32)], no: usize) -> Run {
         let mut run = Run::default();
-        self.reservations(sorted, |id, reservation| run.reservation(id, reservation));
+        let of_run = all.chunks(RUN).nth(no).unwrap_or_default();
+        self.reservations(of_run, |id, reservation| run.reservation(id, reservation));
         run
     }
 

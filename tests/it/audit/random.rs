@@ -510,6 +510,20 @@ proptest! {
         prop_assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.into_values().collect::<Vec<_>>());
     }
 
+    /// A copy that shares what does not change has the digest of its moment, whatever the state does later.
+    #[test]
+    fn a_frozen_state_stays_as_it_was(steps in steps(), hoards: bool) {
+        let owner = play(&steps, hoards);
+        let mut state = PartitionState::new(PARTITION);
+        let frozen = owner.log.iter().map(|recorded| {
+            state.fold(recorded).unwrap();
+            (state.freeze(), *state.position(), state.digest(), state.live_count())
+        });
+        for (frozen, position, digest, live) in frozen.collect::<Vec<_>>() {
+            prop_assert_eq!((frozen.position(), frozen.digest(), frozen.live_count()), (&position, digest, live));
+        }
+    }
+
     /// Where the first events of a log are gone, the auditor begins with a state.
     #[test]
     fn what_follows_on_a_state_is_clean_and_comes_to_the_same(steps in steps(), at in any::<prop::sample::Index>()) {
