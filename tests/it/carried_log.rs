@@ -74,7 +74,8 @@ fn killed_while_it_is_carried_over_it_loses_nothing() {
     if !cfg!(feature = "crash-points") {
         return;
     }
-    for point in ["carrying:1", "carrying:3", "carried:1", "carried-renamed:1", "carried-removed:1"] {
+    for point in ["carrying:1", "carrying:3", "carried:1", "carried-raised:1", "carried-renamed:1", "carried-removed:1"]
+    {
         let dir = old();
         let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
         let died = run(serve.arg(dir.path()).env("HEADROOM_CRASH_AT", point));
@@ -83,6 +84,35 @@ fn killed_while_it_is_carried_over_it_loses_nothing() {
         assert_eq!(self::serve(dir.path()).running.terminate().code, 0, "{point}");
         is_carried_over(dir.path());
     }
+}
+
+/// The story: a server is updated, and its start is refused: the setting says another number of partitions, or the witness has
+/// seen more events than the file has. Whoever goes back to the version before finds a directory that it can serve.
+#[test]
+fn a_start_that_is_refused_leaves_the_level_and_the_old_file_as_they_were() {
+    let dir = old();
+    let refused = |args: &[&str], code: i32, says: &str| {
+        let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        let served = run(serve.arg(dir.path()).args(args));
+        assert_eq!((served.code, &*served.out), (code, ""), "{}", served.err);
+        assert_says(&served.err, &["log.redb", says]);
+        assert!(fs::read(old_in(dir.path())).unwrap() == fs::read(OLD).unwrap(), "{says}");
+        for made in ["feature-level", "log", "log.new"] {
+            assert!(!dir.path().join(made).exists(), "{says}: {made}");
+        }
+    };
+    refused(&["--partitions", "7"], 2, "was made with partition count 2, this process has 7");
+    // It was served before, and more was decided.
+    assert_eq!(serve(dir.path()).running.terminate().code, 0);
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    fs::remove_file(dir.path().join("feature-level")).unwrap();
+    fs::copy(OLD, old_in(dir.path())).unwrap();
+    refused(&[], 1, "has lost something and was left as it is");
+    // With what is missing, and the right number, it is carried over.
+    let dir = old();
+    let mut right = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
+    assert_eq!(Served::start(right.arg(dir.path())).running.terminate().code, 0);
+    is_carried_over(dir.path());
 }
 
 /// The story: the old file is damaged. A log made of what can be read of it would miss orders. It is refused by name

@@ -169,6 +169,7 @@ fn a_first_start_that_is_killed_leaves_no_log_of_the_new_form_without_its_level(
         ("log-sealed", Some((RECORDED_PLAIN, "log/segment-00000000")), true),
         // Until then the version before goes on with its file.
         ("carried", Some((OLD, "log.redb")), false),
+        ("carried-raised", Some((OLD, "log.redb")), true),
         ("carried-renamed", Some((OLD, "log.redb")), true),
     ] {
         let dir = tempfile::tempdir().unwrap();

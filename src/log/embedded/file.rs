@@ -8,7 +8,7 @@ use super::packed::Dictionary;
 use super::segment::{SegmentHeader, path_of};
 use super::start::{Started, look, segments, start};
 use super::store::{Store, Terms, create};
-use super::{Before, carried};
+use super::{Before, Embedded, Shared, carried};
 use crate::crash;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
@@ -43,6 +43,32 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
+    /// An opened log with its locks. `opens` opens it again.
+    fn new(
+        path: PathBuf,
+        store: Store,
+        opens: Box<dyn Fn() -> Result<Started, OpenError> + Send + Sync>,
+        (lock, first_lock): (Option<File>, Option<File>),
+    ) -> LogFile {
+        let (manifest, heads, store) = (store.manifest, store.heads(), RwLock::new(Some(store)));
+        let (has_lost_a_flush, first_lock) = (AtomicBool::new(false), Mutex::new(first_lock));
+        LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _lock: lock, first_lock }
+    }
+
+    /// A log that is only read, in a directory that nobody else knows of yet.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub(super) fn unplaced(path: &Path, terms: &Terms) -> Result<LogFile, OpenError> {
+        let (at, terms) = (path.to_owned(), terms.clone());
+        let opens = Box::new(move || {
+            let numbers = segments(&at)?.unwrap_or_default();
+            start(&at, numbers, (false, terms.clone()), &Opening::default())
+        });
+        let Started { store, .. } = opens()?;
+        Ok(LogFile::new(path.to_owned(), store, opens, (None, None)))
+    }
+
     /// Runs a read or a write on the log; waits while it is being reopened.
     pub(super) fn with<T>(&self, what: impl FnOnce(&Store) -> Result<T, Fault>) -> Result<T, Fault> {
         match &*self.store.read() {
@@ -169,7 +195,8 @@ pub(super) fn open(
         is_none_begun(dir)?;
         match (access, &old) {
             (Access::Write(_, before), Some(old)) => {
-                carried::carry_over((dir, old, &path), before, &terms, &opening)?;
+                let admitted = |new: &Path| admitted((dir, old, new), (before, partitions), &terms);
+                carried::carry_over((dir, old, &path), &admitted, &terms, &opening)?;
             }
             (Access::Write(manifest, before), None) => {
                 (before.judge)(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
@@ -179,7 +206,7 @@ pub(super) fn open(
         }
     }
     let first = segments(&path)?.unwrap_or_default().start;
-    let first_lock = Mutex::new(self::lock(dir, &path_of(&path, first), writable)?);
+    let first_lock = self::lock(dir, &path_of(&path, first), writable)?;
     let (at, of_terms) = (path.clone(), terms.clone());
     let opens = Box::new(move || {
         let numbers = segments(&at)?.unwrap_or_default();
@@ -197,9 +224,7 @@ pub(super) fn open(
         settled(&at, store, written_to)?;
         old.map_or(Ok(()), |old| carried::remove(&dir, &old, &terms))
     });
-    let (manifest, heads, store) = (store.manifest, store.heads(), RwLock::new(Some(store)));
-    let has_lost_a_flush = AtomicBool::new(false);
-    Ok((LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _lock: lock, first_lock }, release))
+    Ok((LogFile::new(path, store, opens, (lock, first_lock)), release))
 }
 
 /// The first part of the log in `dir`, as [`look`] finds it. No lock is taken.
@@ -244,6 +269,21 @@ fn agreed(path: &Path, manifest: &Manifest, partitions: Option<u32>) -> Result<(
     agree("dedup window (ms)", manifest.dedup_window_ms, DEDUP_WINDOW_MS)?;
     agree("memory version", manifest.memory_version.into(), MEMORY_VERSION.into())?;
     agree("partition count", manifest.partitions.into(), partitions.unwrap_or(manifest.partitions).into())
+}
+
+/// Checks that nothing refuses the log `new`, which holds what the file `old` does, and raises the level: from then on the version
+/// before cannot go on with the old file.
+fn admitted(
+    (dir, old, new): (&Path, &Path, &Path),
+    (before, partitions): (Before<'_>, Option<u32>),
+    terms: &Terms,
+) -> Result<(), OpenError> {
+    let log = Embedded { shared: Arc::new(Shared::new(LogFile::unplaced(new, terms)?, Vec::new())) };
+    agreed(old, &log.manifest(), partitions)?;
+    (before.judge)(Some(&log)).map_err(|detail| OpenError::Behind { path: old.to_owned(), detail })?;
+    before.raised(dir)?;
+    crash::point("carried-raised");
+    Ok(())
 }
 
 /// Reads every byte of the log and checks it, also what no claim and no reader uses.

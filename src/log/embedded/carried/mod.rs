@@ -7,6 +7,7 @@ mod redb_file;
 mod row;
 mod unwritten;
 
+use super::CLAIM_READ_BYTES;
 use super::disk::is_want_of_room;
 use super::draft::{Draft, Pair};
 use super::error::{Fault, OpenError};
@@ -16,7 +17,6 @@ use super::read::Span;
 use super::segment::{FORMAT_VERSION, SegmentHeader, path_of};
 use super::start::{Started, segments, start};
 use super::store::{Store, Terms, create};
-use super::{Before, CLAIM_READ_BYTES};
 use crate::crash;
 use crate::log::{Manifest, Opening};
 use crate::trace::TraceContext;
@@ -41,13 +41,14 @@ pub(super) fn old_file(dir: &Path) -> Option<PathBuf> {
     (!is_none).then_some(path)
 }
 
-/// Makes the log `to` from the file of format version 1. The file stays as it is.
+/// Makes the log `to` from the file of format version 1. The file stays as it is. `admitted` is asked for the directory of the
+/// new log, before that gets its place: until then the version before can go on with the old file.
 ///
 /// # Errors
 /// [`OpenError`]; there is no new log then.
 pub(super) fn carry_over(
     (dir, old, to): (&Path, &Path, &Path),
-    before: Before<'_>,
+    admitted: &dyn Fn(&Path) -> Result<(), OpenError>,
     terms: &Terms,
     opening: &Arc<Opening>,
 ) -> Result<(), OpenError> {
@@ -59,8 +60,7 @@ pub(super) fn carry_over(
     if new.exists() {
         fs::remove_dir_all(&new).map_err(io)?;
     }
-    // Until the new log gets its place, the version before can go on with the old file.
-    written((&file, old), &new, terms).and_then(|()| before.raised(dir)).inspect_err(|_| {
+    written((&file, old), &new, terms).and_then(|()| admitted(&new)).inspect_err(|_| {
         // It may have filled the disk. What is left of it is removed by the next attempt.
         let _removed = fs::remove_dir_all(&new);
     })?;
