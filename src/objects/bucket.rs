@@ -2,7 +2,8 @@
 //! process ends.
 
 use super::client::client;
-use super::refusal::{Act, is_no_object, refused};
+use super::names::{Names, flush};
+use super::refusal::{Act, is_no_object, not_allowed, refused};
 use super::{Got, LISTED_MAX, Listed, Objects, Tag};
 use crate::causes::causes;
 use crate::config::ObjectPlace;
@@ -130,6 +131,14 @@ impl Bucket {
         }
     }
 
+    /// The path of an object in a folder.
+    fn where_is(&self, path: &str) -> PathBuf {
+        match &self.reached {
+            Reached::Folder { dir, .. } => dir.join(path),
+            Reached::Store { .. } => PathBuf::new(),
+        }
+    }
+
     /// The object of this name, which may not be there.
     ///
     /// # Errors
@@ -171,8 +180,14 @@ impl Bucket {
     /// [`StoreError`] when the folder is not there, or takes no lock.
     pub fn lock(&self, path: &str) -> Result<Lock, StoreError> {
         let Reached::Folder { dir, .. } = &self.reached else { return Ok(Lock::Unknown) };
-        let fail = |error: std::io::Error| StoreError::new(format!("{}: cannot lock {path}: {error}", self.place));
         let file = dir.join(path);
+        let fail = |error: io::Error| {
+            let detail = |why: &str| format!("{}: cannot lock {path}: {why}", self.place);
+            match not_allowed(&error, &file) {
+                Some(why) => StoreError::refused(detail(&why)),
+                None => StoreError::new(detail(&error.to_string())),
+            }
+        };
         // Only what is in the folder is made, and not the folder: it may be a disk that is not mounted now.
         if let Some(within) = file.parent().filter(|within| dir.is_dir() && !within.is_dir()) {
             match std::fs::create_dir(within) {
@@ -181,7 +196,7 @@ impl Bucket {
                 made => made.map_err(fail)?,
             }
         }
-        let file = File::options().create(true).append(true).open(file).map_err(fail)?;
+        let file = File::options().create(true).append(true).open(&file).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock::Held(file)),
             Err(TryLockError::WouldBlock) => Ok(Lock::Elsewhere),
@@ -323,7 +338,7 @@ impl Bucket {
     {
         let detail = |why: &str| format!("{}: cannot {} {path}: {why}", self.place, act.name());
         let fail = |why: String| StoreError::new(detail(&why));
-        let failed = |error: object_store::Error| match refused(&error, &self.place, act) {
+        let failed = |error: object_store::Error| match refused(&error, &self.place, (act, &self.where_is(path))) {
             Some(why) => StoreError::refused(detail(&why)),
             None => fail(told(&error)),
         };
@@ -331,7 +346,13 @@ impl Bucket {
         if let Reached::Folder { dir, .. } = &self.reached
             && !dir.is_dir()
         {
-            let why = if dir.exists() { "it is a file, and not a folder" } else { "there is no such folder" };
+            let why = match dir.metadata() {
+                Ok(_) => "it is a file, and not a folder",
+                Err(error) => match not_allowed(&error, dir) {
+                    Some(why) => return Err(StoreError::refused(detail(&why))),
+                    None => "there is no such folder",
+                },
+            };
             return Err(StoreError::operator(detail(&format!("{why}: make one, or name another place"))));
         }
         let client = self.client().map_err(failed)?;
@@ -358,34 +379,6 @@ pub fn limit_of(bytes: u64) -> Duration {
 /// Bytes that a store sends about so many objects.
 fn listed_bytes(most: usize) -> u64 {
     LISTED_BYTES.saturating_mul(most as u64)
-}
-
-/// The names by which an object in a folder is found: its own, and those of the folders above it, up to the place.
-struct Names {
-    /// The folders that have them.
-    folders: Vec<PathBuf>,
-    flush: fn(&FsPath) -> io::Result<()>,
-}
-
-impl Names {
-    /// Flushes them, and answers `done`. Who made them may have died before it did: an object that is found is not yet one
-    /// that a power cut leaves.
-    async fn flushed<T: Send + 'static>(self, done: T) -> object_store::Result<T> {
-        let Names { folders, flush } = self;
-        if folders.is_empty() {
-            return Ok(done);
-        }
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "folder", source };
-        let flushed = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| flush(folder)));
-        flushed.await.map_err(|error| failed(error.into()))?.map_err(|error| failed(error.into()))?;
-        Ok(done)
-    }
-}
-
-/// Flushes the names in a folder.
-fn flush(folder: &FsPath) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// The beginning of an error, which has its causes in it.
@@ -490,6 +483,7 @@ impl Objects for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreErrorKind;
 
     /// Those credentials that a server gives cannot be checked before the client has them.
     #[test]
@@ -551,6 +545,25 @@ mod tests {
         }
         bucket.put("log/segments/1", b"2".to_vec()).unwrap();
         assert_eq!(flushed(), all);
+    }
+
+    /// The story: a folder belongs to another user. It is not waited for as a slow one is.
+    #[test]
+    fn a_folder_that_this_process_may_not_write_is_told_with_the_path_and_what_the_system_says() {
+        fn refusing(_: &FsPath) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(13))
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+        bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: refusing };
+        let refused = bucket.put("log/1", b"1".to_vec()).unwrap_err();
+        assert_eq!(refused.kind, StoreErrorKind::Refused);
+        let path = dir.path().join("log/1");
+        let said = format!(
+            "cannot write log/1: the system refuses it ({}: Permission denied (os error 13)): give",
+            path.display()
+        );
+        assert!(refused.detail.contains(&said), "{refused}");
     }
 
     /// Somebody cleans up in a folder while it is written.

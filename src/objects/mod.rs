@@ -4,6 +4,7 @@
 mod bucket;
 mod client;
 mod environment;
+mod names;
 mod refusal;
 
 pub use bucket::{Bucket, CALL_LIMIT, Lock, limit_of};

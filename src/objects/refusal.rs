@@ -1,9 +1,12 @@
-//! What a store refuses until a person has changed something, and what that is: a right, a key, a bucket, a region. Whoever waits
-//! for such a store waits for ever, so it is told apart from one that is slow, full or away.
+//! What a place refuses until a person has changed something, and what that is: a right, a key, a bucket, a region. Whoever waits
+//! for such a place waits for ever, so it is told apart from one that is slow, full or away.
 
 use crate::config::{ObjectPlace, StoreKind};
 use object_store::Error;
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// Longest name of an error that a store gives, in characters, and longest sentence about it.
 const CODE_CHARS_MAX: usize = 60;
@@ -38,24 +41,60 @@ impl Act {
 enum Change {
     Right,
     Credentials,
+    /// Credentials that were good, and have ended.
+    Renewal,
     Bucket,
     Region,
     Clock,
+    /// Of the object: it was moved to where it is kept and not read.
+    Tier,
+    Account,
 }
 
-/// Why the store refuses this, and what to change; `None` when the same may succeed later.
-pub(super) fn refused(error: &Error, place: &ObjectPlace, act: Act) -> Option<String> {
-    let ObjectPlace::Bucket { store, url, prefix } = place else { return None };
+/// Why the place refuses this, and what to change; `None` when the same may succeed later. `path` is where the object is in a
+/// folder.
+pub(super) fn refused(error: &Error, place: &ObjectPlace, (act, path): (Act, &Path)) -> Option<String> {
+    let (store, url, prefix) = match place {
+        ObjectPlace::Folder(_) => return not_allowed(system_error(error)?, path),
+        ObjectPlace::Bucket { store, url, prefix } => (store, url, prefix),
+    };
     let text = error.to_string();
     let answer = Answer::of(&text);
     let todo = match answer.change(act, is_of_bucket(error, &text))? {
         Change::Right => right(*store, act, url.split_once("://").map_or(url, |(_, bucket)| bucket), prefix),
         Change::Credentials => credentials(*store).to_owned(),
+        Change::Renewal => format!("the credentials have ended: {}", credentials(*store)),
         Change::Bucket => "there is no such bucket: make it, or name another place".to_owned(),
-        Change::Region => "set AWS_REGION to the region of the bucket".to_owned(),
+        Change::Region => region(*store).to_owned(),
         Change::Clock => "set the clock of this machine".to_owned(),
+        Change::Tier => {
+            "bring the object back from the archive tier, and let no rule move what is here there".to_owned()
+        }
+        Change::Account => "settle with the provider what is wrong with the account of the bucket".to_owned(),
     };
     Some(format!("the store refuses it ({answer}): {todo}"))
+}
+
+/// Why a folder refuses an act, and what to change; `None` when the error is another one.
+pub(super) fn not_allowed(error: &io::Error, path: &Path) -> Option<String> {
+    let todo = match error.kind() {
+        io::ErrorKind::PermissionDenied => "give this process the right to it, or name another place",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the disk so that it can be written, or name another place",
+        _ => return None,
+    };
+    Some(format!("the system refuses it ({}: {error}): {todo}", path.display()))
+}
+
+/// What the system said, where an error comes from a folder.
+fn system_error(error: &Error) -> Option<&io::Error> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Whether the bucket has no object of this name. A bucket that is not there is something else.
@@ -98,12 +137,15 @@ impl<'a> Answer<'a> {
     fn change(&self, act: Act, is_of_bucket: bool) -> Option<Change> {
         match (self.code.unwrap_or_default(), self.status) {
             _ if self.is_of_no_bucket() => Some(Change::Bucket),
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken", _)
-            | ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _) => {
-                Some(Change::Credentials)
-            }
+            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity", _)
+            | ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _)
+            | ("KeyBasedAuthenticationNotPermitted", _) => Some(Change::Credentials),
+            ("ExpiredToken" | "TokenRefreshRequired", _) => Some(Change::Renewal),
             ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) => Some(Change::Region),
-            ("RequestTimeTooSkewed", _) => Some(Change::Clock),
+            ("RequestTimeTooSkewed" | "RequestExpired", _) => Some(Change::Clock),
+            ("InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated", _) => Some(Change::Tier),
+            ("AccountProblem" | "UserProjectAccountProblem" | "AccountIsDisabled", _)
+            | ("AllAccessDisabled" | "NotSignedUp" | "InvalidPayer", _) => Some(Change::Account),
             _ if self.is_elsewhere => Some(Change::Region),
             // Of an object that is gone before it was replaced.
             ("NoSuchKey" | "BlobNotFound", _) => None,
@@ -155,6 +197,15 @@ fn right(store: StoreKind, act: Act, bucket: &str, prefix: &str) -> String {
     }
 }
 
+/// How the client is told where the bucket is.
+fn region(store: StoreKind) -> &'static str {
+    match store {
+        StoreKind::S3 => "set AWS_REGION to the region of the bucket",
+        StoreKind::Google => "set GOOGLE_BASE_URL to where the bucket is, or leave it out",
+        StoreKind::Azure => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ENDPOINT to the account of the container",
+    }
+}
+
 /// Where the credentials come from.
 fn credentials(store: StoreKind) -> &'static str {
     match store {
@@ -174,7 +225,11 @@ mod tests {
     use crate::config::object_place;
 
     fn told(error: &Error, act: Act) -> Option<String> {
-        refused(error, &object_place("s3://lake/a/b").unwrap(), act)
+        told_by("s3://lake/a/b", error, act)
+    }
+
+    fn told_by(place: &str, error: &Error, act: Act) -> Option<String> {
+        refused(error, &object_place(place).unwrap(), (act, Path::new("/backups/log/1")))
     }
 
     fn status(status: &str, code: &str) -> Box<dyn std::error::Error + Send + Sync> {
@@ -201,7 +256,26 @@ mod tests {
             (denied("AccessDenied"), Act::Delete, "allow s3:DeleteObject under lake/a/b/*"),
             (denied("InvalidAccessKeyId"), Act::Write, "(403 InvalidAccessKeyId, It says no): set AWS_ACCESS_KEY_ID"),
             (denied("RequestTimeTooSkewed"), Act::Write, "set the clock of this machine"),
-            (generic("400 Bad Request", "ExpiredToken"), Act::Write, "AWS_SESSION_TOKEN if they end"),
+            (
+                generic("400 Bad Request", "ExpiredToken"),
+                Act::Write,
+                "It says no): the credentials have ended: set AWS_",
+            ),
+            (
+                generic("400 Bad Request", "TokenRefreshRequired"),
+                Act::Read,
+                "the credentials have ended: set AWS_ACCESS",
+            ),
+            (
+                denied("InvalidObjectState"),
+                Act::Read,
+                "(403 InvalidObjectState, It says no): bring the object back from",
+            ),
+            (
+                denied("AccountProblem"),
+                Act::List,
+                "It says no): settle with the provider what is wrong with the account",
+            ),
             (generic("400 Bad Request", "AuthorizationHeaderMalformed"), Act::Read, "set AWS_REGION to the region"),
             (
                 Error::NotFound { path: "x".to_owned(), source: status("404 Not Found", "NoSuchBucket") },
@@ -223,6 +297,40 @@ mod tests {
         };
         let expected = "the store refuses it (AccessDenied): allow s3:DeleteObject under lake/a/b/*";
         assert_eq!(told(&deleted, Act::Delete).unwrap(), expected);
+    }
+
+    #[test]
+    fn where_a_bucket_is_is_told_to_each_kind_of_store_in_its_own_variables() {
+        let elsewhere = generic("301 Moved Permanently", "PermanentRedirect");
+        for (place, expected) in [
+            ("s3://lake/a", "AWS_REGION"),
+            ("gs://lake/a", "GOOGLE_BASE_URL"),
+            ("az://lake/a", "AZURE_STORAGE_ENDPOINT"),
+        ] {
+            let told = told_by(place, &elsewhere, Act::Read).unwrap();
+            let todo = told.split_once("): ").unwrap().1;
+            let variables = ["AWS_", "GOOGLE_", "AZURE_"].into_iter().filter(|of| todo.contains(of)).count();
+            assert!(todo.contains(expected) && variables == 1, "{place}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_folder_refuses_what_this_process_may_not_do_there_and_nothing_else() {
+        let of = |kind| {
+            let source = io::Error::from(kind);
+            told_by("file:///backups", &Error::Generic { store: "LocalFileSystem", source: source.into() }, Act::Write)
+        };
+        let told = of(io::ErrorKind::PermissionDenied).unwrap();
+        assert_eq!(
+            told,
+            "the system refuses it (/backups/log/1: permission denied): give this process the right to it, or name another \
+             place"
+        );
+        assert!(of(io::ErrorKind::ReadOnlyFilesystem).unwrap().contains("): mount the disk so that it can be written"));
+        // Somebody may make room, and a disk may answer again.
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::TimedOut, io::ErrorKind::NotFound] {
+            assert_eq!(of(kind), None);
+        }
     }
 
     #[test]

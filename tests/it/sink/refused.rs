@@ -96,6 +96,20 @@ fn a_bucket_on_the_way_into_redshift_that_refuses_is_named() {
         assert!(ended.err.contains(expected), "{}", ended.err);
     }
     // Whoever ends so gives its partition back.
+/// The story: the folder belongs to another user, or its disk is mounted so that nobody writes. Here it is one that the system keeps
+/// for itself.
+#[test]
+fn a_folder_that_may_not_be_written_is_named_with_what_the_system_says() {
+    let log = log();
+    let mut backfill = headroom(["sink", "backfill", "--sink-files", "file:///sys/kernel"]);
+    on_path(&mut backfill, log.path(), &["backfill"]);
+    let ended = run(&mut backfill);
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+    let parts = ["the system refuses it (/sys/kernel/log.json: ", "(os error ", ", or name another place"];
+    assert!(parts.iter().all(|part| ended.err.contains(part)), "{}", ended.err);
+    assert!(!ended.err.contains("try again"), "{}", ended.err);
+}
+
     let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
     assert_eq!(ended.code, 0, "{}", ended.err);
 }

@@ -152,7 +152,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rustix"], rooms: &["app::files", "cmd", "threads"], reason: "what a process asks of its system" },
     Bound { names: &["tokio"],
         rooms: &["api", "service", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry", "sink::postgres",
-            "objects::bucket", "threads"],
+            "objects::bucket", "objects::names", "threads"],
         reason: "deciding is synchronous" },
     Bound { names: &["apache_avro"], rooms: &["wire", "sink::container", "sink::files::columnar"],
         reason: "bytes of the log have one owner, and files for others have one each" },
