@@ -111,22 +111,19 @@ fn number(name: &str, end: &str) -> Option<u64> {
     name.strip_suffix(end).filter(|name| name.len() >= 8)?.parse().ok()
 }
 
-/// A place that does not answer may answer later. What a person has to change stays.
+/// What the place does not give, now or until a person has changed something.
 fn unread(error: StoreError) -> LogError {
-    if error.needs_operator() { LogError::operator(error.detail) } else { LogError::transient(error.detail) }
+    LogError::withheld(!error.needs_operator(), error.detail)
 }
 
 impl Archive for Shelf {
     fn numbers(&self) -> Result<Vec<u64>, LogError> {
         let folder = self.folder();
         let listed = self.objects.list(&folder, LISTED_MAX).map_err(unread)?;
-        // What a directory hides is neither damaged nor gone. Nothing is concluded before it is moved away.
-        for name in self.objects.directories(&folder) {
-            if [BYTES, MANIFEST].into_iter().any(|end| number(&name, end).is_some()) {
-                self.objects.get(&format!("{folder}/{name}"), 0).map_err(unread)?;
-            }
-        }
-        Ok(listed.iter().filter_map(|listed| number(&listed.name, MANIFEST)).collect())
+        // What a directory hides is neither damaged nor gone. Whoever needs it is told.
+        let hidden = self.objects.directories(&folder);
+        let names = listed.iter().map(|listed| &listed.name).chain(&hidden);
+        Ok(names.filter_map(|name| number(name, MANIFEST)).collect())
     }
 
     fn reach(&self, number: u64) -> Result<Reach, LogError> {

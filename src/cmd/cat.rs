@@ -42,7 +42,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let mut printing = Printing { next: next.collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.
     let unread = printing.print(source.tail())?;
-    if let Some(why) = unread.values().next().filter(|_| !source.is_there()) {
+    if let Some(why) = unread.values().find(|why| !source.is_at_fault(why)) {
         return Err(Failure::Unusable(why.to_string()));
     }
     for (partition, why) in unread {

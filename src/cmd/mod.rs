@@ -26,7 +26,7 @@ mod topics;
 mod verify;
 
 use crate::access::Act;
-use crate::log::{LogError, LogErrorKind};
+use crate::log::LogError;
 use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
@@ -242,10 +242,7 @@ impl fmt::Display for Failure {
 impl From<LogError> for Failure {
     /// A log that does not answer now may answer the next time; any other reason stays until somebody changes something.
     fn from(error: LogError) -> Failure {
-        match error.kind {
-            LogErrorKind::Transient => Failure::Unusable(format!("{error}: try again")),
-            _ => Failure::Unusable(error.detail),
-        }
+        Failure::Unusable(if error.may_pass() { format!("{error}: try again") } else { error.detail })
     }
 }
 

@@ -16,6 +16,11 @@ pub enum LogErrorKind {
     OutOfRange,
     /// The log has lost its first events, and nothing that was found covers them: the same call succeeds once something does.
     Uncovered,
+    /// A place does not give a part of the log that went there, so nothing is known of that part: it shows no fault of the log.
+    Withheld {
+        /// Whether it may pass by itself. Otherwise an operator has to change something at the place first.
+        may_pass: bool,
+    },
     /// Another owner has taken the partition: the earlier owner may not write any more.
     Superseded,
     /// A client, a thread or a file has failed for an unforeseen reason: make a new one.
@@ -59,6 +64,11 @@ impl LogError {
         LogError::new(LogErrorKind::Uncovered, detail)
     }
 
+    /// An error of the kind [`LogErrorKind::Withheld`]; where it does not pass by itself, the detail says what has to change.
+    pub fn withheld(may_pass: bool, detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Withheld { may_pass }, detail)
+    }
+
     /// An error of the kind [`LogErrorKind::Superseded`].
     pub fn superseded(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Superseded, detail)
@@ -81,7 +91,20 @@ impl LogError {
 
     /// Whether a retry fails until an operator has acted.
     pub fn needs_operator(&self) -> bool {
-        matches!(self.kind, LogErrorKind::Operator | LogErrorKind::Uncovered)
+        matches!(
+            self.kind,
+            LogErrorKind::Operator | LogErrorKind::Uncovered | LogErrorKind::Withheld { may_pass: false }
+        )
+    }
+
+    /// Whether it may pass by itself, because the log or a place did not answer.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.kind, LogErrorKind::Transient | LogErrorKind::Withheld { may_pass: true })
+    }
+
+    /// Whether a place did not give what it has: nothing is known of that part of the log.
+    pub fn is_withheld(&self) -> bool {
+        matches!(self.kind, LogErrorKind::Withheld { .. })
     }
 
     /// The reason why a partition is not served. It says so when an operator has to act.
@@ -140,11 +163,15 @@ mod tests {
 
     #[test]
     fn a_reason_says_when_a_person_has_to_act() {
-        for error in
-            [LogError::operator, LogError::uncovered].map(|kind: fn(String) -> LogError| kind("a disk".to_owned()))
-        {
+        let kinds = [LogError::operator, LogError::uncovered, |disk| LogError::withheld(false, disk)];
+        for error in kinds.map(|kind: fn(String) -> LogError| kind("a disk".to_owned())) {
             assert_eq!((error.reason(), error.needs_operator()), ("an operator must act: a disk".to_owned(), true));
+            assert!(!error.may_pass(), "{error:?}");
         }
+        let passing = [LogError::transient("the disk"), LogError::withheld(true, "the disk")];
+        assert!(
+            passing.iter().all(|error| error.may_pass() && !error.needs_operator() && error.reason() == "the disk")
+        );
         let others = [LogError::transient, LogError::out_of_range, LogError::superseded, LogError::internal];
         for error in others.map(|kind: fn(String) -> LogError| kind("the disk".to_owned())) {
             assert_eq!((error.reason(), error.needs_operator()), ("the disk".to_owned(), false), "{error:?}");

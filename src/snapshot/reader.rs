@@ -58,28 +58,32 @@ impl Reader {
         })
     }
 
-    fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, String> {
+    fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
         let path = format!("{}/{}", folder(self.log_id, partition), name.of(part));
-        match self.ask(|objects| objects.get(&path, bytes_max)).map_err(|error| error.detail)? {
-            None => Err(format!("{path} is gone")),
-            Some(Got::Longer(bytes)) => Err(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")),
+        match self.ask(|objects| objects.get(&path, bytes_max))? {
+            None => Err(StoreError::new(format!("{path} is gone"))),
+            Some(Got::Longer(bytes)) => {
+                Err(StoreError::new(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")))
+            }
             Some(Got::Whole(bytes)) => Ok(bytes),
         }
     }
 
     /// The rows as an object, with the hash that they must have, and what else its manifest says of them.
-    fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), String> {
-        let (name, _) = Name::parse(text).ok_or("is no name of a snapshot")?;
+    fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), StoreError> {
+        let (name, _) = Name::parse(text).ok_or_else(|| StoreError::new("is no name of a snapshot"))?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
-        let manifest = Manifest::decode(&name, &manifest)?;
-        let (mark, state) =
-            (manifest.mark()?, Digest::parse(&manifest.state).ok_or("its manifest has no digest of a state")?);
+        let manifest = Manifest::decode(&name, &manifest).map_err(StoreError::new)?;
+        let state = Digest::parse(&manifest.state);
+        let state = state.ok_or_else(|| StoreError::new("its manifest has no digest of a state"))?;
+        let mark = manifest.mark().map_err(StoreError::new)?;
         if (mark.log_id, mark.partition) != (self.log_id, partition) {
-            return Err(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id));
+            return Err(StoreError::new(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id)));
         }
         let object = self.get(partition, &name, Part::Rows, manifest.bytes)?;
         if object.len() as u64 != manifest.bytes {
-            return Err(format!("its rows have {} bytes, and {} were written", object.len(), manifest.bytes));
+            let (found, written) = (object.len(), manifest.bytes);
+            return Err(StoreError::new(format!("its rows have {found} bytes, and {written} were written")));
         }
         Ok((object, manifest.blake3, mark, state))
     }
@@ -101,8 +105,11 @@ impl Snapshots for Reader {
         name: &str,
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
-        let fail = |why: &str| StoreError::new(format!("snapshot {name}: {why}"));
-        let (object, hash, mark, state) = self.found(partition, name).map_err(|why| fail(&why))?;
+        let told = |why: &str| format!("snapshot {name}: {why}");
+        let fail = |why: &str| StoreError::new(told(why));
+        let found = self.found(partition, name);
+        let found = found.map_err(|error| StoreError { detail: told(&error.detail), ..error });
+        let (object, hash, mark, state) = found?;
         // Rows are handed over while they are hashed. They count only if their hash is right.
         let (is_as_written, unpacked) = beside(
             format!("hashes-{partition}"),

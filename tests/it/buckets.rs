@@ -362,6 +362,45 @@ pub fn refusing(status: &str, code: &str) -> String {
     answering(move |_, _, client| client.write_all(&answer))
 }
 
+/// The URL of a store that lists and gives what a folder has, as what is in the place, and takes nothing. What `instead` says for a
+/// read of an object is answered instead.
+pub fn over_folder(folder: &Path, instead: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static) -> String {
+    fn objects(folder: &Path, name: &str) -> Vec<(String, PathBuf)> {
+        let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let named = entries.map(|entry| (format!("{name}/{}", entry.file_name().to_str().unwrap()), entry.path()));
+        named.flat_map(|(name, path)| if path.is_dir() { objects(&path, &name) } else { vec![(name, path)] }).collect()
+    }
+    let folder = folder.to_owned();
+    answering(move |head, _, client| {
+        let path = head.strip_prefix("GET /lake").unwrap().split(' ').next().unwrap();
+        let objects = objects(&folder, "some/place");
+        if let Some(query) = path.strip_prefix('?') {
+            let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap().replace("%2F", "/");
+            let found = objects.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, path)| {
+                let bytes = path.metadata().unwrap().len();
+                let rest = format!("<LastModified>2026-11-28T00:00:00Z</LastModified><Size>{bytes}</Size>");
+                format!("<Contents><Key>{name}</Key>{rest}</Contents>")
+            });
+            let found: String = found.collect();
+            return client
+                .write_all(&answer("200 OK", format!("<ListBucketResult>{found}</ListBucketResult>").as_bytes()));
+        }
+        let name = path.strip_prefix('/').unwrap();
+        let found = objects.iter().find(|(found, _)| found == name);
+        let refused = instead(name).or_else(|| found.is_none().then(|| refusal("404 Not Found", "NoSuchKey")));
+        client.write_all(&refused.unwrap_or_else(|| answer("200 OK", &std::fs::read(&found.unwrap().1).unwrap())))
+    })
+}
+
+fn answer(status: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nETag: \"it\"\r\nLast-Modified: Sat, 28 Nov 2026 00:00:00 GMT\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 /// Sends a signal to a process.
 pub fn signal(to: &Running, signal: Signal) {
     kill_process(Pid::from_child(to.child()), signal).unwrap();

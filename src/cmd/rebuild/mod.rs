@@ -325,11 +325,13 @@ impl Rebuilding<'_> {
     }
 }
 
-/// The events cannot be applied. That is wrong, and not unusable, because the log could be opened.
+/// The events cannot be applied. That is wrong, and not unusable, because the log could be opened, unless a place did not give what
+/// has left it.
 fn left_as_it_was(error: ClaimError) -> Failure {
-    let why = match error {
-        ClaimError::Breach(breach) => breach.to_string(),
-        ClaimError::Log(error) => error.to_string(),
-    };
-    Failure::Wrong(format!("{why}; the old checkpoint was left as it was"))
+    let told = |why: &dyn std::fmt::Display| format!("{why}; the old checkpoint was left as it was");
+    match error {
+        ClaimError::Log(error) if error.is_withheld() => Failure::Unusable(told(&error)),
+        ClaimError::Log(error) => Failure::Wrong(told(&error)),
+        ClaimError::Breach(breach) => Failure::Wrong(told(&breach)),
+    }
 }

@@ -5,7 +5,7 @@ use crate::app;
 use crate::cmd::Failure;
 use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail, LogError};
-use crate::owner::begin::{Beginning, Looked, Moment, Prefer};
+use crate::owner::begin::{Beginning, Looked, Moment, Prefer, TRIED_MAX};
 use crate::owner::moment::Then;
 use crate::owner::recover::replay_from;
 use crate::replica::PartitionState;
@@ -35,9 +35,15 @@ impl<'a> Folding<'a> {
         self.beginning().covering(partition, prefer)
     }
 
-    /// Whether the place of snapshots answers, if one is set.
+    /// Whether the place of snapshots gives what it has, if one is set.
     pub(in crate::cmd) fn has_place(&self, partition: u32) -> bool {
-        self.snapshots.as_ref().is_none_or(|snapshots| snapshots.names(partition, 0).is_ok())
+        let Some(snapshots) = &self.snapshots else { return true };
+        let Ok((names, _)) = snapshots.names(partition, u64::MAX) else { return false };
+        let is_given = |name: &SnapshotName| {
+            let loaded = snapshots.load(partition, &name.text, &mut |_, _| {});
+            loaded.map_or_else(|error| !error.needs_operator(), |_| true)
+        };
+        names.iter().take(TRIED_MAX).all(is_given)
     }
 
     fn beginning(&self) -> Beginning<'_> {

@@ -66,11 +66,15 @@ impl Source {
         }
     }
 
-    /// Whether the log still answers. Then a read that failed shows a fault of the log and not of the connection.
-    pub(in crate::cmd) fn is_there(&self) -> bool {
+    /// Whether this error shows a fault of the log: the log still answers, and no place withholds what was asked for.
+    pub(in crate::cmd) fn is_at_fault(&self, error: &LogError) -> bool {
+        !error.is_withheld() && self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
         match self {
-            Source::Directory(reader) => reader.has_archive(),
-            Source::Server(server) => server.log().is_there() && server.has_archive(),
+            Source::Directory(_) => true,
+            Source::Server(server) => server.log().is_there(),
             Source::Cluster(log) => log.end_offset(0).is_ok(),
         }
     }

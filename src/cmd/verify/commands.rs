@@ -85,58 +85,67 @@ impl<'a> Commands<'a> {
 
     /// Compares an event with the command that it answers, and with the offsets that it skips. A command that is decided
     /// twice is left to the auditor. `before` is the specification of the event's pool before the event.
-    pub(super) fn compare(&mut self, event: &Event, before: Option<&PoolSpec>) -> Option<Finding> {
-        let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
+    ///
+    /// # Errors
+    /// [`LogError`] when a place withholds the commands: then nothing is known of them.
+    pub(super) fn compare(&mut self, event: &Event, before: Option<&PoolSpec>) -> Result<Option<Finding>, LogError> {
+        let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next);
+        let Some(cause) = cause else { return Ok(None) };
         let offset = cause.input_offset;
         let skipped = cause.first().unwrap_or_default().max(self.next)..offset;
         self.next = offset.saturating_add(1);
         if matches!(event.body, EventBody::CommandsLost { .. }) {
-            let there = self.first_in(skipped.start..self.next).unwrap_or_default()?;
-            return Some(Finding::Note(format!(
-                "seq {} records that commands {} to {offset} are lost, and the log holds command {there}",
-                event.seq, skipped.start
-            )));
+            let there = self.first_in(skipped.start..self.next).unwrap_or_default();
+            let note = |there| {
+                let (seq, from) = (event.seq, skipped.start);
+                format!(
+                    "seq {seq} records that commands {from} to {offset} are lost, and the log holds command {there}"
+                )
+            };
+            return Ok(there.map(|there| Finding::Note(note(there))));
         }
         self.answered = self.answered.saturating_add(1);
         let difference = match self.first_in(skipped) {
             Ok(None) => self.answers(event, cause, before)?,
-            Ok(Some(there)) => {
-                format!(
-                    "the event says that there is no command right before {offset}, and the log holds command {there}"
-                )
-            }
-            Err(error) => {
-                self.is_over = true;
-                format!("the commands before the one it answers cannot be read: {error}")
-            }
+            Ok(Some(there)) => Some(format!(
+                "the event says that there is no command right before {offset}, and the log holds command {there}"
+            )),
+            Err(error) => Some(self.unread("the commands before the one it answers", error)?),
         };
+        let Some(difference) = difference else { return Ok(None) };
         self.differences = self.differences.saturating_add(1);
         self.is_over |= self.differences >= DIFFERENCES_MAX;
-        Some(Finding::Wrong(difference))
+        Ok(Some(Finding::Wrong(difference)))
     }
 
     /// Compares the command itself with the event; `None` when they match or the log no longer has the command.
-    fn answers(&mut self, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
+    fn answers(&mut self, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Result<Option<String>, LogError> {
         let offset = cause.input_offset;
         if offset < self.first {
-            return None;
+            return Ok(None);
         }
         match self.at(offset) {
             Ok(Some(record)) => {
                 self.compared = self.compared.saturating_add(1);
-                difference(&record, event, cause, before)
+                Ok(difference(&record, event, cause, before))
             }
             // It was removed while this was reading.
-            Ok(None) if offset < self.first => None,
+            Ok(None) if offset < self.first => Ok(None),
             Ok(None) => {
                 self.is_over = true;
-                Some(format!("the event answers command {offset}, which the log does not hold"))
+                Ok(Some(format!("the event answers command {offset}, which the log does not hold")))
             }
-            Err(error) => {
-                self.is_over = true;
-                Some(format!("the command it answers cannot be read: {error}"))
-            }
+            Err(error) => self.unread("the command it answers", error).map(Some),
         }
+    }
+
+    /// What is wrong with commands that cannot be read; the error when a place withholds them.
+    fn unread(&mut self, what: &str, error: LogError) -> Result<String, LogError> {
+        if error.is_withheld() {
+            return Err(error);
+        }
+        self.is_over = true;
+        Ok(format!("{what} cannot be read: {error}"))
     }
 
     /// The first of these offsets at which the log still holds a command.
@@ -161,24 +170,26 @@ impl<'a> Commands<'a> {
     }
 
     /// After the last event: commands that no event answers, or that were removed before one did.
-    pub(super) fn left_over(&mut self) -> Option<String> {
+    ///
+    /// # Errors
+    /// [`LogError`] when a place withholds the commands.
+    pub(super) fn left_over(&mut self) -> Result<Option<String>, LogError> {
         if self.is_over || self.is_count_lost {
-            return None;
+            return Ok(None);
         }
         if self.is_open {
             // Later commands may have been decided since the last event was read.
-            let until = self.first.checked_sub(1).filter(|last| *last >= self.next)?;
-            return Some(format!(
-                "the log ends here, and commands {} to {until} are gone and no event answers them",
-                self.next
-            ));
+            let until = self.first.checked_sub(1).filter(|last| *last >= self.next);
+            let gone = |until| {
+                format!("the log ends here, and commands {} to {until} are gone and no event answers them", self.next)
+            };
+            return Ok(until.map(gone));
         }
         match self.at(self.next) {
-            Ok(None) => None,
-            Ok(Some(record)) => {
-                Some(format!("the log ends here, and holds command {}, which no event answers", record.offset))
-            }
-            Err(error) => Some(format!("the commands after the last one answered cannot be read: {error}")),
+            Ok(record) => Ok(record.map(|record| {
+                format!("the log ends here, and holds command {}, which no event answers", record.offset)
+            })),
+            Err(error) => self.unread("the commands after the last one answered", error).map(Some),
         }
     }
 

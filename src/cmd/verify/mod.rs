@@ -90,14 +90,25 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let source = Source::open(config, own.as_ref())?;
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
     let folding = Folding::new(config, source.tail(), source.log_id())?;
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), None);
     for partition in source.partitions(what.partition)? {
-        let checked = Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run);
-        found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
+        match Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run) {
+            Ok(findings) => found.push(findings),
+            Err(error) => {
+                unread = Some(format!("not proven: partition {partition}: {error}"));
+                break;
+            }
+        }
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
     let damage = damage.or_else(|| source.lacks());
     let report = VerifyReport { found, breaches, damage };
+    match unread {
+        Some(why) if report.is_clean() => return Err(Failure::Unusable(why)),
+        // What is broken is broken, whatever the rest is.
+        Some(why) => eprintln!("headroom: {why}"),
+        None => {}
+    }
     let verdict = Verdict::fine_if(report.is_clean());
     match if what.json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {
         // A reader that has closed the output still gets the exit code.
@@ -186,7 +197,7 @@ impl<'a> Verifying<'a> {
         let is_begun = begun.is_ok();
         let (until, trust, mut commands) = match begun {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
-            Err(error) if error.kind != LogErrorKind::Transient && source.is_there() => {
+            Err(error) if error.kind != LogErrorKind::Transient && source.is_at_fault(&error) => {
                 // A place of snapshots that is not there shows nothing of the log.
                 if !folding.has_place(partition) {
                     return Err(error);
@@ -228,38 +239,12 @@ impl<'a> Verifying<'a> {
     }
 
     fn run(mut self) -> Result<PartitionFindings, LogError> {
-        let mut bytes_max = TURN_BYTES_MAX;
-        while self.next < self.until {
-            match self.source.tail().read(self.partition, self.next, bytes_max) {
-                Ok(events) if events.is_empty() => {
-                    let detail = format!("the log ends here, and {} events were committed", self.until);
-                    self.breach(Law::Chain, self.next, detail);
-                    break;
-                }
-                Ok(events) => self.observe(&events),
-                // Read event by event up to the place that cannot be read.
-                Err(_) if bytes_max > 1 => bytes_max = 1,
-                Err(error) if self.source.is_there() => {
-                    // The log answers, and the event cannot be read: the chain has a hole.
-                    self.breach(Law::Chain, self.next, format!("the log cannot be read from here on: {error}"));
-                    break;
-                }
-                Err(error) => return Err(error),
+        match self.check() {
+            Err(error) if error.is_withheld() && (!self.breaches.is_empty() || self.audit.breach_count() > 0) => {
+                self.notes.push(format!("not proven from seq {} on: {error}", self.next));
             }
+            checked => checked?,
         }
-        // A log that was not read to its end has more commands than events were seen.
-        let is_read = self.is_begun && self.next == self.until;
-        // What follows the last event must not be an event with an earlier sequence number.
-        if is_read && let Err(error) = self.source.tail().read(self.partition, self.until, 1) {
-            if !self.source.is_there() {
-                return Err(error);
-            }
-            self.breach(Law::Chain, self.until, format!("the log does not go on here: {error}"));
-        }
-        if let Some(detail) = self.commands.as_mut().filter(|_| is_read).and_then(Commands::left_over) {
-            self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
-        }
-        self.check_losses()?;
         let digest = self.audit.digest();
         self.note_commands();
         self.compare(digest)?;
@@ -272,13 +257,51 @@ impl<'a> Verifying<'a> {
         Ok(PartitionFindings { report, breaches, digest, agreeing, notes })
     }
 
+    /// Reads the partition to its end, and checks what it reads.
+    fn check(&mut self) -> Result<(), LogError> {
+        let mut bytes_max = TURN_BYTES_MAX;
+        while self.next < self.until {
+            match self.source.tail().read(self.partition, self.next, bytes_max) {
+                Ok(events) if events.is_empty() => {
+                    let detail = format!("the log ends here, and {} events were committed", self.until);
+                    self.breach(Law::Chain, self.next, detail);
+                    break;
+                }
+                Ok(events) => self.observe(&events)?,
+                // Read event by event up to the place that cannot be read.
+                Err(_) if bytes_max > 1 => bytes_max = 1,
+                Err(error) if self.source.is_at_fault(&error) => {
+                    // The log answers, and the event cannot be read: the chain has a hole.
+                    self.breach(Law::Chain, self.next, format!("the log cannot be read from here on: {error}"));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // A log that was not read to its end has more commands than events were seen.
+        let is_read = self.is_begun && self.next == self.until;
+        // What follows the last event must not be an event with an earlier sequence number.
+        if is_read && let Err(error) = self.source.tail().read(self.partition, self.until, 1) {
+            if !self.source.is_at_fault(&error) {
+                return Err(error);
+            }
+            self.breach(Law::Chain, self.until, format!("the log does not go on here: {error}"));
+        }
+        if let Some(commands) = self.commands.as_mut().filter(|_| is_read)
+            && let Some(detail) = commands.left_over()?
+        {
+            self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
+        }
+        self.check_losses()
+    }
+
     /// L10: events that the data directory has seen as committed and the log does not hold.
     fn check_losses(&mut self) -> Result<(), LogError> {
         let LocalEvidence::Checkpoints { store, .. } = self.evidence else { return Ok(()) };
         match loss(self.source.tail(), store, self.source.log_id(), self.partition) {
             Ok(loss) => self.breaches.extend(loss.map(|loss| loss.breach())),
             // Events that cannot be read are reported already.
-            Err(_) if self.source.is_there() => {}
+            Err(error) if self.source.is_at_fault(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -292,14 +315,14 @@ impl<'a> Verifying<'a> {
         self.notes.push(format!("{compared} of {answered} commands are still in {topic}, and were compared"));
     }
 
-    fn observe(&mut self, events: &[StoredEvent]) {
+    fn observe(&mut self, events: &[StoredEvent]) -> Result<(), LogError> {
         let until = self.until;
         for event in events.iter().take_while(|event| event.seq < until) {
             match wire::event::decode(&event.bytes) {
                 Ok(chained) => {
                     let spec = chained.event.body.pool_id().and_then(|pool| self.audit.spec(pool));
                     let commands = self.commands.as_mut();
-                    let difference = commands.and_then(|commands| commands.compare(&chained.event, spec));
+                    let difference = commands.map_or(Ok(None), |commands| commands.compare(&chained.event, spec))?;
                     self.audit.observe(&chained);
                     if let EventBody::EventsLost { detail, from, until } = &chained.event.body {
                         let seq = event.seq;
@@ -323,6 +346,7 @@ impl<'a> Verifying<'a> {
             }
             self.next = event.seq.saturating_add(1);
         }
+        Ok(())
     }
 
     fn fold(&mut self, chained: &ChainedEvent) {

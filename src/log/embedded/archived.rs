@@ -9,36 +9,36 @@ use super::recent::{Sealed, indexed};
 use super::scan::Indexed;
 use super::segment::SegmentHeader;
 use super::stored_command;
-use crate::log::{CommandTail, CommittedTail, LogError, LogErrorKind, StoredCommand, StoredEvent};
+use crate::log::{CommandTail, CommittedTail, LogError, StoredCommand, StoredEvent};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Segments that are kept in memory, of up to 64 MiB each: one whose events are read, and one whose commands are.
 const KEPT: usize = 2;
 
 /// A place with segments that have left one log.
 pub trait Archive: Send + Sync {
-    /// The numbers of the segments there, in any order.
+    /// The numbers of the segments there, in any order. What the place does not give of them counts as being there.
     ///
     /// # Errors
-    /// [`LogError`] when the place does not answer, or nothing may be concluded from what it has.
+    /// [`LogError`], which is withheld, when the place does not answer.
     fn numbers(&self) -> Result<Vec<u64>, LogError>;
 
     /// How far a segment reaches.
     ///
     /// # Errors
-    /// [`LogError`] when it is not there, is damaged or belongs to another log.
+    /// [`LogError`] when it is not there, is damaged or belongs to another log; one that is withheld when the place does not
+    /// give it.
     fn reach(&self, number: u64) -> Result<Reach, LogError>;
 
     /// The bytes of a segment up to the end of its last frame, as they were when it left.
     ///
     /// # Errors
-    /// [`LogError`] when it is not there, is damaged or belongs to another log.
+    /// [`LogError`] when it is not there, is damaged or belongs to another log; one that is withheld when the place does not
+    /// give it.
     fn segment(&self, number: u64) -> Result<Vec<u8>, LogError>;
 }
 
@@ -63,12 +63,6 @@ impl<L: CommittedTail> WithArchive<L> {
     /// The log alone.
     pub fn log(&self) -> &L {
         &self.log
-    }
-
-    /// Whether the place with what has left it answers, if it was asked for anything.
-    pub fn has_archive(&self) -> bool {
-        let answers = |archived: &Archived| !archived.is_asked.load(Relaxed) || archived.archive.numbers().is_ok();
-        self.archive.as_ref().is_none_or(answers)
     }
 
     /// What the place has lost, in words, as far as it was looked at: it has segments before one that it lacks. They do not
@@ -182,7 +176,6 @@ impl<L: CommittedTail + CommandTail> CommandTail for WithArchive<L> {
 /// The segments in a place that follow each other up to the newest one.
 struct Archived {
     archive: Box<dyn Archive>,
-    is_asked: AtomicBool,
     /// Their numbers, once the place was asked.
     numbers: Mutex<Option<Range<u64>>>,
     /// The number of the missing segment before them, when there are more before it.
@@ -194,12 +187,11 @@ struct Archived {
 impl Archived {
     fn new(archive: Box<dyn Archive>) -> Archived {
         let (numbers, gap, reaches, recent) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Archived { archive, is_asked: AtomicBool::new(false), numbers, gap, reaches, recent }
+        Archived { archive, numbers, gap, reaches, recent }
     }
 
     /// `None` when there is no segment.
     fn numbers(&self) -> Result<Option<Range<u64>>, LogError> {
-        self.is_asked.store(true, Relaxed);
         let mut known = self.numbers.lock();
         if known.is_none() {
             let mut found = self.archive.numbers()?;
@@ -267,10 +259,7 @@ impl Archived {
     }
 }
 
-/// A place that does not answer may answer later; what it has wrong stays wrong.
+/// What a place does not give is not known; what it has wrong stays wrong.
 fn fault(error: LogError) -> Fault {
-    match error.kind {
-        LogErrorKind::Transient => Fault::Io(io::Error::other(error.detail)),
-        _ => damaged(error.detail),
-    }
+    if error.is_withheld() { Fault::Withheld(error) } else { damaged(error.detail) }
 }

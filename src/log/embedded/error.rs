@@ -154,6 +154,8 @@ pub(super) enum Fault {
     Damaged(String),
     /// What is asked for has left the log.
     Gone(String),
+    /// What has left the log is in a place that did not give it.
+    Withheld(LogError),
 }
 
 pub(super) fn damaged(detail: impl Into<String>) -> Fault {
@@ -167,6 +169,7 @@ impl Fault {
         let detail = format!("{doing} failed: {self}");
         match self {
             Fault::Gone(detail) => LogError::out_of_range(detail.clone()),
+            Fault::Withheld(error) => LogError::new(error.kind.clone(), detail),
             Fault::Damaged(_) => LogError::operator(detail),
             Fault::Io(error) if is_operators(error.kind()) => LogError::operator(detail),
             Fault::Io(_) => LogError::transient(detail),
@@ -190,6 +193,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Io(error) => error.fmt(f),
             Fault::Damaged(detail) | Fault::Gone(detail) => f.write_str(detail),
+            Fault::Withheld(error) => error.fmt(f),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The archive in a bucket of a real store.
 
 use super::served::{all_have_left, figure, left_for_a_month, reserve_in_new_pool, serve_into};
-use crate::bed::{Stopped, segments, url};
-use crate::buckets::{self, Bucket, empty, refusal};
-use crate::process::{Served, headroom, run};
+use super::{BEGIN, KEEP_DAYS};
+use crate::bed::{Bed, Stopped, segments, url};
+use crate::buckets::{self, Bucket, empty, over_folder, refusal};
+use crate::process::{Ended, Served, headroom, run};
 use crate::wait::until;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Copies a folder with all that is in it.
 pub fn copy(from: &Path, to: &Path) {
@@ -93,6 +95,76 @@ fn nothing_leaves_into_a_store_that_takes_nothing() {
         assert!(ended.err.contains(expected), "{}", ended.err);
         is_whole(&bucket, &stopped);
     }
+}
+
+/// The archive of a stopped server in a store, with a command that reads it.
+fn read_from(stopped: &Stopped, url: &str, what: &str) -> Ended {
+    let mut command = headroom([what, "--log-archive", "s3://lake/some/place", "--data-dir"]);
+    buckets::at(&mut command, url);
+    run(command.arg(stopped.dir.path()))
+}
+
+fn left() -> Stopped {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(bed.leave().len() > 4);
+    Stopped::of(bed)
+}
+
+/// The story: an auditor may list the archive and not read it, or a rule of the bucket has moved its objects to where they are not
+/// read from. No law is broken by that, as far as anybody can tell.
+#[test]
+fn an_archive_that_is_listed_and_not_given_proves_nothing_and_breaks_no_law() {
+    let stopped = left();
+    for (status, code, says) in [
+        ("403 Forbidden", "AccessDenied", "allow s3:GetObject under lake/some/place/* and s3:ListBucket on lake"),
+        ("403 Forbidden", "InvalidObjectState", "bring the object back from the archive tier"),
+        ("503 Service Unavailable", "SlowDown", "SlowDown"),
+    ] {
+        let url = over_folder(stopped.archive.path(), move |_| Some(refusal(status, code)));
+        for what in ["verify", "cat", "rebuild", "state"] {
+            let told = read_from(&stopped, &url, what);
+            assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
+            let names =
+                told.err.contains("s3://lake/some/place: cannot read ") && told.err.contains("/segments/0000000");
+            assert!(names && told.err.contains(says), "{what}: {}", told.err);
+            assert!(!told.err.contains("L3") && !told.err.contains("damaged"), "{what}: {}", told.err);
+            assert_eq!(told.err.contains("not proven: "), what == "verify", "{}", told.err);
+            assert!(code == "SlowDown" || !told.err.contains("try again"), "{what}: {}", told.err);
+        }
+    }
+}
+
+/// The same when the right goes while the archive is read, at any place: of its manifests, of its events, of its commands.
+#[test]
+fn an_archive_that_is_not_given_to_its_end_proves_nothing_and_breaks_no_law() {
+    let (stopped, mut given) = (left(), 0_usize);
+    loop {
+        let left = Arc::new(AtomicUsize::new(given));
+        let url = over_folder(stopped.archive.path(), move |_| {
+            let is_given = left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            (!is_given).then(|| refusal("403 Forbidden", "AccessDenied"))
+        });
+        let told = read_from(&stopped, &url, "verify");
+        if told.code == 0 {
+            break;
+        }
+        assert_eq!((told.code, &*told.out), (2, ""), "after {given}: {}", told.err);
+        assert!(told.err.contains("not proven: ") && told.err.contains("allow s3:GetObject"), "{}", told.err);
+        given += 1;
+    }
+    assert!(given > 10, "{given}");
+}
+
+/// The same of snapshots that would cover what has left.
+#[test]
+fn snapshots_that_are_listed_and_not_given_prove_nothing_and_break_no_law() {
+    let stopped = left();
+    let url = over_folder(stopped.snapshots.path(), |_| Some(refusal("403 Forbidden", "AccessDenied")));
+    let mut verify = headroom(["verify", "--snapshots", "s3://lake/some/place", "--data-dir"]);
+    buckets::at(&mut verify, &url);
+    let told = run(verify.arg(stopped.dir.path()));
+    assert_eq!((told.code, &*told.out), (2, ""), "{}", told.err);
+    assert!(told.err.contains("not proven: ") && told.err.contains("allow s3:GetObject"), "{}", told.err);
 }
 
 /// The story: the way to the bucket is slow, and a segment takes seconds. Orders do not wait for it.

@@ -214,6 +214,7 @@ fn of_fault(path: &Path, fault: Fault) -> OpenError {
     match fault {
         Fault::Io(error) => failed(path, &error),
         Fault::Gone(detail) | Fault::Damaged(detail) => OpenError::damaged(path, detail),
+        Fault::Withheld(error) => OpenError::damaged(path, error.detail),
     }
 }
 
