@@ -1,5 +1,6 @@
 //! What a writer knows from one connection to the next.
 
+use super::patience::Patience;
 use crate::domain::Micros;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use std::collections::BTreeMap;
@@ -28,11 +29,14 @@ pub struct Carried {
     failures: BTreeMap<u32, Failure>,
     /// The same of all partitions, when the target could not even be opened.
     failure_of_all: Option<Failure>,
+    /// How long the place of the files has refused this process.
+    pub patience: Patience,
 }
 
 impl Default for Carried {
     fn default() -> Carried {
-        Carried { events_max: SINK_BATCH_ROWS_MAX, failures: BTreeMap::new(), failure_of_all: None }
+        let (failures, failure_of_all, patience) = (BTreeMap::new(), None, Patience::default());
+        Carried { events_max: SINK_BATCH_ROWS_MAX, failures, failure_of_all, patience }
     }
 }
 
@@ -77,6 +81,7 @@ impl Carried {
 
     /// A batch of so many events was written. One that is not full says nothing about a larger one.
     pub(super) fn written(&mut self, events: u64) {
+        self.patience.written();
         if events >= self.events_max {
             self.events_max = self.events_max.saturating_add(STEP).min(SINK_BATCH_ROWS_MAX);
         }

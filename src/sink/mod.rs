@@ -8,6 +8,7 @@ mod column;
 mod container;
 pub mod files;
 mod origin;
+mod patience;
 pub mod postgres;
 pub mod redshift;
 mod target;

@@ -18,6 +18,9 @@ pub enum TargetError {
     Fenced,
     /// Somebody has to act before anything more of this one partition is written.
     Partition(String),
+    /// The bucket or the folder refuses this process. Somebody may have to change a right or a key first, and a right that was
+    /// given a moment ago may be refused for some seconds.
+    Refused(String),
     /// Somebody has to change something first: a table, a permission, a setting.
     Operator(String),
 }
@@ -25,7 +28,10 @@ pub enum TargetError {
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TargetError::Transient(why) | TargetError::Partition(why) | TargetError::Operator(why) => f.write_str(why),
+            TargetError::Transient(why)
+            | TargetError::Partition(why)
+            | TargetError::Refused(why)
+            | TargetError::Operator(why) => f.write_str(why),
             TargetError::Fenced => f.write_str("another sink has taken the partition"),
         }
     }

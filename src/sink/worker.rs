@@ -128,8 +128,9 @@ impl<'a, T: Target> Worker<'a, T> {
     /// the process and that of the wall. Of several partitions for which the log does not answer, only the first is reported.
     ///
     /// # Errors
-    /// [`TargetError::Transient`] when the connection is lost, and [`TargetError::Operator`] when the target takes nothing
-    /// until somebody has acted. After both this writer has no partition any more.
+    /// [`TargetError::Transient`] when the connection is lost, [`TargetError::Refused`] when the place of the files refuses this
+    /// process, and [`TargetError::Operator`] when the target takes nothing until somebody has acted. After each of them this
+    /// writer has no partition any more.
     pub fn look(&mut self, clock: &dyn Clock) -> Result<Looked, TargetError> {
         if !self.is_settled {
             if let Err(error) = settle(self.tail, &mut self.target)? {
@@ -188,7 +189,7 @@ impl<'a, T: Target> Worker<'a, T> {
 
     /// Remembers of which partition an error was that may pass.
     fn carry<R>(&mut self, partition: u32, clock: &dyn Clock, done: Result<R, TargetError>) -> Result<R, TargetError> {
-        if let Err(TargetError::Transient(why)) = &done {
+        if let Err(TargetError::Transient(why) | TargetError::Refused(why)) = &done {
             self.carried.failed(Some(partition), why, clock.wall());
         }
         done

@@ -159,7 +159,7 @@ impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Failure {
         match error {
             TargetError::Transient(why) => Failure::Unusable(format!("{why}: try again")),
-            TargetError::Fenced | TargetError::Partition(_) | TargetError::Operator(_) => {
+            TargetError::Fenced | TargetError::Partition(_) | TargetError::Refused(_) | TargetError::Operator(_) => {
                 Failure::Wrong(error.to_string())
             }
         }

@@ -237,10 +237,14 @@ impl Shared {
             let why = match gone_on {
                 Ok(None) => return Ok(()),
                 Ok(Some(TargetError::Operator(why))) | Err(TargetError::Operator(why)) => return Err(why),
+                Ok(Some(TargetError::Refused(why))) => self.refused(&mut carried, why)?,
                 Ok(Some(error)) => error.to_string(),
                 Err(error) => {
                     carried.failed(None, &error.to_string(), self.clock.wall());
-                    error.to_string()
+                    match error {
+                        TargetError::Refused(why) => self.refused(&mut carried, why)?,
+                        error => error.to_string(),
+                    }
                 }
             };
             self.tally.failed(None, &why);
@@ -248,6 +252,28 @@ impl Shared {
         }
         self.tally.is_cut.store(true, Relaxed);
         Ok(())
+    }
+
+    /// What is told of a refusal after which it is tried again.
+    ///
+    /// # Errors
+    /// The same, when it is not. Somebody waits for a backfill, and the same command goes on.
+    fn refused(&self, carried: &mut Carried, why: String) -> Result<String, String> {
+        if !self.goals.is_empty() {
+            return Err(why);
+        }
+        let age = match self.rules.pace {
+            Pace::Every(age) => age,
+            Pace::AtOnce => Duration::ZERO,
+        };
+        // A living writer tries again within this time after a batch is due.
+        match carried.patience.refused(self.clock.now(), age.saturating_add(LEFT_AFTER)) {
+            None => Ok(why),
+            Some((count, ms)) => {
+                let s = ms / 1_000;
+                Err(format!("{why}; it was refused {count} times in {s} s, and nothing was written meanwhile"))
+            }
+        }
     }
 
     /// Counts what a backfill has still to write.

@@ -50,7 +50,7 @@ struct Held {
 impl From<StoreError> for TargetError {
     fn from(error: StoreError) -> TargetError {
         match error.kind {
-            StoreErrorKind::Refused => TargetError::Operator(error.detail),
+            StoreErrorKind::Refused => TargetError::Refused(error.detail),
             // A folder that is missing may be a disk that is not mounted yet.
             StoreErrorKind::Transient | StoreErrorKind::Operator => TargetError::Transient(error.detail),
         }

@@ -59,8 +59,8 @@ fn a_lake_that_refuses_is_named_with_what_has_to_change() {
     assert!(read.contains(": allow s3:GetObject under lake/some/place/* and s3:ListBucket on lake"), "{read}");
 }
 
-/// The story: somebody tightens the policy of the bucket while a sink writes. It ends with what it lacks. When it may write
-/// again, whoever starts it finds every event once.
+/// The story: keys are renewed while a sink writes, and for a moment the bucket refuses it: it goes on. Then somebody tightens the
+/// policy of the bucket for good: it ends with what it lacks. When it may write again, whoever starts it finds every event once.
 #[test]
 fn a_sink_that_may_not_write_any_more_ends_and_the_next_one_goes_on() {
     let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
@@ -70,16 +70,44 @@ fn a_sink_that_may_not_write_any_more_ends_and_the_next_one_goes_on() {
     is_allowed.store(true, Relaxed);
     let mut sink = Running::start(&mut into_a_lake(&way, log.path(), COUNTED));
     traffic.calls(20);
+    let failures = bucket::failures_of(&mut sink);
     until("something is written", || bucket::written(&bucket) > 0);
+    for _ in 0..2 {
+        let (before, written) = (failures(), bucket::written(&bucket));
+        is_allowed.store(false, Relaxed);
+        traffic.calls(20);
+        until("it is refused", || failures() > before);
+        is_allowed.store(true, Relaxed);
+        until("more is written", || bucket::written(&bucket) > written);
+    }
     is_allowed.store(false, Relaxed);
     traffic.calls(20);
     until("it has ended", || sink.is_over());
     let ended = sink.ended();
     assert_eq!(ended.code, 1, "{}", ended.err);
-    assert!(ended.err.contains(": allow s3:PutObject under lake/some/place/*"), "{}", ended.err);
+    let says = ": allow s3:PutObject under lake/some/place/*";
+    let warned = |line: &str| line.contains("WARN") && line.contains("the sink waits") && line.contains(says);
+    assert!(ended.err.lines().any(warned), "{}", ended.err);
+    let last = ended.err.lines().last().unwrap();
+    let after = last.split_once("; it was refused ").unwrap_or_else(|| panic!("{}", ended.err));
+    assert!(after.0.contains(says) && after.1.ends_with(" s, and nothing was written meanwhile"), "{last}");
     served.running.terminate();
     bucket.writers_are_gone();
     bucket::assert_rest(&bucket, log.path());
+}
+
+/// The story: the folder belongs to another user, or its disk is mounted so that nobody writes. Here it is one that the system keeps
+/// for itself.
+#[test]
+fn a_folder_that_may_not_be_written_is_named_with_what_the_system_says() {
+    let log = log();
+    let mut backfill = headroom(["sink", "backfill", "--sink-files", "file:///sys/kernel"]);
+    on_path(&mut backfill, log.path(), &["backfill"]);
+    let ended = run(&mut backfill);
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+    let parts = ["the system refuses it (/sys/kernel/log.json: ", "(os error ", ", or name another place"];
+    assert!(parts.iter().all(|part| ended.err.contains(part)), "{}", ended.err);
+    assert!(!ended.err.contains("try again"), "{}", ended.err);
 }
 
 /// The same of the bucket through which rows go into Redshift.
@@ -96,20 +124,6 @@ fn a_bucket_on_the_way_into_redshift_that_refuses_is_named() {
         assert!(ended.err.contains(expected), "{}", ended.err);
     }
     // Whoever ends so gives its partition back.
-/// The story: the folder belongs to another user, or its disk is mounted so that nobody writes. Here it is one that the system keeps
-/// for itself.
-#[test]
-fn a_folder_that_may_not_be_written_is_named_with_what_the_system_says() {
-    let log = log();
-    let mut backfill = headroom(["sink", "backfill", "--sink-files", "file:///sys/kernel"]);
-    on_path(&mut backfill, log.path(), &["backfill"]);
-    let ended = run(&mut backfill);
-    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-    let parts = ["the system refuses it (/sys/kernel/log.json: ", "(os error ", ", or name another place"];
-    assert!(parts.iter().all(|part| ended.err.contains(part)), "{}", ended.err);
-    assert!(!ended.err.contains("try again"), "{}", ended.err);
-}
-
     let ended = run(&mut redshift.sink(log.path(), &["backfill"]));
     assert_eq!(ended.code, 0, "{}", ended.err);
 }
