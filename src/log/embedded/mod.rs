@@ -358,7 +358,12 @@ impl Shared {
     }
 
     fn commit(&self, owner: (u32, u64), packer: &mut Packer, turn: &Turn) -> CommitOutcome {
-        self.committer.commit((&self.file, &self.intakes), owner, packer, turn)
+        let outcome = self.committer.commit((&self.file, &self.intakes), owner, packer, turn);
+        // One without events and inputs is written nowhere.
+        if outcome == CommitOutcome::Ok && !(turn.events.is_empty() && turn.inputs.is_empty()) {
+            self.reopening.took_a_turn();
+        }
+        outcome
     }
 
     fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {

@@ -8,7 +8,7 @@ use super::{Embedded, Shared};
 use crate::limits::{LOG_REOPEN_MAX_MS, LOG_REOPEN_MS, LOG_REOPEN_ONE_IN};
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A log that fails again so soon after it was opened is as it was before.
@@ -31,6 +31,22 @@ pub(super) struct Reopening {
     tried: Mutex<Option<Tries>>,
     /// How often the log was opened again and could be read.
     times: AtomicU64,
+    /// Whether it was opened again, and took no turn yet: a disk may be as full as it was.
+    awaits_a_turn: AtomicBool,
+}
+
+impl Reopening {
+    /// Tells that the log takes turns again, once it has taken one.
+    pub(super) fn took_a_turn(&self) {
+        if !self.awaits_a_turn.load(Relaxed) || !self.awaits_a_turn.swap(false, Relaxed) {
+            return;
+        }
+        if let Some(tries) = self.tried.lock().as_mut() {
+            let (after_ms, count) = (tries.since.elapsed().as_millis(), tries.tries);
+            tracing::info!(after_ms, tries = count, "the log takes turns again");
+            tries.is_told = false;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -38,6 +54,11 @@ impl Reopening {
     /// The pause before the next attempt.
     pub(super) fn rest(&self) -> Duration {
         self.tried.lock().as_ref().map_or(Duration::ZERO, |tries| tries.rest)
+    }
+
+    /// Whether the last line says that the log takes no turn.
+    pub(super) fn is_told(&self) -> bool {
+        self.tried.lock().as_ref().is_some_and(|tries| tries.is_told)
     }
 }
 
@@ -47,14 +68,16 @@ struct Tries {
     rested: Stopwatch,
     rest: Duration,
     tries: u32,
-    /// Since when the log takes turns again.
+    /// Since when the log may take turns again.
     whole: Option<Stopwatch>,
+    /// Whether the last line about it says that it takes none.
+    is_told: bool,
 }
 
 impl Tries {
     fn new() -> Tries {
         let rest = Duration::from_millis(LOG_REOPEN_MS);
-        Tries { since: Stopwatch::start(), rested: Stopwatch::start(), rest, tries: 0, whole: None }
+        Tries { since: Stopwatch::start(), rested: Stopwatch::start(), rest, tries: 0, whole: None, is_told: false }
     }
 
     /// Counts a failed attempt, which took this long.
@@ -79,16 +102,18 @@ impl Embedded {
         if tried.as_ref().is_some_and(|tries| tries.whole.is_some_and(|whole| whole.elapsed() > STEADY)) {
             *tried = None;
         }
-        let tries = tried.get_or_insert_with(|| {
+        let tries = tried.get_or_insert_with(Tries::new);
+        if !std::mem::replace(&mut tries.is_told, true) {
+            (tries.since, tries.tries) = (Stopwatch::start(), 0);
             let why = &failure;
             if failure.needs_operator() {
                 tracing::error!(%why, "the log takes no turn until an operator acts; opening it again repeatedly");
             } else {
                 tracing::warn!(%why, "the log takes no turn; opening it again repeatedly");
             }
-            Tries::new()
-        });
+        }
         tries.whole = None;
+        shared.reopening.awaits_a_turn.store(false, Relaxed);
         if tries.rested.elapsed() < tries.rest {
             return Reopened::Later(failure);
         }
@@ -99,9 +124,8 @@ impl Embedded {
             (Err(lost), _) => Reopened::Never(lost),
             (Ok(()), Some(failure)) => Reopened::Later(failure),
             (Ok(()), None) => {
-                let (after_ms, count) = (tries.since.elapsed().as_millis(), tries.tries);
-                tracing::info!(after_ms, tries = count, "the log takes turns again");
                 tries.whole = Some(Stopwatch::start());
+                shared.reopening.awaits_a_turn.store(true, Relaxed);
                 Reopened::Whole
             }
         }

@@ -197,7 +197,8 @@ fn a_log_whose_first_segments_have_left_is_opened_again_after_a_fault() {
     assert_eq!(owned.commit(turn(0, end, 3)), CommitOutcome::Ok);
 }
 
-/// The story: the disk takes the end of the log and refuses room for the next turn, again and again. Pauses grow all the same.
+/// The story: the disk takes the end of the log and refuses room for the next turn, again and again. Pauses grow all the same, and
+/// nobody is told that turns are taken before one was.
 #[test]
 fn a_log_that_fails_again_as_soon_as_it_is_opened_is_opened_more_and_more_seldom() {
     let dir = TempDir::new().unwrap();
@@ -209,10 +210,16 @@ fn a_log_that_fails_again_as_soon_as_it_is_opened_is_opened_more_and_more_seldom
             assert_eq!(owned.commit(turn(0, 0, 1)), CommitOutcome::Unknown);
             conduct.0.lock().writes_fail = false;
             assert_eq!(reopened(&log), Reopened::Whole);
+            assert!(log.shared.reopening.is_told());
             log.shared.reopening.rest()
         })
         .collect();
     assert!(rests.windows(2).all(|pair| pair[1] >= pair[0] * 2), "{rests:?}");
+    let mut owned = claim(&log, 0).0;
+    assert_eq!(owned.commit(Arc::default()), CommitOutcome::Ok, "nothing was written");
+    assert!(log.shared.reopening.is_told());
+    assert_eq!(owned.commit(turn(0, 0, 1)), CommitOutcome::Ok);
+    assert!(!log.shared.reopening.is_told());
 }
 
 /// A segment is checked from its first byte to its last one before it is handed to anybody.
