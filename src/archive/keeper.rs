@@ -20,6 +20,9 @@ const RETRY_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 300_000;
 /// Pause before snapshots are looked for again, in milliseconds.
 const UNCOVERED_MS: u64 = 5_000;
+/// A segment leaves on the word of snapshots that were read within so many milliseconds. What was read before is read again: the
+/// place may have changed it since. Of many segments that leave one after the other not each has them read.
+const READ_WITHIN_MS: u64 = 60_000;
 
 /// What is known of the oldest segment.
 struct Oldest {
@@ -34,8 +37,8 @@ struct Oldest {
 
 /// What reading a snapshot has come to.
 enum Judged {
-    /// It is whole, and the log continues it.
-    Good,
+    /// It was whole at this time of the monotonic clock, and the log continued it.
+    Good(Micros),
     /// It is not, or could not be read so often. It is not read again before `due`.
     Bad { tries: u32, due: Micros },
 }
@@ -140,7 +143,12 @@ impl<'a> Keeper<'a> {
         let overdue_ms = oldest.newest.map_or(0, over_ms);
         self.heard.overdue(overdue_ms);
         let Some(newest) = oldest.newest.filter(|_| overdue_ms > 0 && !is_over()) else { return Ok(Step::Stays) };
-        let uncovered = self.uncovered(reach, is_over)?;
+        // What is good is waited for, and not read again before all of it is there.
+        let mut uncovered = self.uncovered(reach, Micros(0), is_over)?;
+        if uncovered.is_none() {
+            let since = self.clock.now().set_back(READ_WITHIN_MS.saturating_mul(1_000));
+            uncovered = self.uncovered(reach, since, is_over)?;
+        }
         if is_over() {
             return Ok(Step::Stays);
         }
@@ -179,26 +187,31 @@ impl<'a> Keeper<'a> {
         decided_at.max().unwrap_or_default().min(believed)
     }
 
-    /// A partition whose part of a segment is not covered yet.
-    fn uncovered(&mut self, reach: &Reach, is_over: &dyn Fn() -> bool) -> Result<Option<u32>, String> {
+    /// A partition whose part of a segment is not covered yet, by snapshots that were read at `since` or later.
+    fn uncovered(&mut self, reach: &Reach, since: Micros, is_over: &dyn Fn() -> bool) -> Result<Option<u32>, String> {
         for (partition, end) in (0..).zip(&reach.end) {
-            if end.next_seq > 0 && !self.is_covered(partition, end.next_seq, is_over)? {
+            if end.next_seq > 0 && !self.is_covered((partition, end.next_seq), since, is_over)? {
                 return Ok(Some(partition));
             }
         }
         Ok(None)
     }
 
-    /// Whether enough good snapshots reach up to this event. What was read is not read again: a good one counts for as long as
-    /// it is there, and any other is read again after pauses that grow.
-    fn is_covered(&mut self, partition: u32, until: u64, is_over: &dyn Fn() -> bool) -> Result<bool, String> {
+    /// Whether enough good snapshots of a partition reach up to this event. One that was good at `since` or later is not read
+    /// again, and one that was not good is read again after pauses that grow.
+    fn is_covered(
+        &mut self,
+        (partition, until): (u32, u64),
+        since: Micros,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<bool, String> {
         let told = |error: LogError| error.detail;
         let end = self.log.end(partition).map_err(told)?;
         let (mut names, _) = self.snapshots.names(partition, end).map_err(|error| error.detail)?;
         let judged = self.judged.entry(partition).or_default();
         judged.retain(|text, _| names.iter().any(|name| name.text == *text));
         names.retain(|name| name.next_seq >= until);
-        let is_good = |name: &SnapshotName| matches!(judged.get(&name.text), Some(Judged::Good));
+        let is_good = |name: &SnapshotName| matches!(judged.get(&name.text), Some(Judged::Good(at)) if *at >= since);
         let mut good = names.iter().filter(|name| is_good(name)).count();
         names.truncate(TRIED_MAX);
         let (log_id, tail) = (self.log.manifest().log_id, self.log);
@@ -208,14 +221,15 @@ impl<'a> Keeper<'a> {
                 break;
             }
             let tries = match judged.get(&name.text) {
-                Some(Judged::Good) => continue,
+                Some(Judged::Good(at)) if *at >= since => continue,
                 Some(Judged::Bad { due, .. }) if self.clock.now() < *due => continue,
                 Some(Judged::Bad { tries, .. }) => *tries,
-                None => 0,
+                Some(Judged::Good(_)) | None => 0,
             };
+            let begins = self.clock.now();
             let verdict = if beginning.is_good(partition, &name).map_err(told)? {
                 good = good.saturating_add(1);
-                Judged::Good
+                Judged::Good(begins)
             } else {
                 let due = self.clock.now().plus_ms(retry_ms(tries, UNCOVERED_MS, RETRY_MAX_MS));
                 Judged::Bad { tries: tries.saturating_add(1), due }

@@ -197,6 +197,32 @@ fn a_segment_stays_until_two_good_snapshots_cover_it() {
     assert_eq!(*bed.told.left.lock(), [1]);
 }
 
+/// The story: a disk rots under a snapshot that was read and found good. What leaves later does not leave on its word.
+#[test]
+fn a_snapshot_that_was_damaged_after_it_was_read_covers_nothing() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let (manifests, rows) = (bed.objects(".json"), bed.objects(".rows"));
+    manifests.iter().rev().skip(2).for_each(|path| fs::remove_file(path).unwrap());
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, None, KEEP_MS);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0]);
+    let newest = rows.last().unwrap();
+    let kept = fs::read(newest).unwrap();
+    let mut rotten = kept.clone();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 1;
+    fs::write(newest, rotten).unwrap();
+    bed.world.clock.pass_ms(61_000);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![0], &vec![1]));
+    fs::write(newest, kept).unwrap();
+    bed.world.clock.pass_ms(10_000);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0, 1]);
+    assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
+}
+
 /// The story: the log begins later than its first event, and the machine burns down. What the backup has is what the log had,
 /// and with the snapshots it is served again.
 #[test]
