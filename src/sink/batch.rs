@@ -73,20 +73,21 @@ impl Undecodable {
 pub struct Rare {
     /// A pool was defined or changed, or its life ended.
     pub defines: bool,
-    /// The life of a pool ended.
-    pub retires: bool,
+    /// The life of a pool began, or ended.
+    pub bounds_life: bool,
     /// The time of the partition was set back.
     pub sets_clock: bool,
 }
 
 impl Rare {
     /// All of them: nothing is known of the events.
-    pub const ALL: Rare = Rare { defines: true, retires: true, sets_clock: true };
+    pub const ALL: Rare = Rare { defines: true, bounds_life: true, sets_clock: true };
 
     fn note(&mut self, row: &Row) {
         let kind = row.field("kind").and_then(Value::as_str);
         self.defines |= row.field("version").is_some();
-        self.retires |= kind == Some("PoolRetired");
+        let begins = kind == Some("PoolDefined") && row.field("version").and_then(Value::as_i64) == Some(1);
+        self.bounds_life |= begins || kind == Some("PoolRetired");
         self.sets_clock |= kind == Some("ClockSet");
     }
 }

@@ -151,7 +151,13 @@ fn reservations() -> Vec<Column> {
         ("accepted_at", Time, false, "When it was accepted; null when that is before the first event of the tables."),
         ("was_held", ColumnKind::Truth, false, "Whether it began as a hold; null when accepted_at is null."),
         ("changed_at", Time, true, "When it last changed."),
-        ("ended_at", Time, false, "When its capacity was given back; null while it takes capacity."),
+        (
+            "ended_at",
+            Time,
+            false,
+            "When its capacity was given back; null while it takes capacity. Where the end of its pool's life was set aside, \
+             when the next life began.",
+        ),
         ("end_cause", Text, false, "Why it ended: caller, abandoned, expired, or retired."),
     ])
 }
@@ -169,7 +175,7 @@ fn pools() -> Vec<Column> {
             "mode",
             Text,
             false,
-            "open, paused or closed; null when its definition is before the first event of the tables.",
+            "open, paused or closed; null when its definition is before the first event of the tables, or was set aside.",
         ),
         ("version", Long, false, "How often its definition was changed, from 1."),
         ("areas", Texts, false, "Where the pool is offered."),
@@ -191,18 +197,35 @@ fn pool_lives() -> Vec<Column> {
     columns([
         ("pool", Text, true, "The id of the pool."),
         ("partition", Int, true, "The partition of the pool."),
-        ("from_seq", Long, true, "The event that began the life; 0 when it is before the first event of the tables."),
-        ("until_seq", Long, false, "The event that ended it, which belongs to it; null while it lasts."),
-        ("began_at", Time, false, "When it began; null when that is before the first event of the tables."),
-        ("retired_at", Time, false, "When it ended; null while it lasts."),
+        (
+            "from_seq",
+            Long,
+            true,
+            "The event that began the life; 0 when it is before the first event of the tables. Where it was set aside, the one \
+             after the end of the life before.",
+        ),
+        (
+            "until_seq",
+            Long,
+            false,
+            "The event that ended it, which belongs to it; null while it lasts. Where it was set aside, the one before the next \
+             life.",
+        ),
+        ("began_at", Time, false, "When it began; null when from_seq is not the event that began it."),
+        (
+            "retired_at",
+            Time,
+            false,
+            "When it ended; null while it lasts, and when the event that ended it was set aside.",
+        ),
         ("retire_cause", Text, false, "Why it ended: caller or window."),
         ("areas", Texts, false, "Where the pool was offered at last."),
         ("labels", Object, false, "What else was said of the pool at last."),
         ("window_start", Time, false, "When the slot began that it had last."),
         ("window_end", Time, false, "When that slot was over."),
         ("cutoff", Time, false, "From when it admitted nothing; null means the end of the slot."),
-        ("limits", Object, false, "Units per dimension that might be in use at its end; null while it lasts."),
-        ("used", Object, false, "Units per dimension that were in use at its end; null while it lasts."),
+        ("limits", Object, false, "Units per dimension that might be in use at its end; null when retired_at is."),
+        ("used", Object, false, "Units per dimension that were in use at its end; null when retired_at is."),
     ])
 }
 

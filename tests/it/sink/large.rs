@@ -6,7 +6,7 @@ use crate::cli::handwritten_logs::Writing;
 use crate::process::run;
 use crate::wait::until;
 use headroom::limits::SINK_BATCH_ROWS_MAX;
-use headroom::sink::postgres::{Access, Database as SinkDatabase};
+use headroom::sink::postgres::Database as SinkDatabase;
 use std::path::Path;
 
 /// What follows from every event.
@@ -77,9 +77,7 @@ fn a_rebuild_deletes_reservations_in_pieces() {
          CREATE TRIGGER counted AFTER DELETE ON reservations REFERENCING OLD TABLE AS gone
              FOR EACH STATEMENT EXECUTE FUNCTION public.count_deleted()",
     );
-    let access =
-        Access { url: database.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None };
-    SinkDatabase::connect(&access).unwrap().rebuild_by(PIECE, |_| {}).unwrap();
+    SinkDatabase::connect(&database.access()).unwrap().rebuild_by(PIECE, |_| {}).unwrap();
     assert_eq!(database.ask("SELECT sum(rows) FROM public.deleted"), ACCEPTED.to_string());
     let most: u64 = database.ask("SELECT max(rows) FROM public.deleted").parse().unwrap();
     assert!(most <= PIECE, "{most} rows were deleted at once");

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::Micros;
-use headroom::sink::postgres::{Access, Postgres, Sessions};
+use headroom::sink::postgres::{Postgres, Sessions};
 use headroom::sink::{Place, Target, TargetError};
 use headroom::time::{Clock as _, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
@@ -68,8 +68,7 @@ fn a_backfill_that_is_interrupted_says_so_and_the_next_one_goes_on() {
 fn a_session_that_is_lost_gives_its_partition_to_the_next_one_of_its_process() {
     let database = Database::start();
     database.apply();
-    let access =
-        Access { url: database.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None };
+    let access = database.access();
     let (own, others) = (Sessions::default(), Sessions::default());
     let open = |sessions: &Sessions| Postgres::open(&access, sessions).unwrap();
     let begin = Ok(Some(Place { next_seq: 0, chain: None }));

@@ -3,6 +3,7 @@
 use super::on_path;
 use crate::process::{Running, headroom, run};
 use crate::wait::until;
+use headroom::sink::postgres::Access;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -135,6 +136,11 @@ impl Database {
 
     pub fn url(&self) -> String {
         format!("postgresql://analyst@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// How this process reaches it.
+    pub fn access(&self) -> Access {
+        Access { url: self.url(), password: None, authorities: None, schema: "headroom".to_owned(), ending: None }
     }
 
     /// What a statement returns: a line for each row, columns with `|` between them.

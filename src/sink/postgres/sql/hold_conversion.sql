@@ -15,14 +15,14 @@ FROM (
                 WHEN count(o.until_seq) > 0 THEN 'retired'
                 ELSE 'open' END AS fate
     FROM (
-        SELECT e.reservation, e.kind, e.status, e.decided_at, l.until_seq,
+        SELECT e.reservation, e.kind, e.status, e.decided_at, l.from_seq, l.until_seq,
                count(CASE WHEN e.kind = 'Accepted' THEN 1 END)
-                   OVER (PARTITION BY e.reservation ORDER BY e."partition", e.seq ROWS UNBOUNDED PRECEDING) AS acceptance
+                   OVER (PARTITION BY e.reservation, l.from_seq ORDER BY e."partition", e.seq ROWS UNBOUNDED PRECEDING) AS acceptance
         FROM events e
         LEFT JOIN pool_lives l ON {of_life}
         WHERE e.kind IN ('Accepted', 'Confirmed', 'Released', 'Expired')
     ) o
-    GROUP BY o.reservation, o.acceptance
+    GROUP BY o.reservation, o.from_seq, o.acceptance
 ) h
 WHERE h.began_at IS NOT NULL
 GROUP BY 1

@@ -1,5 +1,5 @@
 -- One row for each pool and dimension, and for each of its lives that has ended: what may be in use, and what is, now or at the
--- end of the life. `from_seq` is that of `pool_lives`.
+-- end of the life. A life whose end was set aside has none. `from_seq` is that of `pool_lives`.
 WITH lives AS (
     SELECT pool, "partition", from_seq, until_seq AS seq, areas, window_start, window_end, retired_at, limits, used
     FROM pool_lives

@@ -1,5 +1,5 @@
 -- One row for each life of a pool and dimension: what is in use now, or was at the end of the life, the most that ever was in
--- it, and the share of the limit that is used.
+-- it, and the share of the limit that is used. A life whose end was set aside has none.
 SELECT p.pool, p.areas, p.window_start, p.window_end, p.dimension, p.limit_units, p.used, u.peak_used,
        round(p.used::decimal(18, 0) / NULLIF(p.limit_units, 0), 3) AS utilisation, p.from_seq
 FROM pool_units p

@@ -24,12 +24,16 @@ pub struct Event {
 /// From the event that defines a pool to the one that retires it.
 pub struct Life {
     pub pool: String,
-    /// From 1 for each pool; 0 when its beginning is not among the events.
-    pub number: i64,
+    /// When it began; none when its beginning is not among the events.
+    pub began: Option<i64>,
+    /// The seq of the event that began it. Where that is not among the events, the one after the end of the life before, or 0.
+    pub from: i64,
     /// The places of its events, the first one of them first.
     pub events: Vec<usize>,
     /// The place of the event that ended it.
     pub end: Option<usize>,
+    /// Where that is not among the events, the place of the event that began the next one.
+    pub next: Option<usize>,
 }
 
 /// A time as microseconds.
@@ -86,6 +90,11 @@ impl Event {
         DEFINING.contains(&&*self.kind)
     }
 
+    /// Whether it began a life of a pool.
+    pub fn begins(&self) -> bool {
+        self.is("PoolDefined") && self.number("version") == Some(1)
+    }
+
     /// Whether it has a definition: its own, or one that it repeats.
     pub fn has_definition(&self) -> bool {
         self.defines() || self.text("repeats").is_some_and(|kind| DEFINING.contains(&kind))
@@ -98,21 +107,26 @@ impl Event {
 }
 
 /// The lives of all pools in the order of the log. Each event is told the one in which it was decided. A pool that is there
-/// without a beginning lived before the first event, and so all that is said of it until then belongs to that life.
+/// without a beginning lived before the first event, or from the end of its last life on, and so all that is said of it since
+/// then belongs to that life. A life that lasts when another one begins has ended before that.
 pub fn lives(events: &mut [Event]) -> Vec<Life> {
-    let (mut lives, mut open, mut numbers) = (Vec::<Life>::new(), BTreeMap::new(), BTreeMap::<String, i64>::new());
+    let (mut lives, mut open, mut ends) = (Vec::<Life>::new(), BTreeMap::new(), BTreeMap::<String, i64>::new());
     let mut before = BTreeMap::<(i64, String), Vec<usize>>::new();
     for (place, event) in events.iter().enumerate() {
         let Some(pool) = event.text("pool").map(str::to_owned) else { continue };
         let at = (event.partition, pool.clone());
-        let begins = event.is("PoolDefined") && event.number("version") == Some(1);
+        let begins = event.begins();
         let earlier = before.entry(at.clone()).or_default();
         if begins || event.counts() && !open.contains_key(&at) {
-            let number = if begins { numbers.get(&pool).map_or(1, |last| last + 1) } else { 0 };
-            numbers.insert(pool.clone(), number);
-            open.insert(at.clone(), lives.len());
-            let events = if begins { Vec::new() } else { std::mem::take(earlier) };
-            lives.push(Life { pool, number, events, end: None });
+            let earlier = std::mem::take(earlier);
+            let (began, from, events) = match begins {
+                true => (Some(event.at), event.seq, Vec::new()),
+                false => (None, ends.get(&pool).map_or(0, |end| end + 1), earlier),
+            };
+            if let Some(unended) = open.insert(at.clone(), lives.len()) {
+                lives[unended].next = Some(place);
+            }
+            lives.push(Life { pool: pool.clone(), began, from, events, end: None, next: None });
         }
         match open.get(&at) {
             Some(life) => lives[*life].events.push(place),
@@ -120,6 +134,7 @@ pub fn lives(events: &mut [Event]) -> Vec<Life> {
         }
         if event.is("PoolRetired") {
             lives[open.remove(&at).unwrap()].end = Some(place);
+            ends.insert(pool, event.seq);
         }
     }
     for (number, life) in lives.iter().enumerate() {
@@ -137,10 +152,6 @@ impl Life {
     /// The last event that shows limits and use.
     pub fn last<'a>(&self, events: &'a [Event]) -> &'a Event {
         self.own(events).filter(|event| event.counts()).last().unwrap()
-    }
-
-    pub fn first<'a>(&self, events: &'a [Event]) -> &'a Event {
-        &events[self.events[0]]
     }
 
     pub fn own<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a Event> {

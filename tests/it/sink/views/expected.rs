@@ -124,7 +124,7 @@ impl Expected {
 
     /// What tells a life from the others of its pool.
     pub(super) fn begin_of(&self, life: &Life) -> i64 {
-        if life.number == 0 { 0 } else { life.first(&self.events).seq }
+        if life.began.is_some() || life.definition(&self.events).is_some() { life.from } else { 0 }
     }
 
     fn decisions(&self) -> Vec<Value> {
@@ -207,17 +207,22 @@ impl Expected {
 
     fn pool_lives(&self) -> Vec<Value> {
         let row = |life: &Life| {
-            let first = life.first(&self.events);
             let end = life.end.map(|end| &self.events[end]);
             let own = json!({
-                "from_seq": self.begin_of(life), "until_seq": end.map(|end| end.seq),
-                "began_at": (life.number > 0).then_some(first.at), "retired_at": end.map(|end| end.at),
+                "from_seq": self.begin_of(life), "until_seq": self.until_of(life),
+                "began_at": life.began, "retired_at": end.map(|end| end.at),
                 "retire_cause": end.map(|end| end.value("retire_cause")),
                 "limits": end.map(|end| end.value("limits")), "used": end.map(|end| end.value("used")),
             });
             self.of_life(life, &[&["partition"], DEFINITION].concat(), own)
         };
         self.lives.iter().filter(|life| life.definition(&self.events).is_some()).map(row).collect()
+    }
+
+    /// The last event of a life that is over.
+    fn until_of(&self, life: &Life) -> Option<i64> {
+        let end = life.end.map(|end| self.events[end].seq);
+        end.or(life.next.map(|next| self.events[next].seq - 1))
     }
 
     fn usage_of(&self, life: usize) -> Vec<Usage> {
@@ -232,6 +237,10 @@ impl Expected {
                 let limit = limits.get(&dimension).copied();
                 rows.push(Usage { life, dimension, from: event.at, until: None, limit, used });
             }
+        }
+        if let Some(next) = self.lives[life].next {
+            let until = Some(self.events[next].at);
+            rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = until);
         }
         rows
     }
@@ -258,7 +267,7 @@ impl Expected {
 
     fn pool_units(&self) -> Vec<Value> {
         let mut rows = Vec::new();
-        for life in &self.lives {
+        for life in self.lives.iter().filter(|life| life.next.is_none()) {
             for (dimension, limit, used) in self.units_of(life) {
                 let own = json!({"dimension": dimension, "limit_units": limit, "used": used,
                     "from_seq": self.begin_of(life),
@@ -272,7 +281,7 @@ impl Expected {
 
     fn slot_utilisation(&self) -> Vec<Value> {
         let mut rows = Vec::new();
-        for (place, life) in self.lives.iter().enumerate() {
+        for (place, life) in self.lives.iter().enumerate().filter(|(_, life)| life.next.is_none()) {
             for (dimension, limit, used) in self.units_of(life) {
                 let Some(limit) = limit else { continue };
                 let own = |row: &&Usage| row.life == place && row.dimension == dimension;
@@ -364,12 +373,13 @@ impl Expected {
                 _ => {}
             }
         }
-        "open"
+        let is_over = began.life.is_some_and(|life| self.until_of(&self.lives[life]).is_some());
+        if is_over { "retired" } else { "open" }
     }
 
     fn over_committed(&self) -> Vec<Value> {
         let mut rows = Vec::new();
-        for life in self.lives.iter().filter(|life| life.end.is_none()) {
+        for life in self.lives.iter().filter(|life| self.until_of(life).is_none()) {
             for (dimension, limit, used) in self.units_of(life) {
                 let over = used.unwrap_or_default() - limit.unwrap_or_default();
                 if over > 0 {

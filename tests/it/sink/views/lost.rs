@@ -65,7 +65,16 @@ impl Expected {
     pub(super) fn reservations(&self) -> Vec<Value> {
         let mut rows = BTreeMap::<String, Map<String, Value>>::new();
         for event in self.events.iter().filter(|event| !event.is("Repeated")) {
-            if event.is("PoolRetired") {
+            if event.is("ClockSet") {
+                let back = event.number("clock_from").unwrap() - event.at;
+                let is_held =
+                    |row: &&mut Map<String, Value>| row["partition"] == event.partition && row["status"] == "held";
+                for row in rows.values_mut().filter(is_held) {
+                    let until = row["hold_until"].as_i64().unwrap() - back;
+                    row.insert("hold_until".to_owned(), until.into());
+                }
+            }
+            if event.is("PoolRetired") || event.begins() {
                 let ends =
                     rows.values_mut().filter(|row| row["pool"] == event.value("pool") && row["ended_at"].is_null());
                 for row in ends {

@@ -23,9 +23,11 @@ use tempfile::TempDir;
 
 /// 2023-11-15T00:00:00Z: every slot is over when the tests run.
 const BEGAN: Micros = Micros(1_700_006_400_000_000);
-const PARTITIONS: u32 = 2;
+pub const PARTITIONS: u32 = 2;
 /// How long the market lasts.
 pub const HOURS: u64 = 11 * 24;
+/// From the first of these hours to the second one the clocks are ahead, by so many hours. Then they are set back.
+const AHEAD: [u64; 3] = [185, 191, 3];
 const RESERVES: u64 = 1_100;
 /// A pool that always has room.
 const ROOMY: &str = "depot";
@@ -52,6 +54,8 @@ enum Act {
     /// A record that is no command.
     Garbage,
     Tick,
+    /// The clocks have been ahead, and are set back.
+    SetBack,
 }
 
 pub struct Market {
@@ -71,6 +75,12 @@ struct Owner {
 
 fn hour(hours: u64) -> Micros {
     BEGAN.plus_ms(hours * HOUR_MS)
+}
+
+/// What the clocks show at this time.
+fn shown(at: Micros) -> Micros {
+    let is_ahead = hour(AHEAD[0]) <= at && at < hour(AHEAD[1]);
+    if is_ahead { at.plus_ms(AHEAD[2] * HOUR_MS) } else { at }
 }
 
 fn spec(limits: &[(&str, u64)], window: Option<(u64, u64, Option<u64>)>, areas: &[&str]) -> PoolSpec {
@@ -131,6 +141,7 @@ impl Market {
         for hours in 0..HOURS {
             market.act(hour(hours), Act::Tick);
         }
+        market.act(hour(AHEAD[1]), Act::SetBack);
         market
     }
 
@@ -337,19 +348,19 @@ impl Market {
         let log = once_free(|| World::open(dir.path(), PARTITIONS, None)).unwrap();
         let world = World::of(dir, log, PARTITIONS);
         let Some(((now, _), _)) = self.agenda.first_key_value() else { return world.close() };
-        world.clock.set(*now);
+        world.clock.set(shown(*now));
         let replica = Replica::new(PARTITIONS);
         let mut owners: Vec<Owner> =
             (0..PARTITIONS).map(|partition| Owner::begin(&world, &replica, partition)).collect();
         while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 < hour(until)) {
             let now = entry.key().0;
-            world.clock.set(now);
+            world.clock.set(shown(now));
             while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 == now) {
                 let act = entry.remove();
                 self.carry_out(act, &world, &mut owners, now);
             }
             for owner in &mut owners {
-                while self.hears(now, owner.turn(now)) {}
+                while self.hears(now, owner.turn(shown(now))) {}
             }
         }
         drop(owners);
@@ -363,12 +374,13 @@ impl Market {
                 let whole = command(self.asked, ask.body.clone());
                 let attempt = ask.attempt.unwrap_or(whole.attempt);
                 let (key, actor) = (ask.key.as_deref().map(key), ask.actor.map(name));
-                let whole = Command { attempt, key, actor, deadline: now.plus_ms(5_000), ..whole };
+                let whole = Command { attempt, key, actor, deadline: shown(now).plus_ms(5_000), ..whole };
                 append(&*world.log, ask.partition, &wire::command::encode(&whole));
                 self.open.insert(whole.id.0, *ask);
             }
             Act::Garbage => append(&*world.log, 0, b"no command"),
-            Act::Tick => owners.iter_mut().for_each(|owner| owner.tick(now)),
+            Act::Tick => owners.iter_mut().for_each(|owner| owner.tick(shown(now))),
+            Act::SetBack => owners.iter_mut().for_each(|owner| owner.set_back(now)),
         }
     }
 
@@ -469,6 +481,12 @@ impl Owner {
 
     fn turn(&mut self, now: Micros) -> Vec<ChainedEvent> {
         commit_turn(&self.owner, &self.handle, &mut self.owned, now)
+    }
+
+    fn set_back(&mut self, to: Micros) {
+        let from = to.plus_ms(AHEAD[2] * HOUR_MS);
+        let staged = self.handle.read(|state| self.owner.set_clock(state, from, to, "by hand"));
+        conclude_turn(&self.owner, &self.handle, &mut self.owned, staged);
     }
 
     fn tick(&mut self, now: Micros) {

@@ -1,4 +1,5 @@
--- The end of a pool's life ends its reservations, without an event for each.
+-- The end of a pool's life ends its reservations, without an event for each. A life that begins is the end of one that had none: the
+-- event with which that ended was set aside.
 UPDATE reservations
 SET seq = n.seq, status = 'retired', changed_at = n.decided_at, ended_at = n.decided_at, end_cause = 'retired'
 FROM (
@@ -6,7 +7,8 @@ FROM (
     FROM {events} e
     JOIN reservations l ON l."partition" = e."partition" AND l.pool = e.pool AND l.seq < e.seq
                        AND l.status IN ('held', 'confirmed')
-    WHERE e."partition" = $1 AND e.seq >= $2 AND e.seq < $3 AND e.kind = 'PoolRetired'
+    WHERE e."partition" = $1 AND e.seq >= $2 AND e.seq < $3
+      AND (e.kind = 'PoolRetired' OR e.kind = 'PoolDefined' AND e.version = 1)
     GROUP BY l.reservation
 ) n
 WHERE reservations.reservation = n.reservation
