@@ -4,7 +4,8 @@
 -- higher for this call and all that the pool refused before it in this life. Where no dimension decided (closed, paused,
 -- past_cutoff), there is a row for each dimension of which units were asked for; `part` counts the rows of a call, so that those with
 -- `part = 1` count keys. `slot_day` is the day (UTC) on which the slot begins that the pool had last in this life; of a pool
--- without a window, the day of the refusal. `from_seq` is that of `pool_lives`.
+-- without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only
+-- where a call with that key was. `from_seq` is that of `pool_lives`.
 WITH calls AS (
     SELECT e."partition", e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
            l.areas, l.window_start, COALESCE(l.from_seq, 0) AS from_seq,
