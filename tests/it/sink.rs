@@ -17,6 +17,7 @@ mod mended;
 mod messages;
 mod newer;
 mod outage;
+mod plans;
 pub mod postgres;
 mod redshift;
 mod refused;

@@ -80,7 +80,7 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn lost_demand(&mut self, period: &Period, raise: u32) -> Result<Vec<LostDemand>, TargetError> {
-        let statement = self.dialect.say(sql::LOST_DEMAND);
+        let statement = sql::lost_demand(self.dialect);
         if self.dialect == Dialect::Redshift {
             return self.lost_demand_in_redshift(statement, period, raise);
         }

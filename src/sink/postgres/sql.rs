@@ -56,8 +56,28 @@ pub(super) const PROGRESS: &str = r#"
            (extract(epoch FROM {now}) - extract(epoch FROM failed_at))::bigint
     FROM sink_positions ORDER BY 1"#;
 
-/// Days are texts. Without an area every pool counts.
-pub(super) const LOST_DEMAND: &str = include_str!("sql/lost_demand_between.sql");
+/// The question of lost demand between two days, which are texts. Without an area every pool counts. It is asked of the query of
+/// `lost_demand_keys`, and of the pools alone that have such a slot, or none. A pool whose definition is not in the tables has
+/// neither: then all are asked that ever refused.
+pub(super) fn lost_demand(dialect: Dialect) -> String {
+    const POOLS: &str = "
+        SELECT l.pool FROM pool_lives l
+        WHERE l.window_start IS NULL
+           OR (l.window_start AT TIME ZONE 'UTC')::date BETWEEN $1::varchar::date AND $2::varchar::date
+        UNION
+        SELECT e.pool FROM events e
+        WHERE e.kind = 'Rejected'
+          AND (SELECT count(*) FROM sink_positions WHERE first_seq > 0 OR set_aside > 0)
+              + (SELECT count(*) FROM pools WHERE version IS NULL) > 0";
+    let asked = match dialect {
+        // An array leads to the index of events by pool, whatever is known of the tables.
+        Dialect::Postgres => format!("AND e.pool = ANY (ARRAY({POOLS}))"),
+        Dialect::Redshift => format!("AND e.pool IN ({POOLS})"),
+    };
+    let keys = VIEWS.iter().find(|view| view.name == "lost_demand_keys");
+    let keys = keys.map_or(String::new(), |view| query_of(view, dialect, &asked));
+    dialect.say(include_str!("sql/lost_demand_between.sql")).replace("{lost_demand_keys}", &keys)
+}
 
 /// A file of statements that make what follows from the new rows of a batch, whose partition and range are the parameters.
 pub(super) struct Merge {
@@ -191,13 +211,23 @@ pub(in crate::sink) const UNITS: &str = "decision_units";
 const OF_LIFE: &str = "l.pool = e.pool AND l.\"partition\" = e.\"partition\"
     AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)";
 
-/// The query of a view. Where the file says `{columns}`, the columns of events stand that the view does not name itself, and
-/// where it says `{of_life}`, the condition of that join.
+/// From the first of the refusals to an hour after the last one.
+const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r)
+                 AND (SELECT max(r.decided_at) FROM refused r) + interval '1 hour'";
+
+/// The query of a view.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {
+    query_of(view, dialect, "")
+}
+
+/// The same of those events only for which this holds, where the file says `{asked}`. Where it says `{columns}`, the columns of
+/// events stand that the view does not name itself, and where it says `{of_life}` or `{in_time}`, those conditions.
+fn query_of(view: &View, dialect: Dialect, asked: &str) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
-    dialect.say(view.text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE)
+    let said = dialect.say(view.text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE);
+    said.replace("{in_time}", IN_TIME).replace("{asked}", asked)
 }
 
 /// The comment of a view that is as it should be: another query has another comment.

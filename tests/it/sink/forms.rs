@@ -107,10 +107,11 @@ fn what_somebody_has_taken_from_a_table_is_named_and_brought_back() {
     };
     let as_it_should_be = (0, "the tables are as they should be\n".to_owned());
     database.ask(
-        "DROP INDEX events_decided_at; DROP INDEX reservations_pool; ALTER TABLE events ALTER COLUMN kind DROP NOT NULL",
+        "DROP INDEX events_decided_at; DROP INDEX events_pool; DROP INDEX reservations_pool; ALTER TABLE events ALTER COLUMN kind DROP NOT NULL",
     );
     let taken = "let events.kind take no null
 create index events_decided_at of events by decided_at
+create index events_pool of events by pool
 create index reservations_pool of reservations by pool
 ";
     assert_eq!(on_tables("plan"), (0, taken.to_owned()));

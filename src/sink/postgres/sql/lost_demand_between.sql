@@ -6,7 +6,9 @@ WITH raised AS (
            sum(CASE WHEN units - units_left <= $4 THEN units END)
                OVER (PARTITION BY pool, from_seq, dimension ORDER BY "partition", seq ROWS UNBOUNDED PRECEDING)
                - units_left <= $4 AS together
-    FROM lost_demand_keys
+    FROM (
+{lost_demand_keys}
+) k
 )
 SELECT slot_day::varchar, pool, reason, dimension,
        count(*) AS keys,

@@ -7,21 +7,31 @@
 -- without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only
 -- where a call with that key was. `from_seq` is that of `pool_lives`.
 WITH calls AS (
+-- No planner looks into a CASE. So it does not take refusals for few where it knows nothing of the tables, and a FULL JOIN, of which
+-- a CASE leaves out what has no match, stays one: the database can only hash both sides or sort them, and reads each once. What is
+-- null has no match, and is left out before: a hash has all of it in one place, where each is compared with each.
     SELECT e."partition", e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
            l.areas, l.window_start, COALESCE(l.from_seq, 0) AS from_seq,
            row_number() OVER (PARTITION BY e.pool, l.from_seq, COALESCE(e.key, e.command_id) ORDER BY e."partition", e.seq) AS nth
     FROM events e
     LEFT JOIN pool_lives l ON {of_life}
-    WHERE e.kind = 'Rejected' AND e.ask IN ('Reserve', 'Amend')
-      AND e.reason IN ('over_limit', 'closed', 'paused', 'past_cutoff', 'unknown_dimension')
+    WHERE CASE WHEN e.kind = 'Rejected' AND e.ask IN ('Reserve', 'Amend')
+                    AND e.reason IN ('over_limit', 'closed', 'paused', 'past_cutoff', 'unknown_dimension') THEN true ELSE false END
+      {asked}
 ),
 refused AS (SELECT * FROM calls WHERE nth = 1),
 elsewhere AS (
-    SELECT DISTINCT f."partition", f.seq FROM refused f JOIN events a ON a.kind = 'Accepted' AND a.key = f.key
-    WHERE a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour'
+    SELECT f."partition", f.seq
+    FROM (SELECT * FROM refused WHERE key IS NOT NULL) f
+    FULL JOIN (SELECT a.key, a.pool, a.decided_at FROM events a WHERE a.kind = 'Accepted' AND a.key IS NOT NULL AND {in_time}) a
+           ON a.key = f.key
+    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
     UNION
-    SELECT DISTINCT f."partition", f.seq FROM refused f JOIN events a ON a.kind = 'Accepted' AND a.order_ref = f.order_ref
-    WHERE a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour'
+    SELECT f."partition", f.seq
+    FROM (SELECT * FROM refused WHERE order_ref IS NOT NULL) f
+    FULL JOIN (SELECT a.order_ref, a.pool, a.decided_at FROM events a WHERE a.kind = 'Accepted' AND a.order_ref IS NOT NULL AND {in_time}) a
+           ON a.order_ref = f.order_ref
+    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
 ),
 lost AS (
     SELECT f."partition", f.seq, f.decided_at, f.pool, f.areas, f.window_start, f.from_seq, f.key, f.order_ref, f.reason,
@@ -41,4 +51,5 @@ SELECT f."partition", f.seq, f.decided_at, (COALESCE(f.window_start, f.decided_a
            - f.units_left AS raise_needed,
        f.part, f.units_left, f.from_seq
 FROM lost f
-LEFT JOIN elsewhere l ON l."partition" = f."partition" AND l.seq = f.seq
+FULL JOIN elsewhere l ON l."partition" = f."partition" AND l.seq = f.seq
+WHERE CASE WHEN f.seq IS NOT NULL THEN 1 END = 1

@@ -8,7 +8,10 @@ WITH lives AS (
     SELECT p.pool, p."partition", COALESCE(l.from_seq, 0), p.seq, p.areas, p.window_start, p.window_end, p.retired_at,
            p.limits, p.used
     FROM pools p
-    LEFT JOIN pool_lives l ON l.pool = p.pool AND l.until_seq IS NULL
+-- With a LIMIT the database looks up each by its key. A join of all is one row by row where it takes them for few.
+    LEFT JOIN LATERAL (
+        SELECT l.from_seq FROM pool_lives l WHERE l.pool = p.pool AND l.until_seq IS NULL ORDER BY l.from_seq DESC LIMIT 1
+    ) l ON true
     WHERE p.retired_at IS NULL
 )
 SELECT p.pool, p.areas, p.window_start, p.window_end, p.retired_at, d.dimension,

@@ -117,8 +117,8 @@ const RESERVED: &str = "
 /// Those of them that statements are made of. PostgreSQL does not take them for a name that stands alone either, but for BETWEEN.
 const GRAMMAR: &[&str] = &[
     "all", "and", "as", "asc", "between", "case", "column", "create", "cross", "desc", "distinct", "else", "end",
-    "false", "from", "group", "having", "in", "into", "is", "join", "left", "like", "limit", "not", "null", "on", "or",
-    "order", "select", "table", "then", "to", "true", "union", "using", "when", "where", "with",
+    "false", "from", "full", "group", "having", "in", "into", "is", "join", "left", "like", "limit", "not", "null",
+    "on", "or", "order", "select", "table", "then", "to", "true", "union", "using", "when", "where", "with",
 ];
 
 /// Whether Redshift takes this only in quotes as a name.
