@@ -1,6 +1,6 @@
 //! A fresh state of a partition is folded from the log beside the living one, and takes its place when both have folded the
-//! same events. The owner or the follower goes on meanwhile. First the fresh state is compared with a copy of the living one,
-//! which is made in a moment, once both have folded the same events. At the end the thread that writes the living state, which
+//! same events. The owner or the follower goes on meanwhile. First the fresh state is compared with a copy of the living one, which
+//! shares what does not change, once both have folded the same events. At the end the thread that writes the living state, which
 //! is the owner's between two turns or the follower's between two events, holds still for at most [`PAUSE_MAX`], until the
 //! fresh state has its last event as well; then the fresh one is the living one. Only where the two were not the same are they
 //! compared once more in that pause, which then takes as long as the state is large. So no turn is decided
@@ -117,7 +117,7 @@ impl CommittedTail for Counted<'_> {
 pub enum NotSwapped {
     /// The partition has stopped in this process: only a new process begins again.
     Stopped(String),
-    /// The log breaks a law.
+    /// The log breaks a law, or the living state does and could not be replaced.
     Broken(Breach),
     /// The log, or the place of snapshots, cannot be read.
     Unread(LogError),
@@ -181,6 +181,9 @@ pub struct Swap<'a> {
 /// The fresh state has taken its place, or has to be folded further.
 type Placed = Result<Swapped, Box<PartitionState>>;
 
+/// What the partition was when a fresh state was compared with the living one, and how they compared; none before that.
+type Comparison = Option<(StatusKind, Compared)>;
+
 impl Swap<'_> {
     /// Folds a fresh state, and puts it in the place of the living one. `begun` gets what it begins with.
     ///
@@ -200,19 +203,35 @@ impl Swap<'_> {
         swapped
     }
 
-    fn place(&self, mut fresh: PartitionState) -> Result<Swapped, NotSwapped> {
-        let (placing, mut pauses) = (Stopwatch::start(), 0u32);
-        let mut proof = None;
+    fn place(&self, fresh: PartitionState) -> Result<Swapped, NotSwapped> {
+        let mut compared = None;
+        let placed = self.placed(fresh, &mut compared);
+        match (placed, compared.and_then(|(_, compared)| compared.breach(self.handle.id()))) {
+            // The living state is known to be wrong, and is still there.
+            (Err(_), Some(breach)) => Err(NotSwapped::Broken(breach)),
+            (placed, _) => placed,
+        }
+    }
+
+    fn placed(&self, mut fresh: PartitionState, compared: &mut Comparison) -> Result<Swapped, NotSwapped> {
+        let (mut placing, mut pauses) = (Stopwatch::start(), 0u32);
         while placing.elapsed() < PLACED_WITHIN && pauses < PAUSES_MAX && !self.is_over.load(Relaxed) {
             fresh = self.fold_on(fresh)?;
             self.stopped()?;
             let mut rest = LOOK;
-            if self.can_be_reached(&fresh) {
-                if proof.is_none() {
-                    (fresh, proof) = self.prove(fresh)?;
-                    fresh = self.fold_on(fresh)?;
+            // Another status has another living state, perhaps.
+            let is_compared = compared.is_some_and(|(status, _)| status == self.handle.status_kind());
+            if !is_compared && self.can_be_reached(&fresh) {
+                (fresh, *compared) = self.compared(fresh)?;
+                fresh = self.fold_on(fresh)?;
+                if compared.is_some() {
+                    placing = Stopwatch::start();
                 }
-                fresh = match self.bring(Brought { state: fresh, proof })? {
+            }
+            if let Some((_, compared)) = *compared
+                && self.can_be_reached(&fresh)
+            {
+                fresh = match self.bring(Brought { state: fresh, compared })? {
                     Ok(swapped) => return Ok(swapped),
                     Err(fresh) => *fresh,
                 };
@@ -226,7 +245,7 @@ impl Swap<'_> {
         let (status, at) = (self.handle.status_kind().label(), self.handle.next_seq());
         let reached = fresh.position().next_seq;
         Err(NotSwapped::Never(format!(
-            "the partition is {status} and the next event of its state is seq {at}, that of the fresh one seq {reached}; both were never the same"
+            "the partition is {status} and the next event of its state is seq {at}, that of the fresh one seq {reached}; the fresh one could not be brought"
         )))
     }
 
@@ -240,9 +259,15 @@ impl Swap<'_> {
         }
     }
 
-    /// Folds the fresh state up to where the living one is, and answers both if they are the same there. The living one goes on
-    /// meanwhile.
-    fn prove(&self, fresh: PartitionState) -> Result<(PartitionState, Option<Compared>), NotSwapped> {
+    /// Folds the fresh state up to where the living one is, and compares them there; not at all where the living one does not come
+    /// as far soon. The living one goes on meanwhile.
+    fn compared(&self, fresh: PartitionState) -> Result<(PartitionState, Comparison), NotSwapped> {
+        let (status, waiting) = (self.handle.status_kind(), Stopwatch::start());
+        // A turn is in the log a moment before its owner has folded it.
+        let is_behind = || self.handle.next_seq() < fresh.position().next_seq;
+        while is_behind() && waiting.elapsed() < PAUSE_MAX && !self.is_over.load(Relaxed) {
+            pause_unless(SHORT_LOOK, || false);
+        }
         let living = self.handle.read(PartitionState::freeze);
         let next_seq = living.position().next_seq;
         if fresh.position().next_seq > next_seq || self.end_at(next_seq)? < next_seq {
@@ -250,11 +275,11 @@ impl Swap<'_> {
         }
         let fresh = self.fold(fresh, next_seq)?;
         let compared = compare(|| Seal::of_frozen(&living), &fresh);
-        Ok((fresh, Some(compared).filter(Compared::is_same)))
+        Ok((fresh, Some((status, compared))))
     }
 
     /// Asks the owner or the follower for its next pause, and brings it the fresh state.
-    fn bring(&self, Brought { state: fresh, proof }: Brought) -> Result<Placed, NotSwapped> {
+    fn bring(&self, Brought { state: fresh, compared }: Brought) -> Result<Placed, NotSwapped> {
         // The state is handed over hand to hand: one that nobody takes is still there.
         let ((at, is_at), (hand, handed), (told, heard)) = (bounded(1), bounded(0), bounded(1));
         let asked = self.handle.ask_to_swap(SwapRequest {
@@ -275,7 +300,7 @@ impl Swap<'_> {
             return Ok(Err(Box::new(fresh)));
         }
         let fresh = self.fold(fresh, next_seq)?;
-        if let Err(not_taken) = hand.send(Brought { state: fresh, proof }) {
+        if let Err(not_taken) = hand.send(Brought { state: fresh, compared }) {
             return Ok(Err(Box::new(not_taken.into_inner().state)));
         }
         // The old state is dropped here: that takes a while, and nobody who writes the state waits for it.
@@ -345,14 +370,13 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. Nothing
-    /// is decided from a state once it is known to be wrong. The caller reports it: whoever holds the status must not ask for it,
+    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. The caller reports it: whoever holds the status must not ask for it,
     /// which a report does.
-    pub(super) fn run(self, Brought { state: fresh, proof }: Brought) -> (Compared, PartitionState) {
+    pub(super) fn run(self, Brought { state: fresh, compared }: Brought) -> (Compared, PartitionState) {
         let partition = self.handle.id();
-        let compared = self.handle.read(|living| {
-            let proof = proof.filter(|proof| proof.is_same() && living.position() == fresh.position());
-            proof.unwrap_or_else(|| compare(|| Seal::of(living), &fresh))
+        let compared = self.handle.read(|living| match compared.is_same() && living.position() == fresh.position() {
+            true => compared,
+            false => compare(|| Seal::of(living), &fresh),
         });
         crash::point("swap-proven");
         if let Some(breach) = compared.breach(partition) {

@@ -118,11 +118,6 @@ impl Slab {
         Index::of(sorted, |slot| id_at(&self.pages, slot))
     }
 
-    /// A copy that shares the pages, and has no index.
-    pub fn frozen(&self) -> Slab {
-        Slab { pages: self.pages.clone(), ..Slab::default() }
-    }
-
     /// Makes the slab find its reservations by this index.
     pub fn set_index(&mut self, index: Index) {
         self.index = index;

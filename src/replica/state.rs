@@ -24,8 +24,9 @@ use crate::domain::{
     Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status,
 };
 use forgetting::{charge, enter_answer};
+use imbl::OrdMap;
 use retiring::Sweeping;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How far a state has folded its partition's events.
@@ -58,7 +59,8 @@ pub struct PartitionState {
     sweeping: Sweeping,
     /// Since when the time of the events has not jumped; none before an event of a version in which pools retire.
     steady_since: Option<Micros>,
-    pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
+    /// A copy shares its nodes, as with [`Pools`].
+    pub(super) remembered: OrdMap<CommandKey, DedupEntry>,
     /// The remembered answers that are no refusals, ordered by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
     past: Past,
@@ -94,7 +96,7 @@ impl PartitionState {
             retiring: BTreeSet::new(),
             sweeping: Sweeping::default(),
             steady_since: None,
-            remembered: BTreeMap::new(),
+            remembered: OrdMap::new(),
             remembered_until: BTreeSet::new(),
             past: Past::default(),
             decided: Decided::default(),

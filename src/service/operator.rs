@@ -4,6 +4,7 @@
 use super::Service;
 use crate::access::{Act, Principal};
 use crate::domain::{Digest, Name};
+use crate::replica::state::Frozen;
 use crate::replica::{ClockRequest, PartitionHandle, PartitionState};
 use crate::time::Shown;
 use crate::trace::CallTrace;
@@ -41,6 +42,22 @@ pub struct StateSummary {
     pub pools: usize,
     /// How many reservations take capacity.
     pub live: usize,
+}
+
+/// The state of a partition at one moment.
+pub struct FrozenState {
+    status: &'static str,
+    state: Frozen,
+}
+
+impl FrozenState {
+    /// It in figures. It takes as long as the state is large; nobody waits for it.
+    pub fn summary(&self) -> StateSummary {
+        let FrozenState { status, state } = self;
+        let (position, pools) = (state.position(), state.pools().count());
+        let (next_seq, chain) = (position.next_seq, position.chain);
+        StateSummary { status, next_seq, chain, digest: state.digest(), pools, live: state.live_count() }
+    }
 }
 
 /// What this process knows of a partition.
@@ -124,22 +141,10 @@ impl Service {
         Ok(EventsPage { end, events })
     }
 
-    /// The state of a partition in figures; `None` when there is no such partition. It takes as long as the state is large; the
-    /// partition's owner goes on meanwhile.
-    pub fn state_summary(&self, partition: u32) -> Option<StateSummary> {
-        let summary = |handle: &PartitionHandle| {
-            let status = handle.status_kind().label();
-            let state = handle.read(PartitionState::freeze);
-            StateSummary {
-                status,
-                next_seq: state.position().next_seq,
-                chain: state.position().chain,
-                digest: state.digest(),
-                pools: state.pools().count(),
-                live: state.live_count(),
-            }
-        };
-        self.replica().partition(partition).map(|handle| summary(handle))
+    /// The state of a partition as it is now; `None` when there is no such partition. Its owner waits while it is copied.
+    pub fn frozen(&self, partition: u32) -> Option<FrozenState> {
+        let handle = self.replica().partition(partition)?;
+        Some(FrozenState { status: handle.status_kind().label(), state: handle.read(PartitionState::freeze) })
     }
 
     /// What this process knows of each partition, in order. It waits for owners to end what they fold.

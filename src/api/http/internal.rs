@@ -12,7 +12,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::fmt::Display;
 use std::sync::Arc;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, spawn_blocking};
 
 /// About how many bytes of events one call returns. Reading and sending them keeps a processor from callers for a fraction of a
 /// millisecond; with 1 MiB callers saw it, and a reader of all events is not faster (`loadtest/README.md`).
@@ -84,9 +84,11 @@ struct StateDto {
 pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
     let partition = partition(&api, &request)?;
     request.query(&[])?;
+    // The owner waits for the copy, and nobody for the digest.
+    let frozen = spawn_blocking(move || api.service().frozen(partition)).await.unwrap_or_default();
+    let frozen = frozen.ok_or_else(|| Problem::bug("a partition went away, or its state could not be copied"))?;
     let summary = threads::aside(move || {
-        let summary = api.service().state_summary(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
-        let StateSummary { status, next_seq, chain, digest, pools, live } = summary;
+        let StateSummary { status, next_seq, chain, digest, pools, live } = frozen.summary();
         let body = StateDto { status, next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
         Ok(Reply::json(StatusCode::OK, &body))
     });
@@ -100,7 +102,7 @@ pub(super) fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem
 }
 
 async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    whole(tokio::task::spawn_blocking(work).await)
+    whole(spawn_blocking(work).await)
 }
 
 fn whole(done: Result<Answer, JoinError>) -> Answer {

@@ -43,7 +43,8 @@ pub(super) struct What {
     /// Have running servers put new states in the place of those in their memory
     ///
     /// Each server folds a new state beside the living one, compares the two, and goes on meanwhile. Then its owner pauses between
-    /// two turns until the new one has the last events as well, and goes on with it. Exit code 1: a state was not that of the log, or was
+    /// two turns until the new one has the last events as well, compares them once more if they differed, and goes on with the new
+    /// one. Exit code 1: a state was not that of the log, or was
     /// not replaced. 3: the connection broke; ask again.
     #[arg(long)]
     swap: bool,

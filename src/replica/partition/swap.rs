@@ -67,9 +67,9 @@ pub type Replaced = Result<(Compared, PartitionState), Box<PartitionState>>;
 pub struct Brought {
     /// The fresh state.
     pub state: PartitionState,
-    /// Both a few events earlier, if they were the same then. Whoever takes the fresh state need not compare them again, as long
-    /// as both have folded the same events since.
-    pub proof: Option<Compared>,
+    /// How the two compared a few events earlier. If they were the same then and have folded the same events since, whoever takes
+    /// the fresh state need not compare them again.
+    pub compared: Compared,
 }
 
 /// A request to put a fresh state in the place of the living one, between two turns of the partition's owner, or between two

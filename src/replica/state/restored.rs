@@ -2,7 +2,7 @@
 //! anew. Before there is a state, it is proven to be the one of the digest that goes with the pieces. Both only read them, so
 //! whoever has two threads has it done beside each other.
 
-use super::{PartitionState, Position, stated};
+use super::{PartitionState, Position};
 use crate::domain::retention::Keeping;
 use crate::domain::{
     Amounts, CommandKey, DedupEntry, Digest, Dimension, Micros, Pool, PoolId, Reservation, ReservationId,
@@ -15,7 +15,11 @@ use crate::replica::retired::Ending;
 use crate::replica::slab::{Common, Slab};
 use crate::replica::state::forgetting::{charge, enter_answer};
 use crate::wire::digest::Run;
+use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Reservations of one run.
+const RUN: usize = 1_024;
 
 /// The pieces of a state, each in its place.
 pub struct Restored {
@@ -41,7 +45,7 @@ impl Restored {
         remembered: Vec<(CommandKey, DedupEntry)>,
         (decided, retired): (Decided, Vec<(PoolId, Ending)>),
     ) -> Restored {
-        let remembered: BTreeMap<_, _> = remembered.into_iter().collect();
+        let remembered: OrdMap<_, _> = remembered.into_iter().collect();
         let mut state =
             PartitionState { position, slab, common, decided, remembered, ..PartitionState::new(partition) };
         pools.into_iter().for_each(|pool| state.pools.put(pool));
@@ -51,12 +55,14 @@ impl Restored {
 
     /// How many runs its reservations make.
     pub fn runs(&self) -> usize {
-        stated::runs(self.ids.len())
+        self.ids.len().div_ceil(RUN)
     }
 
     /// One of them, which its digest needs: it is most of the work, and threads can share it.
     pub fn run(&self, no: usize) -> Run {
-        self.state.stated().run(&self.ids, no)
+        let from = no.saturating_mul(RUN).min(self.ids.len());
+        let ids = self.ids.get(from..from.saturating_add(RUN).min(self.ids.len())).unwrap_or_default();
+        self.state.stated().run(ids)
     }
 
     /// Checks that the pieces are those of the state with the digest `proof`, if there is one. `runs` hands over each

@@ -7,10 +7,8 @@ use crate::replica::pools::Pools;
 use crate::replica::retired::Retired;
 use crate::replica::slab::Slab;
 use crate::wire::digest::{Run, Stating};
-use std::collections::BTreeMap;
+use imbl::OrdMap;
 
-/// Reservations of one run.
-const RUN: usize = 1_024;
 /// So many reservations are looked up before the first of them is hashed. They lie anywhere in memory, which brings several
 /// of them in the time of one.
 const LOOKED_UP: usize = 64;
@@ -20,7 +18,7 @@ pub(super) struct Stated<'a> {
     pub(super) now: Micros,
     pub(super) pools: &'a Pools,
     pub(super) slab: &'a Slab,
-    pub(super) remembered: &'a BTreeMap<CommandKey, DedupEntry>,
+    pub(super) remembered: &'a OrdMap<CommandKey, DedupEntry>,
     pub(super) decided: &'a Decided,
     pub(super) retired: &'a Retired,
 }
@@ -39,11 +37,6 @@ impl PartitionState {
     }
 }
 
-/// How many runs so many reservations make.
-pub(super) fn runs(reservations: usize) -> usize {
-    reservations.div_ceil(RUN)
-}
-
 impl Stated<'_> {
     pub(super) fn digest(&self) -> Digest {
         self.digest_with(|stating| {
@@ -58,16 +51,15 @@ impl Stated<'_> {
         })
     }
 
-    /// The same where the slab has no index: `runs` puts together each [`Stated::run`] of all ids, by its number.
+    /// The same where the slab has no index yet: `runs` puts together each [`Stated::run`] of all ids, by its number.
     pub(super) fn digest_of(&self, count: usize, runs: impl FnMut(usize) -> Run) -> Digest {
         self.digest_with(|stating| (0..count).map(runs).for_each(|run| stating.run(&run)))
     }
 
-    /// The run of this number. `all` are the ids with their slots, in their order.
-    pub(super) fn run(&self, all: &[(ReservationId, u32)], no: usize) -> Run {
+    /// The reservations of these ids with their slots, which are in their order.
+    pub(super) fn run(&self, sorted: &[(ReservationId, u32)]) -> Run {
         let mut run = Run::default();
-        let of_run = all.chunks(RUN).nth(no).unwrap_or_default();
-        self.reservations(of_run, |id, reservation| run.reservation(id, reservation));
+        self.reservations(sorted, |id, reservation| run.reservation(id, reservation));
         run
     }
 

@@ -12,11 +12,11 @@ use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{EndOffsetProbe, Follower};
 use headroom::owner::recover::{Recovery, kept};
-use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
+use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, Swapped};
 use headroom::store::Store;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A stream over partition 0 of the embedded log, which hands over an event only when so many come after it.
@@ -146,6 +146,59 @@ fn a_follower_that_moves_on_at_every_look_is_swapped() {
     is_the_logs(&world, &handle);
 }
 
+/// A log whose owner commits a turn right after the states were compared, which is when it is asked for its end for the fourth
+/// time; the follower folds it.
+struct Late<'a>(Busy<'a>, &'a PartitionHandle, AtomicUsize);
+
+impl CommittedTail for Late<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        if self.2.fetch_add(1, Relaxed) != 3 {
+            return self.0.world.log.end(partition);
+        }
+        let end = self.0.end(partition)?;
+        until("the follower has folded it", || self.1.next_seq() == end);
+        Ok(end)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.0.read(partition, from_seq, bytes_max)
+    }
+}
+
+#[test]
+fn states_are_compared_before_the_pause_and_not_in_it() {
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
+    let before = handle.next_seq();
+    let late = Late(Busy::of(&world), &handle, AtomicUsize::new(0));
+    let end = world.log.end(0).unwrap();
+    let swapped = following(&world, &replica, 0, || swap(&world, &late, &handle, &AtomicBool::new(false)));
+    let Swapped { compared, .. } = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
+    assert_eq!((compared.is_same(), compared.fresh.position.next_seq), (true, end), "began at {before}");
+    assert!(handle.next_seq() > end);
+    is_the_logs(&world, &handle);
+}
+
+/// Nobody who writes the state pauses, so it cannot be replaced; it is not kept quiet about.
+#[test]
+fn a_wrong_state_that_cannot_be_replaced_is_told() {
+    let Beginning { world, handle, .. } = Beginning::new(PartitionStatus::Standby);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
+        until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
+        is_over.store(true, Relaxed);
+        assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken");
+    });
+    assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
+    assert!(world.heard.swapped.lock().is_empty());
+}
+
 /// Until the store holds the state of the log.
 fn is_kept(world: &World) {
     let log = log_state(world, world.log.end(0).unwrap()).digest();
@@ -240,8 +293,8 @@ fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
     spoil(&handle);
     world.heard.may_fail.store(true, Relaxed);
     let wrong = handle.read(PartitionState::digest);
-    // The first looks fold the state, the third one is in the pause of the follower.
-    let moves = [Some(PartitionStatus::Standby), Some(PartitionStatus::Claiming), None, None];
+    // The first looks fold and compare the state, the fifth one is in the pause of the follower.
+    let moves = [Some(PartitionStatus::Standby), Some(PartitionStatus::Claiming), None, None, None, None];
     let log = MovesOn(&world, &handle, Mutex::new(moves.into()));
     let swapped = following(&world, &replica, 0, || {
         let swapped = swap(&world, &log, &handle, &AtomicBool::new(false));

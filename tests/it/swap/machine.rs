@@ -13,7 +13,7 @@ use headroom::owner::recover::{kept, rebuild};
 use headroom::owner::shell::{End, Shell};
 use headroom::owner::swap::{Counted, Course, NotSwapped, Swap};
 use headroom::replica::{
-    Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Replaced, Replica, Seal, StatusKind,
+    Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Position, Replaced, Replica, Seal, StatusKind,
     SwapRequest, Swapped,
 };
 use headroom::trace::Tracing;
@@ -83,16 +83,20 @@ fn only_who_writes_the_state_is_asked() {
 
 /// Asks the owner; it answers whether the states were the same, or that it has gone on with its own.
 fn ask(handle: &PartitionHandle, bring: impl FnOnce(u64) -> Option<PartitionState> + Send + 'static) -> Receiver<bool> {
-    ask_with(handle, None, bring)
+    let differed = Compared {
+        living: Seal { position: Position::default(), digest: Digest([1; 16]) },
+        fresh: Seal::of(&PartitionState::new(0)),
+    };
+    ask_with(handle, differed, bring)
 }
 
 /// The same with a state that was compared before.
 fn ask_with(
     handle: &PartitionHandle,
-    proof: Option<Compared>,
+    compared: Compared,
     bring: impl FnOnce(u64) -> Option<PartitionState> + Send + 'static,
 ) -> Receiver<bool> {
-    let bring = move |next_seq| bring(next_seq).map(|state| Brought { state, proof });
+    let bring = move |next_seq| bring(next_seq).map(|state| Brought { state, compared });
     let (told, heard) = channel();
     let told =
         move |replaced: Replaced| replaced.into_iter().for_each(|(compared, _)| told.send(compared.is_same()).unwrap());
@@ -149,13 +153,11 @@ fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
         let before = Seal::of(&log_state(&world, end - 1));
         let proof = Compared { living: before, fresh: before };
         let fresh = log_state(&world, end);
-        assert_eq!(ask_with(&handle, Some(proof), move |_| Some(fresh)).recv(), Ok(true));
+        assert_eq!(ask_with(&handle, proof, move |_| Some(fresh)).recv(), Ok(true));
         assert_eq!(world.heard.swapped.lock().pop().map(|swapped| swapped.1), Some(proof));
         // One who says that they differed is not believed, and they are compared.
-        let other = Seal { digest: Digest::default(), ..before };
         let fresh = log_state(&world, end);
-        let differed = Compared { living: other, fresh: before };
-        assert_eq!(ask_with(&handle, Some(differed), move |_| Some(fresh)).recv(), Ok(true));
+        assert_eq!(ask(&handle, move |_| Some(fresh)).recv(), Ok(true));
         let sealed = Seal::of(&log_state(&world, end));
         let last = world.heard.swapped.lock().pop().map(|swapped| swapped.1);
         assert_eq!(last, Some(Compared { living: sealed, fresh: sealed }));
