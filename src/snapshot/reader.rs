@@ -61,9 +61,9 @@ impl Reader {
     fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
         let path = format!("{}/{}", folder(self.log_id, partition), name.of(part));
         match self.ask(|objects| objects.get(&path, bytes_max))? {
-            None => Err(StoreError::new(format!("{path} is gone"))),
+            None => Err(StoreError::damaged(format!("{path} is gone"))),
             Some(Got::Longer(bytes)) => {
-                Err(StoreError::new(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")))
+                Err(StoreError::damaged(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")))
             }
             Some(Got::Whole(bytes)) => Ok(bytes),
         }
@@ -71,19 +71,19 @@ impl Reader {
 
     /// The rows as an object, with the hash that they must have, and what else its manifest says of them.
     fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), StoreError> {
-        let (name, _) = Name::parse(text).ok_or_else(|| StoreError::new("is no name of a snapshot"))?;
+        let (name, _) = Name::parse(text).ok_or_else(|| StoreError::damaged("is no name of a snapshot"))?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
-        let manifest = Manifest::decode(&name, &manifest).map_err(StoreError::new)?;
+        let manifest = Manifest::decode(&name, &manifest).map_err(StoreError::damaged)?;
         let state = Digest::parse(&manifest.state);
-        let state = state.ok_or_else(|| StoreError::new("its manifest has no digest of a state"))?;
-        let mark = manifest.mark().map_err(StoreError::new)?;
+        let state = state.ok_or_else(|| StoreError::damaged("its manifest has no digest of a state"))?;
+        let mark = manifest.mark().map_err(StoreError::damaged)?;
         if (mark.log_id, mark.partition) != (self.log_id, partition) {
-            return Err(StoreError::new(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id)));
+            return Err(StoreError::damaged(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id)));
         }
         let object = self.get(partition, &name, Part::Rows, manifest.bytes)?;
         if object.len() as u64 != manifest.bytes {
             let (found, written) = (object.len(), manifest.bytes);
-            return Err(StoreError::new(format!("its rows have {found} bytes, and {written} were written")));
+            return Err(StoreError::damaged(format!("its rows have {found} bytes, and {written} were written")));
         }
         Ok((object, manifest.blake3, mark, state))
     }
@@ -106,7 +106,7 @@ impl Snapshots for Reader {
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
         let told = |why: &str| format!("snapshot {name}: {why}");
-        let fail = |why: &str| StoreError::new(told(why));
+        let fail = |why: &str| StoreError::damaged(told(why));
         let found = self.found(partition, name);
         let found = found.map_err(|error| StoreError { detail: told(&error.detail), ..error });
         let (object, hash, mark, state) = found?;

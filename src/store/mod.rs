@@ -91,6 +91,8 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// It may not come again.
     Transient,
+    /// The place has answered, and what it gave is not what was written there, or it says that it is gone.
+    Damaged,
     /// It stays until a person changes something at the place, such as a disk that is not mounted.
     Operator,
     /// The store answers, and refuses this process until a person changes a right, a key or a setting.
@@ -101,6 +103,11 @@ impl StoreError {
     /// An error that may not come again.
     pub fn new(detail: impl Into<String>) -> StoreError {
         StoreError { detail: detail.into(), kind: StoreErrorKind::Transient }
+    }
+
+    /// What a place gave is not what was written there; the detail says what is wrong with it.
+    pub fn damaged(detail: impl Into<String>) -> StoreError {
+        StoreError { detail: detail.into(), kind: StoreErrorKind::Damaged }
     }
 
     /// An error that stays until a person changes something; the detail says what.
@@ -115,7 +122,7 @@ impl StoreError {
 
     /// Whether it stays until a person changes something.
     pub fn needs_operator(&self) -> bool {
-        self.kind != StoreErrorKind::Transient
+        matches!(self.kind, StoreErrorKind::Operator | StoreErrorKind::Refused)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::owner::begin::{Beginning, Looked, Moment, Prefer, TRIED_MAX};
 use crate::owner::moment::Then;
 use crate::owner::recover::replay_from;
 use crate::replica::PartitionState;
-use crate::store::{SnapshotName, Snapshots};
+use crate::store::{SnapshotName, Snapshots, StoreErrorKind};
 use crate::time::text;
 use std::sync::Arc;
 
@@ -35,13 +35,14 @@ impl<'a> Folding<'a> {
         self.beginning().covering(partition, prefer)
     }
 
-    /// Whether the place of snapshots gives what it has, if one is set.
+    /// Whether the place of snapshots gives what it has, if one is set. What it gives may be damaged; a place that is slow, or
+    /// refuses a read, gives nothing.
     pub(in crate::cmd) fn has_place(&self, partition: u32) -> bool {
         let Some(snapshots) = &self.snapshots else { return true };
         let Ok((names, _)) = snapshots.names(partition, u64::MAX) else { return false };
         let is_given = |name: &SnapshotName| {
             let loaded = snapshots.load(partition, &name.text, &mut |_, _| {});
-            loaded.map_or_else(|error| !error.needs_operator(), |_| true)
+            loaded.map_or_else(|error| error.kind == StoreErrorKind::Damaged, |_| true)
         };
         names.iter().take(TRIED_MAX).all(is_given)
     }

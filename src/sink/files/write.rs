@@ -52,7 +52,9 @@ impl From<StoreError> for TargetError {
         match error.kind {
             StoreErrorKind::Refused => TargetError::Refused(error.detail),
             // A folder that is missing may be a disk that is not mounted yet.
-            StoreErrorKind::Transient | StoreErrorKind::Operator => TargetError::Transient(error.detail),
+            StoreErrorKind::Transient | StoreErrorKind::Damaged | StoreErrorKind::Operator => {
+                TargetError::Transient(error.detail)
+            }
         }
     }
 }

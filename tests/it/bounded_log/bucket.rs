@@ -159,12 +159,39 @@ fn an_archive_that_is_not_given_to_its_end_proves_nothing_and_breaks_no_law() {
 #[test]
 fn snapshots_that_are_listed_and_not_given_prove_nothing_and_break_no_law() {
     let stopped = left();
-    let url = over_folder(stopped.snapshots.path(), |_| Some(refusal("403 Forbidden", "AccessDenied")));
-    let mut verify = headroom(["verify", "--snapshots", "s3://lake/some/place", "--data-dir"]);
-    buckets::at(&mut verify, &url);
-    let told = run(verify.arg(stopped.dir.path()));
-    assert_eq!((told.code, &*told.out), (2, ""), "{}", told.err);
-    assert!(told.err.contains("not proven: ") && told.err.contains("allow s3:GetObject"), "{}", told.err);
+    let mut objects: Vec<_> = fs::read_dir(stopped.snapshots.path().join(format!("{:032x}/p0", 7)))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    objects.sort();
+    // A place of several is left alone after some reads that failed. One that has a single snapshot is read again.
+    let newest = objects.split_off(objects.len() - 2);
+    for is_single in [false, true] {
+        for (status, code, says) in [
+            ("403 Forbidden", "AccessDenied", "allow s3:GetObject"),
+            ("403 Forbidden", "InvalidObjectState", "bring the object back from the archive tier"),
+            ("503 Service Unavailable", "SlowDown", "SlowDown"),
+        ] {
+            let url = over_folder(stopped.snapshots.path(), move |_| Some(refusal(status, code)));
+            let told = covered_by(&stopped, &url, &[]);
+            assert_eq!((told.code, &*told.out), (2, ""), "{is_single}: {}", told.err);
+            assert!(told.err.contains("not proven: ") && told.err.contains(says), "{}", told.err);
+        }
+        objects.drain(..).for_each(|path| fs::remove_file(path).unwrap());
+    }
+    // What is given and damaged covers nothing, however often it is read.
+    newest.iter().for_each(|path| fs::write(path, "no snapshot").unwrap());
+    let url = over_folder(stopped.snapshots.path(), |_| None);
+    let told = covered_by(&stopped, &url, &[]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(told.out.contains("L3 broken at partition 0"), "{}", told.out);
+}
+
+/// `verify` of the log of a stopped server whose snapshots are in the store at this URL.
+fn covered_by(stopped: &Stopped, url: &str, args: &[&str]) -> Ended {
+    let mut verify = headroom(["verify", "--snapshots", "s3://lake/some/place"]);
+    buckets::at(&mut verify, url);
+    run(verify.args(args).arg("--data-dir").arg(stopped.dir.path()))
 }
 
 /// The story: the way to the bucket is slow, and a segment takes seconds. Orders do not wait for it.
