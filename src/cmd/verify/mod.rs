@@ -63,11 +63,26 @@ struct VerifyReport {
     breaches: u64,
     /// Damage of a file or of the archive, even where the events of the log can still be read.
     damage: Option<String>,
+    /// The partitions of which nothing was found, because something was not given.
+    not_proven: Vec<NotProven>,
+}
+
+/// A partition that could not be verified.
+struct NotProven {
+    partition: u32,
+    why: String,
 }
 
 impl VerifyReport {
     fn is_clean(&self) -> bool {
         self.breaches == 0 && self.damage.is_none()
+    }
+
+    /// The partitions that are not proven, in words: why the first one is not, and which others.
+    fn not_proven(&self) -> Option<String> {
+        let (NotProven { partition, why }, others) = self.not_proven.split_first()?;
+        let others = others.iter().map(|other| format!("; neither is partition {}", other.partition));
+        Some(format!("not proven: partition {partition}: {why}{}", others.collect::<String>()))
     }
 }
 
@@ -90,20 +105,18 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let source = Source::open(config, own.as_ref())?;
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
     let folding = Folding::new(config, source.tail(), source.log_id())?;
-    let (mut found, mut unread) = (Vec::new(), None);
+    let (mut found, mut not_proven) = (Vec::new(), Vec::new());
     for partition in source.partitions(what.partition)? {
         match Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run) {
             Ok(findings) => found.push(findings),
-            Err(error) => {
-                unread = Some(format!("not proven: partition {partition}: {error}"));
-                break;
-            }
+            // The others may be broken all the same.
+            Err(error) => not_proven.push(NotProven { partition, why: error.to_string() }),
         }
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
     let damage = damage.or_else(|| source.lacks());
-    let report = VerifyReport { found, breaches, damage };
-    match unread {
+    let report = VerifyReport { found, breaches, damage, not_proven };
+    match report.not_proven() {
         Some(why) if report.is_clean() => return Err(Failure::Unusable(why)),
         // What is broken is broken, whatever the rest is.
         Some(why) => eprintln!("headroom: {why}"),

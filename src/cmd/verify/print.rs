@@ -1,13 +1,13 @@
 //! Prints a report: a table and a verdict for people, or one JSON object for scripts.
 
-use super::{PartitionFindings, VerifyReport};
+use super::{NotProven, PartitionFindings, VerifyReport};
 use crate::domain::Breach;
 use crate::words::counted;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
 pub(super) fn text(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
-    let VerifyReport { found, breaches, damage } = report;
+    let VerifyReport { found, breaches, damage, .. } = report;
     writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  same digest", "partition", "events", "pools", "live", "digest")?;
     for PartitionFindings { report, digest, agreeing, .. } in found {
         let agreeing = agreeing.join(", ");
@@ -41,6 +41,9 @@ pub(super) fn json(report: &VerifyReport, out: &mut impl Write) -> io::Result<()
     let found = &report.found;
     let partitions: Vec<Value> = found.iter().map(partition).collect();
     let breaches: Vec<Value> = found.iter().flat_map(PartitionFindings::breaches).map(breach).collect();
+    let not_proven = report.not_proven.iter();
+    let not_proven: Vec<Value> =
+        not_proven.map(|NotProven { partition, why }| json!({ "partition": partition, "why": why })).collect();
     let report = json!({
         "clean": report.is_clean(),
         "damage": report.damage,
@@ -48,6 +51,7 @@ pub(super) fn json(report: &VerifyReport, out: &mut impl Write) -> io::Result<()
         "breach_count": report.breaches,
         "breaches": breaches,
         "partitions": partitions,
+        "not_proven": not_proven,
     });
     writeln!(out, "{report}")
 }

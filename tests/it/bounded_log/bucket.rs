@@ -1,11 +1,18 @@
 //! The archive in a bucket of a real store.
 
 use super::served::{all_have_left, figure, left_for_a_month, reserve_in_new_pool, serve_into};
-use super::{BEGIN, KEEP_DAYS};
+use super::{BEGIN, KEEP_DAYS, SEGMENT_BYTES};
 use crate::bed::{Bed, Stopped, segments, url};
 use crate::buckets::{self, Bucket, empty, over_folder, refusal};
 use crate::process::{Ended, Served, headroom, run};
+use crate::turns::turn;
 use crate::wait::until;
+use crate::world::World;
+use headroom::domain::{Digest, Event, EventBody};
+use headroom::log::embedded::Embedded;
+use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, StoredEvent};
+use headroom::wire;
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -192,6 +199,44 @@ fn covered_by(stopped: &Stopped, url: &str, args: &[&str]) -> Ended {
     let mut verify = headroom(["verify", "--snapshots", "s3://lake/some/place"]);
     buckets::at(&mut verify, url);
     run(verify.args(args).arg("--data-dir").arg(stopped.dir.path()))
+}
+
+/// The story: the store of snapshots is slow, so nothing is known of one partition. Another one has a fork, which is found.
+#[test]
+fn a_partition_that_is_not_proven_hides_no_fork_of_another() {
+    let mut bed = Bed::over(World::sealing_at(2, SEGMENT_BYTES), BEGIN);
+    (0..KEEP_DAYS + 8).for_each(|_| bed.day());
+    assert!(!bed.leave().is_empty());
+    write_fork(&bed.world.log, 1);
+    let stopped = Stopped::of(bed);
+    let url = over_folder(stopped.snapshots.path(), |_| Some(refusal("503 Service Unavailable", "SlowDown")));
+    let told = covered_by(&stopped, &url, &["--partition", "0"]);
+    assert_eq!((told.code, &*told.out), (2, ""), "{}", told.err);
+    let told = covered_by(&stopped, &url, &["--json"]);
+    assert_eq!(told.code, 1, "{}{}", told.out, told.err);
+    assert!(told.err.contains("not proven: partition 0: "), "{}", told.err);
+    let report: Value = serde_json::from_str(&told.out).unwrap();
+    let (not_proven, breach) = (&report["not_proven"], &report["breaches"][0]);
+    assert_eq!((not_proven.as_array().unwrap().len(), &not_proven[0]["partition"]), (1, &0.into()), "{report}");
+    assert!(told.err.contains(not_proven[0]["why"].as_str().unwrap()), "{report}");
+    assert_eq!(
+        (&breach["partition"], &breach["seq"], &breach["law"]),
+        (&1.into(), &1.into(), &"L3".into()),
+        "{report}"
+    );
+}
+
+/// Writes two events of which the second does not follow the first.
+fn write_fork(log: &Arc<Embedded>, partition: u32) {
+    let mut owned = log.claim(partition, 0, &mut |_| Ok(0)).unwrap();
+    let event = |seq| {
+        let (epoch, body) = (seq + 1, EventBody::Barrier { nonce: seq });
+        let prev = Digest::default();
+        let event = Event { partition, seq, epoch: epoch as u32, prev, decided_at: BEGIN, cause: None, body };
+        StoredEvent { seq, bytes: wire::event::encode(&event).0, trace: None }
+    };
+    let turn = turn(Vec::new(), &[event(0), event(1)]);
+    assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
 }
 
 /// The story: the way to the bucket is slow, and a segment takes seconds. Orders do not wait for it.
