@@ -1,5 +1,9 @@
 //! Lets the oldest segments leave the log. Of a segment every event is older than the log is kept, and two snapshots of each
 //! partition, read and checked, hold what it leads to: so a start needs none of it, even when the newer one is damaged later.
+//!
+//! They were read within the last minute, or within four times as long as the last pass over them took, if that is more. A place
+//! may need minutes for a pass. If each segment waited for a pass of its own, the log could grow faster than it leaves. So after a
+//! pass that read all of them, segments leave without another one for three times as long as it took.
 
 use super::{Heard, Shelf};
 use crate::crash;
@@ -23,6 +27,8 @@ const UNCOVERED_MS: u64 = 5_000;
 /// A segment leaves on the word of snapshots that were read within so many milliseconds. What was read before is read again: the
 /// place may have changed it since. Of many segments that leave one after the other not each has them read.
 const READ_WITHIN_MS: u64 = 60_000;
+/// Or within so many times as long as the last pass took in which any was read, if that is more.
+const READ_WITHIN_PASSES: u64 = 4;
 
 /// What is known of the oldest segment.
 struct Oldest {
@@ -66,6 +72,10 @@ pub struct Keeper<'a> {
     oldest: Option<Oldest>,
     /// The snapshots of each partition that were read, by their names.
     judged: BTreeMap<u32, BTreeMap<String, Judged>>,
+    /// How many were read.
+    reads: u64,
+    /// How long the last pass over all partitions took in which any was read, in milliseconds.
+    pass_ms: u64,
     /// Failures since the last success.
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
@@ -83,8 +93,24 @@ impl<'a> Keeper<'a> {
         (clock, heard): (&'a dyn Clock, &'a dyn Heard),
         keep_ms: u64,
     ) -> Keeper<'a> {
-        let (oldest, judged, tries, due) = (None, BTreeMap::new(), 0, Micros(0));
-        Keeper { log, replica, snapshots, archive, clock, heard, keep_ms, oldest, judged, tries, due, believed: None }
+        let judged = BTreeMap::new();
+        let (oldest, reads, pass_ms, tries, due, believed) = (None, 0, 0, 0, Micros(0), None);
+        Keeper {
+            log,
+            replica,
+            snapshots,
+            archive,
+            clock,
+            heard,
+            keep_ms,
+            oldest,
+            judged,
+            reads,
+            pass_ms,
+            tries,
+            due,
+            believed,
+        }
     }
 
     /// Looks at the oldest segment, and lets it leave when its time has come. It takes as long as the places do; the log is
@@ -146,7 +172,8 @@ impl<'a> Keeper<'a> {
         // What is good is waited for, and not read again before all of it is there.
         let mut uncovered = self.uncovered(reach, Micros(0), is_over)?;
         if uncovered.is_none() {
-            let since = self.clock.now().set_back(READ_WITHIN_MS.saturating_mul(1_000));
+            let within_ms = READ_WITHIN_MS.max(self.pass_ms.saturating_mul(READ_WITHIN_PASSES));
+            let since = self.clock.now().set_back(within_ms.saturating_mul(1_000));
             uncovered = self.uncovered(reach, since, is_over)?;
         }
         if is_over() {
@@ -189,10 +216,14 @@ impl<'a> Keeper<'a> {
 
     /// A partition whose part of a segment is not covered yet, by snapshots that were read at `since` or later.
     fn uncovered(&mut self, reach: &Reach, since: Micros, is_over: &dyn Fn() -> bool) -> Result<Option<u32>, String> {
+        let (begins, reads) = (self.clock.now(), self.reads);
         for (partition, end) in (0..).zip(&reach.end) {
             if end.next_seq > 0 && !self.is_covered((partition, end.next_seq), since, is_over)? {
                 return Ok(Some(partition));
             }
+        }
+        if self.reads > reads {
+            self.pass_ms = self.clock.now().ms_since(begins);
         }
         Ok(None)
     }
@@ -235,6 +266,7 @@ impl<'a> Keeper<'a> {
                 Judged::Bad { tries: tries.saturating_add(1), due }
             };
             judged.insert(name.text, verdict);
+            self.reads = self.reads.saturating_add(1);
         }
         Ok(good >= COVERS)
     }
