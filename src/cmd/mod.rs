@@ -240,7 +240,8 @@ impl fmt::Display for Failure {
 }
 
 impl From<LogError> for Failure {
-    /// A log that does not answer now may answer the next time; any other reason stays until somebody changes something.
+    /// A log that does not answer now, or a place that does not give what it has now, may do so the next time; any other reason
+    /// stays until somebody changes something.
     fn from(error: LogError) -> Failure {
         Failure::Unusable(if error.may_pass() { format!("{error}: try again") } else { error.detail })
     }
