@@ -8,6 +8,10 @@ use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use crate::sink::{COLUMNS, Column, TargetError};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
+
+/// For so long the changes may take: an index of a billion rows takes an hour or more, and one that is broken off is begun anew.
+const APPLY_LIMIT: Duration = Duration::from_hours(12);
 
 /// How a difference goes away.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -234,9 +238,12 @@ impl Database {
     /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way. Then nothing was changed,
     /// once the connection has ended.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
+        self.limit_all(Some(APPLY_LIMIT));
         self.say("BEGIN")?;
         self.change(differences)?;
-        self.say("COMMIT").map(drop)
+        self.say("COMMIT")?;
+        self.limit_all(None);
+        Ok(())
     }
 
     fn change(&mut self, differences: &[Difference]) -> Result<(), TargetError> {

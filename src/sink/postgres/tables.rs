@@ -29,8 +29,8 @@ pub(super) struct Index {
 const INDEXES: &[Index] = &[
     // Small, because events come in the order of time, and cheap to keep.
     Index { name: "events_decided_at", table: "events", column: "decided_at", method: "brin" },
-    // For questions of few pools. Events of a pool come together, so few pages change: a COPY of events takes 1.3 times as long, and a
-    // backfill, which does more than that, a few percent longer.
+    // For questions of few pools. Events of a pool come together, so few pages change. A bare COPY of events takes 1.3 times as long
+    // (`loadtest/README.md`).
     Index { name: "events_pool", table: "events", column: "pool", method: "btree" },
     Index { name: "reservations_pool", table: "reservations", column: "pool", method: "btree" },
 ];

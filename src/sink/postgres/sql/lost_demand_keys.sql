@@ -7,9 +7,9 @@
 -- without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only
 -- where a call with that key was. `from_seq` is that of `pool_lives`.
 WITH calls AS (
--- No planner looks into a CASE. So it does not take refusals for few where it knows nothing of the tables, and a FULL JOIN, of which
--- a CASE leaves out what has no match, stays one: the database can only hash both sides or sort them, and reads each once. What is
--- null has no match, and is left out before: a hash has all of it in one place, where each is compared with each.
+-- The database's optimizer cannot estimate a CASE. So it does not expect few rows here, and it cannot turn the FULL JOIN below into a
+-- nested loop: it hashes or sorts both sides and reads each once. Rows with a null key match nothing and are left out first, because
+-- a hash would put all of them into one bucket.
     SELECT e."partition", e.seq, e.decided_at, e.pool, e.key, e.order_ref, e.reason, e.dimension,
            l.areas, l.window_start, COALESCE(l.from_seq, 0) AS from_seq,
            row_number() OVER (PARTITION BY e.pool, l.from_seq, COALESCE(e.key, e.command_id) ORDER BY e."partition", e.seq) AS nth

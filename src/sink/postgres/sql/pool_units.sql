@@ -3,7 +3,7 @@
 WITH lives AS (
     SELECT pool, "partition", from_seq, until_seq AS seq, areas, window_start, window_end, retired_at, limits, used
     FROM pool_lives
-    WHERE until_seq IS NOT NULL
+    WHERE until_seq IS NOT NULL AND retired_at IS NOT NULL
     UNION ALL
     SELECT p.pool, p."partition", COALESCE(l.from_seq, 0), p.seq, p.areas, p.window_start, p.window_end, p.retired_at,
            p.limits, p.used
