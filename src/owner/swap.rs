@@ -222,9 +222,11 @@ impl Swap<'_> {
             // Another status has another living state, perhaps.
             let is_compared = compared.is_some_and(|(status, _)| status == self.handle.status_kind());
             if !is_compared && self.can_be_reached(&fresh) {
-                (fresh, *compared) = self.compared(fresh)?;
-                fresh = self.fold_on(fresh)?;
-                if compared.is_some() {
+                let (state, anew) = self.compared(fresh)?;
+                fresh = self.fold_on(state)?;
+                // That a state was wrong is not forgotten.
+                *compared = anew.or(compared.filter(|(_, compared)| !compared.is_same()));
+                if anew.is_some() {
                     placing = Stopwatch::start();
                 }
             }

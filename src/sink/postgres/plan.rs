@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// For so long the changes may take: an index of a billion rows takes an hour or more, and one that is broken off is begun anew.
-const APPLY_LIMIT: Duration = Duration::from_hours(12);
+const APPLY_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How a difference goes away.
 #[derive(Clone, PartialEq, Eq, Debug)]
