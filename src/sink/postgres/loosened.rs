@@ -73,5 +73,5 @@ fn of_index(index: &Index, indexes: &Said) -> Option<Difference> {
         return Some(Difference { what, fix: Fix::Refused });
     }
     let what = format!("create index {name} of {table} by {column}");
-    Some(Difference { what, fix: Fix::Run(vec![index.statement()]) })
+    Some(Difference { what, fix: Fix::Index(index.statement()) })
 }

@@ -10,14 +10,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// For so long the changes may take: an index of a billion rows takes an hour or more, and one that is broken off is begun anew.
-const APPLY_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+/// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
+const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How a difference goes away.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fix {
     /// These statements make it go away and lose no row.
     Run(Vec<String>),
+    /// This statement makes an index of a table that is there, which takes as long as the table is large.
+    Index(String),
     /// These views are made.
     Views(Vec<&'static str>),
     /// `headroom sink rebuild` makes it go away. Until then sinks go on.
@@ -232,16 +234,22 @@ impl Database {
         FOLLOWING.iter().try_for_each(|name| self.say(&format!("COMMENT ON TABLE {name} IS NULL")).map(drop))
     }
 
-    /// Makes the differences go away, all of them or none.
+    /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
+    /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
     ///
     /// # Errors
     /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way. Then nothing was changed,
     /// once the connection has ended.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        self.limit_all(Some(APPLY_LIMIT));
         self.say("BEGIN")?;
         self.change(differences)?;
         self.say("COMMIT")?;
+        self.limit_all(Some(INDEXES_LIMIT));
+        for difference in differences {
+            if let Fix::Index(statement) = &difference.fix {
+                self.say(statement)?;
+            }
+        }
         self.limit_all(None);
         Ok(())
     }
@@ -251,7 +259,7 @@ impl Database {
             match &difference.fix {
                 Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
                 Fix::Views(names) => self.make_views(names)?,
-                Fix::Rebuild => {}
+                Fix::Index(_) | Fix::Rebuild => {}
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }
         }

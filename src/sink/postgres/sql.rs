@@ -74,8 +74,7 @@ pub(super) fn lost_demand(dialect: Dialect) -> String {
         Dialect::Postgres => format!("AND e.pool = ANY (ARRAY({POOLS}))"),
         Dialect::Redshift => format!("AND e.pool IN ({POOLS})"),
     };
-    let keys = VIEWS.iter().find(|view| view.name == "lost_demand_keys");
-    let keys = keys.map_or(String::new(), |view| query_of(view, dialect, &asked));
+    let keys = query_of(include_str!("sql/lost_demand_keys.sql"), dialect, &asked);
     dialect.say(include_str!("sql/lost_demand_between.sql")).replace("{lost_demand_keys}", &keys)
 }
 
@@ -217,16 +216,16 @@ const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refus
 
 /// The query of a view.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {
-    query_of(view, dialect, "")
+    query_of(view.text, dialect, "")
 }
 
 /// The same of those events only for which this holds, where the file says `{asked}`. Where it says `{columns}`, the columns of
 /// events stand that the view does not name itself, and where it says `{of_life}` or `{in_time}`, those conditions.
-fn query_of(view: &View, dialect: Dialect, asked: &str) -> String {
+fn query_of(text: &str, dialect: Dialect, asked: &str) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
-    let said = dialect.say(view.text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE);
+    let said = dialect.say(text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE);
     said.replace("{in_time}", IN_TIME).replace("{asked}", asked)
 }
 

@@ -144,6 +144,36 @@ refused: reservations_pool is no whole and valid index of reservations by pool: 
     assert_eq!(on_tables("plan"), (1, refused.to_owned()));
 }
 
+/// The story: an analyst reads while an upgrade is applied. An index of all events takes long, and nothing that is read is held for
+/// as long.
+#[test]
+fn nobody_who_reads_waits_for_an_index() {
+    let database = Database::start();
+    database.apply();
+    database.ask("DROP INDEX events_pool; DROP VIEW lost_demand");
+    let locked = |mode: &str, is: &str| {
+        let locks = format!("FROM pg_locks WHERE relation = 'events'::regclass AND mode = '{mode}' AND {is}");
+        database.ask(&format!("SELECT count(*) > 0 {locks}")) == "t"
+    };
+    // An index waits for those who write, and a view does not.
+    let writing = database.begin("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE; SELECT pg_sleep(100)");
+    until("somebody writes", || locked("RowExclusiveLock", "granted"));
+    let applying = Running::start(&mut database.sink(nowhere(), &["apply"]));
+    until("the index waits", || locked("ShareLock", "NOT granted"));
+    assert_eq!(database.ask("SELECT count(*) FROM lost_demand"), "0", "it is there by now");
+    database.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock'",
+    );
+    drop(writing);
+    let applied = applying.ended();
+    assert!(
+        applied.code == 0 && applied.out.contains("done: create index events_pool"),
+        "{}{}",
+        applied.out,
+        applied.err
+    );
+}
+
 /// Somebody has changed the tables that follow from the events: they are made anew from them.
 #[test]
 fn reservations_and_pools_follow_from_the_events() {
