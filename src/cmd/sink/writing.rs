@@ -234,18 +234,18 @@ impl Shared {
                     gone_on.map_err(TargetError::Transient)
                 }
             };
-            let why = match gone_on {
+            let error = match gone_on {
                 Ok(None) => return Ok(()),
-                Ok(Some(TargetError::Operator(why))) | Err(TargetError::Operator(why)) => return Err(why),
-                Ok(Some(TargetError::Refused(why))) => self.refused(&mut carried, why)?,
-                Ok(Some(error)) => error.to_string(),
+                Ok(Some(error)) => error,
                 Err(error) => {
                     carried.failed(None, &error.to_string(), self.clock.wall());
-                    match error {
-                        TargetError::Refused(why) => self.refused(&mut carried, why)?,
-                        error => error.to_string(),
-                    }
+                    error
                 }
+            };
+            let why = match error {
+                TargetError::Operator(why) => return Err(why),
+                TargetError::Refused(why) => self.refused(&mut carried, why)?,
+                error => error.to_string(),
             };
             self.tally.failed(None, &why);
             self.rest(&mut retry);
