@@ -15,6 +15,7 @@ use super::report::Report;
 use crate::crash;
 use crate::domain::Breach;
 use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
+use crate::replica::state::Frozen;
 use crate::replica::{
     Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
 };
@@ -276,7 +277,7 @@ impl Swap<'_> {
             return Ok((fresh, None));
         }
         let fresh = self.fold(fresh, next_seq)?;
-        let compared = compare(|| Seal::of_frozen(&living), &fresh);
+        let compared = compare(&living, &fresh);
         Ok((fresh, Some((status, compared))))
     }
 
@@ -372,14 +373,12 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. The caller reports it: whoever holds the status must not ask for it,
-    /// which a report does.
+    /// Puts a fresh state in the place of the living one, which has folded as many events, and answers the old one. The caller
+    /// reports it: whoever holds the status must not ask for it, which a report does.
     pub(super) fn run(self, Brought { state: fresh, compared }: Brought) -> (Compared, PartitionState) {
         let partition = self.handle.id();
-        let compared = self.handle.read(|living| match compared.is_same() && living.position() == fresh.position() {
-            true => compared,
-            false => compare(|| Seal::of(living), &fresh),
-        });
+        let is_proven = compared.is_same() && self.handle.read(|living| living.position() == fresh.position());
+        let compared = if is_proven { compared } else { compare(&self.handle.read(PartitionState::freeze), &fresh) };
         crash::point("swap-proven");
         if let Some(breach) = compared.breach(partition) {
             self.report.breach(&breach);
@@ -394,10 +393,10 @@ impl Exchange<'_> {
 }
 
 /// Compares two states. Their digests are made at the same time, because the writer of the living one may be waiting.
-fn compare(living: impl FnOnce() -> Seal, fresh: &PartitionState) -> Compared {
+fn compare(living: &Frozen, fresh: &PartitionState) -> Compared {
     thread::scope(|scope| {
         let beside = Builder::new().name("digest".to_owned()).spawn_scoped(scope, || Seal::of(fresh));
-        let living = living();
+        let living = Seal::of_frozen(living);
         let fresh = beside.ok().and_then(|digest| digest.join().ok()).unwrap_or_else(|| Seal::of(fresh));
         Compared { living, fresh }
     })

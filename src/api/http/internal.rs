@@ -51,7 +51,7 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
     let partition = partition(&api, &request)?;
     let from = request.query(&["from"])?.number("from")?.unwrap_or_default();
     // Whoever reads all of a log, be it a sink, must not be noticed by those who reserve.
-    let page = threads::aside(move || {
+    aside(move || {
         let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unreadable)?;
         let mut body = Vec::new();
         for event in page.events {
@@ -63,8 +63,8 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
             }
         }
         Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(page.end)))
-    });
-    whole(page.map_err(unreadable)?.await)
+    })
+    .await
 }
 
 #[derive(Serialize)]
@@ -87,12 +87,12 @@ pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
     // The owner waits for the copy, and nobody for the digest.
     let frozen = spawn_blocking(move || api.service().frozen(partition)).await.unwrap_or_default();
     let frozen = frozen.ok_or_else(|| Problem::bug("a partition went away, or its state could not be copied"))?;
-    let summary = threads::aside(move || {
+    aside(move || {
         let StateSummary { status, next_seq, chain, digest, pools, live } = frozen.summary();
         let body = StateDto { status, next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
         Ok(Reply::json(StatusCode::OK, &body))
-    });
-    whole(summary.map_err(unreadable)?.await)
+    })
+    .await
 }
 
 /// The partition in the path of a request.
@@ -103,6 +103,11 @@ pub(super) fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem
 
 async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
     whole(spawn_blocking(work).await)
+}
+
+/// The same on a thread that stands back for those who answer callers.
+async fn aside(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    whole(threads::aside(work).map_err(unreadable)?.await)
 }
 
 fn whole(done: Result<Answer, JoinError>) -> Answer {
