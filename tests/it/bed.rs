@@ -5,18 +5,37 @@ use crate::process::{Ended, headroom, once_free, run};
 use crate::world::{World, becomes};
 use headroom::archive::{self, Keeper, Shelf};
 use headroom::config::{Keep, ObjectPlace, SnapshotRule};
-use headroom::domain::Micros;
+use headroom::domain::{Digest, Micros};
 use headroom::log::embedded::Owned;
 use headroom::objects::{Bucket, Objects};
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::snapshot::{self, Reader, Writer};
-use headroom::store::Snapshots;
+use headroom::store::{Mark, SnapshotName, Snapshots, StoreError};
 use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
+
+/// A place of snapshots, at which this is done before one is handed over.
+pub struct BeforeLoad<F>(pub Reader, pub F);
+
+impl<F: Fn() + Send + Sync> Snapshots for BeforeLoad<F> {
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
+        self.0.names(partition, end)
+    }
+
+    fn load(
+        &self,
+        partition: u32,
+        name: &str,
+        row: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(Mark, Digest), StoreError> {
+        (self.1)();
+        self.0.load(partition, name, row)
+    }
+}
 
 pub const HOUR_MS: u64 = 3_600_000;
 pub const DAY_MS: u64 = 24 * HOUR_MS;

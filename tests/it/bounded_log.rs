@@ -6,15 +6,14 @@ mod killed;
 mod place;
 mod served;
 
-use crate::bed::{Bed, DAY_MS, HOUR_MS, RULE, Stopped, Told, bucket, segments, url};
+use crate::bed::{Bed, BeforeLoad, DAY_MS, HOUR_MS, RULE, Stopped, Told, bucket, segments, url};
 use crate::fixtures::{append, command, orders, pool_id, reservation_id, reserve};
 use crate::process::Ended;
-use crate::world::{ManualClock, World, commit_turn, conclude_turn};
+use crate::world::{World, commit_turn, conclude_turn};
 use headroom::archive::Keeper;
-use headroom::domain::{Command, CommandBody, Digest, Micros};
+use headroom::domain::{Command, CommandBody, Micros};
 use headroom::log::CommittedTail;
-use headroom::snapshot::{Reader, Writer};
-use headroom::store::{Mark, SnapshotName, Snapshots, StoreError};
+use headroom::snapshot::Writer;
 use headroom::time::Clock as _;
 use std::fs;
 use std::path::Path;
@@ -225,46 +224,27 @@ fn a_snapshot_that_was_damaged_after_it_was_read_covers_nothing() {
     assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
 }
 
-/// A place of snapshots that needs forty seconds for each.
-struct Slow<'a> {
-    reader: Reader,
-    clock: &'a ManualClock,
-    loads: AtomicUsize,
-}
-
-impl Snapshots for Slow<'_> {
-    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
-        self.reader.names(partition, end)
-    }
-
-    fn load(
-        &self,
-        partition: u32,
-        name: &str,
-        row: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(Mark, Digest), StoreError> {
-        self.clock.pass_ms(40_000);
-        self.loads.fetch_add(1, Relaxed);
-        self.reader.load(partition, name, row)
-    }
-}
-
 /// The story: it takes longer than a minute to read the snapshots. Not each segment that leaves has them read, and what was read
 /// long ago is read again.
 #[test]
 fn segments_leave_on_one_reading_of_snapshots_that_takes_minutes() {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
-    let slow = Slow { reader: bed.reader(), clock: &bed.world.clock, loads: AtomicUsize::new(0) };
+    let loads = AtomicUsize::new(0);
+    // Each takes forty seconds.
+    let slow = BeforeLoad(bed.reader(), || {
+        bed.world.clock.pass_ms(40_000);
+        loads.fetch_add(1, Relaxed);
+    });
     let mut keeper = bed.keeper(&slow, None, KEEP_MS);
     (0..4).for_each(|_| keeper.round(&|| false));
-    assert_eq!((&*bed.told.left.lock(), slow.loads.load(Relaxed)), (&vec![0, 1, 2, 3], 2));
+    assert_eq!((&*bed.told.left.lock(), loads.load(Relaxed)), (&vec![0, 1, 2, 3], 2));
     // They were read in 80 s, which end now; the first one 320 s after its reading began.
     bed.world.clock.pass_ms(240_000);
     keeper.round(&|| false);
-    assert_eq!((bed.told.left.lock().len(), slow.loads.load(Relaxed)), (5, 2));
+    assert_eq!((bed.told.left.lock().len(), loads.load(Relaxed)), (5, 2));
     bed.world.clock.pass_ms(41_000);
     keeper.round(&|| false);
-    assert_eq!((bed.told.left.lock().len(), slow.loads.load(Relaxed)), (6, 4));
+    assert_eq!((bed.told.left.lock().len(), loads.load(Relaxed)), (6, 4));
     assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
 }
 

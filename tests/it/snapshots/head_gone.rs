@@ -1,16 +1,15 @@
 //! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, BeforeLoad};
 use crate::wait::until;
-use headroom::domain::{Digest, Micros};
+use headroom::domain::Micros;
 use headroom::log::embedded::Embedded;
 use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
 use headroom::owner::begin::{Beginning, Moment, Prefer};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
-use headroom::snapshot::Reader;
-use headroom::store::{Mark, SnapshotName, Snapshots, Store, StoreError};
+use headroom::store::{Snapshots, Store};
 use headroom::wire;
 use parking_lot::Mutex;
 use std::fs;
@@ -102,33 +101,13 @@ fn decided_at(event: &StoredEvent) -> Micros {
     wire::event::decode(&event.bytes).unwrap().event.decided_at
 }
 
-/// A place of snapshots that hands over none before the log was read.
-struct Slow<'a> {
-    reader: Reader,
-    asked: &'a Mutex<Vec<u64>>,
-}
-
-impl Snapshots for Slow<'_> {
-    fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
-        self.reader.names(partition, end)
-    }
-
-    fn load(
-        &self,
-        partition: u32,
-        name: &str,
-        row: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(Mark, Digest), StoreError> {
-        until("the log is asked for the event before the snapshot", || !self.asked.lock().is_empty());
-        self.reader.load(partition, name, row)
-    }
-}
-
 #[test]
 fn the_log_is_asked_for_the_place_of_a_snapshot_while_the_snapshot_is_read() {
     let bed = Bed::with_three();
     let tail = bed.beheaded(0);
-    let slow = Slow { reader: bed.reader(), asked: &tail.asked };
+    let slow = BeforeLoad(bed.reader(), || {
+        until("the log is asked for the event before the snapshot", || !tail.asked.lock().is_empty());
+    });
     let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&slow) };
     let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
     assert_eq!((looked.taken.map(|(name, _)| name.next_seq), looked.passed_over), (Some(12), Vec::new()));
