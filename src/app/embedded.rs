@@ -118,8 +118,13 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         let mut may_pass = false;
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => {
-                may_pass =
-                    matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Transient);
+                may_pass = matches!(
+                    error.kind,
+                    LogErrorKind::Uncovered
+                        | LogErrorKind::OutOfRange
+                        | LogErrorKind::Transient
+                        | LogErrorKind::Withheld { .. }
+                );
                 error.reason()
             }
             Served::NotClaimed(ClaimError::Breach(breach))

@@ -6,7 +6,7 @@ use super::restoring;
 use crate::domain::{Digest, Micros};
 use crate::log::{CommittedTail, LogError};
 use crate::replica::PartitionState;
-use crate::store::{SnapshotName, Snapshots};
+use crate::store::{SnapshotName, Snapshots, StoreError, StoreErrorKind};
 use crate::threads::beside;
 use crate::time::Shown;
 use crate::wire::{self, DecodeError};
@@ -102,7 +102,8 @@ impl Beginning<'_> {
     /// above 0 there is one, or an error.
     ///
     /// # Errors
-    /// [`LogError`] when the log cannot be read, and where no snapshot covers what is gone: it says what there is.
+    /// [`LogError`] when the log cannot be read, and where no snapshot covers what is gone: it says what there is. It is
+    /// [`LogErrorKind::Withheld`](crate::log::LogErrorKind::Withheld) where the place did not give all that it has.
     pub fn look(&self, partition: u32, first: u64, prefer: Prefer) -> Result<Looked, LogError> {
         let Some(snapshots) = self.snapshots else {
             return match first {
@@ -117,17 +118,14 @@ impl Beginning<'_> {
         let (mut names, ahead) = match snapshots.names(partition, end) {
             Ok(found) => found,
             Err(error) if first == 0 => return Ok(Looked { taken: None, passed_over: vec![error.detail] }),
-            Err(error) if error.needs_operator() => {
-                return Err(LogError::uncovered(unknown(partition, first, &error.detail)));
-            }
-            Err(error) => return Err(LogError::transient(unknown(partition, first, &error.detail))),
+            Err(error) => return Err(withheld(&error, unknown(partition, first, &error.detail))),
         };
         let short = names.iter().find(|name| name.next_seq < first).cloned();
         names.retain(|name| name.next_seq >= first && prefer.admits(name));
         if prefer == Prefer::Oldest {
             names.reverse();
         }
-        let mut passed_over = Vec::new();
+        let (mut passed_over, mut kept_back) = (Vec::new(), None);
         if ahead > 0 {
             passed_over.push(format!("{ahead} hold more than the {end} events of the log"));
         }
@@ -135,7 +133,10 @@ impl Beginning<'_> {
         for (at, name) in names.into_iter().take(TRIED_MAX).enumerate() {
             let (place, state) = self.place_and_state(snapshots, partition, (&name, at == 0), first);
             match state {
-                Err(why) => passed_over.push(why),
+                Err(error) => {
+                    passed_over.push(error.detail.clone());
+                    kept_back = kept_back.or_else(|| Some(error).filter(|error| error.kind != StoreErrorKind::Damaged));
+                }
                 Ok(state) => match place()?.contradicts(&state) {
                     Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
                     None => return Ok(Looked { taken: Some((name, state)), passed_over }),
@@ -155,7 +156,9 @@ impl Beginning<'_> {
             }),
         );
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
-        Err(uncovered_for(prefer, partition, first, &seen))
+        let uncovered = uncovered_for(prefer, partition, first, &seen);
+        // A snapshot that its place did not give may be the one that covers it.
+        Err(kept_back.map_or_else(|| uncovered.clone(), |error| withheld(&error, uncovered.detail.clone())))
     }
 
     /// What the log says of a snapshot's place, and the state that the snapshot holds. Of the first one that is tried, which is
@@ -167,7 +170,7 @@ impl Beginning<'_> {
         partition: u32,
         (name, is_first): (&SnapshotName, bool),
         first: u64,
-    ) -> (impl FnOnce() -> Result<Place, LogError>, Result<PartitionState, String>) {
+    ) -> (impl FnOnce() -> Result<Place, LogError>, Result<PartitionState, StoreError>) {
         let (tail, next_seq) = (self.tail, name.next_seq);
         let ask = move || Place::ask(tail, partition, next_seq, first);
         let copy = || copied(snapshots, self.log_id, partition, &name.text);
@@ -210,6 +213,11 @@ pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
          here reaches up to it: {seen}; bring back a snapshot whose next event is seq {first} or a later one, or name the \
          place that has one with the setting snapshots"
     ))
+}
+
+/// That a place does not give what may cover the events that are gone: nobody knows whether anything does.
+fn withheld(error: &StoreError, detail: String) -> LogError {
+    LogError::withheld(!error.needs_operator(), detail)
 }
 
 fn unknown(partition: u32, first: u64, why: &str) -> String {
@@ -292,12 +300,11 @@ pub(super) fn digest_of(
 /// The state that a snapshot holds, whether or not it matches the log.
 ///
 /// # Errors
-/// Why it cannot be read or makes no state, in words.
-fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, String> {
-    let taken = restoring::take_in((partition, log_id), |row| snapshots.load(partition, name, row));
-    let ((mark, digest), rows) = taken.map_err(|error| error.detail)?;
+/// [`StoreError`] when it cannot be read, or makes no state.
+fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, StoreError> {
+    let ((mark, digest), rows) = restoring::take_in((partition, log_id), |row| snapshots.load(partition, name, row))?;
     let state = restoring::put_together(rows, &mark, Some(digest));
-    let mut state = state.map_err(|why| format!("snapshot {name}: {why}"))?;
+    let mut state = state.map_err(|why| StoreError::damaged(format!("snapshot {name}: {why}")))?;
     // There is no checkpoint that a next one could build on.
     state.mark_all_dirty();
     Ok(state)

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A place of snapshots, at which this is done before one is handed over.
+/// A place of snapshots, at which this is done before one is handed over. Where it fails, the place withholds the snapshot.
 pub struct BeforeLoad<F>(pub Reader, pub F);
 
-impl<F: Fn() + Send + Sync> Snapshots for BeforeLoad<F> {
+impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Snapshots for BeforeLoad<F> {
     fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError> {
         self.0.names(partition, end)
     }
@@ -32,7 +32,7 @@ impl<F: Fn() + Send + Sync> Snapshots for BeforeLoad<F> {
         name: &str,
         row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(Mark, Digest), StoreError> {
-        (self.1)();
+        (self.1)()?;
         self.0.load(partition, name, row)
     }
 }

@@ -5,11 +5,11 @@ use crate::app;
 use crate::cmd::Failure;
 use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail, LogError};
-use crate::owner::begin::{Beginning, Looked, Moment, Prefer, TRIED_MAX};
+use crate::owner::begin::{Beginning, Looked, Moment, Prefer};
 use crate::owner::moment::Then;
 use crate::owner::recover::replay_from;
 use crate::replica::PartitionState;
-use crate::store::{SnapshotName, Snapshots, StoreErrorKind};
+use crate::store::{SnapshotName, Snapshots};
 use crate::time::text;
 use std::sync::Arc;
 
@@ -33,18 +33,6 @@ impl<'a> Folding<'a> {
     /// What a partition begins with.
     pub(in crate::cmd) fn begin(&self, partition: u32, prefer: Prefer) -> Result<Looked, LogError> {
         self.beginning().covering(partition, prefer)
-    }
-
-    /// Whether the place of snapshots gives what it has, if one is set. What it gives may be damaged; a place that is slow, or
-    /// refuses a read, gives nothing.
-    pub(in crate::cmd) fn has_place(&self, partition: u32) -> bool {
-        let Some(snapshots) = &self.snapshots else { return true };
-        let Ok((names, _)) = snapshots.names(partition, u64::MAX) else { return false };
-        let is_given = |name: &SnapshotName| {
-            let loaded = snapshots.load(partition, &name.text, &mut |_, _| {});
-            loaded.map_or_else(|error| error.kind == StoreErrorKind::Damaged, |_| true)
-        };
-        names.iter().take(TRIED_MAX).all(is_given)
     }
 
     fn beginning(&self) -> Beginning<'_> {

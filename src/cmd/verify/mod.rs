@@ -211,10 +211,6 @@ impl<'a> Verifying<'a> {
         let (until, trust, mut commands) = match begun {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
             Err(error) if error.kind != LogErrorKind::Transient && source.is_at_fault(&error) => {
-                // A place of snapshots that is not there shows nothing of the log.
-                if !folding.has_place(partition) {
-                    return Err(error);
-                }
                 let mut trust = Trust::anew(partition, tail.partitions());
                 trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
                 (0, trust, None)

@@ -9,7 +9,7 @@ use headroom::owner::begin::{Beginning, Moment, Prefer};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
-use headroom::store::{Snapshots, Store};
+use headroom::store::{Snapshots, Store, StoreError};
 use headroom::wire;
 use parking_lot::Mutex;
 use std::fs;
@@ -107,6 +107,7 @@ fn the_log_is_asked_for_the_place_of_a_snapshot_while_the_snapshot_is_read() {
     let tail = bed.beheaded(0);
     let slow = BeforeLoad(bed.reader(), || {
         until("the log is asked for the event before the snapshot", || !tail.asked.lock().is_empty());
+        Ok(())
     });
     let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&slow) };
     let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
@@ -164,12 +165,29 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
     assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
     assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "whose next event is seq 8"]);
     fs::remove_dir_all(bed.snapshots.path()).unwrap();
-    assert_refused(
-        bed.begin(9, Prefer::Newest),
-        &["the place of snapshots does not answer", "there is no such folder"],
-    );
+    let gone = bed.begin(9, Prefer::Newest).unwrap_err();
+    let says = ["the place of snapshots does not answer", "there is no such folder"];
+    assert_is(LogErrorKind::Withheld { may_pass: false }, &gone, &says);
     fs::create_dir(bed.snapshots.path()).unwrap();
     assert_refused(bed.begin(9, Prefer::Newest), &["the place of snapshots has none of it"]);
+}
+
+/// The story: a bucket withholds the one snapshot that covers what is gone, and gives it a moment later. Nothing is known of the
+/// events that it covers, so none of them is said to be lost.
+#[test]
+fn a_snapshot_that_is_withheld_once_shows_nothing_of_the_log() {
+    let bed = Bed::with_three();
+    let tail = bed.beheaded(9);
+    let refused = [StoreError::new("status code: 503"), StoreError::refused("allow s3:GetObject")];
+    for (error, may_pass) in refused.into_iter().zip([true, false]) {
+        let once = Mutex::new(Some(error.clone()));
+        let place = BeforeLoad(bed.reader(), || once.lock().take().map_or(Ok(()), Err));
+        let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&place) };
+        let withheld = beginning.look(0, 9, Prefer::Newest).err().unwrap();
+        assert_is(LogErrorKind::Withheld { may_pass }, &withheld, &[&error.detail, "begins with seq 9"]);
+        let looked = beginning.look(0, 9, Prefer::Newest).unwrap();
+        assert_eq!(looked.taken.map(|(name, _)| name.next_seq), Some(12), "the next look finds it");
+    }
 }
 
 /// The story: a bucket has snapshots of another course of the log. The last event in one of them is just the one that is
