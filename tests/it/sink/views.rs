@@ -6,6 +6,7 @@ mod event;
 mod expected;
 mod lost;
 mod market;
+mod written;
 
 use super::postgres::Database;
 use super::redshift::Redshift;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
+use written::Written;
 
 const SEED: u64 = 28;
 
@@ -254,6 +256,38 @@ fn what_follows_in_redshift_from_the_events_that_are_left_is_there_once() {
     assert_gaps(&assert_follows(&redshift.tables, left()));
     SinkDatabase::connect(&redshift.access()).unwrap().rebuild_by(400, |_| {}).unwrap();
     assert_follows(&redshift.tables, left());
+}
+
+/// Whether PostgreSQL and Redshift say what follows from a log of which these events are lost, in one batch and from each event alone.
+/// What follows, for each of the two.
+#[track_caller]
+fn assert_both(written: &Written, lost: &[i64]) -> [Rows; 2] {
+    let (whole, log) = (written.without(&[]), written.without(lost));
+    let left = || printed(whole.path()).into_iter().filter(|event| !lost.contains(&event.seq)).collect();
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    let backfill = ["backfill", "--sink-undecodable", "aside"];
+    assert_done(database.sink(log.path(), &backfill));
+    assert_done(redshift.sink(log.path(), &backfill));
+    let follow = || [&database, &redshift.tables].map(|tables| assert_follows(tables, left()));
+    follow();
+    for access in [database.access(), redshift.access()] {
+        SinkDatabase::connect(&access).unwrap().rebuild_by(1, |_| {}).unwrap();
+    }
+    follow()
+}
+
+/// The story: the end of a life is set aside, and so is the whole of the next one but what it accepted. What was said of that one
+/// right before a third life begins is no last state of the first.
+#[test]
+fn a_life_whose_end_and_next_begin_were_set_aside_has_no_last_units() {
+    for rows in assert_both(&Written::three_lives(), &[15, 16, 18]) {
+        let lives: Vec<_> = rows["pool_lives"].iter().map(|row| [&row["from_seq"], &row["until_seq"]]).collect();
+        assert_eq!(json!(lives), json!([[1, 19], [20, null]]));
+        let units: Vec<_> = rows["pool_units"].iter().map(|row| &row["from_seq"]).collect();
+        assert_eq!(json!(units), json!([20]), "the first life has none");
+    }
 }
 
 /// Whoever begins with a later event has lives without a beginning, and pools of which nothing is known but their counters.

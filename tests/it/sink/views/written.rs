@@ -1,0 +1,98 @@
+//! Logs of a few events that are written one by one, of a pool whose lives come as they rarely do.
+
+use crate::bed::HOUR_MS;
+use crate::fixtures::{open_pool, orders, pool_id, reservation_id};
+use crate::turns;
+use crate::world::World;
+use headroom::domain::{Digest, Entry, Event, EventBody, Micros, Origin, Pool, RetireCause, Retirement, Status};
+use headroom::log::{CommitOutcome, OwnedPartition as _, PartitionLog as _, StoredEvent};
+use headroom::wire;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// 2023-11-15T00:00:00Z: every life begins in the past.
+const BEGAN: Micros = Micros(1_700_006_400_000_000);
+const LIMIT: u64 = 50;
+
+/// A log of one partition and one pool.
+#[derive(Default)]
+pub struct Written {
+    events: Vec<StoredEvent>,
+    prev: Digest,
+    used: u64,
+}
+
+impl Written {
+    /// Three lives. The first one ends with 15, the second one is from 16 to 18, and the third one begins with 20. Whoever ended the
+    /// second one asks again, and 19 shows once more how the pool was.
+    pub fn three_lives() -> Written {
+        let mut log = Written::default();
+        log.add(0, EventBody::Barrier { nonce: 1 });
+        log.begins(1);
+        (2..15).for_each(|seq| log.accepts(seq, &format!("key-{seq}")));
+        log.ends(15);
+        log.begins(40);
+        log.accepts(41, "other");
+        let end = log.ends(42);
+        log.add(43, EventBody::Repeated(Box::new(end), Some(Origin { seq: 18, decided_at: Some(hour(42)) })));
+        log.begins(67);
+        log.accepts(68, "last");
+        log
+    }
+
+    /// A directory with the log, in which nobody can read what stands in these places.
+    pub fn without(&self, lost: &[i64]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut events = self.events.clone();
+        lost.iter().for_each(|seq| events[usize::try_from(*seq).unwrap()].bytes = b"no event".to_vec());
+        let log = World::open(dir.path(), 1, None).unwrap();
+        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        assert_eq!(owned.commit(Arc::new(turns::turn(Vec::new(), &events))), CommitOutcome::Ok);
+        dir
+    }
+
+    fn add(&mut self, hours: u64, body: EventBody) {
+        let seq = self.events.len() as u64;
+        let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: hour(hours), cause: None, body };
+        let (bytes, digest) = wire::event::encode(&event);
+        self.prev = digest;
+        self.events.push(StoredEvent { seq, bytes, trace: None });
+    }
+
+    fn pool(&self) -> Pool {
+        Pool { id: pool_id("north"), spec: open_pool(orders(LIMIT)), used: orders(self.used), version: 1 }
+    }
+
+    fn begins(&mut self, hours: u64) {
+        self.used = 0;
+        self.add(hours, EventBody::PoolDefined(self.pool()));
+    }
+
+    fn ends(&mut self, hours: u64) -> EventBody {
+        let end = EventBody::PoolRetired(Retirement { pool: self.pool(), live: self.used, cause: RetireCause::Caller });
+        self.add(hours, end.clone());
+        end
+    }
+
+    /// A reservation of one order.
+    fn accepts(&mut self, hours: u64, key: &str) {
+        self.used += 1;
+        let pool = pool_id("north");
+        let entry = Entry {
+            reservation: reservation_id(&pool, key),
+            pool,
+            status: Status::Confirmed,
+            demand: orders(1),
+            hold_until: None,
+            hold_since: None,
+            order_ref: None,
+            limits: orders(LIMIT),
+            used: orders(self.used),
+        };
+        self.add(hours, EventBody::Accepted(entry));
+    }
+}
+
+fn hour(hours: u64) -> Micros {
+    BEGAN.plus_ms(hours * HOUR_MS)
+}
