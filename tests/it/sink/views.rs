@@ -278,6 +278,16 @@ fn assert_both(written: &Written, lost: &[i64]) -> [Rows; 2] {
     follow()
 }
 
+/// The story: a server's clock is two days ahead. It is set back after a pool has retired, and the pool begins anew. The sink writes
+/// all of it in one batch, and takes the begin of the first life for that of the second, because it is later.
+#[test]
+fn a_life_began_when_its_own_first_event_was_decided_whatever_the_clock_had_been() {
+    for rows in assert_both(&Written::set_back_between_lives(), &[]) {
+        let began = |row: usize| rows["pool_lives"][row]["began_at"].as_i64().unwrap();
+        assert!(began(1) < began(0), "the second life began earlier by the clock");
+    }
+}
+
 /// The story: the end of a life is set aside, and so is the whole of the next one but what it accepted. What was said of that one
 /// right before a third life begins is no last state of the first.
 #[test]

@@ -7,7 +7,7 @@ WITH changes AS MATERIALIZED (
            e.reservation, e.pool, e.partition, e.seq, e.status, e.demand, e.hold_until, e.order_ref,
            max(e.key) FILTER (WHERE e.kind = 'Accepted') OVER w AS key,
            (array_agg(e.actor) FILTER (WHERE e.kind = 'Accepted') OVER w)[1] AS actor,
-           max(e.decided_at) FILTER (WHERE e.kind = 'Accepted') OVER w AS accepted_at,
+           (array_agg(e.decided_at) FILTER (WHERE e.kind = 'Accepted') OVER w)[1] AS accepted_at,
            (array_agg(e.status = 'held') FILTER (WHERE e.kind = 'Accepted') OVER w)[1] AS was_held,
            e.decided_at AS changed_at,
            CASE WHEN e.status IN ('released', 'expired') THEN e.decided_at END AS ended_at,

@@ -23,6 +23,20 @@ pub struct Written {
 }
 
 impl Written {
+    /// The first life begins when the clock is two days ahead. The second one begins after it was set back, and earlier by the clock.
+    /// Both accept a reservation under the same key.
+    pub fn set_back_between_lives() -> Written {
+        let mut log = Written::default();
+        log.add(0, EventBody::Barrier { nonce: 1 });
+        log.begins(50);
+        log.accepts(51, "k");
+        log.ends(52);
+        log.add(2, EventBody::ClockSet { from: hour(52), detail: "by hand".to_owned() });
+        log.begins(30);
+        log.accepts(31, "k");
+        log
+    }
+
     /// Three lives. The first one ends with 15, the second one is from 16 to 18, and the third one begins with 20. Whoever ended the
     /// second one asks again, and 19 shows once more how the pool was.
     pub fn three_lives() -> Written {
