@@ -27,6 +27,7 @@
 //! ```
 
 use crate::trace::TraceContext;
+use std::io::Write;
 
 /// How the frames of a segment are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,9 +83,7 @@ impl Form {
 
 /// The first bytes of a BLAKE3 hash.
 pub(super) fn check_of(bytes: &[u8]) -> [u8; 8] {
-    let mut check = [0; 8];
-    check.iter_mut().zip(blake3::hash(bytes).as_bytes()).for_each(|(to, from)| *to = *from);
-    check
+    blake3::hash(bytes).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// The end of a partition.
@@ -144,8 +143,8 @@ impl Place<'_> {
         let parts =
             [&self.log_id.to_le_bytes()[..], &self.segment.to_le_bytes(), &self.offset.to_le_bytes(), numbers, header];
         let mut all = [0; PLACED + PLAIN_HEADER];
-        let length = parts.iter().map(|part| part.len()).sum::<usize>();
-        all.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        let mut free = all.as_mut_slice();
+        let length = parts.iter().map(|part| free.write(part).unwrap_or_default()).sum::<usize>();
         check_of(all.get(..length).unwrap_or_default())
     }
 }

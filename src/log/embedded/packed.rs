@@ -47,8 +47,17 @@ thread_local! {
 }
 
 /// What bodies of frames are packed against. Clones share its bytes. Without any, a body is packed alone.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Dictionary(Arc<[u8]>);
+
+/// Every frame asks for it, so bytes that are shared are not compared.
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Dictionary) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Dictionary {}
 
 impl Dictionary {
     /// Of these bytes. Whether zstd takes them, [`Unpacking::knows`].
