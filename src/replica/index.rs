@@ -139,22 +139,22 @@ impl Index {
     /// Gives the upper half of a part's ids a part of their own.
     fn split<'a>(&mut self, no: usize, id_at: &impl Fn(u32) -> Option<&'a ReservationId>) {
         let Some(part) = self.parts.get_mut(no) else { return };
-        let order_at = |slot: u32| id_at(slot).map(order);
-        let mut orders: Vec<u128> = part.iter().filter_map(|slot| order_at(*slot)).collect();
-        let middle = orders.len() / 2;
+        let mut ids: Vec<_> = part.iter().filter_map(|slot| Some((*id_at(*slot)?, *slot))).collect();
+        let middle = ids.len() / 2;
         if middle == 0 {
             return;
         }
-        let (_, start, _) = orders.select_nth_unstable(middle);
-        let start = *start;
-        let mut halves = [HashTable::with_capacity(middle), HashTable::with_capacity(orders.len().div_ceil(2))];
-        for slot in part.iter() {
-            let Some(id) = id_at(*slot) else { continue };
-            let [lower, upper] = &mut halves;
-            let half = if order(id) < start { lower } else { upper };
-            half.insert_unique(hash(id), *slot, |slot| id_at(*slot).map_or(0, hash));
-        }
-        let [lower, upper] = halves;
+        let (below, (first, _), _) = ids.select_nth_unstable_by_key(middle, |(id, _)| order(id));
+        let (start, below) = (order(first), below.len());
+        let (below, above) = ids.split_at(below);
+        let [lower, upper] = [below, above].map(|ids| {
+            // With room for all that it may hold: it never grows, so no id is looked up to be placed anew.
+            let mut half = HashTable::with_capacity(PART_MAX);
+            for (id, slot) in ids {
+                half.insert_unique(hash(id), *slot, |slot| id_at(*slot).map_or(0, hash));
+            }
+            half
+        });
         *part = lower;
         self.starts.insert(no.saturating_add(1), start);
         self.parts.insert(no.saturating_add(1), upper);
