@@ -14,14 +14,18 @@ pub(super) trait Direct: Sized {
 
 /// A record that is read in this way.
 pub(super) trait DirectRecord: Sized {
-    /// Reads the fields in their order.
-    fn read(from: &mut Datum<'_>) -> Option<Self>;
+    /// Reads the head. All other fields are null.
+    fn begin(from: &mut Datum<'_>) -> Option<Self>;
+
+    /// Reads all other fields in their order, each to where it stays: a record is large, and most of its fields are null.
+    fn fill(&mut self, from: &mut Datum<'_>) -> Option<()>;
 }
 
 /// Reads a whole datum. It shares values with the records before, if there are some.
 pub(super) fn read<R: DirectRecord>(datum: &[u8], recent: Option<&mut Recent>) -> Option<R> {
     let mut from = Datum { rest: datum, recent };
-    let record = R::read(&mut from)?;
+    let mut record = R::begin(&mut from)?;
+    record.fill(&mut from)?;
     from.rest.is_empty().then_some(record)
 }
 
@@ -57,13 +61,14 @@ impl<'d> Datum<'d> {
         Some(amounts)
     }
 
-    /// A field that may be null.
-    pub(super) fn field<T: Direct>(&mut self) -> Option<Option<T>> {
+    /// Reads into a field that is null, and may stay so.
+    pub(super) fn field<T: Direct>(&mut self, field: &mut Option<T>) -> Option<()> {
         match self.byte()? {
-            0 => Some(None),
-            2 => T::read(self).map(Some),
-            _ => None,
+            0 => {}
+            2 => *field = Some(T::read(self)?),
+            _ => return None,
         }
+        Some(())
     }
 
     /// The next byte.

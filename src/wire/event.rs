@@ -113,8 +113,9 @@ pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
 /// # Errors
 /// Those of [`decode`].
 pub fn decode_after(bytes: &[u8], recent: Option<&mut Recent>) -> Result<ChainedEvent, DecodeError> {
-    let (mut record, datum) = EVENTS.read_after::<EventRecord<'static>>(bytes, recent)?;
-    Ok(ChainedEvent { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
+    EVENTS.read_after(bytes, recent, |record: &mut EventRecord<'static>, datum| {
+        Ok(ChainedEvent { event: event_of(record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
+    })
 }
 
 /// The event for people and scripts: the fields of the record that are not null, under the names of the schema, as

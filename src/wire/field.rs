@@ -47,8 +47,13 @@ macro_rules! record {
         }
 
         impl $crate::wire::datum::DirectRecord for $name<'static> {
-            fn read(from: &mut $crate::wire::datum::Datum<'_>) -> Option<Self> {
-                Some($name { $head: $crate::wire::datum::Direct::read(from)?, $($field: from.field()?,)* })
+            fn begin(from: &mut $crate::wire::datum::Datum<'_>) -> Option<Self> {
+                $crate::wire::datum::Direct::read(from).map($name::of)
+            }
+
+            fn fill(&mut self, from: &mut $crate::wire::datum::Datum<'_>) -> Option<()> {
+                $(from.field(&mut self.$field)?;)*
+                Some(())
             }
         }
 

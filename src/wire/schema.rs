@@ -162,28 +162,49 @@ impl Topic {
     where
         R: DeserializeOwned + DirectRecord,
     {
-        self.read_after(bytes, None)
+        let (fingerprint, datum) = frame::open(bytes)?;
+        if self.is_newest(fingerprint)
+            && let Some(record) = datum::read(datum, None)
+        {
+            return Ok((record, datum));
+        }
+        Ok((self.read_by_schema(fingerprint, datum)?, datum))
     }
 
-    /// The same. A record of the newest schema shares values with the records before.
-    pub(super) fn read_after<'b, R>(
+    /// The same, and makes `make` of the record, where it was read, and of the datum. A record of the newest schema shares
+    /// values with the records before.
+    pub(super) fn read_after<R, T>(
         &self,
-        bytes: &'b [u8],
+        bytes: &[u8],
         recent: Option<&mut Recent>,
-    ) -> Result<(R, &'b [u8]), DecodeError>
+        make: impl FnOnce(&mut R, &[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError>
     where
         R: DeserializeOwned + DirectRecord,
     {
         let (fingerprint, datum) = frame::open(bytes)?;
-        if fingerprint == self.fingerprint && self.hidden == 0 {
-            let direct = datum::read(datum, recent).map(Ok);
-            return Ok((direct.unwrap_or_else(|| read_whole(&self.newest, datum))?, datum));
+        if self.is_newest(fingerprint)
+            && let Some(mut record) = datum::read(datum, recent)
+        {
+            return make(&mut record, datum);
+        }
+        make(&mut self.read_by_schema(fingerprint, datum)?, datum)
+    }
+
+    fn is_newest(&self, fingerprint: Fingerprint) -> bool {
+        fingerprint == self.fingerprint && self.hidden == 0
+    }
+
+    /// Reads a datum by what its schema says.
+    fn read_by_schema<R: DeserializeOwned>(&self, fingerprint: Fingerprint, datum: &[u8]) -> Result<R, DecodeError> {
+        if self.is_newest(fingerprint) {
+            return read_whole(&self.newest, datum);
         }
         let known = self.older.len().saturating_add(1).saturating_sub(self.hidden);
         let version = self.older.iter().take(known).find(|version| version.fingerprint == fingerprint);
         let version = version.ok_or_else(DecodeError::unknown_schema)?;
         let reader = match &version.reading {
-            Reading::Shorter(schema, _) => return Ok((read_whole(schema, datum)?, datum)),
+            Reading::Shorter(schema, _) => return read_whole(schema, datum),
             Reading::Resolved(reader) => reader,
         };
         let mut rest = datum;
@@ -191,7 +212,7 @@ impl Topic {
         whole(rest)?;
         // The record is written again under the newest schema and read like any other: one decoder for all versions.
         let renewed = self.writer.write_value_to_vec(value).map_err(DecodeError::not_of_schema)?;
-        Ok((read_whole(&self.newest, &renewed)?, datum))
+        read_whole(&self.newest, &renewed)
     }
 
     /// Decodes a datum of the newest schema by what the schema says.
