@@ -128,7 +128,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
                 error.reason()
             }
             Served::NotClaimed(ClaimError::Breach(breach))
-            | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
+            | Served::Ended(End::Breach(breach) | End::Forked(breach) | End::WrongState(breach)) => {
                 return end(PartitionStatus::Unreadable { why: breach.to_string() });
             }
             Served::Ended(End::Closed) => return set(PartitionStatus::Stopped),

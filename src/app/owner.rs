@@ -53,9 +53,8 @@ pub(super) enum Served {
 impl Served {
     fn how(&self) -> OwnerEnd {
         match self {
-            Served::NotClaimed(ClaimError::Breach(_)) | Served::Ended(End::Breach(_) | End::Forked(_)) => {
-                OwnerEnd::Breach
-            }
+            Served::NotClaimed(ClaimError::Breach(_))
+            | Served::Ended(End::Breach(_) | End::Forked(_) | End::WrongState(_)) => OwnerEnd::Breach,
             Served::NotClaimed(ClaimError::Log(_)) => OwnerEnd::NotClaimed,
             Served::Ended(End::Closed) => OwnerEnd::Stopped,
             Served::Ended(End::Fenced) => OwnerEnd::Fenced,
@@ -130,7 +129,8 @@ impl OwnerContext {
                 panic!("{breach}");
             }
             End::Forked(breach) => self.metrics.breach(breach),
-            End::Closed | End::Fenced | End::WrongClock(_) | End::Unknown(_) => {}
+            // Whoever has compared the state has reported it.
+            End::WrongState(_) | End::Closed | End::Fenced | End::WrongClock(_) | End::Unknown(_) => {}
         }
         Served::Ended(end)
     }

@@ -213,7 +213,8 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
         handle.set_owner_error(Some(why));
     };
     let how = match served {
-        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
+        Served::NotClaimed(ClaimError::Breach(breach))
+        | Served::Ended(End::Breach(breach) | End::Forked(breach) | End::WrongState(breach)) => {
             return fail(breach.to_string());
         }
         Served::NotClaimed(ClaimError::Log(error)) => {

@@ -91,6 +91,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
             if let Some(request) = handle.take_swap(StatusKind::Standby) {
                 self.swap(handle, request);
             }
+            if let Some(breach) = handle.wrong() {
+                self.begin_anew(handle, &breach);
+            }
             is_behind |= self.try_to_attend(handle);
         }
         // Who has more to read at once does not wait for what others write.
@@ -141,6 +144,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
             self.checkpoint_due.insert(handle.id(), self.recovery.clock.now());
         }
         told(replaced);
+    }
+
+    /// Empties a state that is known to be wrong, and deletes its checkpoint, unless the partition is claimed by now: then its
+    /// owner ends.
+    fn begin_anew(&mut self, handle: &PartitionHandle, breach: &Breach) {
+        if handle.begin_anew().is_ok() {
+            self.let_go_of(handle.id());
+            self.checkpointer.forget(handle.id(), breach.to_string());
+        }
     }
 
     /// Notes how far the followed partitions were seen as committed.

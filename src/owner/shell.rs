@@ -34,6 +34,9 @@ pub enum End {
     Breach(Breach),
     /// Another process wrote to the partition beside this owner and broke a law: the partition must not be served.
     Forked(Breach),
+    /// The state was compared with the log and is not the log's, and no other has taken its place (L7): the partition must not be
+    /// served.
+    WrongState(Breach),
     /// The wall clock is far from the broker's: nothing may be decided by it.
     WrongClock(Offset),
 }
@@ -72,6 +75,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
 
     /// Opens the epoch, expires the holds that are due, and becomes Active. Answers when that began.
     fn begin(&mut self, nonce: u64) -> Result<Micros, End> {
+        self.trusted()?;
         let now = self.clock.now();
         let time = self.time()?;
         if self.handle.time().set_clock_refused(false) {
@@ -123,6 +127,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 Err(LogError { kind: LogErrorKind::Superseded, .. }) => return Err(End::Fenced),
                 Err(error) => return Err(End::Unknown(error)),
             };
+            self.trusted()?;
             let before = std::mem::replace(&mut trouble, self.log.trouble());
             if before != trouble {
                 self.handle.set_owner_error(trouble.clone());
@@ -154,6 +159,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
             }
         }
+    }
+
+    /// Ends a state that is known to be wrong. No later process begins with its checkpoint.
+    fn trusted(&self) -> Result<(), End> {
+        let Some(breach) = self.handle.wrong() else { return Ok(()) };
+        self.checkpointer.forget(self.owner.partition(), breach.to_string());
+        Err(End::WrongState(breach))
     }
 
     /// The partition's time. Everything else here is a duration, measured by the monotonic clock. Where the log has a

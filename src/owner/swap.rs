@@ -6,7 +6,8 @@
 //! compared once more in that pause, which then takes as long as the state is large. So no turn is decided
 //! from a state that is not at the end of what its owner has committed. If another owner has written meanwhile, the commit of
 //! the next turn says so, as at any other time. A fresh state that was not taken, because the partition was claimed or lost
-//! in that moment, is folded further and brought again.
+//! in that moment, is folded further and brought again. A living state that was found to be wrong and could not be replaced is
+//! not decided from: its owner stops, and a follower begins anew.
 
 use super::begin::{Beginning, Looked, Prefer};
 use super::checkpointer::Checkpointer;
@@ -208,8 +209,11 @@ impl Swap<'_> {
         let mut compared = None;
         let placed = self.placed(fresh, &mut compared);
         match (placed, compared.and_then(|(_, compared)| compared.breach(self.handle.id()))) {
-            // The living state is known to be wrong, and is still there.
-            (Err(_), Some(breach)) => Err(NotSwapped::Broken(breach)),
+            // The living state is known to be wrong, and is still there: whoever writes it stops.
+            (Err(_), Some(breach)) => {
+                self.handle.set_wrong(Some(breach.clone()));
+                Err(NotSwapped::Broken(breach))
+            }
             (placed, _) => placed,
         }
     }
@@ -224,9 +228,9 @@ impl Swap<'_> {
             let is_compared = compared.is_some_and(|(status, _)| status == self.handle.status_kind());
             if !is_compared && self.can_be_reached(&fresh) {
                 let (state, anew) = self.compared(fresh)?;
-                fresh = self.fold_on(state)?;
-                // That a state was wrong is not forgotten.
+                // That a state was wrong is not forgotten, whatever the log answers from here on.
                 *compared = anew.or(compared.filter(|(_, compared)| !compared.is_same()));
+                fresh = self.fold_on(state)?;
                 if anew.is_some() {
                     placing = Stopwatch::start();
                 }
@@ -387,6 +391,7 @@ impl Exchange<'_> {
             crash::point("swap-forgotten");
         }
         let living = self.handle.write(|living| std::mem::replace(living, fresh));
+        self.handle.set_wrong(None);
         crash::point("swap-done");
         (compared, living)
     }

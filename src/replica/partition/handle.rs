@@ -12,7 +12,7 @@ use super::progress::RestoreProgress;
 use super::status::{PartitionStatus, StatusKind, TransitionRefused};
 use super::swap::SwapRequest;
 use super::time::{ClockRequest, PartitionTime};
-use crate::domain::Micros;
+use crate::domain::{Breach, Micros};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -41,6 +41,8 @@ pub struct PartitionHandle {
     liveness: Liveness,
     /// The request for another state, and the status of whoever was asked.
     swap: Mutex<Option<(StatusKind, SwapRequest)>>,
+    /// What the state breaks, once it is known to be wrong.
+    wrong: Mutex<Option<Breach>>,
 }
 
 impl PartitionHandle {
@@ -62,6 +64,7 @@ impl PartitionHandle {
             progress: RestoreProgress::default(),
             liveness: Liveness::default(),
             swap: Mutex::default(),
+            wrong: Mutex::default(),
         }
     }
 
@@ -202,6 +205,7 @@ impl PartitionHandle {
             self.freshness.forget();
             self.progress.set_from_checkpoint(false);
             self.write(|state| *state = PartitionState::new(self.id));
+            self.set_wrong(None);
         })
     }
 
@@ -338,6 +342,17 @@ impl PartitionHandle {
         let asked = Some(status.kind()).filter(|kind| matches!(kind, StatusKind::Active | StatusKind::Standby))?;
         *self.swap.lock() = Some((asked, request));
         Some(asked)
+    }
+
+    /// The law that the state is known to break; none where nothing is known against it. An owner decides nothing from a wrong
+    /// state, and a follower begins anew.
+    pub fn wrong(&self) -> Option<Breach> {
+        self.wrong.lock().clone()
+    }
+
+    /// Set by whoever has compared the state with the log. Another state that takes its place clears it.
+    pub fn set_wrong(&self, breach: Option<Breach>) {
+        *self.wrong.lock() = breach;
     }
 
     /// Takes the request for another state that was made in this status, if there is one. For the thread that writes the

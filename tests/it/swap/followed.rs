@@ -182,10 +182,11 @@ fn states_are_compared_before_the_pause_and_not_in_it() {
     is_the_logs(&world, &handle);
 }
 
-/// Nobody who writes the state pauses, so it cannot be replaced; it is not kept quiet about.
+/// Nobody who writes the state pauses, so it cannot be replaced; it is not kept quiet about. Whoever follows it begins anew, and
+/// nobody begins with its checkpoint.
 #[test]
-fn a_wrong_state_that_cannot_be_replaced_is_told() {
-    let Beginning { world, handle, .. } = Beginning::new(PartitionStatus::Standby);
+fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
     spoil(&handle);
     world.heard.may_fail.store(true, Relaxed);
     let is_over = AtomicBool::new(false);
@@ -197,6 +198,15 @@ fn a_wrong_state_that_cannot_be_replaced_is_told() {
     });
     assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
     assert!(world.heard.swapped.lock().is_empty());
+    world.store.wipe(0, "to be written anew").unwrap();
+    handle.write(PartitionState::mark_all_dirty);
+    world.checkpoint(&handle);
+    following(&world, &replica, 0, || {
+        let end = world.log.end(0).unwrap();
+        until("it is followed again", || handle.wrong().is_none() && handle.next_seq() == end);
+        assert!(kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_none());
+    });
+    is_the_logs(&world, &handle);
 }
 
 /// Until the store holds the state of the log.

@@ -4,7 +4,7 @@ use crate::fixtures::{NOW, NoReplies, orders};
 use crate::owner::{pool, world};
 use crate::wait::until;
 use crate::world::{World, becomes, conclude_turn};
-use headroom::domain::{Digest, LedgerMut};
+use headroom::domain::{Digest, Law, LedgerMut};
 use headroom::log::{CommittedTail, LogError, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::begin::Beginning;
@@ -16,9 +16,10 @@ use headroom::replica::{
     Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Position, Replaced, Replica, Seal, StatusKind,
     SwapRequest, Swapped,
 };
+use headroom::store::Store;
 use headroom::trace::Tracing;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 
 /// The state of a world's partition, shared with other processes, and in this status.
@@ -107,9 +108,8 @@ fn ask_with(
     heard
 }
 
-#[test]
-fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
-    let world = world();
+/// How an owner of partition 0 ends that serves while this runs.
+fn serving(world: &World, run: impl FnOnce(&Arc<PartitionHandle>)) -> End {
     let (handle, log) = world.recover(0);
     let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
     std::thread::scope(|scope| {
@@ -117,7 +117,7 @@ fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
         let (checkpointer, tracing) = (checkpointer, Tracing::off(|| 7));
         let owner = handle.read(|state| Partition::claim(state, 1));
         let shell = {
-            let (world, handle) = (&world, Arc::clone(&handle));
+            let handle = Arc::clone(&handle);
             scope.spawn(move || {
                 let shell = Shell {
                     log,
@@ -134,11 +134,20 @@ fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
             })
         };
         until("it decides", || handle.status_kind() == StatusKind::Active);
+        run(&handle);
+        shell.join().unwrap()
+    })
+}
+
+#[test]
+fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
+    let world = world();
+    let end = serving(&world, |handle| {
         let end = world.log.end(0).unwrap();
         // Of the owner before, which had one event less.
         let stale = log_state(&world, end - 1);
-        assert!(ask(&handle, move |_| Some(stale)).recv().is_err());
-        assert!(ask(&handle, |_| None).recv().is_err());
+        assert!(ask(handle, move |_| Some(stale)).recv().is_err());
+        assert!(ask(handle, |_| None).recv().is_err());
         // As far as this owner, and of an owner before it.
         let other = crate::owner::world();
         let (before, mut owned) = other.recover(0);
@@ -147,33 +156,70 @@ fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
         conclude_turn(&owner, &before, &mut owned, ticked);
         let foreign = log_state(&other, other.log.end(0).unwrap());
         assert_eq!(foreign.position().next_seq, end);
-        assert!(ask(&handle, move |_| Some(foreign)).recv().is_err());
+        assert!(ask(handle, move |_| Some(foreign)).recv().is_err());
         assert!(world.heard.swapped.lock().is_empty());
         // What was the same a moment before is not compared again.
         let before = Seal::of(&log_state(&world, end - 1));
         let proof = Compared { living: before, fresh: before };
         let fresh = log_state(&world, end);
-        assert_eq!(ask_with(&handle, proof, move |_| Some(fresh)).recv(), Ok(true));
+        assert_eq!(ask_with(handle, proof, move |_| Some(fresh)).recv(), Ok(true));
         assert_eq!(world.heard.swapped.lock().pop().map(|swapped| swapped.1), Some(proof));
         // One who says that they differed is not believed, and they are compared.
         let fresh = log_state(&world, end);
-        assert_eq!(ask(&handle, move |_| Some(fresh)).recv(), Ok(true));
+        assert_eq!(ask(handle, move |_| Some(fresh)).recv(), Ok(true));
         let sealed = Seal::of(&log_state(&world, end));
         let last = world.heard.swapped.lock().pop().map(|swapped| swapped.1);
         assert_eq!(last, Some(Compared { living: sealed, fresh: sealed }));
-        spoil(&handle);
+        spoil(handle);
         world.heard.may_fail.store(true, Relaxed);
         let fresh = log_state(&world, end);
         assert_eq!(
-            ask(&handle, move |next_seq| Some(fresh).filter(|fresh| fresh.position().next_seq == next_seq)).recv(),
+            ask(handle, move |next_seq| Some(fresh).filter(|fresh| fresh.position().next_seq == next_seq)).recv(),
             Ok(false)
         );
-        is_the_logs(&world, &handle);
+        is_the_logs(&world, handle);
         world.log.close();
-        assert_eq!(shell.join().unwrap(), End::Closed);
     });
+    assert_eq!(end, End::Closed);
     let kept = kept(&world.store, world.log.manifest().log_id, 0).unwrap().expect("what the owner left");
     assert_eq!(kept.digest(), log_state(&world, kept.position().next_seq).digest());
+}
+
+/// A log that does not answer from the fourth look at its end on, which is when the states were compared.
+struct FallsSilent<'a>(&'a World, AtomicUsize);
+
+impl CommittedTail for FallsSilent<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        if self.1.fetch_add(1, Relaxed) < 3 { self.0.log.end(partition) } else { Err(LogError::transient("timed out")) }
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.0.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+/// The story: a state is found to be wrong, and then the log does not answer, so no other can take its place. Its checkpoint is as
+/// wrong as it is.
+#[test]
+fn an_owner_decides_nothing_from_a_state_that_is_known_to_be_wrong() {
+    let world = world();
+    let end = serving(&world, |handle| {
+        spoil(handle);
+        handle.write(PartitionState::mark_all_dirty);
+        world.store.wipe(0, "to be written anew").unwrap();
+        world.checkpoint(handle);
+        world.heard.may_fail.store(true, Relaxed);
+        let silent = FallsSilent(&world, AtomicUsize::new(0));
+        assert_eq!(swap(&world, &silent, handle, &AtomicBool::new(false)).unwrap_err().code(), "broken");
+    });
+    let End::WrongState(breach) = end else { panic!("{end:?}") };
+    assert_eq!(breach.law, Law::OneState);
+    assert_eq!(world.heard.breaches.lock().len(), 1, "it is told once");
+    assert!(kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_none(), "no restart begins with it");
 }
 
 /// A log in which one event is other bytes.
