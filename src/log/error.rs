@@ -16,7 +16,8 @@ pub enum LogErrorKind {
     OutOfRange,
     /// The log has lost its first events, and nothing that was found covers them: the same call succeeds once something does.
     Uncovered,
-    /// A place does not give a part of the log that went there, so nothing is known of that part: it shows no fault of the log.
+    /// A place does not give what went there, a part of the log or a snapshot that covers one, so nothing is known of that part:
+    /// it shows no fault of the log.
     Withheld {
         /// Whether it may pass by itself. Otherwise an operator has to change something at the place first.
         may_pass: bool,

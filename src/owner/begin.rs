@@ -118,14 +118,18 @@ impl Beginning<'_> {
         let (mut names, ahead) = match snapshots.names(partition, end) {
             Ok(found) => found,
             Err(error) if first == 0 => return Ok(Looked { taken: None, passed_over: vec![error.detail] }),
-            Err(error) => return Err(withheld(&error, unknown(partition, first, &error.detail))),
+            Err(error) => {
+                let why = format!("does not answer: {}", error.detail);
+                return Err(withheld(!error.needs_operator(), partition, first, &why));
+            }
         };
         let short = names.iter().find(|name| name.next_seq < first).cloned();
         names.retain(|name| name.next_seq >= first && prefer.admits(name));
         if prefer == Prefer::Oldest {
             names.reverse();
         }
-        let (mut passed_over, mut kept_back) = (Vec::new(), None);
+        // Of snapshots that were not given: whether that may pass by itself.
+        let (mut passed_over, mut may_pass) = (Vec::new(), None);
         if ahead > 0 {
             passed_over.push(format!("{ahead} hold more than the {end} events of the log"));
         }
@@ -134,8 +138,10 @@ impl Beginning<'_> {
             let (place, state) = self.place_and_state(snapshots, partition, (&name, at == 0), first);
             match state {
                 Err(error) => {
-                    passed_over.push(error.detail.clone());
-                    kept_back = kept_back.or_else(|| Some(error).filter(|error| error.kind != StoreErrorKind::Damaged));
+                    if error.kind != StoreErrorKind::Damaged {
+                        may_pass = Some(may_pass.unwrap_or(true) && !error.needs_operator());
+                    }
+                    passed_over.push(error.detail);
                 }
                 Ok(state) => match place()?.contradicts(&state) {
                     Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
@@ -149,6 +155,7 @@ impl Beginning<'_> {
         let mut seen = passed_over;
         if count > TRIED_MAX {
             seen.push(format!("{} more were not tried", count.saturating_sub(TRIED_MAX)));
+            may_pass = Some(false);
         }
         seen.extend(
             short.map(|name| {
@@ -156,9 +163,11 @@ impl Beginning<'_> {
             }),
         );
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
-        let uncovered = uncovered_for(prefer, partition, first, &seen);
-        // A snapshot that its place did not give may be the one that covers it.
-        Err(kept_back.map_or_else(|| uncovered.clone(), |error| withheld(&error, uncovered.detail.clone())))
+        // A snapshot that was not read may be the one that covers what is gone.
+        Err(match may_pass {
+            Some(may_pass) => withheld(may_pass, partition, first, &format!("was not read to the end: {seen}")),
+            None => uncovered_for(prefer, partition, first, &seen),
+        })
     }
 
     /// What the log says of a snapshot's place, and the state that the snapshot holds. Of the first one that is tried, which is
@@ -215,15 +224,14 @@ pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
     ))
 }
 
-/// That a place does not give what may cover the events that are gone: nobody knows whether anything does.
-fn withheld(error: &StoreError, detail: String) -> LogError {
-    LogError::withheld(!error.needs_operator(), detail)
-}
-
-fn unknown(partition: u32, first: u64, why: &str) -> String {
-    format!(
-        "partition {partition} of the log begins with seq {first}, the events before it are gone, and the place of snapshots \
-         does not answer: {why}"
+/// That nobody knows whether anything covers the events that are gone, because of what the place of snapshots does.
+fn withheld(may_pass: bool, partition: u32, first: u64, does: &str) -> LogError {
+    LogError::withheld(
+        may_pass,
+        format!(
+            "partition {partition} of the log begins with seq {first}, the events before it are gone, and the place of \
+             snapshots {does}"
+        ),
     )
 }
 

@@ -148,7 +148,7 @@ impl Index {
         let (start, below) = (order(first), below.len());
         let (below, above) = ids.split_at(below);
         let [lower, upper] = [below, above].map(|ids| {
-            // With room for all that it may hold: it never grows, so no id is looked up to be placed anew.
+            // With room for all that it may hold: a table that grows looks every id up to place it anew.
             let mut half = HashTable::with_capacity(PART_MAX);
             for (id, slot) in ids {
                 half.insert_unique(hash(id), *slot, |slot| id_at(*slot).map_or(0, hash));

@@ -56,7 +56,7 @@ def filter_case(context, case):
         return False
     if isinstance(window, dict) and not in_order(window):
         return False
-    # A cursor comes of a page of the same pool.
+    # A cursor comes of a page of the same pool, which no made-up id does.
     if str((case.query or {}).get("cursor", "")).startswith("hr_"):
         return False
     # A number in place of a text, which is a text again once it is in a header.
