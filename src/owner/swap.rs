@@ -211,7 +211,7 @@ impl Swap<'_> {
         match (placed, compared.and_then(|(_, compared)| compared.breach(self.handle.id()))) {
             // The living state is known to be wrong, and is still there: whoever writes it stops.
             (Err(_), Some(breach)) => {
-                self.handle.set_wrong(Some(breach.clone()));
+                self.handle.distrust(breach.clone());
                 Err(NotSwapped::Broken(breach))
             }
             (placed, _) => placed,
@@ -391,7 +391,6 @@ impl Exchange<'_> {
             crash::point("swap-forgotten");
         }
         let living = self.handle.write(|living| std::mem::replace(living, fresh));
-        self.handle.set_wrong(None);
         crash::point("swap-done");
         (compared, living)
     }

@@ -66,6 +66,8 @@ pub struct PartitionState {
     past: Past,
     pub(super) decided: Decided,
     pub(super) dirty: Dirty,
+    /// What it breaks, once it is known to be wrong.
+    wrong: Option<Breach>,
 }
 
 /// What changed since the last checkpoint.
@@ -101,6 +103,7 @@ impl PartitionState {
             past: Past::default(),
             decided: Decided::default(),
             dirty: Dirty::default(),
+            wrong: None,
         }
     }
 
@@ -159,6 +162,16 @@ impl PartitionState {
     /// The number of the partition.
     pub fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// The law that this state is known to break, because it was compared with the log; none where nothing is known against it.
+    pub fn wrong(&self) -> Option<&Breach> {
+        self.wrong.as_ref()
+    }
+
+    /// Notes that this state breaks a law, for as long as it is there.
+    pub fn distrust(&mut self, breach: Breach) {
+        self.wrong = Some(breach);
     }
 
     /// How far the state has folded the log.

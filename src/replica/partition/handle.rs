@@ -41,8 +41,6 @@ pub struct PartitionHandle {
     liveness: Liveness,
     /// The request for another state, and the status of whoever was asked.
     swap: Mutex<Option<(StatusKind, SwapRequest)>>,
-    /// What the state breaks, once it is known to be wrong.
-    wrong: Mutex<Option<Breach>>,
 }
 
 impl PartitionHandle {
@@ -64,7 +62,6 @@ impl PartitionHandle {
             progress: RestoreProgress::default(),
             liveness: Liveness::default(),
             swap: Mutex::default(),
-            wrong: Mutex::default(),
         }
     }
 
@@ -205,7 +202,6 @@ impl PartitionHandle {
             self.freshness.forget();
             self.progress.set_from_checkpoint(false);
             self.write(|state| *state = PartitionState::new(self.id));
-            self.set_wrong(None);
         })
     }
 
@@ -347,12 +343,12 @@ impl PartitionHandle {
     /// The law that the state is known to break; none where nothing is known against it. An owner decides nothing from a wrong
     /// state, and a follower begins anew.
     pub fn wrong(&self) -> Option<Breach> {
-        self.wrong.lock().clone()
+        self.read(|state| state.wrong().cloned())
     }
 
-    /// Set by whoever has compared the state with the log. Another state that takes its place clears it.
-    pub fn set_wrong(&self, breach: Option<Breach>) {
-        *self.wrong.lock() = breach;
+    /// For whoever has compared the state with the log: it breaks this law. Another state that takes its place does not.
+    pub fn distrust(&self, breach: Breach) {
+        self.state.write().distrust(breach);
     }
 
     /// Takes the request for another state that was made in this status, if there is one. For the thread that writes the
