@@ -1,19 +1,18 @@
 //! When a fresh state takes the place of one that a follower folds, on a thread of its own.
 
-use super::machine::{followed, is_the_logs, log_state, spoil, swap};
+use super::machine::{Ending, checkpoint_anew, followed, is_the_logs, log_state, spoil, swap};
 use crate::fixtures::{NOW, append};
 use crate::owner::{reserve, world};
 use crate::wait::until;
 use crate::world::{World, becomes, commit_turn};
 use headroom::domain::Law;
 use headroom::log::embedded::{Embedded, Owned};
-use headroom::log::{CommittedTail, EventStream, LogError, StoredEvent, Streamed};
+use headroom::log::{CommittedTail, EventStream, LogError, Streamed};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{EndOffsetProbe, Follower};
 use headroom::owner::recover::{Recovery, kept};
 use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, Swapped};
-use headroom::store::Store;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -100,7 +99,7 @@ pub fn following<T>(world: &World, replica: &Replica, behind: u64, run: impl FnO
     })
 }
 
-/// A log whose owner commits a turn whenever somebody looks at its end.
+/// An owner of the partition in another process.
 struct Busy<'a> {
     world: &'a World,
     owner: Mutex<(Partition, Arc<PartitionHandle>, Owned, u64)>,
@@ -114,21 +113,14 @@ impl Busy<'_> {
     }
 }
 
-impl CommittedTail for Busy<'_> {
-    fn partitions(&self) -> u32 {
-        1
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
+impl Busy<'_> {
+    /// Commits a turn, and answers the end of the log.
+    fn commit(&self) -> Result<u64, LogError> {
         let (owner, handle, owned, number) = &mut *self.owner.lock();
         *number += 1;
         append(&*self.world.log, 0, &reserve(*number, None));
         commit_turn(owner, handle, owned, NOW.plus_ms(*number));
-        self.world.log.end(partition)
-    }
-
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.world.log.read(partition, from_seq, bytes_max)
+        self.world.log.end(0)
     }
 }
 
@@ -136,7 +128,8 @@ impl CommittedTail for Busy<'_> {
 #[test]
 fn a_follower_that_moves_on_at_every_look_is_swapped() {
     let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
-    let busy = Busy::of(&world);
+    let owner = Busy::of(&world);
+    let busy = Ending(&world, || owner.commit());
     let swapped = following(&world, &replica, 1, || swap(&world, &busy, &handle, &AtomicBool::new(false)));
     let swapped = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
     assert_eq!((swapped.is_owner, swapped.compared.is_same()), (false, true));
@@ -146,34 +139,21 @@ fn a_follower_that_moves_on_at_every_look_is_swapped() {
     is_the_logs(&world, &handle);
 }
 
-/// A log whose owner commits a turn right after the states were compared, which is when it is asked for its end for the fourth
-/// time; the follower folds it.
-struct Late<'a>(Busy<'a>, &'a PartitionHandle, AtomicUsize);
-
-impl CommittedTail for Late<'_> {
-    fn partitions(&self) -> u32 {
-        1
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
-        if self.2.fetch_add(1, Relaxed) != 3 {
-            return self.0.world.log.end(partition);
-        }
-        let end = self.0.end(partition)?;
-        until("the follower has folded it", || self.1.next_seq() == end);
-        Ok(end)
-    }
-
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.0.read(partition, from_seq, bytes_max)
-    }
-}
-
+/// The owner commits a turn right after the states were compared, which is when the log is asked for its end for the fourth time;
+/// the follower folds it.
 #[test]
 fn states_are_compared_before_the_pause_and_not_in_it() {
     let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
     let before = handle.next_seq();
-    let late = Late(Busy::of(&world), &handle, AtomicUsize::new(0));
+    let (owner, looks) = (Busy::of(&world), AtomicUsize::new(0));
+    let late = Ending(&world, || {
+        if looks.fetch_add(1, Relaxed) != 3 {
+            return world.log.end(0);
+        }
+        let end = owner.commit()?;
+        until("the follower has folded it", || handle.next_seq() == end);
+        Ok(end)
+    });
     let end = world.log.end(0).unwrap();
     let swapped = following(&world, &replica, 0, || swap(&world, &late, &handle, &AtomicBool::new(false)));
     let Swapped { compared, .. } = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
@@ -198,9 +178,7 @@ fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
     });
     assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
     assert!(world.heard.swapped.lock().is_empty());
-    world.store.wipe(0, "to be written anew").unwrap();
-    handle.write(PartitionState::mark_all_dirty);
-    world.checkpoint(&handle);
+    checkpoint_anew(&world, &handle);
     following(&world, &replica, 0, || {
         let end = world.log.end(0).unwrap();
         until("it is followed again", || handle.wrong().is_none() && handle.next_seq() == end);
@@ -226,9 +204,7 @@ fn a_followed_state_is_replaced_and_its_checkpoint_as_well() {
         assert_eq!((same.is_owner, same.compared.is_same()), (false, true));
         is_kept(&world);
         spoil(&handle);
-        world.store.wipe(0, "to be written anew").unwrap();
-        handle.write(PartitionState::mark_all_dirty);
-        world.checkpoint(&handle);
+        checkpoint_anew(&world, &handle);
         world.heard.may_fail.store(true, Relaxed);
         let other = swap(&world, &*world.log, &handle, &go_on).unwrap();
         assert_eq!((other.is_owner, other.compared.is_same()), (false, false));
@@ -276,26 +252,6 @@ fn an_owner_that_ends_while_it_is_asked_leaves_a_followed_state_to_be_replaced()
     is_the_logs(&world, &handle);
 }
 
-/// A log at whose looks the partition moves on, each time to the next of these statuses, if it is not none.
-struct MovesOn<'a>(&'a World, &'a PartitionHandle, Mutex<Vec<Option<PartitionStatus>>>);
-
-impl CommittedTail for MovesOn<'_> {
-    fn partitions(&self) -> u32 {
-        1
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
-        if let Some(to) = self.2.lock().pop().flatten() {
-            becomes(self.1, to);
-        }
-        self.0.log.end(partition)
-    }
-
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.0.log.read(partition, from_seq, bytes_max)
-    }
-}
-
 /// The follower stands still and waits for the fresh state; then the partition is claimed, and the claim fails.
 #[test]
 fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
@@ -305,10 +261,16 @@ fn a_state_of_a_partition_that_is_claimed_meanwhile_is_brought_again() {
     let wrong = handle.read(PartitionState::digest);
     // The first looks fold and compare the state, the fifth one is in the pause of the follower.
     let moves = [Some(PartitionStatus::Standby), Some(PartitionStatus::Claiming), None, None, None, None];
-    let log = MovesOn(&world, &handle, Mutex::new(moves.into()));
+    let moves = Mutex::new(Vec::from(moves));
+    let log = Ending(&world, || {
+        if let Some(to) = moves.lock().pop().flatten() {
+            becomes(&handle, to);
+        }
+        world.log.end(0)
+    });
     let swapped = following(&world, &replica, 0, || {
         let swapped = swap(&world, &log, &handle, &AtomicBool::new(false));
-        assert!(log.2.lock().is_empty());
+        assert!(moves.lock().is_empty());
         swapped.unwrap_or_else(|not| panic!("{}", not.why()))
     });
     assert_eq!((swapped.is_owner, swapped.compared.living.digest), (false, wrong));

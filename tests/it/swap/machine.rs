@@ -38,6 +38,30 @@ pub fn spoil(handle: &PartitionHandle) {
     handle.write(|state| state.update_pool(&pool(), |pool| pool.spec.limits = orders(1_000)));
 }
 
+/// The checkpoint is of all of this state, whatever was there.
+pub fn checkpoint_anew(world: &World, handle: &PartitionHandle) {
+    world.store.wipe(0, "to be written anew").unwrap();
+    handle.write(PartitionState::mark_all_dirty);
+    world.checkpoint(handle);
+}
+
+/// A log whose end is what this answers.
+pub struct Ending<'a, F>(pub &'a World, pub F);
+
+impl<F: Fn() -> Result<u64, LogError> + Send + Sync> CommittedTail for Ending<'_, F> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        (self.1)()
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.0.log.read(partition, from_seq, bytes_max)
+    }
+}
+
 pub fn log_state(world: &World, until: u64) -> PartitionState {
     rebuild(world.log.as_ref(), 0, until, &mut |_| {}).unwrap()
 }
@@ -185,23 +209,6 @@ fn an_owner_takes_a_state_only_of_its_own_place_and_epoch() {
     assert_eq!(kept.digest(), log_state(&world, kept.position().next_seq).digest());
 }
 
-/// A log that does not answer from the fourth look at its end on, which is when the states were compared.
-struct FallsSilent<'a>(&'a World, AtomicUsize);
-
-impl CommittedTail for FallsSilent<'_> {
-    fn partitions(&self) -> u32 {
-        1
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
-        if self.1.fetch_add(1, Relaxed) < 3 { self.0.log.end(partition) } else { Err(LogError::transient("timed out")) }
-    }
-
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.0.log.read(partition, from_seq, bytes_max)
-    }
-}
-
 /// The story: a state is found to be wrong, and then the log does not answer, so no other can take its place. Its checkpoint is as
 /// wrong as it is.
 #[test]
@@ -209,11 +216,14 @@ fn an_owner_decides_nothing_from_a_state_that_is_known_to_be_wrong() {
     let world = world();
     let end = serving(&world, |handle| {
         spoil(handle);
-        handle.write(PartitionState::mark_all_dirty);
-        world.store.wipe(0, "to be written anew").unwrap();
-        world.checkpoint(handle);
+        checkpoint_anew(&world, handle);
         world.heard.may_fail.store(true, Relaxed);
-        let silent = FallsSilent(&world, AtomicUsize::new(0));
+        // It does not answer from the fourth look at its end on, which is when the states were compared.
+        let looks = AtomicUsize::new(0);
+        let silent = Ending(&world, || match looks.fetch_add(1, Relaxed) {
+            ..3 => world.log.end(0),
+            _ => Err(LogError::transient("timed out")),
+        });
         assert_eq!(swap(&world, &silent, handle, &AtomicBool::new(false)).unwrap_err().code(), "broken");
     });
     let End::WrongState(breach) = end else { panic!("{end:?}") };
