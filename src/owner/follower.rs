@@ -134,7 +134,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn swap(&mut self, handle: &PartitionHandle, SwapRequest { bring, told }: SwapRequest) {
         crash::point("swap-begun");
         let Some(fresh) = bring(handle.next_seq()) else { return };
-        let exchange = Exchange { handle, checkpointer: self.checkpointer, report: self.recovery.report };
+        let exchange = Exchange { handle, checkpointer: self.checkpointer };
         let replaced = handle.holding_status(|status| {
             let is_there = status == StatusKind::Standby && fresh.state.position().next_seq == handle.next_seq();
             if is_there { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh.state)) }

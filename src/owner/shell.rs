@@ -15,10 +15,15 @@ use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, 
 use crate::replica::{
     ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, Position, StatusKind, SwapRequest,
 };
-use crate::time::{Clock, Offset};
+use crate::time::{Clock, Offset, Stopwatch, pause_unless};
 use crate::trace::Tracing;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Longest wait for a fresh state, once the living one is known to be wrong.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
+/// Pause before the next look whether it has come.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Why the loop ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,6 +132,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 Err(LogError { kind: LogErrorKind::Superseded, .. }) => return Err(End::Fenced),
                 Err(error) => return Err(End::Unknown(error)),
             };
+            if self.replaced() {
+                checkpoint_due = self.clock.now();
+            }
             self.trusted()?;
             let before = std::mem::replace(&mut trouble, self.log.trouble());
             if before != trouble {
@@ -159,6 +167,26 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
             }
         }
+    }
+
+    /// Where the state is known to be wrong and a fresh one is on its way, waits for that one; answers whether it came. Commands
+    /// wait as well, and those whose time passes are rejected.
+    fn replaced(&mut self) -> bool {
+        let Some(breach) = self.handle.wrong().filter(|_| self.handle.is_replacing()) else { return false };
+        // A process that dies meanwhile must not begin with its checkpoint.
+        self.checkpointer.forget(self.owner.partition(), breach.to_string());
+        tracing::warn!(
+            partition = self.owner.partition(),
+            "the state is wrong: nothing is decided until another one takes its place"
+        );
+        let waiting = Stopwatch::start();
+        while self.handle.wrong().is_some() && self.handle.is_replacing() && waiting.elapsed() < REPLACED_WITHIN {
+            if self.handle.take_swap(StatusKind::Active).is_some_and(|request| self.swap(request)) {
+                return true;
+            }
+            pause_unless(LOOK, || false);
+        }
+        false
     }
 
     /// Ends a state that is known to be wrong. No later process begins with its checkpoint.
@@ -249,7 +277,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let next_seq = self.next_seq();
         let Some(fresh) = bring(next_seq) else { return false };
         let is_ours = fresh.state.position().next_seq == next_seq && self.owner.goes_on_from(&fresh.state);
-        let exchange = Exchange { handle: &self.handle, checkpointer: self.checkpointer, report: self.report };
+        let exchange = Exchange { handle: &self.handle, checkpointer: self.checkpointer };
         let replaced = if is_ours { Ok(exchange.run(fresh)) } else { Err(Box::new(fresh.state)) };
         if let Ok((compared, _)) = &replaced {
             self.report.swapped(self.owner.partition(), compared);

@@ -6,8 +6,8 @@
 //! compared once more in that pause, which then takes as long as the state is large. So no turn is decided
 //! from a state that is not at the end of what its owner has committed. If another owner has written meanwhile, the commit of
 //! the next turn says so, as at any other time. A fresh state that was not taken, because the partition was claimed or lost
-//! in that moment, is folded further and brought again. A living state that was found to be wrong and could not be replaced is
-//! not decided from: its owner stops, and a follower begins anew.
+//! in that moment, is folded further and brought again. From the moment at which the living state was found to be wrong, its owner
+//! decides nothing from it: it waits for the fresh one, and stops where none takes its place. A follower begins anew then.
 
 use super::begin::{Beginning, Looked, Prefer};
 use super::checkpointer::Checkpointer;
@@ -198,27 +198,33 @@ impl Swap<'_> {
         begun(&looked);
         let (state, _) = looked.state(partition);
         self.course.first.store(state.position().next_seq, Relaxed);
-        let swapped = self.fold_on(state).and_then(|fresh| self.place(fresh));
-        if let Err(NotSwapped::Broken(breach)) = &swapped {
-            self.report.breach(breach);
-        }
-        swapped
-    }
-
-    fn place(&self, fresh: PartitionState) -> Result<Swapped, NotSwapped> {
-        let mut compared = None;
-        let placed = self.placed(fresh, &mut compared);
-        match (placed, compared.and_then(|(_, compared)| compared.breach(self.handle.id()))) {
+        self.handle.set_replacing(true);
+        let mut wrong = None;
+        let swapped = self.fold_on(state).and_then(|fresh| self.place(fresh, &mut wrong));
+        let found = wrong.and_then(|compared| Some((compared, compared.breach(partition)?)));
+        let ended = match (swapped, found) {
+            (Ok(Swapped { is_owner, compared }), Some((wrong, _))) if compared.is_same() => {
+                Ok(Swapped { is_owner, compared: wrong })
+            }
             // The living state is known to be wrong, and is still there: whoever writes it stops.
-            (Err(_), Some(breach)) => {
+            (Err(_), Some((_, breach))) => {
                 self.handle.distrust(breach.clone());
                 Err(NotSwapped::Broken(breach))
             }
-            (placed, _) => placed,
-        }
+            (Err(NotSwapped::Broken(breach)), None) => {
+                self.report.breach(&breach);
+                Err(NotSwapped::Broken(breach))
+            }
+            (swapped, _) => swapped,
+        };
+        self.handle.set_replacing(false);
+        ended
     }
 
-    fn placed(&self, mut fresh: PartitionState, compared: &mut Comparison) -> Result<Swapped, NotSwapped> {
+    /// Puts the fresh state in the place of the living one. `wrong` gets how they compared where the living one was wrong: that
+    /// is not forgotten, whatever the log answers from then on, and whoever replaces it.
+    fn place(&self, fresh: PartitionState, wrong: &mut Option<Compared>) -> Result<Swapped, NotSwapped> {
+        let (mut fresh, mut compared): (_, Comparison) = (fresh, None);
         let (mut placing, mut pauses) = (Stopwatch::start(), 0u32);
         while placing.elapsed() < PLACED_WITHIN && pauses < PAUSES_MAX && !self.is_over.load(Relaxed) {
             fresh = self.fold_on(fresh)?;
@@ -228,14 +234,17 @@ impl Swap<'_> {
             let is_compared = compared.is_some_and(|(status, _)| status == self.handle.status_kind());
             if !is_compared && self.can_be_reached(&fresh) {
                 let (state, anew) = self.compared(fresh)?;
-                // That a state was wrong is not forgotten, whatever the log answers from here on.
-                *compared = anew.or(compared.filter(|(_, compared)| !compared.is_same()));
+                compared = anew.or(compared.filter(|(_, compared)| !compared.is_same()));
+                if let Some((status, found)) = anew.filter(|(_, found)| !found.is_same()) {
+                    self.is_wrong(status, found, wrong.is_none());
+                    wrong.get_or_insert(found);
+                }
                 fresh = self.fold_on(state)?;
                 if anew.is_some() {
                     placing = Stopwatch::start();
                 }
             }
-            if let Some((_, compared)) = *compared
+            if let Some((_, compared)) = compared
                 && self.can_be_reached(&fresh)
             {
                 fresh = match self.bring(Brought { state: fresh, compared })? {
@@ -254,6 +263,17 @@ impl Swap<'_> {
         Err(NotSwapped::Never(format!(
             "the partition is {status} and the next event of its state is seq {at}, that of the fresh one seq {reached}; the fresh one could not be brought"
         )))
+    }
+
+    /// The living state was found to be wrong: its owner holds still from now on.
+    fn is_wrong(&self, status: StatusKind, found: Compared, is_first: bool) {
+        let Some(breach) = found.breach(self.handle.id()) else { return };
+        if is_first {
+            self.report.breach(&breach);
+        }
+        if status == StatusKind::Active {
+            self.handle.distrust(breach);
+        }
     }
 
     /// Whether the living state has a writer that can hold still, and is not behind the fresh one for good: an owner may only
@@ -373,7 +393,6 @@ impl Swap<'_> {
 pub(super) struct Exchange<'a> {
     pub(super) handle: &'a PartitionHandle,
     pub(super) checkpointer: &'a Checkpointer,
-    pub(super) report: &'a dyn Report,
 }
 
 impl Exchange<'_> {
@@ -385,7 +404,6 @@ impl Exchange<'_> {
         let compared = if is_proven { compared } else { compare(&self.handle.read(PartitionState::freeze), &fresh) };
         crash::point("swap-proven");
         if let Some(breach) = compared.breach(partition) {
-            self.report.breach(&breach);
             // A process that dies from here on must not begin with the checkpoint of a wrong state.
             self.checkpointer.forget(partition, breach.to_string());
             crash::point("swap-forgotten");

@@ -5,6 +5,7 @@
 use crate::domain::{CommandId, Micros};
 use crate::limits::DECIDED_LEAF_IDS;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -127,17 +128,17 @@ impl Span {
     }
 
     fn put(&mut self, id: CommandId) -> Option<u32> {
-        let hash = hash(id);
-        if self.find(id, hash) {
+        let position = u32::try_from(self.index.len()).expect("DECIDED_COMMANDS_MAX keeps positions within u32");
+        let id_at = |position: &u32| at(&self.leaves, *position);
+        let is_it = |position: &u32| id_at(position) == Some(id);
+        let Entry::Vacant(place) = self.index.entry(hash(id), is_it, |position| id_at(position).map_or(0, hash)) else {
             return None;
-        }
+        };
+        place.insert(position);
         if self.leaves.last().is_none_or(|leaf| leaf.len() >= DECIDED_LEAF_IDS) {
             self.leaves.push(Arc::default());
         }
         Arc::make_mut(self.leaves.last_mut()?).push(id);
-        let position = u32::try_from(self.index.len()).expect("DECIDED_COMMANDS_MAX keeps positions within u32");
-        let leaves = &self.leaves;
-        self.index.insert_unique(hash, position, |position| at(leaves, *position).map_or(0, self::hash));
         u32::try_from(self.leaves.len().saturating_sub(1)).ok()
     }
 

@@ -57,6 +57,7 @@ impl Training {
     pub(super) fn begin(named: Arc<Named>, header: Arc<SegmentHeader>, end: u64) -> Training {
         let (tell, told) = bounded(1);
         let started = threads::spawn("log-dictionary", move || {
+            threads::stand_back(threads::NICE);
             // The log goes on without one, so a panic here must not end the process, nor each one that starts after it.
             let made = catch_unwind(AssertUnwindSafe(|| made(&*named, &header, end)))
                 .unwrap_or_else(|_| Err(damaged("a panic")));

@@ -41,6 +41,8 @@ pub struct PartitionHandle {
     liveness: Liveness,
     /// The request for another state, and the status of whoever was asked.
     swap: Mutex<Option<(StatusKind, SwapRequest)>>,
+    /// Whether a fresh state is on its way.
+    is_replacing: AtomicBool,
 }
 
 impl PartitionHandle {
@@ -62,6 +64,7 @@ impl PartitionHandle {
             progress: RestoreProgress::default(),
             liveness: Liveness::default(),
             swap: Mutex::default(),
+            is_replacing: AtomicBool::new(false),
         }
     }
 
@@ -349,6 +352,16 @@ impl PartitionHandle {
     /// For whoever has compared the state with the log: it breaks this law. Another state that takes its place does not.
     pub fn distrust(&self, breach: Breach) {
         self.state.write().distrust(breach);
+    }
+
+    /// Notes whether a fresh state is on its way that is to take the place of this one.
+    pub fn set_replacing(&self, is_replacing: bool) {
+        self.is_replacing.store(is_replacing, Relaxed);
+    }
+
+    /// Whether a fresh state is on its way.
+    pub fn is_replacing(&self) -> bool {
+        self.is_replacing.load(Relaxed)
     }
 
     /// Takes the request for another state that was made in this status, if there is one. For the thread that writes the

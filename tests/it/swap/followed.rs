@@ -23,11 +23,13 @@ struct Stream<'a> {
     log: &'a Embedded,
     next: Option<u64>,
     behind: u64,
+    /// Whether it has said that it is at the end.
+    is_at_end: bool,
 }
 
 impl EventStream for Stream<'_> {
     fn follow(&mut self, _: u32, from_seq: u64) -> Result<(), LogError> {
-        self.next = Some(from_seq);
+        (self.next, self.is_at_end) = (Some(from_seq), false);
         Ok(())
     }
 
@@ -37,9 +39,10 @@ impl EventStream for Stream<'_> {
 
     fn next(&mut self, _: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
         let Some(next) = self.next.filter(|next| next + self.behind < self.log.end(0).unwrap()) else {
-            return Ok(None);
+            let was_at_end = std::mem::replace(&mut self.is_at_end, true);
+            return Ok((!was_at_end).then_some((0, Streamed::End)));
         };
-        self.next = Some(next + 1);
+        (self.next, self.is_at_end) = (Some(next + 1), false);
         Ok(self.log.read(0, next, 1)?.pop().map(|event| (0, Streamed::Event(event))))
     }
 
@@ -86,7 +89,7 @@ pub fn following<T>(world: &World, replica: &Replica, behind: u64, run: impl FnO
                 report: &world.heard,
                 on_committed: &|_| {},
             };
-            let stream = Stream { log: &world.log, next: None, behind };
+            let stream = Stream { log: &world.log, next: None, behind, is_at_end: false };
             let mut follower = Follower::new(stream, replica, &recovery, &checkpointer, &probe);
             while !over.load(Relaxed) {
                 follower.round(Duration::ZERO).unwrap();

@@ -1,7 +1,7 @@
 //! When a fresh state takes the place of the living one, and when it does not.
 
-use crate::fixtures::{NOW, NoReplies, orders};
-use crate::owner::{pool, world};
+use crate::fixtures::{NOW, NoReplies, append, orders};
+use crate::owner::{pool, reserve, world};
 use crate::wait::until;
 use crate::world::{World, becomes, conclude_turn};
 use headroom::domain::{Digest, Law, LedgerMut};
@@ -230,6 +230,37 @@ fn an_owner_decides_nothing_from_a_state_that_is_known_to_be_wrong() {
     assert_eq!(breach.law, Law::OneState);
     assert_eq!(world.heard.breaches.lock().len(), 1, "it is told once");
     assert!(kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_none(), "no restart begins with it");
+}
+
+/// The story: a command comes right after a state was found to be wrong. It is decided, by the state that takes its place.
+#[test]
+fn nothing_is_decided_between_the_finding_and_the_state_that_takes_the_place() {
+    let world = world();
+    let kept = || kept(&world.store, world.log.manifest().log_id, 0).unwrap();
+    let end = serving(&world, |handle| {
+        spoil(handle);
+        checkpoint_anew(&world, handle);
+        world.heard.may_fail.store(true, Relaxed);
+        let (before, looks) = (world.log.end(0).unwrap(), AtomicUsize::new(0));
+        // The fourth look at the end of the log is the first one after the states were compared.
+        let watched = Ending(&world, || {
+            if looks.fetch_add(1, Relaxed) == 3 {
+                append(&*world.log, 0, &reserve(500, None));
+                until("the owner holds still", || kept().is_none() || world.log.end(0) != Ok(before));
+                assert_eq!(world.log.end(0), Ok(before), "it was decided from a wrong state");
+            }
+            world.log.end(0)
+        });
+        let swapped = swap(&world, &watched, handle, &AtomicBool::new(false));
+        let swapped = swapped.unwrap_or_else(|not| panic!("{}", not.why()));
+        assert_eq!((swapped.is_owner, swapped.compared.is_same()), (true, false));
+        assert!(looks.load(Relaxed) > 3 && !handle.is_replacing());
+        until("the command is decided", || handle.next_seq() > before);
+        is_the_logs(&world, handle);
+        world.log.close();
+    });
+    assert_eq!(end, End::Closed);
+    assert_eq!(kept().expect("what the owner left").digest(), log_state(&world, world.log.end(0).unwrap()).digest());
 }
 
 /// A log in which one event is other bytes.
