@@ -52,7 +52,7 @@ FROM scratch AS sbom
 COPY --from=bill /build/headroom.cdx.json /
 
 FROM gcr.io/distroless/cc-debian12:nonroot
-ARG VERSION=0.1.0
+ARG VERSION=0.3.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Headroom" \
       org.opencontainers.image.description="Capacity reservation that never overbooks" \

@@ -9,7 +9,10 @@ use super::{LogRuntime, StartError, draw, draw_wide, level, spawn};
 use crate::config::Config;
 use crate::gateway::{CallReport, Gateway};
 use crate::log::embedded::{Embedded, Options, Reopened};
-use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, LogErrorKind, Manifest, Opening, ReplyChannel};
+use crate::log::{
+    ClaimError, CommandSink, CommittedTail, FeatureLevel, LogError, LogErrorKind, Manifest, Opening, ReplyChannel,
+    known_embedded_level,
+};
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
@@ -46,7 +49,8 @@ pub(super) fn start(
     let replica = Arc::new(Replica::new(log.partitions()));
     let gateway =
         Gateway::new(draw(), config.deadline_default_ms, Arc::clone(&sink), Arc::clone(&replica), Arc::clone(&clock));
-    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
+    let level = FeatureLevel::at(known_embedded_level());
+    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>).writing(level));
     metrics.watch(&gateway, sink);
     let (checkpointer, work) = Checkpointer::new(log_id);
     let snapshots = Snapshots::of_server(config, &metrics, partitions)?;

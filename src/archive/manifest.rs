@@ -86,3 +86,27 @@ impl Manifest {
         Reach { first: heads(&self.first), end: heads(&self.end) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const RECORDED: &str = "tests/golden/formats/archive-1/manifest.json";
+
+    /// A new form has a new number, and is recorded beside the one before. `HEADROOM_REWRITE_GOLDEN=1` writes it anew while no
+    /// release has it.
+    #[test]
+    fn a_manifest_has_the_form_that_was_recorded_for_its_number() {
+        let heads = |seq| vec![Head { next_seq: seq, next_input: seq + 1 }, Head::default()];
+        let (of, reach) = ((0x0123_4567_89ab_cdef, 5), Reach { first: heads(30), end: heads(40) });
+        let manifest = Manifest::new(of, &reach, 1_606_000_000_000_000, b"a segment");
+        if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+            fs::create_dir_all("tests/golden/formats/archive-1").unwrap();
+            fs::write(RECORDED, manifest.encode()).unwrap();
+        }
+        let recorded = fs::read(RECORDED).unwrap();
+        assert_eq!(String::from_utf8_lossy(&manifest.encode()), String::from_utf8_lossy(&recorded));
+        assert_eq!(Manifest::decode(of, &recorded), Ok(manifest));
+    }
+}

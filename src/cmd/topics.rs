@@ -2,6 +2,7 @@
 //! them. While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
 
 use super::shared::flags::{ClusterTopics, Flags, Permissions};
+use super::shared::fold::{Folding, described};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::{Config, Kafka};
@@ -12,7 +13,8 @@ use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::ops::manifest::{FORMAT_VERSION, Pinned};
 use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, compare};
 use crate::log::kafka::ops::topics::acls;
-use crate::log::{Manifest, known_level};
+use crate::log::{CommittedTail, LogErrorKind, Manifest, known_level};
+use crate::owner::begin::Prefer;
 use crate::time::{Clock, SystemClock};
 use crate::words::counted;
 use clap::Subcommand;
@@ -23,7 +25,8 @@ use std::io::{self, Write};
 pub(super) enum Action {
     /// Print what `apply` would do, and what it would refuse
     ///
-    /// Exit code 0: nothing would be refused.
+    /// Where nothing is to be done, also says which partitions have lost their first events, and which snapshot covers them. Exit
+    /// code 0: nothing would be refused, and no partition lacks such a snapshot.
     Plan(Flags<ClusterTopics>),
     /// Create missing topics, change their settings, and write the manifest of a new log
     ///
@@ -31,7 +34,7 @@ pub(super) enum Action {
     Apply(Flags<ClusterTopics>),
     /// Print every difference between the topics and what they should be
     ///
-    /// Exit code 0: there is no difference.
+    /// Exit code 0: there is no difference, and a snapshot covers the first events of every partition that has lost them.
     Check(Flags<ClusterTopics>),
     /// Give the log the newest feature level of this version, if every process that serves it can read that level
     ///
@@ -65,7 +68,12 @@ impl Action {
 pub(super) fn check(config: &Config, kafka: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
     let admin = Admin::new(app::cluster(kafka))?;
     check_cluster_id(kafka, &admin)?;
-    tell_differences(&compare(&app::asked(config, kafka), &admin.look()?), out)
+    let seen = admin.look()?;
+    let differences = compare(&app::asked(config, kafka), &seen);
+    match tell_differences(&differences, out)? {
+        Verdict::Fine => tell_heads(config, kafka, &seen, out),
+        Verdict::Wrong => Ok(Verdict::Wrong),
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -104,9 +112,38 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
             if is_refused {
                 writeln!(out, "apply changes nothing while any difference is refused")?;
             }
-            Ok(Verdict::fine_if(!is_refused))
+            if differences.is_empty() {
+                tell_heads(config, kafka, &seen, out)
+            } else {
+                Ok(Verdict::fine_if(!is_refused))
+            }
         }
     }
+}
+
+/// Of topics that are as they should be, tells which partitions have lost their first events, and what covers them. Without
+/// that, no server would serve them.
+fn tell_heads(config: &Config, kafka: &Kafka, seen: &ClusterState, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let Ok(Some(pinned)) = &seen.manifest else { return Ok(Verdict::Fine) };
+    let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let folding = Folding::new(config, &log, pinned.manifest.log_id)?;
+    let mut is_covered = true;
+    for partition in 0..log.partitions() {
+        match folding.begin(partition, Prefer::Newest) {
+            Ok(looked) => {
+                if let Some((name, state)) = &looked.taken {
+                    let covers = described(name, state);
+                    writeln!(out, "partition {partition} has lost its first events, and is covered by {covers}")?;
+                }
+            }
+            Err(error) if error.kind == LogErrorKind::Uncovered => {
+                writeln!(out, "refused: {error}")?;
+                is_covered = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Verdict::fine_if(is_covered))
 }
 
 /// Raises the feature level to the newest one here, unless a process that serves the log could not read it.

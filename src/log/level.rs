@@ -2,6 +2,9 @@
 //! its own. It writes what the log's level has and nothing newer, so processes of the version before can read everything
 //! while both run. When no process of that version is left, an operator raises the level (`headroom topics finalize`). An
 //! embedded log has one process, which raises the level when it starts.
+//!
+//! Level N came with version 0.N.0. A log keeps the version that raised it, and whoever knows less names that version as the one
+//! to take. So a new level needs a new version.
 
 use crate::crash;
 use std::sync::Arc;
@@ -71,6 +74,12 @@ impl Default for FeatureLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_knows_a_level_is_not_older_than_the_level() {
+        let minor: u32 = env!("CARGO_PKG_VERSION_MINOR").parse().unwrap();
+        assert!(env!("CARGO_PKG_VERSION_MAJOR") != "0" || minor >= FEATURE_LEVEL.max(EMBEDDED_LEVEL));
+    }
 
     #[test]
     fn a_level_rises_for_all_who_share_it_and_never_falls() {

@@ -12,16 +12,12 @@ use crate::threads::processors;
 use crate::time::Clock;
 use crate::wire::{self, Recent};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::iter::from_fn;
 use std::ops::Range;
 use std::thread::{Builder, Scope};
 
-/// Event bytes of one read.
+/// Event bytes of one batch, and the most batches that are read ahead.
 const READ_BYTES: usize = 1 << 20;
-/// Most events of one batch, which is handed from thread to thread, and the most batches that are read ahead. Decoded events
-/// take twice as many bytes as encoded ones: more of them leave the cache of a processor before they are folded.
-const BATCH_EVENTS: usize = 512;
-const READ_AHEAD: usize = 16;
+const READ_AHEAD: usize = 8;
 
 /// Everything that rebuilding a partition's state needs.
 pub struct Recovery<'a> {
@@ -334,7 +330,7 @@ fn ahead(
     mut each: impl FnMut(&[Decoded]) -> Result<(), ClaimError>,
 ) -> Result<(), ClaimError> {
     std::thread::scope(|scope| {
-        let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<_>)>(READ_AHEAD);
+        let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<_>)>(0);
         // For each batch, in order, the channel on which its decoder sends the result.
         let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
         let (give_back, folded) = bounded::<Vec<Decoded>>(READ_AHEAD);
@@ -356,20 +352,17 @@ fn ahead(
         let reading = move || {
             let mut next = seqs.start;
             while next < seqs.end.min(enough) {
-                let read = read(tail, partition, next, seqs.end);
-                next = read.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
+                let (done, result) = bounded(1);
+                let batch = batch(tail, partition, next, seqs.end);
+                next = batch.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
                 next = next.saturating_add(1);
-                let batches = read.map_or_else(|error| vec![Err(error)], |events| batches(events).map(Ok).collect());
-                for batch in batches {
-                    let (done, result) = bounded(1);
-                    let is_heard = order.send(result).is_ok();
-                    let is_taken = match batch {
-                        Ok(events) => decode.send((events, done)).is_ok(),
-                        Err(error) => done.send(Err(error)).is_ok(),
-                    };
-                    if !(is_heard && is_taken) {
-                        return;
-                    }
+                let is_heard = order.send(result).is_ok();
+                let is_taken = match batch {
+                    Ok(events) => decode.send((events, done)).is_ok(),
+                    Err(error) => done.send(Err(error)).is_ok(),
+                };
+                if !(is_heard && is_taken) {
+                    return;
                 }
             }
         };
@@ -390,14 +383,8 @@ fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send 
     started.map(drop).map_err(|error| LogError::no_thread(&error))
 }
 
-/// The same events in batches.
-fn batches(events: Vec<StoredEvent>) -> impl Iterator<Item = Vec<StoredEvent>> {
-    let mut events = events.into_iter();
-    from_fn(move || Some(events.by_ref().take(BATCH_EVENTS).collect::<Vec<_>>()).filter(|batch| !batch.is_empty()))
-}
-
 /// Events before `until`, at least one.
-fn read(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Result<Vec<StoredEvent>, LogError> {
+fn batch(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Result<Vec<StoredEvent>, LogError> {
     let mut events = tail.read(partition, next, READ_BYTES)?;
     events.truncate(events.partition_point(|event| event.seq < until));
     match events.is_empty() {

@@ -274,14 +274,7 @@ impl PartitionState {
     }
 
     fn touch(&mut self, slot: u32) {
-        note(&mut self.dirty.pages, page_of(slot));
-    }
-}
-
-/// Adds to what has changed. Most changes are where the one before was, at the end.
-fn note<T: Ord>(changed: &mut BTreeSet<T>, at: T) {
-    if changed.last() != Some(&at) {
-        changed.insert(at);
+        self.dirty.pages.insert(page_of(slot));
     }
 }
 
@@ -375,7 +368,7 @@ impl LedgerMut for PartitionState {
 
     fn keep_decided(&mut self, id: CommandId, until: Micros) {
         if let Some(leaf) = self.decided.put(id, until) {
-            note(&mut self.dirty.decided, leaf);
+            self.dirty.decided.insert(leaf);
         }
     }
 

@@ -291,6 +291,29 @@ mod tests {
         }
     }
 
+    const RECORDED: &str = "tests/golden/formats/witness-1/witness";
+
+    /// A new form has a new number, and is recorded beside the one before. `HEADROOM_REWRITE_GOLDEN=1` writes it anew while no
+    /// release has it.
+    #[test]
+    fn the_file_has_the_form_that_was_recorded_for_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = begun(dir.path(), 2);
+        [1, 2, 3].into_iter().for_each(|next| witness.note(0, &seen(next)));
+        witness.note(1, &seen(7));
+        if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+            fs::create_dir_all("tests/golden/formats/witness-1").unwrap();
+            fs::copy(witness.path(), RECORDED).unwrap();
+        }
+        let recorded = fs::read(RECORDED).unwrap();
+        assert!(fs::read(witness.path()).unwrap() == recorded, "the form of the witness has changed");
+        fs::write(witness.path(), recorded).unwrap();
+        assert_eq!(
+            [0, 1].map(|partition| Witness::of(dir.path()).seen(partition)),
+            [Ok(Some(seen(3))), Ok(Some(seen(7)))]
+        );
+    }
+
     #[test]
     fn whatever_byte_is_changed_it_says_what_was_noted_or_that_it_cannot_be_read() {
         let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use crate::fixtures::{NOW, command, name, open_pool, orders, pool_id, reserve};
 use crate::process::{Served, headroom, run};
 use headroom::domain::{CommandBody, Edit, EventKind, Micros, PoolChange, PoolSpec, RuleChange, Window};
 use headroom::limits::RETIRE_AFTER_DEFAULT_MS;
-use headroom::log::{CommitOutcome, FEATURE_LEVEL, FeatureLevel, StoredCommand};
+use headroom::log::{CommitOutcome, EMBEDDED_LEVEL, FEATURE_LEVEL, FeatureLevel, StoredCommand};
 use headroom::owner::Partition;
 use headroom::replica::PartitionState;
 use headroom::replica::state::STEADY_MS;
@@ -141,7 +141,10 @@ fn an_older_version_refuses_a_log_that_a_later_one_has_served() {
         serve
     };
     let older = |command: &mut Command| run(command.env("HEADROOM_OLDER_LEVEL", "1"));
-    drop(Served::start(&mut serve()));
+    let server = Served::start(&mut serve());
+    let level = format!("headroom_log_feature_level {EMBEDDED_LEVEL}");
+    assert_eq!(crate::swap::metrics(&server.url, "headroom_log_feature_level"), [level]);
+    drop(server);
     let refused = older(&mut serve());
     let version = env!("CARGO_PKG_VERSION");
     assert_ne!(refused.code, 0);

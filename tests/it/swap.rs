@@ -11,6 +11,7 @@ use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::LedgerMut;
 use headroom::limits::CHECKPOINT_INTERVAL_MS;
+use headroom::replica::PartitionHandle;
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
 use serde_json::{Value, json};
@@ -46,6 +47,11 @@ pub fn metrics(url: &str, name: &str) -> Vec<String> {
     text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
 }
 
+/// A slot for two orders looks like one for a hundred.
+fn spoil_pool(handle: &PartitionHandle) {
+    handle.write(|state| state.update_pool(&pool_id("van-1"), |pool| pool.spec.limits = orders(100)));
+}
+
 /// The story: a bit of the server's memory is not what it was, and a slot for two orders looks like one for a hundred. A
 /// checkpoint has it, too. On call has the state replaced before the next order comes: nothing is overbooked, alerts fire,
 /// and a restart does not bring the wrong state back.
@@ -57,7 +63,7 @@ fn a_wrong_state_is_told_and_replaced_and_nothing_is_overbooked() {
     assert_eq!(define(&url, "van-1"), 201);
     assert_eq!([(); 3].map(|()| reserve(&url, "van-1")), [201, 201, 409]);
     let handle = server.gateway.replica().partition(0).unwrap();
-    handle.write(|state| state.update_pool(&pool_id("van-1"), |pool| pool.spec.limits = orders(100)));
+    spoil_pool(handle);
     clock.pass_ms(CHECKPOINT_INTERVAL_MS + 1);
     let written = "headroom_checkpoint_writes_total{partition=\"0\"}";
     until("a checkpoint has the wrong state", || !metrics(&url, written).is_empty());
@@ -151,6 +157,32 @@ fn killed_while_a_state_is_replaced_the_next_start_has_that_of_the_log() {
         assert_eq!([(); 2].map(|()| reserve(&server.url, "van-1")), [201, 409], "{point}");
         let (told, code) = report(&swap(dir.path()));
         assert_eq!((code, &told["verdict"]), (0, &"same".into()), "{point}: {told}");
+        assert_eq!(server.running.terminate().code, 0);
+        assert_says(&on(dir.path(), ["verify"]).out, &["clean: no law broken"]);
+    }
+}
+
+/// The same of a state that is wrong, with which the server began because its checkpoint is. From the moment at which that is
+/// found, no start begins with it.
+#[test]
+fn killed_while_a_wrong_state_is_replaced_the_next_start_does_not_have_it() {
+    for point in ["swap-begun", "swap-proven", "swap-forgotten", "swap-done"] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(NOW)));
+        let server = Server::start(dir.path(), 1, Arc::clone(&clock) as _);
+        let url = format!("http://{}", server.address);
+        assert_eq!(define(&url, "van-1"), 201);
+        assert_eq!([(); 2].map(|()| reserve(&url, "van-1")), [201, 201]);
+        spoil_pool(server.gateway.replica().partition(0).unwrap());
+        drop(server);
+        let mut server = served(dir.path(), "1", Some(point));
+        let pool = agent().get(format!("{}/v1/pools/van-1", server.url)).call().unwrap().body_mut().read_to_string();
+        let pool: Value = serde_json::from_str(&pool.unwrap()).unwrap();
+        assert_eq!(pool["limits"]["orders"], 100, "it began with the checkpoint");
+        let ended = swap(dir.path());
+        assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
+        until("the server has died", || server.running.is_over());
+        let server = served(dir.path(), "1", None);
+        assert_eq!(reserve(&server.url, "van-1"), 409, "{point}");
         assert_eq!(server.running.terminate().code, 0);
         assert_says(&on(dir.path(), ["verify"]).out, &["clean: no law broken"]);
     }

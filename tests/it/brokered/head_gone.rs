@@ -103,6 +103,11 @@ fn on<const N: usize>(site: &Site, name: &str, args: [&str; N], more: &[&str]) -
     run(site.command(args).args(more).arg("--data-dir").arg(site.path(name)))
 }
 
+/// Compares the topics with what they should be.
+fn topics(site: &Site, how: &str, more: &[&str]) -> Ended {
+    run(site.command(["topics", how]).args(more))
+}
+
 pub fn change(process: &Serving<'_>, limits: std::ops::Range<u64>) {
     limits.for_each(|orders| until("the limit is set", || put(process, orders) < 300));
 }
@@ -179,6 +184,10 @@ fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
     let whole = "no place of snapshots is set";
     says(&on(&site, "cold", ["verify"], &[]), 1, &["L3 broken at partition 0", whole, "BROKEN: "]);
 
+    let covered = "partition 0 has lost its first events, and is covered by snapshot ";
+    says(&topics(&site, "plan", &settings), 0, &["the topics are as they should be", covered, "(state digest "]);
+    says(&topics(&site, "check", &[]), 1, &["refused: ", whole]);
+
     let printed = site.run(["cat"]);
     let told = format!("partition 0 begins with seq {newest}: the events before it are gone");
     says(&printed, 0, &[&told]);
@@ -244,6 +253,7 @@ fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
     for args in [&["--snapshots", &*place][..], &[]] {
         says(&on(&site, "tool", ["verify"], args), 1, &[&begins, "BROKEN: "]);
         says(&on(&site, "tool", ["rebuild"], args), 1, &[&begins, "left as it was"]);
+        says(&topics(&site, "plan", args), 1, &["refused: ", &begins]);
     }
     std::fs::write(rows, good).unwrap();
     cold.ready();
