@@ -1,8 +1,11 @@
 //! What callers asked for and did not get, as the command tells it.
 
 use super::postgres::Database;
+use super::redshift::Redshift;
 use super::serve;
 use crate::process::{Served, agent, run};
+use headroom::limits::UNITS_MAX;
+use headroom::sink::postgres::{Database as SinkDatabase, Period};
 use serde_json::json;
 
 fn send(served: &Served, method: &str, path: &str, key: &str, body: &serde_json::Value) -> u16 {
@@ -100,4 +103,43 @@ fn a_raise_admits_whom_it_would_have_admitted_behind_one_who_asked_for_too_much(
     let told = run(told.env("HEADROOM_SINK_DATABASE", database.url()));
     let line = format!("\n2126-11-21  small over_limit crates: 6 keys, 14 units, 0 elsewhere; {more}\n");
     assert!(more == 5 && told.out.contains(&line), "{}{}", told.out, told.err);
+}
+
+/// So many calls for all that one may ask, whose sum no `bigint` has.
+const GREEDY: u64 = 10_000;
+
+/// A pool that has refused them.
+fn fill_with_greed(database: &Database) {
+    database.ask(&format!(
+        "INSERT INTO pool_lives (pool, partition, from_seq, began_at) VALUES ('small', 0, 0, '2126-11-21T04:00:00Z');
+         INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, key, pool, demand, limits, used, reason, dimension, digest)
+         SELECT 'Rejected', 0, g, 1, '2126-11-21T04:00:00Z', 'Reserve', 'key-' || g, 'small', '{{\"orders\": {UNITS_MAX}}}',
+                '{{\"orders\": 5}}', '{{\"orders\": 0}}', 'over_limit', 'orders', md5(g::text)
+         FROM generate_series(1, {GREEDY}) g"
+    ));
+}
+
+/// The story: somebody asks ten thousand times for the most that a call may ask for, and the sum of it is more than a number of
+/// the database can say. From then on nobody is told what any pool has lost.
+#[test]
+fn more_units_than_a_number_has_are_the_most_that_it_has() {
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    fill_with_greed(&database);
+    fill_with_greed(&redshift.tables);
+    redshift.tables.ask(
+        "INSERT INTO decision_units (partition, seq, decided_at, kind, ask, reason, pool, dimension, demand, limit_units, used)
+         SELECT partition, seq, decided_at, kind, ask, reason, pool, dimension, (demand::jsonb ->> 'orders')::bigint, 5, 0
+         FROM events; ANALYZE",
+    );
+    let period = Period { from: "2126-11-21".to_owned(), to: "2126-11-21".to_owned(), area: None };
+    for (tables, access) in [(&database, database.access()), (&redshift.tables, redshift.access())] {
+        let raises = tables.ask("SELECT min(raise_needed), max(raise_needed), count(*) FROM lost_demand_keys");
+        assert_eq!(raises, format!("{}|{}|{GREEDY}", UNITS_MAX - 5, i64::MAX));
+        assert_eq!(tables.ask("SELECT keys, units FROM lost_demand"), format!("{GREEDY}|{}", i64::MAX));
+        let lost = SinkDatabase::connect(&access).unwrap().lost_demand(&period, 1).unwrap();
+        let told: Vec<_> = lost.iter().map(|lost| (lost.keys, lost.units, lost.with_raise)).collect();
+        assert_eq!(told, [(GREEDY.cast_signed(), Some(i64::MAX), 0)]);
+    }
 }

@@ -1,10 +1,10 @@
--- One row for each pool, reason, dimension and day: how many keys were refused, for how many units, and how many of the keys
--- were accepted in another pool within an hour. A key that no dimension decided (closed, paused, past_cutoff) counts in each
--- dimension that it asked for. `slot_day` is the day (UTC) on which the slot begins; of a pool without a window, the day of the
--- refusal.
+-- One row for each pool, reason, dimension and day: how many keys were refused, for how many units, and how many of the keys were
+-- accepted in another pool within an hour. A key that no dimension decided (closed, paused, past_cutoff) counts in each dimension
+-- that it asked for. `slot_day` is the day (UTC) on which the slot begins; of a pool without a window, the day of the refusal.
+-- `units` are 9223372036854775807 at most, however many more were asked for.
 SELECT slot_day, pool, areas, window_start, reason, dimension,
        count(*) AS keys,
-       sum(units)::bigint AS units,
+       LEAST(sum(units), 9223372036854775807)::bigint AS units,
        count(CASE WHEN accepted_elsewhere THEN 1 END) AS accepted_elsewhere
 FROM lost_demand_keys
 GROUP BY slot_day, pool, areas, window_start, reason, dimension

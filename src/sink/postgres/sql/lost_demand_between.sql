@@ -12,7 +12,7 @@ WITH raised AS (
 )
 SELECT slot_day::varchar, pool, reason, dimension,
        count(*) AS keys,
-       sum(units)::bigint AS units,
+       LEAST(sum(units), 9223372036854775807)::bigint AS units,
        count(CASE WHEN accepted_elsewhere THEN 1 END) AS elsewhere,
        count(CASE WHEN alone AND together THEN 1 END) AS with_raise,
        count(CASE WHEN part = 1 THEN 1 END) AS own_keys

@@ -1,11 +1,11 @@
 -- One row for each call to reserve or amend that a pool refused for a reason of the pool, counted once for each key in a life of
 -- the pool: the units that were asked for in the dimension that decided, those that were left, whether the same key or order was
 -- accepted in another pool within an hour, and `raise_needed`. That is an estimate: by how much the limit would have had to be
--- higher for this call and all that the pool refused before it in this life. Where no dimension decided (closed, paused,
--- past_cutoff), there is a row for each dimension of which units were asked for; `part` counts the rows of a call, so that those with
--- `part = 1` count keys. `slot_day` is the day (UTC) on which the slot begins that the pool had last in this life; of a pool
--- without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only
--- where a call with that key was. `from_seq` is that of `pool_lives`.
+-- higher for this call and all that the pool refused before it in this life, 9223372036854775807 at most. Where no dimension
+-- decided (closed, paused, past_cutoff), there is a row for each dimension of which units were asked for; `part` counts the rows
+-- of a call, so that those with `part = 1` count keys. `slot_day` is the day (UTC) on which the slot begins that the pool had last
+-- in this life; of a pool without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts
+-- as accepted elsewhere only where a call with that key was. `from_seq` is that of `pool_lives`.
 WITH calls AS (
 -- The database's optimizer cannot estimate a CASE. So it does not expect few rows here, and it cannot turn the FULL JOIN below into a
 -- nested loop: it hashes or sorts both sides and reads each once. Rows with a null key match nothing and are left out first, because
@@ -46,9 +46,10 @@ lost AS (
 SELECT f."partition", f.seq, f.decided_at, (COALESCE(f.window_start, f.decided_at) AT TIME ZONE 'UTC')::date AS slot_day,
        f.pool, f.areas, f.window_start, f.key, f.order_ref, f.reason, f.dimension, f.units,
        l.seq IS NOT NULL AS accepted_elsewhere,
-       (sum(CASE WHEN f.units_left IS NOT NULL THEN f.units END)
-           OVER (PARTITION BY f.pool, f.from_seq, f.dimension ORDER BY f."partition", f.seq ROWS UNBOUNDED PRECEDING))::bigint
-           - f.units_left AS raise_needed,
+       CASE WHEN f.units_left IS NOT NULL THEN
+           LEAST(sum(CASE WHEN f.units_left IS NOT NULL THEN f.units END)
+                     OVER (PARTITION BY f.pool, f.from_seq, f.dimension ORDER BY f."partition", f.seq ROWS UNBOUNDED PRECEDING)
+                     - f.units_left, 9223372036854775807)::bigint END AS raise_needed,
        f.part, f.units_left, f.from_seq
 FROM lost f
 FULL JOIN elsewhere l ON l."partition" = f."partition" AND l.seq = f.seq
