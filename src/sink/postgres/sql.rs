@@ -210,9 +210,10 @@ pub(in crate::sink) const UNITS: &str = "decision_units";
 const OF_LIFE: &str = "l.pool = e.pool AND l.\"partition\" = e.\"partition\"
     AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)";
 
-/// From the first of the refusals to an hour after the last one.
+/// From the first of the refusals to two hours after the last one: what is accepted in the first of them may be taken back in the
+/// second.
 const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r)
-                 AND (SELECT max(r.decided_at) FROM refused r) + interval '1 hour'";
+                 AND (SELECT max(r.decided_at) FROM refused r) + interval '2 hours'";
 
 /// The query of a view.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {

@@ -139,7 +139,8 @@ fn assert_rich(rows: &Rows) {
     for reason in ["over_limit", "closed", "paused", "past_cutoff", "unknown_dimension"] {
         expect(reason, has("lost_demand_keys", &|row| row["reason"] == reason));
     }
-    for (key, is_elsewhere) in [("in-same", true), ("out-same", false), ("in-order", true), ("out-order", false)] {
+    let edges = [("in-same", true), ("out-same", false), ("in-order", true), ("out-order", false)];
+    for (key, is_elsewhere) in edges.into_iter().chain([("given-up", false), ("tried-again", true)]) {
         let is = |row: &Value| row["key"] == format!("{EDGE}{key}") && row["accepted_elsewhere"] == is_elsewhere;
         expect(key, has("lost_demand_keys", &is));
     }
@@ -172,6 +173,11 @@ fn assert_rich(rows: &Rows) {
     expect("a key refused in two lives", again("lost_demand_keys", &refused));
     let accepted = |row: &Value| (row["kind"] == "Accepted").then(|| row["reservation"].to_string());
     expect("a reservation accepted again", again("decisions", &accepted));
+    let tried = |row: &Value| {
+        let is = row["kind"] == "Accepted" && row["key"] == format!("{EDGE}tried-again");
+        is.then(|| row["pool"].to_string()).filter(|pool| pool.contains("late"))
+    };
+    expect("taken back and accepted again in one life", again("decisions", &tried));
     assert!(missing.is_empty(), "not in the log: {missing:?}");
 }
 

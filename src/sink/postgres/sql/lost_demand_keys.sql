@@ -5,7 +5,8 @@
 -- decided (closed, paused, past_cutoff), there is a row for each dimension of which units were asked for; `part` counts the rows
 -- of a call, so that those with `part = 1` count keys. `slot_day` is the day (UTC) on which the slot begins that the pool had last
 -- in this life; of a pool without a window, the day of the refusal. An amend has a key of its own and names no order, so it counts
--- as accepted elsewhere only where a call with that key was. `from_seq` is that of `pool_lives`.
+-- as accepted elsewhere only where a call with that key was. An acceptance that was taken back within an hour, because its caller
+-- got no answer, counts nowhere. `from_seq` is that of `pool_lives`.
 WITH calls AS (
 -- The database's optimizer cannot estimate a CASE. So it does not expect few rows here, and it cannot turn the FULL JOIN below into a
 -- nested loop: it hashes or sorts both sides and reads each once. Rows with a null key match nothing and are left out first, because
@@ -20,17 +21,27 @@ WITH calls AS (
       {asked}
 ),
 refused AS (SELECT * FROM calls WHERE nth = 1),
+accepted AS (
+    SELECT a.key, a.order_ref, a.pool, a.decided_at
+    FROM (
+        SELECT a.kind, a.key, a.order_ref, a.pool, a.decided_at,
+               lead(a.cause) OVER (PARTITION BY a.pool, a.reservation ORDER BY a."partition", a.seq) AS next_cause,
+               lead(a.decided_at) OVER (PARTITION BY a.pool, a.reservation ORDER BY a."partition", a.seq) AS next_at
+        FROM events a
+        WHERE a.kind IN ('Accepted', 'Released', 'Expired') AND {in_time}
+    ) a
+    WHERE a.kind = 'Accepted'
+      AND CASE WHEN a.next_cause = 'abandoned' AND a.next_at <= a.decided_at + interval '1 hour' THEN 1 END IS NULL
+),
 elsewhere AS (
     SELECT f."partition", f.seq
     FROM (SELECT * FROM refused WHERE key IS NOT NULL) f
-    FULL JOIN (SELECT a.key, a.pool, a.decided_at FROM events a WHERE a.kind = 'Accepted' AND a.key IS NOT NULL AND {in_time}) a
-           ON a.key = f.key
+    FULL JOIN (SELECT * FROM accepted WHERE key IS NOT NULL) a ON a.key = f.key
     WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
     UNION
     SELECT f."partition", f.seq
     FROM (SELECT * FROM refused WHERE order_ref IS NOT NULL) f
-    FULL JOIN (SELECT a.order_ref, a.pool, a.decided_at FROM events a WHERE a.kind = 'Accepted' AND a.order_ref IS NOT NULL AND {in_time}) a
-           ON a.order_ref = f.order_ref
+    FULL JOIN (SELECT * FROM accepted WHERE order_ref IS NOT NULL) a ON a.order_ref = f.order_ref
     WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
 ),
 lost AS (

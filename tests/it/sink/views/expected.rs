@@ -331,7 +331,10 @@ impl Expected {
 
     fn lead_times(&self) -> Vec<Value> {
         let mut counts = BTreeMap::<i64, i64>::new();
-        for event in self.events.iter().filter(|event| event.is("Accepted")) {
+        for (place, event) in self.events.iter().enumerate() {
+            if !event.is("Accepted") || self.is_taken_back(place, i64::MAX) {
+                continue;
+            }
             let start = self.life(event).and_then(|life| life.definition(&self.events)?.time("window_start"));
             if let Some(start) = start {
                 *counts.entry((start - event.at).div_euclid(HOUR)).or_default() += 1;
@@ -344,7 +347,8 @@ impl Expected {
         let fates = ["confirmed", "expired", "released", "retired", "open"];
         let mut days = BTreeMap::<String, BTreeMap<&str, i64>>::new();
         for (place, event) in self.events.iter().enumerate() {
-            if event.is("Accepted") && event.text("status") == Some("held") {
+            let is_hold = event.is("Accepted") && event.text("status") == Some("held");
+            if is_hold && !self.is_taken_back(place, i64::MAX) {
                 let counts = days.entry(day(event.at)).or_default();
                 *counts.entry("holds").or_default() += 1;
                 *counts.entry(self.fate(place)).or_default() += 1;
@@ -358,6 +362,17 @@ impl Expected {
             row
         };
         days.into_iter().map(row).collect()
+    }
+
+    /// Whether what this event accepted was taken back within this time, because its caller got no answer.
+    pub(super) fn is_taken_back(&self, place: usize, within: i64) -> bool {
+        let accepted = &self.events[place];
+        let is_next = |event: &&Event| {
+            let is_own = event.life == accepted.life && event.text("reservation") == accepted.text("reservation");
+            is_own && matches!(&*event.kind, "Accepted" | "Released" | "Expired")
+        };
+        let next = self.events[place + 1..].iter().find(is_next);
+        next.is_some_and(|next| next.text("cause") == Some("abandoned") && next.at - accepted.at <= within)
     }
 
     /// What became of the hold that began with this event.

@@ -54,11 +54,12 @@ impl Expected {
     fn is_elsewhere(&self, refused: &Event) -> bool {
         let is_same =
             |accepted: &Event, name: &str| refused.text(name).is_some() && accepted.text(name) == refused.text(name);
-        self.events.iter().any(|event| {
+        self.events.iter().enumerate().any(|(place, event)| {
             event.is("Accepted")
                 && event.text("pool") != refused.text("pool")
                 && (refused.at..=refused.at + HOUR).contains(&event.at)
                 && (is_same(event, "key") || is_same(event, "order_ref"))
+                && !self.is_taken_back(place, HOUR)
         })
     }
 

@@ -302,6 +302,39 @@ impl Market {
         for (hours, pool) in [(141, "west"), (181, "south"), (241, "quay"), (251, "hill"), (256, "late")] {
             self.plan_edge(hour(hours), pool, "late", None, None);
         }
+        self.plan_lost_answers(at);
+    }
+
+    /// Callers who got no answer: what was accepted is taken back, and one of the two tries again, under the same key. Both were
+    /// refused at this time, and go elsewhere; later they hold in a pool with a slot.
+    fn plan_lost_answers(&mut self, at: Micros) {
+        let second = |at: Micros, seconds: u64| at.plus_ms(seconds * 1_000);
+        for (key, tries) in [("given-up", 1), ("tried-again", 2)] {
+            self.plan_try(at, "kiosk", (key, 1), None);
+            for (at, pool) in [(second(at, 600), ROOMY), (hour(141), "late")] {
+                (0..tries).for_each(|number| self.plan_try(second(at, number * 60), pool, (key, number + 1), None));
+                self.plan_back(second(at, 30), pool, key);
+            }
+        }
+    }
+
+    /// A hold under this key, by the try of this number.
+    fn plan_try(&mut self, at: Micros, pool: &str, (key, number): (&str, u64), order: Option<&str>) {
+        let (pool, key) = (pool_id(pool), format!("{EDGE}{key}"));
+        let order_ref = order.map(|order| name(&format!("{EDGE}{order}")));
+        let (reservation, demand) = (reservation_id(&pool, &key), amounts(&[("orders", 1)]));
+        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: Some(HOUR_MS), order_ref };
+        let ask = Ask { key: Some(key), actor: None, attempt: Some(Attempt(number)), ..planned(body) };
+        self.act(at, Act::Ask(Box::new(ask)));
+    }
+
+    /// The first try under this key is taken back.
+    fn plan_back(&mut self, at: Micros, pool: &str, key: &str) {
+        let pool = pool_id(pool);
+        let reservation = reservation_id(&pool, &format!("{EDGE}{key}"));
+        let body = CommandBody::Abandon { pool, reservation };
+        let ask = Ask { actor: None, attempt: Some(Attempt(1)), ..planned(body) };
+        self.act(at, Act::Ask(Box::new(ask)));
     }
 
     fn plan_edge(&mut self, at: Micros, pool: &str, key: &str, order: Option<&str>, hold_ttl_ms: Option<u64>) {
