@@ -16,7 +16,7 @@ pub struct Period {
     pub area: Option<String>,
 }
 
-/// What one pool refused for one reason. A key counts once, however often its caller tried.
+/// What one pool refused for one reason. An order counts once, under whatever keys its caller tried, and so does a key without one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostDemand {
     /// The day on which the slot begins; of a pool without a slot, the day of the refusal.
@@ -27,13 +27,13 @@ pub struct LostDemand {
     pub reason: String,
     /// The dimension that decided, or one that was asked for where none did.
     pub dimension: Option<String>,
-    /// Keys that were refused. Where no dimension decided, they count in each that they asked for.
+    /// Keys that were refused, of each order the first one. Where no dimension decided, they count in each that they asked for.
     pub keys: i64,
     /// Those of them that no other row counts as well.
     pub own_keys: i64,
     /// The units that they asked for in that dimension.
     pub units: Option<i64>,
-    /// Keys that were accepted in another pool within an hour.
+    /// Keys or orders that were accepted in another pool within an hour.
     pub elsewhere: i64,
     /// An estimate: keys that would have been accepted with a higher limit.
     pub with_raise: i64,

@@ -144,6 +144,8 @@ fn assert_rich(rows: &Rows) {
         let is = |row: &Value| row["key"] == format!("{EDGE}{key}") && row["accepted_elsewhere"] == is_elsewhere;
         expect(key, has("lost_demand_keys", &is));
     }
+    let is_again = |row: &Value| row["key"] == format!("{EDGE}in-order-again");
+    expect("an order refused again", has("decisions", &is_again) && !has("lost_demand_keys", &is_again));
     expect("no dimension decided", has("lost_demand_keys", &|row| row["part"] == 2));
     expect("a queue", has("lost_demand_keys", &|row| row["raise_needed"].as_i64() > row["units"].as_i64()));
     for fate in ["confirmed", "expired", "released", "retired", "open"] {

@@ -20,8 +20,9 @@ impl Expected {
                 && event.text("reason").is_some_and(|reason| OF_POOL.contains(&reason))
         };
         for event in self.events.iter().filter(is_lost) {
-            let key = event.text("key").or(event.text("command_id"));
-            if !seen.insert((event.text("pool"), event.life, key)) {
+            let order = event.text("order_ref");
+            let key = event.text("key").or(event.text("command_id")).filter(|_| order.is_none());
+            if !seen.insert((event.text("pool"), event.life, order, key)) {
                 continue;
             }
             let life = self.life(event);

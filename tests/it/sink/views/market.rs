@@ -303,6 +303,8 @@ impl Market {
             self.plan_edge(hour(hours), pool, "late", None, None);
         }
         self.plan_lost_answers(at);
+        // An order that is refused comes again under a new key.
+        self.plan_try(at.plus_ms(MINUTE_MS), "kiosk", ("in-order-again", 1), Some("in"));
     }
 
     /// Callers who got no answer: what was accepted is taken back, and one of the two tries again, under the same key. Both were
