@@ -54,6 +54,8 @@ pub struct Database {
     limited: Option<(Stopwatch, Duration)>,
     /// An answer was given up. The next one would come behind it.
     is_hung: bool,
+    /// What was asked last did not get a lock in time, or another transaction and this one waited for each other.
+    pub(super) is_in_use: bool,
 }
 
 /// What a statement answers: its rows as texts, and how many it changed.
@@ -100,7 +102,8 @@ impl Database {
         let ending = access.ending.clone();
         let client = runtime.block_on(within(CONNECT_LIMIT, ending.clone(), connecting)).map_err(Trouble::told)?;
         let (schema, dialect) = (access.schema.clone(), Dialect::of(&access.url));
-        let mut database = Database { runtime, client, schema, dialect, ending, limited: None, is_hung: false };
+        let mut database =
+            Database { runtime, client, schema, dialect, ending, limited: None, is_hung: false, is_in_use: false };
         for setting in dialect.session() {
             database.say(setting)?;
         }
@@ -131,6 +134,11 @@ impl Database {
         self.limited = limit.map(|limit| (Stopwatch::start(), limit));
     }
 
+    /// How long the next answer may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limited.map_or(ANSWER_LIMIT, |(since, limit)| since.left_of(limit))
+    }
+
     /// Waits for what is asked of the database, for a bounded time. A session that has hung is not asked again.
     pub(super) fn run<T>(
         &mut self,
@@ -141,9 +149,10 @@ impl Database {
                 "the database has left an earlier question without an answer".to_owned(),
             ));
         }
-        let limit = self.limited.map_or(ANSWER_LIMIT, |(since, limit)| since.left_of(limit));
+        let limit = self.limit();
         let done = self.runtime.block_on(within(limit, self.ending.clone(), work(&mut self.client)));
         self.is_hung = matches!(done, Err(Trouble::Late(_)));
+        self.is_in_use = self.dialect == Dialect::Postgres && done.as_ref().is_err_and(Trouble::is_of_locks);
         done.map_err(Trouble::told)
     }
 }
@@ -236,6 +245,11 @@ impl From<tokio_postgres::Error> for Trouble {
 }
 
 impl Trouble {
+    fn is_of_locks(&self) -> bool {
+        let Trouble::Database(error) = self else { return false };
+        error.code().is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(code))
+    }
+
     fn told(self) -> TargetError {
         match self {
             Trouble::Fenced => TargetError::Fenced,
@@ -344,9 +358,10 @@ mod tests {
     }
 
     #[test]
-    fn redshift_ends_a_statement_when_the_sink_gives_it_up() {
-        let limit = format!("SET statement_timeout TO {}", ANSWER_LIMIT.as_millis());
-        assert!(Dialect::Redshift.session().contains(&&*limit));
+    fn the_database_ends_a_statement_when_the_sink_gives_it_up() {
+        let limit = ANSWER_LIMIT.as_millis().to_string();
+        let is_bound = |setting: &&str| setting.contains("statement_timeout") && setting.contains(&limit);
+        assert!([Dialect::Postgres, Dialect::Redshift].iter().all(|dialect| dialect.session().iter().any(is_bound)));
     }
 
     #[test]

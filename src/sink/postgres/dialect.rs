@@ -2,6 +2,7 @@
 
 use crate::sink::{Column, ColumnKind};
 use crate::wire::event::DETAIL_CHARS_MAX;
+use std::time::Duration;
 
 /// The language of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,8 +83,9 @@ impl Dialect {
         }
     }
 
-    /// What every session is told. An hour of a lost client would hold its locks for as long. The memory is enough to sort a
-    /// whole batch, which would be sorted on the disk with what a database has by default.
+    /// What every session is told. An hour of a lost client would hold its locks for as long, and a statement that a client has
+    /// given up would go on, or wait for a lock with others behind it, where the database has no bound of its own. The memory is
+    /// enough to sort a whole batch, which would be sorted on the disk with what a database has by default.
     pub(super) fn session(self) -> &'static [&'static str] {
         match self {
             Dialect::Postgres => &[
@@ -94,10 +96,25 @@ impl Dialect {
                 "SET tcp_keepalives_interval = 5",
                 "SET tcp_keepalives_count = 3",
                 "SET work_mem = '32MB'",
+                "SELECT set_config('statement_timeout', '120000', false) WHERE current_setting('statement_timeout') = '0'",
             ],
             Dialect::Redshift => {
                 &["SET application_name TO 'headroom sink'", "SET timezone TO 'UTC'", "SET statement_timeout TO 120000"]
             }
+        }
+    }
+
+    /// Begins a transaction that changes tables. No lock is waited for longer than the one time, and no statement takes longer than
+    /// the other.
+    pub(super) fn begin_change(self, lock: Duration, statement: Duration) -> String {
+        match self {
+            Dialect::Postgres => format!(
+                "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+                lock.as_millis(),
+                statement.as_millis().max(1)
+            ),
+            // It cannot bound the wait for a lock. What every session is told bounds each statement.
+            Dialect::Redshift => "BEGIN".to_owned(),
         }
     }
 

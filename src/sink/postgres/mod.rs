@@ -4,6 +4,7 @@
 //! partition; it is a hint, like the assignment of a group. The position says it for good: a writer that was overtaken moves
 //! nothing.
 
+mod apply;
 mod connection;
 mod copied;
 mod dialect;

@@ -8,10 +8,6 @@ use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use crate::sink::{COLUMNS, Column, TargetError};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
-
-/// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
-const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How a difference goes away.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,10 +129,7 @@ impl Database {
         if !has_views || differences.iter().any(is_refused) || !self.is_used_by_others()? {
             return Ok(None);
         }
-        self.say("BEGIN")?;
-        let tried = self.change(differences);
-        self.say("ROLLBACK")?;
-        match tried {
+        match self.change(differences, "ROLLBACK") {
             Ok(()) => Ok(None),
             Err(TargetError::Operator(what)) => Ok(Some(Difference { what, fix: Fix::Refused })),
             Err(error) => Err(error),
@@ -232,38 +225,6 @@ impl Database {
             return Ok(());
         }
         FOLLOWING.iter().try_for_each(|name| self.say(&format!("COMMENT ON TABLE {name} IS NULL")).map(drop))
-    }
-
-    /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
-    /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
-    ///
-    /// # Errors
-    /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way. Then nothing was changed,
-    /// once the connection has ended.
-    pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        self.say("BEGIN")?;
-        self.change(differences)?;
-        self.say("COMMIT")?;
-        self.limit_all(Some(INDEXES_LIMIT));
-        for difference in differences {
-            if let Fix::Index(statement) = &difference.fix {
-                self.say(statement)?;
-            }
-        }
-        self.limit_all(None);
-        Ok(())
-    }
-
-    fn change(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        for difference in differences {
-            match &difference.fix {
-                Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
-                Fix::Views(names) => self.make_views(names)?,
-                Fix::Index(_) | Fix::Rebuild => {}
-                Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -95,7 +95,7 @@ fn of_relations(said: &Said, changed: &BTreeSet<&str>, dialect: Dialect) -> Vec<
 }
 
 /// The relations that are changed when these differences go away.
-fn changed(differences: &[Difference]) -> BTreeSet<&str> {
+pub(super) fn changed(differences: &[Difference]) -> BTreeSet<&str> {
     let mut changed = BTreeSet::new();
     for difference in differences {
         match &difference.fix {

@@ -174,6 +174,37 @@ fn nobody_who_reads_waits_for_an_index() {
     );
 }
 
+/// The story: an analyst has left a transaction open, and somebody applies an upgrade. Nobody else has to wait for the analyst.
+#[test]
+fn nobody_waits_behind_an_apply_that_waits() {
+    let database = Database::start();
+    database.apply();
+    database.ask("ALTER TABLE events DROP COLUMN retire_cause CASCADE");
+    let reading = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let waiting = "FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted";
+    let is_any = |what: &str| database.ask(&format!("SELECT count(*) > 0 {what}")) == "t";
+    let mut analyst = database.begin("BEGIN; SELECT count(*) FROM events; SELECT pg_sleep(600)");
+    until("somebody reads", || is_any(reading));
+    let mut applying = Running::start(&mut database.sink(nowhere(), &["apply"]));
+    while !applying.is_over() {
+        database.ask("SET lock_timeout = '10s'; SELECT count(*) FROM events");
+    }
+    let refused = applying.ended();
+    let session = database.ask(&format!("SELECT pid {reading}"));
+    let told = format!(
+        "events is not changed, because it is in use by session {session} of analyst (psql), in a transaction since"
+    );
+    let advice = format!("SELECT pg_terminate_backend({session}): try again");
+    assert!(refused.code == 2 && refused.err.contains(&told) && refused.err.contains(&advice), "{}", refused.err);
+    assert!(!is_any(waiting), "nothing is left in the queue");
+    let applying = Running::start(&mut database.sink(nowhere(), &["apply"]));
+    until("apply waits", || is_any(waiting));
+    database.ask(&format!("SELECT pg_terminate_backend({session})"));
+    analyst.kill();
+    let applied = applying.ended();
+    assert!(applied.code == 0 && applied.out.contains("done: add column events.retire_cause"), "{}", applied.err);
+}
+
 /// Somebody has changed the tables that follow from the events: they are made anew from them.
 #[test]
 fn reservations_and_pools_follow_from_the_events() {

@@ -1,0 +1,108 @@
+//! Makes differences go away while others use the tables. A statement that changes a table waits for whoever reads it, and all who
+//! come later wait behind that statement. So it waits for a moment only, and is tried again after a pause in which they get
+//! through.
+
+use super::connection::Database;
+use super::dialect::literal;
+use super::plan::{Difference, Fix};
+use super::rights::changed;
+use crate::sink::TargetError;
+use crate::time::{Stopwatch, pause};
+use std::slice;
+use std::time::Duration;
+
+/// For so long a statement that changes a table waits for its lock, and all who ask of that table wait with it. The database needs
+/// a second of it to take back the work of its own that is in the way.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+/// So long others get through before the same is tried again.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+/// For so long it is tried.
+const LOCK_TRIED: Duration = Duration::from_secs(30);
+/// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
+const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Who has relations of the schema, the oldest transaction first, and whether more than to read them.
+const USERS: &str = "
+    SELECT c.relname, l.mode NOT IN ('AccessShareLock', 'RowShareLock'), a.pid, COALESCE(a.usename, a.backend_type),
+           a.application_name, date_trunc('second', a.xact_start)
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE n.nspname = $1 AND l.granted AND a.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ORDER BY a.xact_start, c.relname";
+
+impl Database {
+    /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
+    /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way, and
+    /// [`TargetError::Transient`] when a table is in use. Then nothing was changed, or one of the indexes is missing.
+    pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
+        let is_index = |difference: &Difference| matches!(difference.fix, Fix::Index(_));
+        let (indexes, changes): (Vec<_>, Vec<_>) = differences.iter().cloned().partition(is_index);
+        self.change(&changes, "COMMIT")?;
+        self.limit_all(Some(INDEXES_LIMIT));
+        for index in &indexes {
+            self.change(slice::from_ref(index), "COMMIT")?;
+        }
+        self.limit_all(None);
+        Ok(())
+    }
+
+    /// Makes these differences go away in one transaction, which ends with this word, and waits for others as described above.
+    /// Redshift bounds no wait for a lock: there the bound of a statement ends it, and nothing is tried again.
+    pub(super) fn change(&mut self, differences: &[Difference], end: &str) -> Result<(), TargetError> {
+        let trying = Stopwatch::start();
+        loop {
+            let limit = self.limit();
+            self.say(&self.dialect.begin_change(LOCK_LIMIT, limit))?;
+            let done = self.change_each(differences).and_then(|()| self.say(end).map(drop));
+            if done.is_ok() {
+                return done;
+            }
+            let is_in_use = self.is_in_use;
+            let back = self.say("ROLLBACK");
+            if !is_in_use {
+                return done;
+            }
+            back?;
+            if trying.elapsed() > LOCK_TRIED {
+                return Err(self.in_use(differences)?);
+            }
+            pause(LOCK_PAUSE);
+        }
+    }
+
+    fn change_each(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
+        for difference in differences {
+            match &difference.fix {
+                Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
+                Fix::Views(names) => self.make_views(names)?,
+                Fix::Index(statement) => self.say(statement).map(drop)?,
+                Fix::Rebuild => {}
+                Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps these differences from going away: of the transactions that use a table of theirs the oldest one.
+    fn in_use(&mut self, differences: &[Difference]) -> Result<TargetError, TargetError> {
+        let named = changed(differences);
+        // An index lets others read.
+        let is_index = differences.iter().all(|difference| matches!(difference.fix, Fix::Index(_)));
+        let said = self.say(&USERS.replace("$1", &literal(&self.schema)))?;
+        let text = |row: usize, column: usize| said.text(row, column).unwrap_or_default();
+        let is_in_the_way = |row: &usize| named.contains(text(*row, 0)) && (!is_index || text(*row, 1) == "t");
+        let Some(row) = (0..said.rows.len()).find(is_in_the_way) else {
+            let why = format!("the tables have been in use by other transactions for {LOCK_TRIED:?}");
+            return Ok(TargetError::Transient(why));
+        };
+        let (table, pid, user, program, since) = (text(row, 0), text(row, 2), text(row, 3), text(row, 4), text(row, 5));
+        Ok(TargetError::Transient(format!(
+            "{table} is not changed, because it is in use by session {pid} of {user} ({program}), in a transaction since {since}. \
+             Wait until that has ended, or end it with SELECT pg_terminate_backend({pid})"
+        )))
+    }
+}
