@@ -21,6 +21,7 @@ pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Fai
 
 pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let mut database = Database::connect(&access(config)?)?;
+    database.hold_tables()?;
     let differences = database.differences()?;
     let refused: Vec<_> = differences.iter().filter(|difference| difference.fix == Fix::Refused).collect();
     if !refused.is_empty() {

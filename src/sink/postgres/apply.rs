@@ -1,11 +1,12 @@
 //! Makes differences go away while others use the tables. A statement that changes a table waits for whoever reads it, and all who
 //! come later wait behind that statement. So it waits for a moment only, and is tried again after a pause in which they get
-//! through.
+//! through. One process does this at a time.
 
 use super::connection::Database;
-use super::dialect::literal;
+use super::dialect::{Dialect, literal};
 use super::plan::{Difference, Fix};
 use super::rights::changed;
+use super::sql;
 use crate::sink::TargetError;
 use crate::time::{Stopwatch, pause};
 use std::slice;
@@ -18,6 +19,10 @@ const LOCK_LIMIT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
 /// For so long it is tried.
 const LOCK_TRIED: Duration = Duration::from_secs(30);
+/// For so long one process waits until another one has changed the tables.
+const OTHERS_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks whether it has.
+const OTHERS_LOOK: Duration = Duration::from_millis(200);
 /// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
 const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -32,6 +37,27 @@ const USERS: &str = "
     ORDER BY a.xact_start, c.relname";
 
 impl Database {
+    /// Waits until no other process changes these tables, and then keeps them from it until the connection ends. In Redshift no
+    /// lock ends with its session: of several that apply at once there all but one may fail, and change nothing.
+    ///
+    /// # Errors
+    /// [`TargetError::Transient`] when another process takes long.
+    pub fn hold_tables(&mut self) -> Result<(), TargetError> {
+        if self.dialect == Dialect::Redshift {
+            return Ok(());
+        }
+        let lock = sql::LOCK_TABLES.replace("$1", &literal(&self.schema));
+        let waiting = Stopwatch::start();
+        while self.say(&lock)?.text(0, 0) != Some("t") {
+            if waiting.elapsed() > OTHERS_LIMIT {
+                let why = format!("another headroom sink apply has been at work for {OTHERS_LIMIT:?}");
+                return Err(TargetError::Transient(why));
+            }
+            pause(OTHERS_LOOK);
+        }
+        Ok(())
+    }
+
     /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
     /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
     ///

@@ -13,6 +13,8 @@ pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
 
 /// Takes the lock of a partition for this session, unless another session has it.
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
+/// Takes the lock of the tables in the schema that is the parameter, unless another session has it. No partition has this number.
+pub(super) const LOCK_TABLES: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || $1), -1)";
 /// What tells this session from every other one.
 pub(super) const SESSION: &str =
     "SELECT pid::text || ' ' || backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";

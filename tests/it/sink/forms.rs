@@ -205,6 +205,22 @@ fn nobody_waits_behind_an_apply_that_waits() {
     assert!(applied.code == 0 && applied.out.contains("done: add column events.retire_cause"), "{}", applied.err);
 }
 
+/// The story: a chart starts several sinks at once, and each of them applies first.
+#[test]
+fn of_several_applies_at_once_one_makes_the_tables() {
+    let database = Database::start();
+    let applying: Vec<Running> = (0..4).map(|_| Running::start(&mut database.sink(nowhere(), &["apply"]))).collect();
+    let ended: Vec<_> = applying.into_iter().map(Running::ended).collect();
+    assert!(
+        ended.iter().all(|ended| ended.code == 0),
+        "{:?}",
+        ended.iter().map(|ended| &ended.err).collect::<Vec<_>>()
+    );
+    let made = ended.iter().filter(|ended| ended.out.contains("done: create table events")).count();
+    let found = ended.iter().filter(|ended| ended.out == "the tables are as they should be\n").count();
+    assert_eq!((made, found), (1, 3));
+}
+
 /// Somebody has changed the tables that follow from the events: they are made anew from them.
 #[test]
 fn reservations_and_pools_follow_from_the_events() {
