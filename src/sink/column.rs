@@ -6,7 +6,7 @@ use crate::trace::TraceContext;
 use crate::wire;
 use crate::wire::schema::EVENT;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The type of a column, for every dialect.
@@ -52,9 +52,7 @@ const TRACE_ID: &str = "trace_id";
 
 /// The columns, in the order of the schema.
 pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
-    let schema: Value = EVENT.last().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
-    let named = fields.filter_map(of_field).filter(|column| !LEFT_OUT.contains(&&*column.name));
+    let named = EVENT.last().map(|text| of_schema(text)).into_iter().flatten();
     let text = |name: &str, is_always, doc: &str| Column {
         name: name.to_owned(),
         kind: ColumnKind::Text,
@@ -76,6 +74,20 @@ pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
     named.chain(own).collect()
 });
 
+/// The newest schema of events when the first tables were made: version 4.
+const OF_FIRST_TABLES: usize = 3;
+
+/// The columns that the events of every version have: without such a one, their table has lost it.
+static FIRST: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let named = EVENT.get(OF_FIRST_TABLES).map(|text| of_schema(text)).into_iter().flatten();
+    named.map(|column| column.name).chain([DIGEST, TRACE_ID].map(str::to_owned)).collect()
+});
+
+/// Whether the table of events has had this column from its first version on.
+pub(super) fn is_of_first_tables(name: &str) -> bool {
+    FIRST.contains(name)
+}
+
 /// The place of each column among them.
 static PLACES: LazyLock<BTreeMap<&str, usize>> =
     LazyLock::new(|| COLUMNS.iter().enumerate().map(|(place, column)| (&*column.name, place)).collect());
@@ -86,6 +98,13 @@ static ORDER: LazyLock<Vec<(&str, Option<usize>)>> = LazyLock::new(|| {
     let names = wire::event::names().iter().copied().chain(own);
     names.map(|name| (name, PLACES.get(name).copied())).collect()
 });
+
+/// The columns of the fields of a schema.
+fn of_schema(text: &str) -> Vec<Column> {
+    let schema: Value = serde_json::from_str(text).unwrap_or_default();
+    let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
+    fields.filter_map(of_field).filter(|column| !LEFT_OUT.contains(&&*column.name)).collect()
+}
 
 fn of_field(field: &Value) -> Option<Column> {
     let name = field.get("name")?.as_str()?;
@@ -182,6 +201,8 @@ mod tests {
             assert_eq!(kind(name), Some(expected), "{name}");
         }
         assert_eq!(kind("reply_to"), None);
+        let is_first = ["demand", "demand_before", "digest", "trace_id", "retire_cause"].map(is_of_first_tables);
+        assert_eq!(is_first, [true, true, true, true, false]);
         assert!(COLUMNS.iter().all(|column| !column.doc.is_empty()));
         for left_out in LEFT_OUT.iter().chain(ALWAYS) {
             assert!(EVENT.last().unwrap().contains(&format!("\"name\": \"{left_out}\"")), "{left_out}");

@@ -16,6 +16,7 @@ mod worker;
 
 pub use batch::{Batch, Place, Rare, decided_at};
 pub use carried::{Carried, Failure};
+use column::is_of_first_tables;
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
 use target::Others;

@@ -5,7 +5,7 @@ use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
 use super::sql::{self, UNITS, View, views};
 use super::tables::{FOLLOWING, Index, Table, definition, tables};
-use crate::sink::{COLUMNS, Column, TargetError};
+use crate::sink::{COLUMNS, Column, TargetError, is_of_first_tables};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -275,6 +275,15 @@ fn is_new_in_events(found: &BTreeMap<String, Found>, column: &Column) -> bool {
     COLUMNS.iter().any(|of_events| of_events.name == column.name) && !has(found, "events", column)
 }
 
+/// Whether a table has had this column from its first version on, and nothing makes its values anew.
+fn cannot_be_new(table: &str, column: &str) -> bool {
+    match table {
+        "events" => is_of_first_tables(column),
+        UNITS => true,
+        _ => false,
+    }
+}
+
 fn note_incomplete(table: &str) -> String {
     format!("COMMENT ON TABLE {table} IS {}", literal(INCOMPLETE))
 }
@@ -316,6 +325,10 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
     for column in &table.columns {
         let (column_name, of) = (&column.name, dialect.type_of_column(column));
         match found.columns.get(column_name) {
+            None if has_rows("events") && cannot_be_new(name, column_name) => differences.push(refused(format!(
+                "{name} has no column {column_name}, and its rows had values in it: begin anew in another sink_schema, or drop \
+                 the tables and write all of them anew"
+            ))),
             None if column.is_always => differences.push(refused(format!("{name} has no column {column_name}"))),
             None => {
                 let mut run = vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition(column, dialect))];

@@ -43,13 +43,13 @@ fn columns_that_are_missing_are_added_and_views_are_made_anew() {
     Traffic::new(&served.url, 2).calls(10);
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
     let rows = database.ask("SELECT count(*) FROM events");
-    database.ask("ALTER TABLE events DROP COLUMN trace_id CASCADE; ALTER TABLE pools DROP COLUMN cutoff CASCADE");
+    database.ask("ALTER TABLE events DROP COLUMN retire_cause CASCADE; ALTER TABLE pools DROP COLUMN cutoff CASCADE");
     database.ask("ALTER TABLE events ADD COLUMN of_a_newer_version bigint");
     let refused = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains("add column events.trace_id, text"), "{}", refused.err);
+    assert!(refused.err.contains("add column events.retire_cause, text"), "{}", refused.err);
     let plan = run(&mut database.sink(nowhere(), &["plan"]));
-    let expected = ["add column events.trace_id, text", "add column pools.cutoff, timestamp with time zone"];
+    let expected = ["add column events.retire_cause, text", "add column pools.cutoff, timestamp with time zone"];
     for line in expected {
         assert!(plan.out.lines().any(|found| found == line), "{}", plan.out);
     }
@@ -61,7 +61,9 @@ fn columns_that_are_missing_are_added_and_views_are_made_anew() {
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
     // What is new in the events is in none of them.
     assert_eq!(run(&mut database.sink(nowhere(), &["rebuild"])).code, 0);
-    database.ask("ALTER TABLE events DROP COLUMN labels CASCADE; ALTER TABLE pools DROP COLUMN labels CASCADE");
+    database.ask(
+        "ALTER TABLE events DROP COLUMN retire_after_ms CASCADE; ALTER TABLE pools DROP COLUMN retire_after_ms CASCADE",
+    );
     database.apply();
 }
 

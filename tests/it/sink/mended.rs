@@ -252,6 +252,25 @@ fn what_is_made_again_without_its_values_is_incomplete() {
     }
 }
 
+/// The story: somebody drops a column of the events, from which the other tables are made. Nothing brings its values back.
+#[test]
+fn a_column_of_the_events_that_is_gone_is_not_made_anew() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    written(&database, log.path());
+    let demand = || database.ask("SELECT reservation, demand FROM reservations ORDER BY 1");
+    let before = demand();
+    database.ask("ALTER TABLE events DROP COLUMN demand CASCADE");
+    let why = "events has no column demand, and its rows had values in it: begin anew in another sink_schema";
+    for command in ["plan", "apply", "backfill", "rebuild"] {
+        let refused = run(&mut database.sink(log.path(), &[command]));
+        assert!(refused.code == 1 && (refused.out + &refused.err).contains(why), "{command}");
+    }
+    assert_eq!(demand(), before);
+    // As long as there are no rows, nothing is lost.
+    database.ask("TRUNCATE events, reservations, pools, pool_lives, sink_positions");
+    database.apply();
+}
+
 /// The story: tables are begun with a late event, to have something today. What was refused before it is not in them, and whoever asks
 /// for lost demand is told so.
 #[test]
