@@ -3,8 +3,9 @@
 
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal, quoted};
-use super::sql::{self, UNITS, View, views};
+use super::sql::{UNITS, View, views};
 use super::tables::{FOLLOWING, Index, Table, definition, tables};
+use super::views::Definitions;
 use crate::sink::{COLUMNS, Column, TargetError, is_of_first_tables};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,7 +114,7 @@ impl Database {
     /// [`TargetError`] when the database cannot be asked.
     pub fn differences(&mut self) -> Result<Vec<Difference>, TargetError> {
         let (mut differences, found) = self.compared()?;
-        differences.extend(of_views(&found, self.dialect));
+        differences.extend(of_views(&found, &self.definitions()?, self.dialect));
         let loosened = self.loosened(&found)?;
         differences.extend(self.missing_rights(&[&differences[..], &loosened].concat())?);
         differences.extend(self.in_the_way(&differences)?);
@@ -377,14 +378,14 @@ fn of_column((table, column): (&str, &Column), is: &FoundColumn, dialect: Dialec
 }
 
 /// Views hold no rows: those that are not as they should be are made anew.
-fn of_views(found: &BTreeMap<String, Found>, dialect: Dialect) -> Option<Difference> {
+fn of_views(found: &BTreeMap<String, Found>, definitions: &Definitions, dialect: Dialect) -> Option<Difference> {
     let views = views(dialect);
     let is_table = views.iter().find(|view| found.get(view.name).is_some_and(|found| found.kind != "v"));
     if let Some(view) = is_table {
         return Some(Difference { what: format!("{} is there and is no view", view.name), fix: Fix::Refused });
     }
     let is_as_it_should_be =
-        |view: &&View| found.get(view.name).is_some_and(|found| found.comment == Some(sql::mark(view, dialect)));
+        |view: &&View| found.get(view.name).is_some_and(|found| found.comment == Some(definitions.mark(view, dialect)));
     let wrong: Vec<&str> = views.iter().filter(|view| !is_as_it_should_be(view)).map(|view| view.name).collect();
     let what = format!("create views: {}", wrong.join(", "));
     (!wrong.is_empty()).then_some(Difference { what, fix: Fix::Views(wrong) })

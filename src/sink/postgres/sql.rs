@@ -232,17 +232,9 @@ fn query_of(text: &str, dialect: Dialect, asked: &str) -> String {
     said.replace("{in_time}", IN_TIME).replace("{asked}", asked)
 }
 
-/// The comment of a view that is as it should be: another query has another comment.
-pub(super) fn mark(view: &View, dialect: Dialect) -> String {
-    let hash = blake3::hash(query(view, dialect).as_bytes()).to_hex();
+/// The comment of a view that is as it should be: another query has another comment, and so has one that the database has under
+/// another definition.
+pub(super) fn mark(view: &View, dialect: Dialect, definition: &str) -> String {
+    let hash = blake3::hash(format!("{}{definition}", query(view, dialect)).as_bytes()).to_hex();
     format!("{} [{}]", view.doc(), hash.get(..16).unwrap_or_default())
-}
-
-/// Makes or replaces a view, and its comment.
-pub(super) fn create(view: &View, dialect: Dialect) -> [String; 2] {
-    let (name, comment) = (view.name, mark(view, dialect).replace('\'', "''"));
-    [
-        format!("CREATE OR REPLACE VIEW {name} AS\n{}", query(view, dialect)),
-        format!("COMMENT ON VIEW {name} IS '{comment}'"),
-    ]
 }

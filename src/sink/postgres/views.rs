@@ -27,6 +27,22 @@ const USES: &str = "
     JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace own ON own.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.oid <> used.oid";
 
+/// What the database says that its views are.
+const DEFINITIONS: &str = "
+    SELECT c.relname, pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relkind = 'v'";
+
+/// The definitions of views, as the database has them, by their names.
+#[derive(Default)]
+pub(super) struct Definitions(BTreeMap<String, String>);
+
+impl Definitions {
+    /// The comment of a view that has this definition and is as it should be.
+    pub(super) fn mark(&self, view: &View, dialect: Dialect) -> String {
+        sql::mark(view, dialect, self.0.get(view.name).map_or("", String::as_str))
+    }
+}
+
 /// A view that uses another relation.
 struct Use {
     used: String,
@@ -53,9 +69,9 @@ impl Database {
             if !dropped.contains_key(view.name) && !self.can_be_replaced(&view)? {
                 self.drop_view(&view, &uses, &mut dropped)?;
             }
-            for statement in sql::create(&view, dialect) {
-                self.say(&statement)?;
-            }
+            self.say(&format!("CREATE OR REPLACE VIEW {} AS\n{}", view.name, sql::query(&view, dialect)))?;
+            let mark = self.definitions()?.mark(&view, dialect);
+            self.say(&format!("COMMENT ON VIEW {} IS '{}'", view.name, mark.replace('\'', "''")))?;
             let columns = self.columns(view.name)?;
             for Right { column, grant } in dropped.remove(view.name).unwrap_or_default() {
                 if column.is_none_or(|column| columns.iter().any(|(name, _)| *name == column)) {
@@ -64,6 +80,17 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// The definitions of all views of the schema. Redshift is not asked, because nobody has tried what it says: there a view is
+    /// known by its comment alone.
+    pub(super) fn definitions(&mut self) -> Result<Definitions, TargetError> {
+        if self.dialect == Dialect::Redshift {
+            return Ok(Definitions::default());
+        }
+        let said = self.say(&DEFINITIONS.replace("$1", &literal(&self.schema)))?;
+        let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
+        Ok(Definitions((0..said.rows.len()).map(|row| (text(row, 0), text(row, 1))).collect()))
     }
 
     /// Whether the database can replace a view with its new query, or there is no such view.

@@ -300,6 +300,25 @@ fn an_older_sink_goes_on_beside_a_newer_apply() {
     assert_eq!((plan.code, &*plan.out), (1, "refused: over_committed is there and is no view\n"), "{}", plan.err);
 }
 
+/// The story: somebody gives a view another query to try something, with the same columns.
+#[test]
+fn a_view_that_somebody_has_changed_is_made_anew() {
+    let database = Database::start();
+    database.apply();
+    let definition = "SELECT pg_get_viewdef('over_committed'::regclass)";
+    let before = database.ask(definition);
+    let columns =
+        "SELECT string_agg(format('NULL::%s AS %I', format_type(atttypid, atttypmod), attname), ', ' ORDER BY attnum)
+                   FROM pg_attribute WHERE attrelid = 'over_committed'::regclass AND attnum > 0";
+    let query = format!("SELECT {}", database.ask(columns));
+    database.ask(&format!("CREATE OR REPLACE VIEW over_committed AS {query}"));
+    assert_ne!(database.ask(definition), before);
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, &*plan.out), (0, "create views: over_committed\n"), "{}", plan.err);
+    database.apply();
+    assert_eq!(database.ask(definition), before);
+}
+
 /// The story: a team has its own views over ours, and its people may read some of them. An upgrade changes a view.
 #[test]
 fn apply_leaves_to_others_what_they_have_made_of_the_views() {
