@@ -104,6 +104,13 @@ const MEDDLED: &str = "
     WHERE c.relkind = 'r' AND c.relpersistence = 'u'
     ORDER BY 1, 2, 3";
 
+/// Columns whose collation takes some texts that differ for the same.
+const COLLATED: &str = "
+    SELECT c.relname, a.attname, a.attcollation::regcollation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_collation o ON o.oid = a.attcollation
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT a.attisdropped AND NOT o.collisdeterministic
+    ORDER BY 1, 2";
+
 /// The comment of a table that was made anew beside events that it does not know.
 const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
 
@@ -169,6 +176,7 @@ impl Database {
         }
         if dialect == Dialect::Postgres {
             differences.extend(meddled(&self.say(&MEDDLED.replace("$1", &named))?));
+            differences.extend(collated(&self.say(&COLLATED.replace("$1", &named))?));
         }
         Ok((differences, found))
     }
@@ -265,6 +273,25 @@ fn meddled(said: &Said) -> Vec<Difference> {
         differences.push(Difference { what, fix: Fix::Refused });
     }
     differences
+}
+
+/// In such a column of a key one row takes the place of another. Columns of no key say what a caller said, however it is compared.
+fn collated(said: &Said) -> Vec<Difference> {
+    let known = tables(Dialect::Postgres);
+    let text = |row: usize, column: usize| said.text(row, column).unwrap_or_default();
+    let is_of_key = |row: &usize| {
+        let is_one = |table: &Table| table.name == text(*row, 0) && table.key.contains(&text(*row, 1));
+        known.iter().any(is_one)
+    };
+    let refused = |row: usize| {
+        let (table, column, collation) = (text(row, 0), text(row, 1), text(row, 2));
+        let what = format!(
+            "{table}.{column} has the collation {collation}, which takes texts that differ for the same: ALTER TABLE {table} ALTER \
+             COLUMN {column} TYPE text COLLATE \"default\", and run headroom sink rebuild"
+        );
+        Difference { what, fix: Fix::Refused }
+    };
+    (0..said.rows.len()).filter(is_of_key).map(refused).collect()
 }
 
 fn has(found: &BTreeMap<String, Found>, table: &str, column: &Column) -> bool {

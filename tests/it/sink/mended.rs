@@ -271,6 +271,26 @@ fn a_column_of_the_events_that_is_gone_is_not_made_anew() {
     database.apply();
 }
 
+/// The story: somebody makes the ids of pools easier to find. Then one pool takes the place of another.
+#[test]
+fn a_key_that_takes_texts_that_differ_for_the_same_is_refused() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "CREATE COLLATION alike (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         DO $$ DECLARE view record; BEGIN FOR view IN SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace =
+             'headroom'::regnamespace LOOP EXECUTE format('DROP VIEW IF EXISTS %I CASCADE', view.relname); END LOOP; END $$;
+         ALTER TABLE pools ALTER COLUMN pool TYPE text COLLATE alike,
+                           ALTER COLUMN retire_cause TYPE text COLLATE alike",
+    );
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    let refused: Vec<&str> = plan.out.lines().filter(|line| line.starts_with("refused: ")).collect();
+    let told = "refused: pools.pool has the collation alike, which takes texts that differ for the same";
+    assert!(plan.code == 1 && refused.len() == 1 && refused[0].starts_with(told), "{}", plan.out);
+    database.ask("ALTER TABLE pools ALTER COLUMN pool TYPE text COLLATE \"default\"");
+    database.apply();
+}
+
 /// The story: tables are begun with a late event, to have something today. What was refused before it is not in them, and whoever asks
 /// for lost demand is told so.
 #[test]
