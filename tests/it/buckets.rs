@@ -1,17 +1,18 @@
-//! Stores over HTTP, each a process of its own with one bucket: Moto for S3, fake-gcs-server for Google Cloud Storage, and
-//! Azurite for Azure.
+//! Stores over HTTP, each a process of its own with one bucket: Moto and MinIO for S3, fake-gcs-server for Google Cloud Storage,
+//! and Azurite for Azure.
 
 use crate::process::{Running, foreign_agent};
 use crate::wait::until;
 use headroom::config::object_place;
+use headroom::domain::Micros;
 use headroom::objects;
-use headroom::time::pause;
+use headroom::time::{Clock, SystemClock, pause, text};
 use openssl::base64::{decode_block, encode_block};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -19,16 +20,24 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use ureq::RequestBuilder;
+use tempfile::TempDir;
+use ureq::http::Response;
+use ureq::{Body, RequestBuilder};
 
 /// What Azurite knows of the account that it has. Its makers publish both.
 const ACCOUNT: &str = "devstoreaccount1";
 const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// The password of MinIO, which takes none that is shorter.
+const MINIO_SECRET: &str = "secret-of-the-store";
+
 /// A kind of store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// Moto, which speaks S3 and does not look who asks.
     S3,
+    /// MinIO, which speaks S3 and looks.
+    Minio,
     Google,
     Azure,
 }
@@ -67,10 +76,20 @@ fn shared_access() -> String {
     format!("sv=2019-12-12&ss=b&srt=sco&sp=rwdlac&se=2099-01-01&sig={signature}")
 }
 
+/// The policy of a bucket that everybody may read and write.
+fn everybody() -> String {
+    let may = ["s3:GetObject", "s3:PutObject", "s3:ListBucket"];
+    let on = ["arn:aws:s3:::lake", "arn:aws:s3:::lake/*"];
+    let statement = json!({ "Effect": "Allow", "Principal": { "AWS": ["*"] }, "Action": may, "Resource": on });
+    json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+}
+
 pub struct Bucket {
     store: Running,
     kind: Kind,
     port: u16,
+    /// What the store keeps on a disk.
+    _dir: TempDir,
 }
 
 impl Bucket {
@@ -82,7 +101,15 @@ impl Bucket {
     pub fn of(kind: Kind) -> Bucket {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (address, port_text) = (format!("127.0.0.1:{port}"), port.to_string());
+        let dir = tempfile::tempdir().unwrap();
         let mut serve = match kind {
+            Kind::Minio => {
+                let mut serve = Command::new(clouds().join("minio"));
+                serve.args(["server", "--address", &address]).arg(dir.path());
+                serve.envs([("MINIO_ROOT_USER", "key"), ("MINIO_ROOT_PASSWORD", MINIO_SECRET)]);
+                serve.envs([("MINIO_BROWSER", "off"), ("MINIO_UPDATE", "off")]);
+                serve
+            }
             Kind::S3 => {
                 let mut serve = Command::new(moto().join("bin/python"));
                 serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port_text]);
@@ -101,7 +128,7 @@ impl Bucket {
                 serve
             }
         };
-        let bucket = Bucket { store: Running::start(serve.stdin(Stdio::null())), kind, port };
+        let bucket = Bucket { store: Running::start(serve.stdin(Stdio::null())), kind, port, _dir: dir };
         let reader = bucket.reader();
         until("the store answers", || reader.is_made());
         bucket
@@ -114,7 +141,7 @@ impl Bucket {
     /// The bucket with a prefix, as a setting names it.
     pub fn place(&self) -> &'static str {
         match self.kind {
-            Kind::S3 => "s3://lake/some/place",
+            Kind::S3 | Kind::Minio => "s3://lake/some/place",
             Kind::Google => "gs://lake/some/place",
             Kind::Azure => "az://lake/some/place",
         }
@@ -125,6 +152,10 @@ impl Bucket {
         let url = format!("http://127.0.0.1:{}", self.port);
         match self.kind {
             Kind::S3 => at(command, &url),
+            Kind::Minio => {
+                at(command, &url);
+                command.env("AWS_SECRET_ACCESS_KEY", MINIO_SECRET);
+            }
             Kind::Google => {
                 command
                     .env("GOOGLE_BASE_URL", url)
@@ -233,7 +264,7 @@ impl Bucket {
         let (kind, port) = (self.kind, self.port);
         let url = match kind {
             Kind::Azure => format!("http://127.0.0.1:{port}/{ACCOUNT}/lake"),
-            Kind::S3 | Kind::Google => format!("http://127.0.0.1:{port}/lake"),
+            Kind::S3 | Kind::Minio | Kind::Google => format!("http://127.0.0.1:{port}/lake"),
         };
         Reader { kind, url, access: if kind == Kind::Azure { shared_access() } else { String::new() } }
     }
@@ -251,6 +282,10 @@ impl Reader {
     fn is_made(&self) -> bool {
         match self.kind {
             Kind::S3 => foreign_agent().put(&self.url).send_empty().is_ok_and(|made| made.status() == 200),
+            Kind::Minio => {
+                let made = self.signed("", "").is_ok_and(|made| matches!(made.status().as_u16(), 200 | 409));
+                made && self.signed("policy=", &everybody()).is_ok_and(|let_in| let_in.status() == 204)
+            }
             // It is made by the program itself.
             Kind::Google => foreign_agent().get(&self.url).call().is_ok_and(|found| found.status() == 200),
             Kind::Azure => {
@@ -258,6 +293,31 @@ impl Reader {
                 foreign_agent().put(url).send_empty().is_ok_and(|made| made.status() == 201)
             }
         }
+    }
+
+    /// A `PUT` to the bucket by its owner, signed as S3 asks for it.
+    fn signed(&self, query: &str, body: &str) -> Result<Response<Body>, ureq::Error> {
+        let host = self.url.strip_prefix("http://").unwrap().strip_suffix("/lake").unwrap();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hash = |text: &str| hex(&openssl::hash::hash(MessageDigest::sha256(), text.as_bytes()).unwrap());
+        let keyed = |key: &[u8], text: &str| {
+            let key = PKey::hmac(key).unwrap();
+            Signer::new(MessageDigest::sha256(), &key).unwrap().sign_oneshot_to_vec(text.as_bytes()).unwrap()
+        };
+        // As 20261129T131800Z.
+        let whole_seconds = Micros(SystemClock::new().wall().0 / 1_000_000 * 1_000_000);
+        let at: String = text(whole_seconds).chars().filter(char::is_ascii_alphanumeric).collect();
+        let (day, of_body) = (&at[..8], hash(body));
+        let headers = format!("host:{host}\nx-amz-content-sha256:{of_body}\nx-amz-date:{at}\n");
+        let names = "host;x-amz-content-sha256;x-amz-date";
+        let (request, scope) =
+            (format!("PUT\n/lake\n{query}\n{headers}\n{names}\n{of_body}"), format!("{day}/us-east-1/s3/aws4_request"));
+        let key = format!("AWS4{MINIO_SECRET}").into_bytes();
+        let key = [day, "us-east-1", "s3", "aws4_request"].into_iter().fold(key, |key, part| keyed(&key, part));
+        let signature = hex(&keyed(&key, &format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{}", hash(&request))));
+        let says = format!("AWS4-HMAC-SHA256 Credential=key/{scope}, SignedHeaders={names}, Signature={signature}");
+        let put = foreign_agent().put(format!("{}?{query}", self.url)).header("authorization", says);
+        put.header("x-amz-content-sha256", of_body).header("x-amz-date", at).send(body)
     }
 
     /// A request of somebody whom the store knows. Who says to S3 who he is may do everything; nobody looks whether it is true.
@@ -292,7 +352,7 @@ impl Reader {
         let changed = change(&seen.body_mut().read_to_vec().unwrap());
         let put = self.known(foreign_agent().put(&url)).header("x-ms-blob-type", "BlockBlob");
         let put = match (self.kind, tag) {
-            (Kind::S3 | Kind::Azure, Some(tag)) => put.header("if-match", tag),
+            (Kind::S3 | Kind::Minio | Kind::Azure, Some(tag)) => put.header("if-match", tag),
             _ => put,
         };
         let status = put.send(&changed[..]).unwrap().status().as_u16();
@@ -303,7 +363,9 @@ impl Reader {
     pub fn beginning_with(&self, name: &str) -> Vec<(String, Vec<u8>)> {
         let prefix = name.strip_prefix("lake/").unwrap();
         let (query, is_last, key) = match self.kind {
-            Kind::S3 => (format!("list-type=2&prefix={prefix}"), "<IsTruncated>false</IsTruncated>", "Key"),
+            Kind::S3 | Kind::Minio => {
+                (format!("list-type=2&prefix={prefix}"), "<IsTruncated>false</IsTruncated>", "Key")
+            }
             Kind::Google => (format!("list-type=2&prefix={prefix}"), "<KeyCount>", "Key"),
             Kind::Azure => (format!("restype=container&comp=list&prefix={prefix}"), "<NextMarker/>", "Name"),
         };

@@ -1,5 +1,5 @@
-//! What is written into a bucket of S3 is written into one of Google Cloud Storage and of Azure as well. In the nightly run
-//! only: the stores take minutes to fetch.
+//! What is written into Moto's bucket of S3 is written into one of MinIO, of Google Cloud Storage and of Azure as well. In the
+//! nightly run only: the stores take minutes to fetch.
 
 use crate::backup::bucket as backup;
 use crate::bounded_log::bucket as archive;
@@ -10,7 +10,7 @@ use crate::process::{headroom, run};
 use crate::sink::bucket as sink;
 use crate::snapshots::bucket as snapshots;
 
-const KINDS: [Kind; 2] = [Kind::Google, Kind::Azure];
+const KINDS: [Kind; 3] = [Kind::Minio, Kind::Google, Kind::Azure];
 
 #[test]
 fn objects_are_kept_and_conditions_are_heeded() {
@@ -38,7 +38,7 @@ fn a_log_comes_back() {
 #[test]
 fn a_listing_of_several_pages_has_all() {
     // fake-gcs-server has no pages.
-    backup::lists_all_of(&Bucket::of(Kind::Azure), 5_100);
+    [Kind::Minio, Kind::Azure].iter().for_each(|kind| backup::lists_all_of(&Bucket::of(*kind), 5_100));
 }
 
 #[test]
