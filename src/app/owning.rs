@@ -186,9 +186,11 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
     let partition = handle.id();
     // First the follower reads the log up to the last visible record; meanwhile another process may serve. It does not
     // wait for a turn that an earlier owner left open, because the claim ends that turn. It waits only for transactions
-    // of other programs, and a claim would have to wait for those, too.
-    while let Err(refused) = handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming) {
-        if refused.found != StatusKind::Restoring {
+    // of other programs, and a claim would have to wait for those, too. A state that is known to be wrong has another one in its
+    // place soon.
+    let claims = || handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming).is_ok();
+    while handle.wrong().is_some() || !claims() {
+        if !matches!(handle.status_kind(), StatusKind::Restoring | StatusKind::Standby) {
             return Ended::Failed;
         }
         if log.is_to_stop(partition) {

@@ -122,7 +122,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 }
 
 /// Of topics that are as they should be, tells which partitions have lost their first events, and what covers them. Without
-/// that, no server would serve them.
+/// that, no server that has no checkpoint would serve them.
 fn tell_heads(config: &Config, kafka: &Kafka, seen: &ClusterState, out: &mut impl Write) -> Result<Verdict, Failure> {
     let Ok(Some(pinned)) = &seen.manifest else { return Ok(Verdict::Fine) };
     let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;

@@ -91,7 +91,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             if let Some(request) = handle.take_swap(StatusKind::Standby) {
                 self.swap(handle, request);
             }
-            if let Some(breach) = handle.wrong() {
+            if let Some(breach) = handle.wrong().filter(|_| !handle.is_replacing()) {
                 self.begin_anew(handle, &breach);
             }
             is_behind |= self.try_to_attend(handle);

@@ -201,21 +201,22 @@ impl Swap<'_> {
         self.handle.set_replacing(true);
         let mut wrong = None;
         let swapped = self.fold_on(state).and_then(|fresh| self.place(fresh, &mut wrong));
-        let found = wrong.and_then(|compared| Some((compared, compared.breach(partition)?)));
-        let ended = match (swapped, found) {
-            (Ok(Swapped { is_owner, compared }), Some((wrong, _))) if compared.is_same() => {
+        let ended = match (swapped, wrong) {
+            // Whoever has put a right state in the place of the wrong one: that it was wrong is told.
+            (Ok(Swapped { is_owner, compared }), Some(wrong)) if compared.is_same() => {
                 Ok(Swapped { is_owner, compared: wrong })
             }
-            // The living state is known to be wrong, and is still there: whoever writes it stops.
-            (Err(_), Some((_, breach))) => {
-                self.handle.distrust(breach.clone());
-                Err(NotSwapped::Broken(breach))
+            (Err(not), Some(wrong)) => Err(wrong.breach(partition).map_or(not, NotSwapped::Broken)),
+            (swapped, None) => {
+                let told = match &swapped {
+                    Ok(Swapped { compared, .. }) => compared.breach(partition),
+                    Err(NotSwapped::Broken(breach)) => Some(breach.clone()),
+                    Err(_) => None,
+                };
+                told.iter().for_each(|breach| self.report.breach(breach));
+                swapped
             }
-            (Err(NotSwapped::Broken(breach)), None) => {
-                self.report.breach(&breach);
-                Err(NotSwapped::Broken(breach))
-            }
-            (swapped, _) => swapped,
+            (swapped, Some(_)) => swapped,
         };
         self.handle.set_replacing(false);
         ended
@@ -265,13 +266,14 @@ impl Swap<'_> {
         )))
     }
 
-    /// The living state was found to be wrong: its owner holds still from now on.
+    /// The living state was found to be wrong: its owner holds still from now on, and nobody claims the partition with it.
     fn is_wrong(&self, status: StatusKind, found: Compared, is_first: bool) {
         let Some(breach) = found.breach(self.handle.id()) else { return };
         if is_first {
             self.report.breach(&breach);
         }
-        if status == StatusKind::Active {
+        // In another status it may be another state.
+        if status == self.handle.status_kind() {
             self.handle.distrust(breach);
         }
     }

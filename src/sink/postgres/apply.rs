@@ -26,15 +26,16 @@ const OTHERS_LOOK: Duration = Duration::from_millis(200);
 /// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
 const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Who has relations of the schema, the oldest transaction first, and whether more than to read them.
+/// Who has relations of the schema, and whether more than to read them: others than sinks first, then the oldest transaction. That
+/// of another user has no time for whoever may not see it.
 const USERS: &str = "
     SELECT c.relname, l.mode NOT IN ('AccessShareLock', 'RowShareLock'), a.pid, COALESCE(a.usename, a.backend_type),
-           a.application_name, date_trunc('second', a.xact_start)
+           a.application_name, ' since ' || date_trunc('second', a.xact_start)
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE n.nspname = $1 AND l.granted AND a.pid <> pg_backend_pid()
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    ORDER BY a.xact_start, c.relname";
+    ORDER BY a.application_name IS NOT DISTINCT FROM 'headroom sink', a.xact_start NULLS FIRST, c.relname";
 
 impl Database {
     /// Waits until no other process changes these tables, and then keeps them from it until the connection ends. In Redshift no
@@ -50,7 +51,7 @@ impl Database {
         let waiting = Stopwatch::start();
         while self.say(&lock)?.text(0, 0) != Some("t") {
             if waiting.elapsed() > OTHERS_LIMIT {
-                let why = format!("another headroom sink apply has been at work for {OTHERS_LIMIT:?}");
+                let why = format!("another headroom sink apply or rebuild has been at work for {OTHERS_LIMIT:?}");
                 return Err(TargetError::Transient(why));
             }
             pause(OTHERS_LOOK);
@@ -127,7 +128,7 @@ impl Database {
         };
         let (table, pid, user, program, since) = (text(row, 0), text(row, 2), text(row, 3), text(row, 4), text(row, 5));
         Ok(TargetError::Transient(format!(
-            "{table} is not changed, because it is in use by session {pid} of {user} ({program}), in a transaction since {since}. \
+            "{table} is not changed, because it is in use by session {pid} of {user} ({program}), in a transaction{since}. \
              Wait until that has ended, or end it with SELECT pg_terminate_backend({pid})"
         )))
     }

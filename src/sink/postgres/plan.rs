@@ -286,8 +286,9 @@ fn collated(said: &Said) -> Vec<Difference> {
     let refused = |row: usize| {
         let (table, column, collation) = (text(row, 0), text(row, 1), text(row, 2));
         let what = format!(
-            "{table}.{column} has the collation {collation}, which takes texts that differ for the same: ALTER TABLE {table} ALTER \
-             COLUMN {column} TYPE text COLLATE \"default\", and run headroom sink rebuild"
+            "{table}.{column} has the collation {collation}, which takes texts that differ for the same: drop the views over \
+             it, which apply makes anew, then ALTER TABLE {table} ALTER COLUMN {column} TYPE text COLLATE \"default\", and run \
+             headroom sink apply and headroom sink rebuild"
         );
         Difference { what, fix: Fix::Refused }
     };

@@ -176,6 +176,7 @@ fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
         until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
+        assert!(handle.wrong().is_some(), "nobody claims the partition with it");
         is_over.store(true, Relaxed);
         assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken");
     });
@@ -188,6 +189,24 @@ fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
         assert!(kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_none());
     });
     is_the_logs(&world, &handle);
+}
+
+/// The state that was wrong is gone when the swap is given up: another one is in its place.
+#[test]
+fn what_others_have_put_in_the_place_of_a_wrong_state_is_trusted() {
+    let Beginning { world, handle, .. } = Beginning::new(PartitionStatus::Standby);
+    spoil(&handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
+        until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
+        handle.begin_anew().unwrap();
+        is_over.store(true, Relaxed);
+        assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken", "it was wrong all the same");
+    });
+    assert!(handle.wrong().is_none());
+    assert_eq!(world.heard.breaches.lock().len(), 1);
 }
 
 /// Until the store holds the state of the log.
