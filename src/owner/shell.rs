@@ -132,10 +132,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 Err(LogError { kind: LogErrorKind::Superseded, .. }) => return Err(End::Fenced),
                 Err(error) => return Err(End::Unknown(error)),
             };
-            if self.replaced() {
+            if self.trusted()? {
                 checkpoint_due = self.clock.now();
             }
-            self.trusted()?;
             let before = std::mem::replace(&mut trouble, self.log.trouble());
             if before != trouble {
                 self.handle.set_owner_error(trouble.clone());
@@ -169,30 +168,24 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
     }
 
-    /// Where the state is known to be wrong and a fresh one is on its way, waits for that one; answers whether it came. Commands
-    /// wait as well, and those whose time passes are rejected.
-    fn replaced(&mut self) -> bool {
-        let Some(breach) = self.handle.wrong().filter(|_| self.handle.is_replacing()) else { return false };
-        // A process that dies meanwhile must not begin with its checkpoint.
-        self.checkpointer.forget(self.owner.partition(), breach.to_string());
-        tracing::warn!(
-            partition = self.owner.partition(),
-            "the state is wrong: nothing is decided until another one takes its place"
-        );
-        let waiting = Stopwatch::start();
-        while self.handle.wrong().is_some() && self.handle.is_replacing() && waiting.elapsed() < REPLACED_WITHIN {
-            if self.handle.take_swap(StatusKind::Active).is_some_and(|request| self.swap(request)) {
-                return true;
+    /// Ends a state that is known to be wrong, unless a fresh one takes its place in time; answers whether one did. Commands wait for
+    /// that as well, and those whose time passes are rejected. Nobody brings one to an owner that is not Active yet. No later
+    /// process begins with the checkpoint of the wrong state, also where this one dies meanwhile.
+    fn trusted(&mut self) -> Result<bool, End> {
+        let Some(breach) = self.handle.wrong() else { return Ok(false) };
+        let partition = self.owner.partition();
+        self.checkpointer.forget(partition, breach.to_string());
+        let (handle, waiting) = (Arc::clone(&self.handle), Stopwatch::start());
+        let is_awaited = || handle.is_replacing() && handle.status_kind() == StatusKind::Active;
+        if is_awaited() {
+            tracing::warn!(partition, "the state is wrong: nothing is decided until another one takes its place");
+        }
+        while is_awaited() && waiting.elapsed() < REPLACED_WITHIN {
+            if handle.take_swap(StatusKind::Active).is_some_and(|request| self.swap(request)) {
+                return Ok(true);
             }
             pause_unless(LOOK, || false);
         }
-        false
-    }
-
-    /// Ends a state that is known to be wrong. No later process begins with its checkpoint.
-    fn trusted(&self) -> Result<(), End> {
-        let Some(breach) = self.handle.wrong() else { return Ok(()) };
-        self.checkpointer.forget(self.owner.partition(), breach.to_string());
         Err(End::WrongState(breach))
     }
 

@@ -66,12 +66,16 @@ pub fn at(command: &mut Command, url: &str) {
     command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
 }
 
+/// The HMAC-SHA256 of a text.
+fn keyed_hash(key: &[u8], text: &str) -> Vec<u8> {
+    let key = PKey::hmac(key).unwrap();
+    Signer::new(MessageDigest::sha256(), &key).unwrap().sign_oneshot_to_vec(text.as_bytes()).unwrap()
+}
+
 /// What lets somebody who is not the program do everything with the account of Azurite, as the query of a URL.
 fn shared_access() -> String {
     let said = [ACCOUNT, "rwdlac", "b", "sco", "", "2099-01-01", "", "", "2019-12-12", ""].join("\n");
-    let key = PKey::hmac(&decode_block(ACCOUNT_KEY).unwrap()).unwrap();
-    let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
-    let signature = encode_block(&signer.sign_oneshot_to_vec(said.as_bytes()).unwrap());
+    let signature = encode_block(&keyed_hash(&decode_block(ACCOUNT_KEY).unwrap(), &said));
     let signature = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     format!("sv=2019-12-12&ss=b&srt=sco&sp=rwdlac&se=2099-01-01&sig={signature}")
 }
@@ -300,10 +304,6 @@ impl Reader {
         let host = self.url.strip_prefix("http://").unwrap().strip_suffix("/lake").unwrap();
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let hash = |text: &str| hex(&openssl::hash::hash(MessageDigest::sha256(), text.as_bytes()).unwrap());
-        let keyed = |key: &[u8], text: &str| {
-            let key = PKey::hmac(key).unwrap();
-            Signer::new(MessageDigest::sha256(), &key).unwrap().sign_oneshot_to_vec(text.as_bytes()).unwrap()
-        };
         // As 20261129T131800Z.
         let whole_seconds = Micros(SystemClock::new().wall().0 / 1_000_000 * 1_000_000);
         let at: String = text(whole_seconds).chars().filter(char::is_ascii_alphanumeric).collect();
@@ -313,8 +313,8 @@ impl Reader {
         let (request, scope) =
             (format!("PUT\n/lake\n{query}\n{headers}\n{names}\n{of_body}"), format!("{day}/us-east-1/s3/aws4_request"));
         let key = format!("AWS4{MINIO_SECRET}").into_bytes();
-        let key = [day, "us-east-1", "s3", "aws4_request"].into_iter().fold(key, |key, part| keyed(&key, part));
-        let signature = hex(&keyed(&key, &format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{}", hash(&request))));
+        let key = [day, "us-east-1", "s3", "aws4_request"].into_iter().fold(key, |key, part| keyed_hash(&key, part));
+        let signature = hex(&keyed_hash(&key, &format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{}", hash(&request))));
         let says = format!("AWS4-HMAC-SHA256 Credential=key/{scope}, SignedHeaders={names}, Signature={signature}");
         let put = foreign_agent().put(format!("{}?{query}", self.url)).header("authorization", says);
         put.header("x-amz-content-sha256", of_body).header("x-amz-date", at).send(body)

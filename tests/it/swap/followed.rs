@@ -165,20 +165,28 @@ fn states_are_compared_before_the_pause_and_not_in_it() {
     is_the_logs(&world, &handle);
 }
 
+/// Spoils a followed state and has it compared. Nobody who writes it pauses: the swap is given up, after this was done. That the
+/// state was wrong is told all the same.
+fn found_wrong_and_given_up(world: &World, handle: &Arc<PartitionHandle>, then: impl FnOnce()) {
+    spoil(handle);
+    world.heard.may_fail.store(true, Relaxed);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| swap(world, &*world.log, handle, &is_over));
+        until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
+        then();
+        is_over.store(true, Relaxed);
+        assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken");
+    });
+}
+
 /// Nobody who writes the state pauses, so it cannot be replaced; it is not kept quiet about. Whoever follows it begins anew, and
 /// nobody begins with its checkpoint.
 #[test]
 fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
     let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
-    spoil(&handle);
-    world.heard.may_fail.store(true, Relaxed);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
-        until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
+    found_wrong_and_given_up(&world, &handle, || {
         assert!(handle.wrong().is_some(), "nobody claims the partition with it");
-        is_over.store(true, Relaxed);
-        assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken");
     });
     assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
     assert!(world.heard.swapped.lock().is_empty());
@@ -195,16 +203,7 @@ fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
 #[test]
 fn what_others_have_put_in_the_place_of_a_wrong_state_is_trusted() {
     let Beginning { world, handle, .. } = Beginning::new(PartitionStatus::Standby);
-    spoil(&handle);
-    world.heard.may_fail.store(true, Relaxed);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let swapping = scope.spawn(|| swap(&world, &*world.log, &handle, &is_over));
-        until("the follower is asked", || handle.take_swap(StatusKind::Standby).is_some());
-        handle.begin_anew().unwrap();
-        is_over.store(true, Relaxed);
-        assert_eq!(swapping.join().unwrap().unwrap_err().code(), "broken", "it was wrong all the same");
-    });
+    found_wrong_and_given_up(&world, &handle, || handle.begin_anew().unwrap());
     assert!(handle.wrong().is_none());
     assert_eq!(world.heard.breaches.lock().len(), 1);
 }
