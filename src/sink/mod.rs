@@ -11,6 +11,7 @@ mod origin;
 mod patience;
 pub mod postgres;
 pub mod redshift;
+mod share;
 mod target;
 mod worker;
 
@@ -19,6 +20,7 @@ pub use carried::{Carried, Failure};
 use column::is_of_first_tables;
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
+pub use share::{Rank, Writer};
 use target::Others;
 pub use target::{Progress, Target, TargetError};
 pub use worker::{First, Looked, Pace, Report, Rules, Seen, Worker};

@@ -3,6 +3,7 @@
 use super::batch::{Batch, Place};
 use super::carried::Failure;
 use super::column::Row;
+use super::share::Rank;
 use crate::time::Stopwatch;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,6 +84,31 @@ pub trait Target {
     /// [`TargetError`] when the target cannot tell, or what it has of the partition cannot be gone on with.
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError>;
 
+    /// Lets the other writers of the same partitions know that this one lives, and tells which one of them it is. A target whose
+    /// writers do not know each other leaves each partition to whoever claims it first.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target cannot tell.
+    fn rank(&mut self) -> Result<Rank, TargetError> {
+        Ok(Rank::ALONE)
+    }
+
+    /// Lets the other writers know that this one takes no share of the partitions, until it asks for its rank again.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target does not answer.
+    fn withdraw(&mut self) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    /// Gives back a partition that this writer has, so that another one can claim it at once.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target does not answer.
+    fn release(&mut self, _partition: u32) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Appends a row to those of a batch, in the form in which this target takes them.
     fn put(&self, row: &Row, rows: &mut Vec<u8>);
 
@@ -129,13 +155,17 @@ impl<T: PartialEq + Clone> Others<T> {
     /// Whether the position of another writer has not changed for so long that it has ended. `more` is the time that this one
     /// needs in addition.
     pub(super) fn is_left(&mut self, partition: u32, position: &T, more: Duration) -> bool {
-        match self.seen.get(&partition) {
-            Some((seen, since)) if seen == position => since.elapsed() > self.left_after.saturating_add(more),
-            _ => {
-                self.seen.insert(partition, (position.clone(), Stopwatch::start()));
-                false
-            }
+        let left_after = self.left_after.saturating_add(more);
+        self.saw(partition, position).is_some_and(|since| since.elapsed() > left_after)
+    }
+
+    /// Since when the position of another writer is seen as it is; `None` when it has changed.
+    pub(super) fn saw(&mut self, partition: u32, position: &T) -> Option<&Stopwatch> {
+        let is_new = self.seen.get(&partition).is_none_or(|(seen, _)| seen != position);
+        if is_new {
+            self.seen.insert(partition, (position.clone(), Stopwatch::start()));
         }
+        self.seen.get(&partition).filter(|_| !is_new).map(|(_, since)| since)
     }
 }
 
@@ -154,6 +184,18 @@ impl Target for Box<dyn Target> {
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         (**self).claim(partition, first)
+    }
+
+    fn rank(&mut self) -> Result<Rank, TargetError> {
+        (**self).rank()
+    }
+
+    fn withdraw(&mut self) -> Result<(), TargetError> {
+        (**self).withdraw()
+    }
+
+    fn release(&mut self, partition: u32) -> Result<(), TargetError> {
+        (**self).release(partition)
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {

@@ -1,5 +1,5 @@
-//! One writer: it goes over its partitions, claims those that nobody has, and writes what is due. It keeps no events: what
-//! is not due yet stays in the log.
+//! One writer: it goes over its partitions, claims its share of them as nobody has them, and writes what is due. It keeps no
+//! events: what is not due yet stays in the log.
 
 use super::batch::{Batch, Cut, Halt, Place, gather};
 use super::carried::Carried;
@@ -12,7 +12,7 @@ use crate::time::Clock;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time after which a partition is asked for again that another writer has, in microseconds.
+/// Time after which a partition is asked for again that another writer has, and how many are this one's share, in microseconds.
 const CLAIM_EVERY_US: u64 = 1_000_000;
 
 /// When rows are written.
@@ -106,6 +106,8 @@ pub struct Worker<'a, T> {
     standings: BTreeMap<u32, Standing>,
     /// Whether the target is known to be of this log.
     is_settled: bool,
+    /// The most partitions that this writer claims, and when it asks again how many that are.
+    share: (usize, Micros),
 }
 
 impl<'a, T: Target> Worker<'a, T> {
@@ -121,7 +123,7 @@ impl<'a, T: Target> Worker<'a, T> {
         let standings: BTreeMap<u32, Standing> =
             partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
         carried.partitions(standings.keys().copied());
-        Worker { tail, target, rules, report, carried, standings, is_settled: false }
+        Worker { tail, target, rules, report, carried, standings, is_settled: false, share: (usize::MAX, Micros(0)) }
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
@@ -139,11 +141,44 @@ impl<'a, T: Target> Worker<'a, T> {
             }
             self.is_settled = true;
         }
+        if self.rules.pace != Pace::AtOnce && clock.now() >= self.share.1 {
+            self.share(clock.now())?;
+        }
+        let looked = self.look_at_each(clock)?;
+        if looked == Looked::Failed && self.rules.pace != Pace::AtOnce {
+            // Others would leave a share to it that it cannot write. It goes on asking for what nobody has.
+            self.target.withdraw()?;
+            self.share = (usize::MAX, later(clock.now()));
+        }
+        Ok(looked)
+    }
+
+    /// Asks how many partitions are the share of this writer, and gives back what it has beyond.
+    fn share(&mut self, now: Micros) -> Result<(), TargetError> {
+        let share = self.target.rank()?.share(self.standings.len());
+        self.share = (share, later(now));
+        let is_held = |partition: &u32| matches!(self.standings.get(partition), Some(Standing::Held(..)));
+        let held: Vec<u32> = self.standings.keys().copied().filter(is_held).collect();
+        for partition in held.iter().copied().skip(share) {
+            self.target.release(partition)?;
+            tracing::info!(partition, "this sink leaves the partition to another one");
+            self.standings.insert(partition, Standing::Open(later(now)));
+        }
+        if held.len() >= share {
+            // It does not ask for them, so nobody else tells.
+            let open = self.standings.iter().filter(|(_, standing)| matches!(standing, Standing::Open(_)));
+            open.for_each(|(partition, _)| self.report.looked(*partition, false, 0, None));
+        }
+        Ok(())
+    }
+
+    fn look_at_each(&mut self, clock: &dyn Clock) -> Result<Looked, TargetError> {
+        let held = self.standings.values().filter(|standing| matches!(standing, Standing::Held(..))).count();
         let (mut looked, mut has_claimed) = (Looked::Idle, false);
         for partition in self.standings.keys().copied().collect::<Vec<_>>() {
             let now = clock.now();
             // One at a time, so that processes that start together share the partitions.
-            let is_due = |at: Micros| !has_claimed && now >= at;
+            let is_due = |at: Micros| !has_claimed && held < self.share.0 && now >= at;
             let claimed = match self.standings.get(&partition) {
                 Some(Standing::Open(at)) if is_due(*at) => {
                     let claimed = self.claim(partition, now);

@@ -26,6 +26,7 @@ mod secured;
 mod shared;
 pub mod state;
 pub mod traffic;
+mod turns;
 mod views;
 
 use crate::process::{Running, Served, foreign_agent, headroom, run};

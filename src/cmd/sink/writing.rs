@@ -14,7 +14,9 @@ use crate::objects::CALL_LIMIT;
 use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
-use crate::sink::{Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Target, TargetError, Worker};
+use crate::sink::{
+    Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Target, TargetError, Worker, Writer,
+};
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
 use crate::words::counted;
@@ -74,39 +76,43 @@ impl Log {
 
 /// How the target is opened.
 enum To {
-    Tables { access: Access, sessions: Sessions },
-    Redshift { access: Access, settings: SinkRedshift, writer: u128, left_after: Duration },
-    Files { files: SinkFiles, writer: u128, left_after: Duration, ending: Ending },
+    Tables { access: Access, sessions: Sessions, process: u128 },
+    Redshift { access: Access, settings: SinkRedshift, process: u128, left_after: Duration },
+    Files { files: SinkFiles, process: u128, left_after: Duration, ending: Ending },
 }
 
 impl To {
     fn of(sink: &Sink, ending: Ending) -> To {
-        let (writer, due) = (process_id(), Duration::from_millis(sink.batch_ms));
+        let (process, due) = (process_id(), Duration::from_millis(sink.batch_ms));
         match &sink.to {
             SinkTo::Tables(database) => {
                 let access = access_to(database, Some(ending));
                 match database.redshift.clone() {
-                    None => To::Tables { access, sessions: Sessions::default() },
+                    None => To::Tables { access, sessions: Sessions::default(), process },
                     Some(settings) => {
                         let left_after = due.saturating_add(LEFT_AFTER);
-                        To::Redshift { access, settings, writer, left_after }
+                        To::Redshift { access, settings, process, left_after }
                     }
                 }
             }
             SinkTo::Files(files) => {
-                To::Files { files: files.clone(), writer, left_after: due.saturating_add(LEFT_AFTER), ending }
+                To::Files { files: files.clone(), process, left_after: due.saturating_add(LEFT_AFTER), ending }
             }
         }
     }
 
-    fn open(&self) -> Result<Box<dyn Target>, TargetError> {
+    /// Opens it for the writer of the partitions whose numbers have this rest.
+    fn open(&self, rest: u32) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
-            To::Tables { access, sessions } => Box::new(Postgres::open(access, sessions)?),
-            To::Redshift { access, settings, writer, left_after } => {
-                Box::new(Redshift::open(access, settings, *writer, *left_after)?)
+            To::Tables { access, sessions, process } => {
+                Box::new(Postgres::open(access, sessions, Writer { process: *process, rest })?)
             }
-            To::Files { files, writer, left_after, ending } => {
-                Box::new(Files::open(files, *writer, *left_after, Some(ending.clone()))?)
+            To::Redshift { access, settings, process, left_after } => {
+                Box::new(Redshift::open(access, settings, *process, *left_after)?)
+            }
+            To::Files { files, process, left_after, ending } => {
+                let writer = Writer { process: *process, rest };
+                Box::new(Files::open(files, writer, *left_after, Some(ending.clone()))?)
             }
         })
     }
@@ -226,7 +232,7 @@ impl Shared {
     fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
         let (mut retry, mut carried) = (RETRY[0], Carried::default());
         while !self.is_over() {
-            let gone_on = match self.to.open() {
+            let gone_on = match self.to.open(rest) {
                 Err(error) => Err(error),
                 Ok(target) => {
                     let mine = (rest, writers);
@@ -281,7 +287,7 @@ impl Shared {
         let mut retry = RETRY[0];
         while !self.is_over() {
             // What cannot be written to at all is told before anything is counted.
-            match self.to.open().and_then(|_| self.to.progress()) {
+            match self.to.open(0).and_then(|_| self.to.progress()) {
                 Ok(written) => {
                     let numbered = (0..).zip(&self.goals);
                     let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();

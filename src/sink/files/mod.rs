@@ -3,6 +3,7 @@
 //! ```text
 //! events/day=2020-11-21/p00003-00000000000000000420-00000000000000000611.avro   partition, first and last seq
 //! positions/p00003.json                                                         how far the partition is complete
+//! positions/writer-0-00112233445566778899aabbccddeeff                           a living writer
 //! log.json                                                                      which log the files are of
 //! set_aside/p00003-00000000000000000500.json                                    an event that cannot be read
 //! ```
@@ -29,10 +30,14 @@
 //! must not be too early each time, or two processes on a slow store would take each batch from each other for ever. So the files
 //! of a batch have a bounded time. A batch that was announced cannot become smaller; it gets twice as long each time that it is
 //! tried, and others wait for as much longer.
+//!
+//! Writers share the partitions: each counts the living ones, claims no more than its share, and gives back what it has beyond
+//! (`writers.rs`).
 
 #[cfg(feature = "parquet")]
 mod columnar;
 mod index;
 mod write;
+mod writers;
 
 pub use write::{FILES_LIMIT, Files};

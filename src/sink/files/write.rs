@@ -1,13 +1,14 @@
 //! Writing: who has a partition, and the three steps of a batch.
 
 use super::index::{self, INDEX_BYTES_MAX, Index, LOG};
+use super::writers::Sign;
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
 use crate::domain::Micros;
 use crate::objects::{Bucket, Got, LISTED_MAX, Lock, Objects as _, Tag, limit_of};
 use crate::sink::container::{Encoder, LAKE};
 use crate::sink::postgres::{Ending, last_moment};
-use crate::sink::{Batch, COLUMNS, Column, Failure, Others, Place, Progress, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Column, Failure, Others, Place, Progress, Rank, Row, Target, TargetError, Writer};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::time::{self, Clock as _, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 /// Longest time for all files of a batch, the first time that it is tried.
 pub const FILES_LIMIT: Duration = Duration::from_secs(60);
 /// The folder of the positions.
-const POSITIONS: &str = "positions";
+pub(super) const POSITIONS: &str = "positions";
 /// The folder of the events.
 const EVENTS: &str = "events";
 /// The folder of the events that were set aside.
@@ -31,6 +32,9 @@ pub struct Files {
     bucket: Bucket,
     format: FilesFormat,
     writer: String,
+    sign: Sign,
+    /// A writer has ended that was not seen for so long.
+    left_after: Duration,
     held: BTreeMap<u32, Held>,
     /// The positions of others.
     others: Others<Tag>,
@@ -60,13 +64,13 @@ impl From<StoreError> for TargetError {
 }
 
 impl Files {
-    /// Opens the place. `writer` names this process, however often it opens it. `ending` bounds the waits at its end.
+    /// Opens the place. `writer` is the same one however often it opens it. `ending` bounds the waits at its end.
     ///
     /// # Errors
     /// [`TargetError::Operator`] when the client cannot be made, or the store ignores conditions.
     pub fn open(
         files: &SinkFiles,
-        writer: u128,
+        writer: Writer,
         left_after: Duration,
         ending: Option<Ending>,
     ) -> Result<Files, TargetError> {
@@ -86,7 +90,9 @@ impl Files {
         Ok(Files {
             bucket,
             format: *format,
-            writer: format!("{writer:032x}"),
+            writer: format!("{:032x}", writer.process),
+            sign: Sign::of(writer),
+            left_after,
             held: BTreeMap::new(),
             others: Others::new(left_after),
             encoder: Encoder::new(&LAKE),
@@ -144,6 +150,29 @@ impl Files {
             None => {
                 self.held.remove(&partition);
                 return Err(TargetError::Fenced);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a partition back that this writer has had. In a folder its lock does that.
+    fn leave(&self, partition: u32, held: &Held) -> Result<(), TargetError> {
+        if !matches!(held.lock, Lock::Held(_)) {
+            self.bucket.replace(&position(partition), held.index.left().bytes(), Some(&held.tag))?;
+        }
+        Ok(())
+    }
+
+    /// Sees in a store how far the others are, whose partitions this writer does not ask for while it has its share: when it asks,
+    /// it knows for how long they have stood still.
+    fn watch(&mut self) -> Result<(), TargetError> {
+        if self.sign.is_of_store() {
+            for partition in partitions(&self.bucket)? {
+                if !self.held.contains_key(&partition)
+                    && let Ok(Some((_, tag))) = read(&self.bucket, partition)
+                {
+                    self.others.saw(partition, &tag);
+                }
             }
         }
         Ok(())
@@ -249,6 +278,25 @@ impl Target for Files {
         Ok(Some(place))
     }
 
+    fn rank(&mut self) -> Result<Rank, TargetError> {
+        match self.sign.found() {
+            Some(rank) => Ok(rank),
+            None => {
+                self.watch()?;
+                self.sign.rank(&self.bucket, self.left_after)
+            }
+        }
+    }
+
+    fn withdraw(&mut self) -> Result<(), TargetError> {
+        self.sign.withdraw(&self.bucket);
+        Ok(())
+    }
+
+    fn release(&mut self, partition: u32) -> Result<(), TargetError> {
+        self.held.remove(&partition).map_or(Ok(()), |held| self.leave(partition, &held))
+    }
+
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {
         let number = |column: &Column| row.value(column).and_then(serde_json::Value::as_u64).unwrap_or_default();
         let datum = self.encoder.datum(row.values().map(|(_, value)| value));
@@ -304,12 +352,11 @@ impl Drop for Files {
     /// Gives the partitions back, so that others need not wait. A store that does not answer is asked once.
     fn drop(&mut self) {
         for (partition, held) in std::mem::take(&mut self.held) {
-            let islocked = matches!(held.lock, Lock::Held(_));
-            let left = || self.bucket.replace(&position(partition), held.index.left().bytes(), Some(&held.tag));
-            if !islocked && left().is_err() {
+            if self.leave(partition, &held).is_err() {
                 return;
             }
         }
+        self.sign.withdraw(&self.bucket);
     }
 }
 

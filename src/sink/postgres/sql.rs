@@ -15,6 +15,21 @@ pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
 /// Takes the lock of the tables in the schema that is the parameter, unless another session has it. No partition has this number.
 pub(super) const LOCK_TABLES: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || $1), -1)";
+/// Gives the lock of a partition back.
+pub(super) const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtext('headroom sink ' || current_schema()), $1)";
+/// Takes the lock by which others know that a writer lives, unless another session has it. The first parameter is shared by all
+/// writers of the same partitions, and the second one is this writer.
+pub(super) const LIVE: &str =
+    "SELECT pg_try_advisory_lock(hashtext('headroom sink writer ' || $1::int4 || ' ' || current_schema()), $2::int4)";
+/// Gives it back.
+pub(super) const LEAVE: &str =
+    "SELECT pg_advisory_unlock(hashtext('headroom sink writer ' || $1::int4 || ' ' || current_schema()), $2::int4)";
+/// The living writers of the same partitions.
+pub(super) const LIVING: &str = "
+    SELECT objid::bigint FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 2
+      AND classid::bigint = hashtext('headroom sink writer ' || $1::int4 || ' ' || current_schema())::bigint & 4294967295
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 /// What tells this session from every other one.
 pub(super) const SESSION: &str =
     "SELECT pid::text || ' ' || backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";

@@ -6,12 +6,12 @@ use super::plan::Fix;
 use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
-use crate::sink::{Batch, COLUMNS, Failure, Place, Progress, Row, Target, TargetError};
+use crate::sink::{Batch, COLUMNS, Failure, Place, Progress, Rank, Row, Target, TargetError, Writer};
 use crate::time;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::once;
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,6 +48,9 @@ impl Sessions {
 pub struct Postgres {
     database: Database,
     sessions: Sessions,
+    writer: Writer,
+    /// Whether others know that this writer lives.
+    is_known: bool,
     /// The number of this writer's claim, of each partition that it has claimed.
     claims: BTreeMap<u32, i64>,
     copy: String,
@@ -59,13 +62,14 @@ impl Postgres {
     ///
     /// # Errors
     /// [`TargetError::Operator`] names each difference.
-    pub fn open(access: &Access, sessions: &Sessions) -> Result<Postgres, TargetError> {
+    pub fn open(access: &Access, sessions: &Sessions, writer: Writer) -> Result<Postgres, TargetError> {
         let mut database = Database::with_tables(access)?;
         let own = database.say(sql::SESSION)?;
         sessions.add(own.text(0, 0).unwrap_or_default().to_owned());
         let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
         let copy = format!("COPY events ({}) FROM STDIN (FORMAT binary)", names.join(", "));
-        Ok(Postgres { database, sessions: sessions.clone(), claims: BTreeMap::new(), copy })
+        let (sessions, claims) = (sessions.clone(), BTreeMap::new());
+        Ok(Postgres { database, sessions, writer, is_known: false, claims, copy })
     }
 }
 
@@ -154,6 +158,18 @@ impl Database {
     }
 }
 
+impl Postgres {
+    /// What the writers of the same partitions share.
+    fn shared(&self) -> i32 {
+        self.writer.rest.cast_signed()
+    }
+
+    /// What tells this one from the others of them.
+    fn number(&self) -> i32 {
+        (self.writer.process as u32).cast_signed()
+    }
+}
+
 impl Target for Postgres {
     fn log(&mut self) -> Result<Option<String>, TargetError> {
         self.database.log()
@@ -197,6 +213,33 @@ impl Target for Postgres {
                 "the database still had partition {partition} for a session that this process has lost: it was ended"
             ))),
         }
+    }
+
+    fn rank(&mut self) -> Result<Rank, TargetError> {
+        let (shared, own, is_known) = (self.shared(), self.number(), self.is_known);
+        let (is_known, living) = self.database.run(async |client| {
+            // A session that is lost may still have it, for this very writer.
+            let is_known = is_known || client.query_one(sql::LIVE, &[&shared, &own]).await?.get(0);
+            let rows = client.query(sql::LIVING, &[&shared]).await?;
+            Ok((is_known, rows.iter().map(|row| row.get::<_, i64>(0)).collect::<BTreeSet<_>>()))
+        })?;
+        self.is_known = is_known;
+        Ok(self.writer.rank(i64::from(own.cast_unsigned()), living))
+    }
+
+    fn withdraw(&mut self) -> Result<(), TargetError> {
+        if std::mem::take(&mut self.is_known) {
+            let (shared, own) = (self.shared(), self.number());
+            self.database.run(async |client| Ok(client.query_one(sql::LEAVE, &[&shared, &own]).await?))?;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, partition: u32) -> Result<(), TargetError> {
+        self.claims.remove(&partition);
+        self.database
+            .run(async |client| Ok(client.query_one(sql::UNLOCK, &[&partition.cast_signed()]).await?))
+            .map(drop)
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {

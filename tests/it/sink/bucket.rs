@@ -35,6 +35,39 @@ pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
     }
 }
 
+/// How many partitions such a sink writes, and of how many it knows that others do.
+pub fn shares_of(sink: &mut Running) -> impl Fn() -> [usize; 2] + use<> {
+    let line = sink.line();
+    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap().to_owned();
+    move || {
+        let text = foreign_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        let lines = || text.lines().filter(|line| line.starts_with("headroom_sink_writes_partition{"));
+        [" 1", " 0"].map(|end| lines().filter(|line| line.ends_with(end)).count())
+    }
+}
+
+/// Of three partitions each sink gets its share that is started while others write them all, and leaves it when it ends.
+#[track_caller]
+pub fn share_with_those_that_come_later(start: impl Fn() -> Running, sinks_max: usize) {
+    let (mut sinks, mut held) = (Vec::new(), Vec::new());
+    for shares in [&[3][..], &[1, 2], &[1, 1, 1], &[0, 1, 1, 1]].into_iter().take(sinks_max) {
+        let mut sink = start();
+        held.push(shares_of(&mut sink));
+        sinks.push(sink);
+        until("each has its share", || {
+            let mut found: Vec<usize> = held.iter().map(|held| held()[0]).collect();
+            found.sort_unstable();
+            found == shares
+        });
+    }
+    while sinks.len() > 1 {
+        drop(held.remove(0));
+        assert_eq!(sinks.remove(0).terminate().code, 0);
+        until("the others have its share", || held.iter().map(|held| held()[0]).sum::<usize>() == 3);
+    }
+    assert_eq!(sinks.remove(0).terminate().code, 0);
+}
+
 fn positions(bucket: &Bucket) -> Vec<Value> {
     let objects = bucket.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json"));
     objects.map(|(_, bytes)| serde_json::from_slice(&bytes).unwrap()).collect()
@@ -69,6 +102,18 @@ pub fn assert_rest(bucket: &Bucket, log: &Path) {
     let ended = run(&mut sink(bucket, log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_events(&all(bucket), log);
+}
+
+#[test]
+fn sinks_of_a_bucket_share_the_partitions_with_those_that_come_later() {
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 38);
+    traffic.calls(20);
+    share_with_those_that_come_later(|| Running::start(&mut sink(&bucket, log.path(), COUNTED)), 2);
+    traffic.calls(20);
+    served.running.terminate();
+    assert_rest(&bucket, log.path());
 }
 
 #[test]

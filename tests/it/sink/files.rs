@@ -1,5 +1,6 @@
 //! Files for a lake: every event is in one file once, whatever is killed, full or gone, and readers count whole batches.
 
+use super::bucket::{COUNTED, share_with_those_that_come_later};
 use super::state::{units, used_of};
 use super::traffic::Traffic;
 use super::{events, on_path, serve};
@@ -275,6 +276,20 @@ fn sinks_share_the_partitions_and_take_over_those_of_one_that_dies() {
     served.running.terminate();
     assert_eq!(last.terminate().code, 0);
     assert_rest(&lake, log.path());
+}
+
+#[test]
+fn sinks_of_a_folder_share_the_partitions_with_those_that_come_later() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    Traffic::new(&served.url, 29).beside(|| {
+        share_with_those_that_come_later(|| Running::start(&mut lake.sink(log.path(), COUNTED)), 4);
+    });
+    served.running.terminate();
+    assert_rest(&lake, log.path());
+    let left = fs::read_dir(lake.path().join("positions")).unwrap().map(|entry| entry.unwrap().file_name());
+    let signs = left.filter(|name| name.to_str().unwrap().starts_with("writer-")).count();
+    assert_eq!(signs, 0, "each has taken its sign away");
 }
 
 /// The story: the disk of the lake is not mounted, and an empty folder in its place must not be filled. Then it is there.

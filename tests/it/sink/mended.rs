@@ -10,7 +10,7 @@ use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::Micros;
 use headroom::sink::postgres::{Postgres, Sessions};
-use headroom::sink::{Place, Target, TargetError};
+use headroom::sink::{Place, Target, TargetError, Writer};
 use headroom::time::{Clock as _, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -70,7 +70,8 @@ fn a_session_that_is_lost_gives_its_partition_to_the_next_one_of_its_process() {
     database.apply();
     let access = database.access();
     let (own, others) = (Sessions::default(), Sessions::default());
-    let open = |sessions: &Sessions| Postgres::open(&access, sessions).unwrap();
+    let writer = Writer { process: 1, rest: 0 };
+    let open = |sessions: &Sessions| Postgres::open(&access, sessions, writer).unwrap();
     let begin = Ok(Some(Place { next_seq: 0, chain: None }));
     let mut lost = open(&own);
     assert_eq!(lost.claim(0, 0), begin);

@@ -1,10 +1,10 @@
 //! Several sinks of one log: each partition is written by one of them at a time.
 
-use super::bucket::COUNTED;
+use super::bucket::{COUNTED, share_with_those_that_come_later, shares_of};
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_rest, serve};
-use crate::process::{Running, foreign_agent, run};
+use crate::process::{Running, run};
 use crate::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -30,27 +30,35 @@ fn sinks_share_the_partitions_and_take_over_those_of_one_that_dies() {
     assert_rest(&database, log.path());
 }
 
-/// The story: somebody starts a second sink for the night, and nothing happens. It says once what it waits for.
 #[test]
-fn a_sink_for_which_no_partition_is_left_says_so_once() {
+fn sinks_share_the_partitions_with_those_that_come_later() {
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
     let served = serve(log.path());
-    let first = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
-    until("the first one has all partitions", || {
-        database.ask("SELECT count(*) FROM sink_positions WHERE claim > 0") == "3"
+    Traffic::new(&served.url, 15).beside(|| {
+        share_with_those_that_come_later(|| Running::start(&mut database.sink(log.path(), COUNTED)), 4);
     });
-    let mut second = Running::start(&mut database.sink(log.path(), COUNTED));
-    let line = second.line();
-    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
-    until("the second one has asked for all of them", || {
-        let text = foreign_agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
-        text.lines().filter(|line| line.starts_with("headroom_sink_writes_partition{") && line.ends_with(" 0")).count()
-            == 3
-    });
-    let waits = "other sinks write all partitions: this one waits, and takes over what they leave";
-    assert_eq!(second.terminate().err.matches(waits).count(), 1);
-    assert_eq!(first.terminate().err.matches(waits).count(), 0);
+    served.running.terminate();
+    assert_rest(&database, log.path());
+}
+
+/// The story: somebody starts a fourth sink for three partitions, and nothing happens. It says what it waits for.
+#[test]
+fn a_sink_for_which_no_partition_is_left_says_so() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut sinks: Vec<Running> = (0..4).map(|_| Running::start(&mut database.sink(log.path(), COUNTED))).collect();
+    let shares: Vec<_> = sinks.iter_mut().map(shares_of).collect();
+    let of = |wanted: [usize; 2]| shares.iter().filter(|share| share() == wanted).count();
+    until("three of them have one each", || of([1, 2]) == 3 && of([0, 3]) == 1);
+    let spare = shares.iter().position(|share| share() == [0, 3]).unwrap();
+    let told = sinks.remove(spare).terminate().err;
+    assert!(
+        told.contains("other sinks write all partitions: this one waits, and takes over what they leave"),
+        "{told}"
+    );
+    sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
     served.running.terminate();
 }
 
@@ -105,7 +113,7 @@ fn two_sinks_that_take_over_from_each_other_again_and_again_write_each_event_onc
     let signal = |sink: &Running, signal| kill_process(Pid::from_child(sink.child()), signal).unwrap();
     let has_all = |user: &str| {
         let held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-            WHERE locktype = 'advisory' AND granted AND usename = ";
+            WHERE locktype = 'advisory' AND granted AND objid < 3 AND usename = ";
         database.ask(&format!("{held} '{user}'")) == "3"
     };
     Traffic::new(&served.url, 14).beside(|| {

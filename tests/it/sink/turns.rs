@@ -1,0 +1,199 @@
+//! How writers share partitions, whoever comes, goes, or cannot read: the worker over a target in memory, in which nothing else
+//! happens.
+
+use crate::world::ManualClock;
+use headroom::domain::Micros;
+use headroom::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
+use headroom::sink::{
+    Batch, Carried, Failure, First, Looked, Pace, Place, Rank, Report, Row, Rules, Seen, Target, TargetError, Worker,
+    Writer,
+};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Writers that a test starts at most, one after the other.
+const WRITERS: usize = 60;
+
+/// Who has which partition, and which writers live.
+#[derive(Default)]
+struct World {
+    held: BTreeMap<u32, u128>,
+    living: BTreeSet<u128>,
+}
+
+/// The world, for one writer.
+struct Paper<'a>(&'a Mutex<World>, u128);
+
+impl Target for Paper<'_> {
+    fn log(&mut self) -> Result<Option<String>, TargetError> {
+        Ok(None)
+    }
+
+    fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    fn note_log(&mut self, _: &str) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    fn claim(&mut self, partition: u32, _: u64) -> Result<Option<Place>, TargetError> {
+        let holder = *self.0.lock().held.entry(partition).or_insert(self.1);
+        Ok((holder == self.1).then_some(Place { next_seq: 0, chain: None }))
+    }
+
+    fn rank(&mut self) -> Result<Rank, TargetError> {
+        let living = &mut self.0.lock().living;
+        living.insert(self.1);
+        Ok(Writer { process: self.1, rest: 0 }.rank(self.1, living.clone()))
+    }
+
+    fn withdraw(&mut self) -> Result<(), TargetError> {
+        self.0.lock().living.remove(&self.1);
+        Ok(())
+    }
+
+    fn release(&mut self, partition: u32) -> Result<(), TargetError> {
+        assert_eq!(self.0.lock().held.remove(&partition), Some(self.1), "it gives what it has");
+        Ok(())
+    }
+
+    fn put(&self, _: &Row, _: &mut Vec<u8>) {}
+
+    fn commit(&mut self, _: &Batch) -> Result<(), TargetError> {
+        panic!("there is nothing to write")
+    }
+
+    fn note_stop(&mut self, _: u32, _: &str) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    fn note_failure(&mut self, _: u32, _: &Failure) -> Result<(), TargetError> {
+        Ok(())
+    }
+}
+
+impl Drop for Paper<'_> {
+    fn drop(&mut self) {
+        let mut world = self.0.lock();
+        world.living.remove(&self.1);
+        world.held.retain(|_, holder| *holder != self.1);
+    }
+}
+
+/// A log without events, which one writer reads, or cannot read.
+struct Tail {
+    partitions: u32,
+    fails: AtomicBool,
+}
+
+impl CommittedTail for Tail {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        match self.fails.load(Relaxed) {
+            true => Err(LogError::new(LogErrorKind::Transient, "it does not answer")),
+            false => Ok(0),
+        }
+    }
+
+    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Nobody;
+
+impl Report for Nobody {
+    fn looked(&self, _: u32, _: bool, _: u64, _: Option<Micros>) {}
+    fn written(&self, _: &Batch, _: Duration, _: Micros) {}
+    fn failed(&self, _: Option<u32>, _: &str) {}
+    fn stopped(&self, _: u32, _: &str) {}
+}
+
+/// Every writer that lives looks so often, a second apart.
+fn look<'a>(living: &mut BTreeMap<usize, Worker<'a, Paper<'a>>>, clock: &ManualClock, seconds: u64) {
+    for _ in 0..seconds {
+        clock.pass_ms(1_000);
+        for worker in living.values_mut() {
+            while worker.look(clock).unwrap() == Looked::Claimed {}
+        }
+    }
+}
+
+fn share_in_turns(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let partitions = random.random_range(1..12);
+    let world = Mutex::new(World::default());
+    let tails: Vec<Tail> = (0..WRITERS).map(|_| Tail { partitions, fails: AtomicBool::new(false) }).collect();
+    let mut carried: Vec<Carried> = (0..WRITERS).map(|_| Carried::default()).collect();
+    let (mut free, clock) = (carried.iter_mut().zip(&tails).enumerate(), ManualClock::at(Micros(1)));
+    let rules = Rules { pace: Pace::Every(Duration::from_secs(1)), first: First::Seq(0), is_aside: false };
+    let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
+    for _ in 0..WRITERS {
+        match random.random_range(0..4) {
+            0 if living.len() > 1 => {
+                let gone = *living.keys().nth(random.random_range(0..living.len())).unwrap();
+                living.remove(&gone);
+            }
+            1 if living.len() > 1 => {
+                let any = *living.keys().nth(random.random_range(0..living.len())).unwrap();
+                tails[any].fails.fetch_not(Relaxed);
+            }
+            _ => {
+                let (number, (carried, tail)) = free.next().unwrap();
+                let target = Paper(&world, random.random());
+                living.insert(number, Worker::new(tail, target, rules, &Nobody, carried, 0..partitions));
+            }
+        }
+        look(&mut living, &clock, random.random_range(0..4));
+    }
+    for seen in [false, true] {
+        // Those that could not read get their share again.
+        if seen {
+            tails.iter().for_each(|tail| tail.fails.store(false, Relaxed));
+        }
+        look(&mut living, &clock, 15);
+        assert_eq!(world.lock().held.len(), partitions as usize, "seed {seed}: everything is written by somebody");
+    }
+    let held = |worker: &Worker<'_, Paper<'_>>| {
+        (0..partitions).filter(|p| matches!(worker.seen(*p), Seen::Written(_))).count()
+    };
+    let shares: Vec<usize> = living.values().map(held).collect();
+    assert_eq!(shares.iter().sum::<usize>(), partitions as usize, "seed {seed}: {shares:?}");
+    assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "seed {seed}: {shares:?}");
+    let before = world.lock().held.clone();
+    look(&mut living, &clock, 20);
+    assert_eq!(world.lock().held, before, "seed {seed}: nothing moves any more");
+}
+
+#[test]
+fn whoever_comes_goes_or_cannot_read_every_partition_is_written_and_the_shares_are_even() {
+    (0..200).for_each(share_in_turns);
+}
+
+/// The story: a sink that cannot read the log would keep a share that nobody writes.
+#[test]
+fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
+    let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
+    let tails = [true, false].map(|fails| Tail { partitions: 6, fails: AtomicBool::new(fails) });
+    let mut carried = [Carried::default(), Carried::default()];
+    let rules = Rules { pace: Pace::Every(Duration::from_secs(1)), first: First::OfLog, is_aside: false };
+    let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
+    for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
+        let target = Paper(&world, number as u128);
+        living.insert(number, Worker::new(tail, target, rules, &Nobody, carried, 0..6));
+    }
+    look(&mut living, &clock, 10);
+    let held = |by: u128| world.lock().held.values().filter(|holder| **holder == by).count();
+    assert_eq!((held(0) + held(1), world.lock().living.len()), (6, 1));
+    tails[0].fails.store(false, Relaxed);
+    look(&mut living, &clock, 3);
+    assert_eq!((held(0), held(1)), (3, 3));
+}
