@@ -153,5 +153,5 @@ fn accept<L: PartitionLog + CommittedTail>(
 }
 
 fn id(text: &str) -> Result<u128, String> {
-    hex128(&text.to_ascii_lowercase()).ok_or_else(|| "the id of a log has 32 hexadecimal digits".to_owned())
+    hex128(text.to_ascii_lowercase()).ok_or_else(|| "the id of a log has 32 hexadecimal digits".to_owned())
 }

@@ -322,8 +322,16 @@ impl ReservationId {
     /// # Errors
     /// [`NameError::Check`] for anything that [`fmt::Display`] does not write.
     pub fn parse(text: &str) -> Result<ReservationId, NameError> {
+        ReservationId::read(text.as_bytes())
+    }
+
+    /// Reads the text of an id from its bytes, which are checked one by one in any case.
+    ///
+    /// # Errors
+    /// Those of [`ReservationId::parse`].
+    pub fn read(text: &[u8]) -> Result<ReservationId, NameError> {
         let digits: Option<&[u8; DIGITS]> =
-            text.strip_prefix(PREFIX).and_then(|digits| digits.as_bytes().try_into().ok());
+            text.strip_prefix(PREFIX.as_bytes()).and_then(|digits| digits.try_into().ok());
         let (high, digits) = digits.and_then(|digits| digits.split_first_chunk::<2>()).ok_or(NameError::Check)?;
         let (middle, low) = digits.split_first_chunk::<12>().ok_or(NameError::Check)?;
         let ((high, a), (middle, b), (low, c)) = (number(high), number(middle), number(low));

@@ -6,6 +6,9 @@
 use super::recent::{Counted, Recent};
 use crate::domain::Amounts;
 
+/// Most bytes that a number takes.
+const LONG_BYTES_MAX: usize = 10;
+
 /// A value as a datum holds it where it is not null.
 pub(super) trait Direct: Sized {
     /// Reads the value; `None` when it is anything that this program does not write.
@@ -23,10 +26,10 @@ pub(super) trait DirectRecord: Sized {
 
 /// Reads a whole datum. It shares values with the records before, if there are some.
 pub(super) fn read<R: DirectRecord>(datum: &[u8], recent: Option<&mut Recent>) -> Option<R> {
-    let mut from = Datum { rest: datum, recent };
+    let mut from = Datum::new(datum, recent);
     let mut record = R::begin(&mut from)?;
     record.fill(&mut from)?;
-    from.rest.is_empty().then_some(record)
+    from.end().map(|()| record)
 }
 
 /// The rest of a datum.
@@ -36,6 +39,11 @@ pub(super) struct Datum<'d> {
 }
 
 impl<'d> Datum<'d> {
+    /// A whole datum, which shares values with the records before, if there are some.
+    pub(super) fn new(datum: &'d [u8], recent: Option<&'d mut Recent>) -> Datum<'d> {
+        Datum { rest: datum, recent }
+    }
+
     /// The values of the records before.
     pub(super) fn recent(&mut self) -> Option<&mut Recent> {
         self.recent.as_deref_mut()
@@ -71,6 +79,30 @@ impl<'d> Datum<'d> {
         Some(())
     }
 
+    /// The value of a field that is not null.
+    pub(super) fn there<T: Direct>(&mut self) -> Option<T> {
+        if self.byte()? == 2 { T::read(self) } else { None }
+    }
+
+    /// The value of a field, or null.
+    pub(super) fn maybe<T: Direct>(&mut self) -> Option<Option<T>> {
+        let mut field = None;
+        self.field(&mut field)?;
+        Some(field)
+    }
+
+    /// Passes over so many fields, which are null.
+    pub(super) fn nulls(&mut self, count: usize) -> Option<()> {
+        let (nulls, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        nulls.iter().all(|byte| *byte == 0).then_some(())
+    }
+
+    /// The end: nothing follows.
+    pub(super) fn end(&self) -> Option<()> {
+        self.rest.is_empty().then_some(())
+    }
+
     /// The next byte.
     pub(super) fn byte(&mut self) -> Option<u8> {
         let (byte, rest) = self.rest.split_first()?;
@@ -80,17 +112,18 @@ impl<'d> Datum<'d> {
 
     /// A number of 64 bits; `None` when it takes more bytes than it needs, as this program writes none.
     pub(super) fn long(&mut self) -> Option<i64> {
-        let mut bits = 0u64;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            // The tenth byte holds one bit, and no number ends with a byte that adds nothing.
-            if (shift == 63 && byte > 1) || (shift > 0 && byte == 0) {
-                return None;
-            }
+        let (mut bits, mut shift) = (0u64, 0u32);
+        for (at, byte) in (1..).zip(self.rest.iter().take(LONG_BYTES_MAX)) {
             bits |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
+                // The tenth byte holds one bit, and no number ends with a byte that adds nothing.
+                if (at == LONG_BYTES_MAX && *byte > 1) || (at > 1 && *byte == 0) {
+                    return None;
+                }
+                self.rest = self.rest.get(at..)?;
                 return Some((bits >> 1).cast_signed() ^ (bits & 1).cast_signed().wrapping_neg());
             }
+            shift = shift.saturating_add(7);
         }
         None
     }
@@ -126,6 +159,12 @@ impl<'d> Datum<'d> {
 impl Direct for i64 {
     fn read(from: &mut Datum<'_>) -> Option<i64> {
         from.long()
+    }
+}
+
+impl Direct for u64 {
+    fn read(from: &mut Datum<'_>) -> Option<u64> {
+        u64::try_from(from.long()?).ok()
     }
 }
 

@@ -30,11 +30,12 @@ macro_rules! texts {
     ($($type:ident $(like $few:ident)?),*) => {
         $(impl Direct for Text<'_, $type> {
             fn read(from: &mut Datum<'_>) -> Option<Self> {
-                let text = from.text()?;
-                $(if let Some(known) = from.recent().and_then(|r| r.$few.find(|known| known.as_str() == text)) {
+                let bytes = from.bytes()?;
+                $(let few = from.recent().map(|recent| &mut recent.$few);
+                if let Some(known) = few.and_then(|few| few.find(|known| known.as_str().as_bytes() == bytes)) {
                     return Some(Text(Cow::Owned(known.clone())));
                 })?
-                let value = $type::of_text(text).ok()?;
+                let value = $type::of_text(std::str::from_utf8(bytes).ok()?).ok()?;
                 $(from.recent().into_iter().for_each(|recent| recent.$few.keep(value.clone()));)?
                 Some(Text(Cow::Owned(value)))
             }
@@ -45,13 +46,13 @@ texts!(PoolId like pools, Name like names, IdempotencyKey, Dimension);
 
 impl Direct for Id {
     fn read(from: &mut Datum<'_>) -> Option<Id> {
-        ReservationId::parse(from.text()?).ok().map(Id)
+        ReservationId::read(from.bytes()?).ok().map(Id)
     }
 }
 
 impl Direct for Hex {
     fn read(from: &mut Datum<'_>) -> Option<Hex> {
-        Hex::of(from.text()?)
+        Hex::of(from.bytes()?)
     }
 }
 
@@ -69,7 +70,7 @@ impl Direct for Bytes<'_> {
 
 impl Direct for Units<'_> {
     fn read(from: &mut Datum<'_>) -> Option<Self> {
-        if let Some(known) = from.amounts(amounts) {
+        if let Some(known) = Amounts::read(from) {
             return Some(Units::Known(known));
         }
         let mut pairs = Vec::new();
@@ -82,8 +83,14 @@ impl Direct for Units<'_> {
     }
 }
 
+impl Direct for Amounts {
+    fn read(from: &mut Datum<'_>) -> Option<Amounts> {
+        from.amounts(amounts)
+    }
+}
+
 /// Units in order of dimension, none of them negative.
-fn amounts(from: &mut Datum<'_>) -> Option<Amounts> {
+pub(super) fn amounts(from: &mut Datum<'_>) -> Option<Amounts> {
     let mut pairs: Vec<(Dimension, u64)> = Vec::new();
     from.items(DIMENSIONS_MAX, |from, count| {
         pairs.reserve_exact(count.saturating_sub(pairs.len()));
@@ -115,6 +122,7 @@ impl Direct for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use crate::wire::datum::{DirectRecord, read};
+    use crate::wire::entries;
     use crate::wire::field::Named;
     use crate::wire::frame::FRAME_BYTES;
     use crate::wire::recent::Recent;
@@ -159,5 +167,31 @@ mod tests {
         agree::<command::CommandRecord<'static>>(&COMMANDS, include_str!("../../tests/golden/commands.hex"));
         agree::<reply::ReplyRecord<'static>>(&REPLIES, include_str!("../../tests/golden/replies.hex"));
         agree::<snapshot::SnapshotRecord<'static>>(&SNAPSHOTS, include_str!("../../tests/golden/snapshot.hex"));
+    }
+
+    /// The events that are read in one pass are those of the kinds that are, and what is read is what the record says, also
+    /// where a byte has changed.
+    #[test]
+    fn what_is_read_in_one_pass_is_what_the_record_says() {
+        let (mut changed, mut recent) = (0, Recent::default());
+        for line in include_str!("../../tests/golden/events.hex").lines().filter(|line| !line.starts_with('#')) {
+            let bytes = bytes_of(line.split_whitespace().last().unwrap());
+            let datum = &bytes[FRAME_BYTES..];
+            let kind = event::decode_any(&bytes, None).unwrap().event.body.kind();
+            assert_eq!(entries::read(datum, Some(&mut recent)).is_some(), entries::is_read(kind), "{line}");
+            for at in FRAME_BYTES..bytes.len() {
+                for change in [0, 1, 2, 0x80, 0xff] {
+                    let mut other = bytes.clone();
+                    other[at] ^= change;
+                    if let Some(read) = entries::read(&other[FRAME_BYTES..], Some(&mut recent)) {
+                        assert_eq!(Ok(read), event::decode_any(&other, None).map(|any| any.event), "{line}: {at}");
+                        changed += 1;
+                    }
+                }
+                assert!(entries::read(&bytes[FRAME_BYTES..at], None).is_none(), "{line} ends at {at}");
+            }
+            assert!(entries::read(&[datum, &[0]].concat(), None).is_none(), "{line}");
+        }
+        assert!(changed > 1_000, "{changed}");
     }
 }

@@ -1,6 +1,7 @@
 //! Events as records of `headroom.events`, and their digests, which form the chain.
 
 use super::datum::{Datum, Direct};
+use super::entries;
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Named, Names, Text, Units, record};
 use super::readable::readable;
 use super::recent::Recent;
@@ -112,7 +113,17 @@ pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
 ///
 /// # Errors
 /// Those of [`decode`].
-pub fn decode_after(bytes: &[u8], recent: Option<&mut Recent>) -> Result<ChainedEvent, DecodeError> {
+pub fn decode_after(bytes: &[u8], mut recent: Option<&mut Recent>) -> Result<ChainedEvent, DecodeError> {
+    if let Some(datum) = EVENTS.newest_datum(bytes)
+        && let Some(event) = entries::read(datum, recent.as_deref_mut())
+    {
+        return Ok(ChainedEvent::new(event, digest_of(datum)));
+    }
+    decode_any(bytes, recent)
+}
+
+/// The same by the record of all fields, whatever the event says.
+pub(super) fn decode_any(bytes: &[u8], recent: Option<&mut Recent>) -> Result<ChainedEvent, DecodeError> {
     EVENTS.read_after(bytes, recent, |record: &mut EventRecord<'static>, datum| {
         Ok(ChainedEvent { event: event_of(record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
     })

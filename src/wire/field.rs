@@ -283,7 +283,7 @@ impl Serialize for Hex {
 
 impl Hex {
     /// The id with these digits.
-    pub(super) fn of(text: &str) -> Option<Hex> {
+    pub(super) fn of(text: impl AsRef<[u8]>) -> Option<Hex> {
         hex128(text).map(|id| Hex(CommandId(id)))
     }
 }

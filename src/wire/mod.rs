@@ -7,6 +7,7 @@ pub mod command;
 mod datum;
 pub mod digest;
 mod direct;
+mod entries;
 pub mod event;
 mod field;
 pub mod frame;

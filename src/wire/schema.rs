@@ -191,6 +191,11 @@ impl Topic {
         make(&mut self.read_by_schema(fingerprint, datum)?, datum)
     }
 
+    /// The datum of a record of the newest schema, where this process reads it; none for any other record.
+    pub(super) fn newest_datum<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        frame::open(bytes).ok().filter(|(fingerprint, _)| self.is_newest(*fingerprint)).map(|(_, datum)| datum)
+    }
+
     fn is_newest(&self, fingerprint: Fingerprint) -> bool {
         fingerprint == self.fingerprint && self.hidden == 0
     }
