@@ -193,7 +193,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
         return Err((Law::OneState, format!("{} is accepted for an order that has {other}", entry.reservation)));
     }
     is_of_pool(known, event, &pool.id, entry.reservation)?;
-    let pool = &pool.id.clone();
+    let pool = &entry.pool;
     ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(pool, entry.reservation, |r| {
         // Older versions forgot some decisions early and decided again.

@@ -6,7 +6,7 @@ use super::report::{Recovered, Report};
 use super::restoring::{self, decoders};
 use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
-use crate::replica::{PartitionHandle, PartitionState, StatusKind};
+use crate::replica::{EVENTS_AHEAD, PartitionHandle, PartitionState, StatusKind};
 use crate::store::{Snapshots, Store};
 use crate::threads::processors;
 use crate::time::Clock;
@@ -313,7 +313,10 @@ pub fn replay_through(
 type Decoded = Result<ChainedEvent, Breach>;
 
 fn fold_all(state: &mut PartitionState, events: &[Decoded]) -> Result<(), Breach> {
-    events.iter().try_for_each(|decoded| decoded.as_ref().map_err(Breach::clone).and_then(|event| state.fold(event)))
+    events.chunks(EVENTS_AHEAD).try_for_each(|events| {
+        state.look_ahead(events.iter().flatten().map(|chained| &chained.event));
+        events.iter().try_for_each(|decoded| state.fold(decoded.as_ref().map_err(Breach::clone)?))
+    })
 }
 
 /// Hands over these events in batches, and stops after `enough`. Meanwhile one thread reads the next batches and others

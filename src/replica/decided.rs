@@ -2,11 +2,13 @@
 //! kept in spans of log time. A span is dropped as a whole, so forgetting costs nothing. A span consists of leaves,
 //! which are shared with the checkpoint that is being written. A full leaf does not change any more.
 
+use super::index::may_be_in;
 use crate::domain::{CommandId, Micros};
 use crate::limits::DECIDED_LEAF_IDS;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// Ids in the order in which they were decided.
@@ -57,6 +59,11 @@ impl Decided {
     pub fn holds(&self, id: CommandId, now: Micros) -> bool {
         let hash = hash(id);
         self.0.iter().rev().take_while(|span| span.until > now).any(|span| span.find(id, hash))
+    }
+
+    /// Reads what putting this id will read.
+    pub fn look_ahead(&self, id: CommandId) {
+        black_box(self.0.back().and_then(|span| may_be_in(&span.index, hash(id))));
     }
 
     /// The number of ids that are kept at `now`.

@@ -5,6 +5,9 @@
 
 use crate::domain::ReservationId;
 use hashbrown::HashTable;
+use std::hint::black_box;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Most ids in one part: what fills a table of 1,024 places.
 pub const PART_MAX: usize = 896;
@@ -14,6 +17,11 @@ const PART_NEW: usize = PART_MAX * 3 / 4;
 const SPARE: usize = 8;
 /// Leading bits of an id that narrow down where its part is. Ids of many pools differ in them, so one or two parts are left.
 const LEAD_BITS: u32 = 12;
+/// Ids of one pool lie in very many parts, and finding the one takes longer than looking into it. An id is looked up several
+/// times in a row, so of so many ids it is noted in which part they were.
+const NOTES: usize = 256;
+/// Of so many places of a table, which lie next to each other, one is nearly always taken.
+const BESIDE: usize = 4;
 
 #[derive(Clone)]
 pub struct Index {
@@ -22,6 +30,23 @@ pub struct Index {
     /// How many parts begin before all ids with certain leading bits, for each value of these bits and the one after.
     before: Vec<u32>,
     parts: Vec<HashTable<u32>>,
+    notes: Notes,
+}
+
+/// The number of the part in which an id was, by the hash of the id. It may be wrong by now, and is checked.
+struct Notes([AtomicU32; NOTES]);
+
+impl Default for Notes {
+    fn default() -> Notes {
+        Notes(std::array::from_fn(|_| AtomicU32::new(0)))
+    }
+}
+
+/// A copy begins without notes.
+impl Clone for Notes {
+    fn clone(&self) -> Notes {
+        Notes::default()
+    }
 }
 
 /// The ids from one on that lie next to each other.
@@ -46,7 +71,7 @@ impl Part<'_> {
 impl Default for Index {
     fn default() -> Index {
         let before = (0..=1 << LEAD_BITS).map(|lead: u32| lead.min(1)).collect();
-        Index { starts: vec![0], before, parts: vec![HashTable::new()] }
+        Index { starts: vec![0], before, parts: vec![HashTable::new()], notes: Notes::default() }
     }
 }
 
@@ -70,6 +95,16 @@ impl Index {
             }
         }
         index
+    }
+
+    /// The part in which this id is or would be, and its hash there.
+    pub fn place_of(&self, id: &ReservationId) -> (usize, u64) {
+        (self.part_of(id), hash(id))
+    }
+
+    /// A slot that may hold the id of this place. Only where it lies in memory is known for sure: in what is read for this.
+    pub fn may_be_at(&self, (part, hash): (usize, u64)) -> Option<u32> {
+        may_be_in(self.parts.get(part)?, hash)
     }
 
     /// The slot of this id. `id_at` says which id a slot holds.
@@ -125,10 +160,19 @@ impl Index {
     /// The part in which this id is, or would be.
     fn part_of(&self, id: &ReservationId) -> usize {
         let order = order(id);
+        let note = self.notes.0.get(hash(id) as usize % NOTES);
+        let noted = note.map_or(0, |note| note.load(Relaxed) as usize);
+        if self.starts.get(noted).is_some_and(|start| *start <= order)
+            && self.starts.get(noted.saturating_add(1)).is_none_or(|next| order < *next)
+        {
+            return noted;
+        }
         let before = |lead: usize| self.before.get(lead).map_or(0, |before| *before as usize);
         let (first, end) = (before(lead(order)), before(lead(order).saturating_add(1)));
         let among = self.starts.get(first..end).unwrap_or_default();
-        first.saturating_add(among.partition_point(|start| *start <= order)).saturating_sub(1)
+        let no = first.saturating_add(among.partition_point(|start| *start <= order)).saturating_sub(1);
+        note.into_iter().for_each(|note| note.store(u32::try_from(no).unwrap_or_default(), Relaxed));
+        no
     }
 
     /// The counts of parts that one with this start belongs to.
@@ -139,7 +183,9 @@ impl Index {
     /// Gives the upper half of a part's ids a part of their own.
     fn split<'a>(&mut self, no: usize, id_at: &impl Fn(u32) -> Option<&'a ReservationId>) {
         let Some(part) = self.parts.get_mut(no) else { return };
-        let mut ids: Vec<_> = part.iter().filter_map(|slot| Some((*id_at(*slot)?, *slot))).collect();
+        // Their slots first, so that the ids are read from memory beside each other.
+        let slots: Vec<_> = part.iter().copied().collect();
+        let mut ids: Vec<_> = slots.into_iter().filter_map(|slot| Some((*id_at(slot)?, slot))).collect();
         let middle = ids.len() / 2;
         if middle == 0 {
             return;
@@ -177,6 +223,14 @@ fn hash(id: &ReservationId) -> u64 {
     let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *id.bytes();
     let bytes = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes ^ (bytes >> 32)
+}
+
+/// A number of this table that may be the one of this hash. What finding and inserting it needs of the table has then been
+/// read from memory: a change of what is not in the caches holds up everything after it.
+pub fn may_be_in(table: &HashTable<u32>, hash: u64) -> Option<u32> {
+    let home = hash as usize & table.num_buckets().saturating_sub(1);
+    black_box((home..home.saturating_add(BESIDE)).find_map(|at| table.get_bucket(at).copied()));
+    table.find(hash, |_| true).copied()
 }
 
 #[cfg(test)]
@@ -250,5 +304,27 @@ mod tests {
         (0..).zip(&ids).filter(|(slot, _)| !leaves(*slot)).for_each(|(slot, id)| index.remove(id, slot, at));
         assert_eq!((index.parts.len(), index.parts[0].capacity()), (1, 0));
         assert_eq!((&index.starts, &index.before), (&Index::default().starts, &Index::default().before));
+    }
+
+    /// A copy has no notes, so it searches.
+    #[test]
+    fn a_note_of_where_an_id_was_is_not_followed_when_the_id_is_elsewhere() {
+        let ids = ids(10_000);
+        let at = |slot: u32| ids.get(slot as usize);
+        let is_as_searched = |index: &Index| {
+            let searching = index.clone();
+            ids.iter().take(2 * NOTES).all(|id| index.place_of(id) == searching.place_of(id))
+        };
+        let mut index = Index::default();
+        for (slot, id) in (0..).zip(&ids) {
+            index.insert(id, slot, at);
+            assert!(!slot.is_multiple_of(100) || is_as_searched(&index));
+        }
+        assert!(index.parts.len() > 10 && index.notes.0.iter().any(|note| note.load(Relaxed) > 10));
+        for (slot, id) in (0..).zip(&ids) {
+            index.remove(id, slot, at);
+            assert!(!slot.is_multiple_of(100) || is_as_searched(&index));
+        }
+        assert_eq!(index.parts.len(), 1);
     }
 }

@@ -31,4 +31,4 @@ pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
 pub use reservations::{ReservationPage, Reservations};
 pub use retired::{Ending, Retired};
-pub use state::{PartitionState, Position};
+pub use state::{EVENTS_AHEAD, PartitionState, Position};

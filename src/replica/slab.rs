@@ -7,11 +7,15 @@ use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Most different demands of one partition that its reservations share in memory.
 const SHARED_DEMANDS_MAX: usize = 4_096;
+
+/// Most ids for which a slab looks ahead at once: what is read for them stays in the caches until it is used.
+pub const LOOK_AHEAD: usize = 16;
 
 /// One reservation with its id.
 pub type Slot = (ReservationId, Reservation);
@@ -121,6 +125,18 @@ impl Slab {
     /// Makes the slab find its reservations by this index.
     pub fn set_index(&mut self, index: Index) {
         self.index = index;
+    }
+
+    /// Reads what finding these ids will read, for no more than [`LOOK_AHEAD`] of them. It is done step by step for all of
+    /// them: what is read in one step does not wait for anything else of that step.
+    pub fn look_ahead(&self, ids: impl Iterator<Item = ReservationId>) {
+        let (mut places, mut slots) = ([None; LOOK_AHEAD], [None; LOOK_AHEAD]);
+        places.iter_mut().zip(ids).for_each(|(place, id)| *place = Some(self.index.place_of(&id)));
+        let places = places.iter().flatten();
+        slots.iter_mut().zip(places).for_each(|(slot, place)| *slot = self.index.may_be_at(*place));
+        for slot in slots.into_iter().flatten() {
+            black_box(self.at(slot).map(|(id, reservation)| (*id, reservation.seq)));
+        }
     }
 
     pub fn find(&self, id: &ReservationId) -> Option<u32> {

@@ -1,11 +1,14 @@
 //! The state of one partition at a sequence number.
 
+mod ahead;
+mod changed;
 mod forgetting;
 mod frozen;
 mod restored;
 mod retiring;
 mod stated;
 
+pub use ahead::EVENTS_AHEAD;
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
 pub use frozen::Frozen;
 pub use restored::{Derived, Restored};
@@ -23,6 +26,7 @@ use crate::domain::{
     Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
     Micros, Outline, Pool, PoolId, Reservation, ReservationId, Status,
 };
+use changed::Changed;
 use forgetting::{charge, enter_answer};
 use imbl::OrdMap;
 use retiring::Sweeping;
@@ -76,9 +80,9 @@ pub(super) struct Dirty {
     /// The sequence number of that checkpoint; `None` when there is none, so that everything counts as changed.
     pub base: Option<u64>,
     pub pools: BTreeSet<PoolId>,
-    pub pages: BTreeSet<u32>,
+    pub pages: Changed<u32>,
     pub remembered: BTreeSet<CommandKey>,
-    pub decided: BTreeSet<LeafNo>,
+    pub decided: Changed<LeafNo>,
     pub retired: BTreeSet<PoolId>,
     pub events: u64,
 }
@@ -251,7 +255,6 @@ impl PartitionState {
     /// Changes an entry that has not ended with its pool.
     fn update_entry(&mut self, slot: u32, f: impl FnOnce(&mut Reservation)) {
         let Some((id, entry)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
-        let id = *id;
         let counted = |entry: &Reservation| (!entry.is_empty()).then(|| charge(entry));
         let was = counted(entry);
         let was_life = was.and_then(|was| Life::of(entry, was.bytes));
@@ -259,13 +262,14 @@ impl PartitionState {
         self.common.share(entry);
         let is = counted(entry);
         let life = is.and_then(|is| Life::of(entry, is.bytes));
-        let (pool, is_gone) = (entry.pool.clone(), entry.is_empty());
+        let (id, is_gone) = (*id, entry.is_empty());
         self.touch(slot);
         self.past.count(slot, was, is);
+        let Some((_, Reservation { pool, .. })) = self.slab.at(slot) else { return };
         let is_hold = |life: &Option<Life>| life.as_ref().is_some_and(Life::is_hold);
-        let retires_at = (is_hold(&was_life) != is_hold(&life)).then(|| self.retires_at(&pool));
-        self.lives.change(&pool, slot, (was_life.as_ref(), life.as_ref()), |slot| self.slab.id_at(slot));
-        if let Some(before) = retires_at {
+        let retires = (is_hold(&was_life) != is_hold(&life)).then(|| (pool.clone(), self.retires_at(pool)));
+        self.lives.change(pool, slot, (was_life.as_ref(), life.as_ref()), |slot| self.slab.id_at(slot));
+        if let Some((pool, before)) = retires {
             self.reschedule(&pool, before);
         }
         if is_gone {
