@@ -278,6 +278,42 @@ fn a_directory_in_an_archive_is_named_as_that() {
     assert_eq!(read(&whole(&stopped)), Ok(end));
 }
 
+/// The story: the same at either end of an archive, by which everybody knows how far it reaches. Whoever asks that is told which
+/// directory to move away; nothing is called broken, and nothing is passed over that may still be there.
+#[test]
+fn a_directory_at_either_end_of_an_archive_is_named_as_that() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(bed.leave().len() > 4);
+    let ends: Vec<_> = [".segment", ".json"]
+        .into_iter()
+        .flat_map(|end| {
+            let all = bed.archived(end);
+            [all.first().cloned(), all.last().cloned()].map(|path| (path.unwrap(), end))
+        })
+        .collect();
+    let stopped = Stopped::of(bed);
+    let (aside, snapshots) = (stopped.dir.path().join("aside"), url(stopped.snapshots.path()));
+    for (path, end) in ends {
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let says = format!("{name} is a directory, and no object: move it away");
+        for what in ["verify", "rebuild"] {
+            let told = stopped.whole(what, &["--snapshots", &snapshots]);
+            assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
+            assert!(told.err.contains(&says) && !told.err.contains("try again"), "{what}: {}", told.err);
+        }
+        // A state that begins with a snapshot needs to know what the archive has, and none of its bytes.
+        let state = stopped.whole("state", &["--snapshots", &snapshots]);
+        assert_eq!(state.code, if end == ".json" { 2 } else { 0 }, "{name}: {}", state.err);
+        assert!(state.err.contains(name) && (state.code == 0 || state.err.contains(&says)), "{}", state.err);
+        let error = read(&whole(&stopped)).unwrap_err();
+        assert!(error.kind == WITHHELD && error.detail.contains(&says), "{error}");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+}
+
 /// The story: one object of an archive is gone. What lies before it does not lead to the log: the rest is read, and trusted from
 /// a snapshot, and nobody is told that the archive is whole.
 #[test]
