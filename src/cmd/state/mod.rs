@@ -68,10 +68,6 @@ fn pool_id(text: &str) -> Result<PoolId, String> {
 
 pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let now = SystemClock::new().wall();
-    if let Some(at) = what.at.filter(|at| *at > now) {
-        let (at, now) = (Shown(at), Shown(now));
-        return Err(Failure::Unusable(format!("--at {at} is in the future: by the clock of this machine it is {now}")));
-    }
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
     let tail = source.tail();
@@ -81,9 +77,12 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         let end = tail.end(partition)?;
         asked.push((partition, end, moment(what, end)?));
     }
-    if let (Some(at), None) = (what.at, &what.pool) {
+    if let Some(at) = what.at {
         let with_events = asked.iter().filter(|(_, end, _)| *end > 0);
-        has_begun(tail, with_events.map(|(partition, ..)| *partition), at)?;
+        has_passed(tail, with_events.clone().map(|(partition, end, _)| (*partition, *end)), at, now)?;
+        if what.pool.is_none() {
+            has_begun(tail, with_events.map(|(partition, ..)| *partition), at)?;
+        }
     }
     let events = asked.iter().map(|(_, end, _)| *end).fold(0, u64::saturating_add);
     let mut progress = (events >= LONG_EVENTS).then(|| Progress::new(events));
@@ -140,6 +139,32 @@ fn moment(what: &What, end: u64) -> Result<Moment, Failure> {
         }
         (None, Some(Place { seq, .. })) => Ok(Moment::Before(seq.saturating_add(1))),
     }
+}
+
+/// Refuses a time that has not passed yet: what is decided until then is not known. It has passed when one of these partitions,
+/// which have events and end so, has decided something at that time or later. Who decides goes by a clock of its own, which
+/// may be ahead of this machine's. Where nothing was decided since, only the clock of this machine can say it.
+fn has_passed(
+    tail: &dyn CommittedTail,
+    ends: impl Iterator<Item = (u32, u64)>,
+    at: Micros,
+    now: Micros,
+) -> Result<(), Failure> {
+    if at <= now {
+        return Ok(());
+    }
+    let mut last = None;
+    for (partition, end) in ends {
+        let events = tail.read(partition, end.saturating_sub(1), 1)?;
+        let decided = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
+        last = last.max(decided.map(|chained| chained.event.decided_at));
+    }
+    if last >= Some(at) {
+        return Ok(());
+    }
+    let decided = last.map_or_else(String::new, |last| format!(", and the last event was decided at {}", Shown(last)));
+    let (at, now) = (Shown(at), Shown(now));
+    Err(Failure::Unusable(format!("--at {at} is in the future: by the clock of this machine it is {now}{decided}")))
 }
 
 /// Refuses a time before the first event of all these partitions, which have events. Where a log has lost its first ones,

@@ -3,7 +3,7 @@
 use super::{BEGAN, Course, HOUR_MS, PARTITIONS, assert_refused};
 use crate::cli::assert_says;
 use crate::fixtures::{define, orders, pools_of, reserve};
-use headroom::domain::CommandBody;
+use headroom::domain::{CommandBody, Micros};
 use headroom::time::Shown;
 
 #[test]
@@ -30,6 +30,32 @@ fn what_cannot_be_shown_is_refused_by_name() {
     for (args, code, says) in cases {
         assert_refused(&past.run(args), code, says);
     }
+}
+
+/// The story: the clocks of the servers were ahead of this machine's, here by decades. A time that the log has passed is the past,
+/// in every partition. Later than the last event, only this machine's clock can say that a time has passed, and it has not.
+#[test]
+fn a_time_has_passed_when_the_log_has_passed_it() {
+    let mut course = Course::new();
+    let [here, there] = [0, 1].map(|partition| pools_of(partition, PARTITIONS).next().unwrap());
+    course.turn(HOUR_MS, [(0, define(&here, orders(2))), (1, define(&there, orders(2)))]);
+    course.turn(50 * 365 * 24 * HOUR_MS, [(0, reserve(&here, "K1"))]);
+    let ahead = course.time;
+    course.turn(24 * HOUR_MS, [(0, reserve(&here, "K2"))]);
+    let (last, later) = (course.time, course.time.plus_ms(1));
+    let past = course.end();
+    let used = |at: Micros| {
+        let shown = past.json(&["--at", &Shown(at).to_string()]);
+        [0, 1].map(|partition| shown[partition]["pools"][0]["used"]["orders"].as_u64().unwrap())
+    };
+    assert_eq!([ahead, Micros(last.0 - 1), last].map(used), [[1, 0], [1, 0], [2, 0]]);
+    let future = Shown(later).to_string();
+    let says =
+        [&format!("--at {future} is in the future")[..], &format!("the last event was decided at {}", Shown(last))];
+    assert_refused(&past.run(&["--at", &future]), 2, &says);
+    // Nobody has decided anything at that time in the other partition.
+    let only = past.run(&["--at", &Shown(ahead).to_string(), "--pool", there.as_str()]);
+    assert_refused(&only, 2, &["is in the future", "it is ", "the last event was decided at "]);
 }
 
 /// The story: a slot was taken down at noon, a day and more ago. Before that it is shown with what was reserved; after it, the
