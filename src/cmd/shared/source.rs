@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::log::embedded::{EmbeddedReader, OpenError, WithArchive};
 use crate::log::kafka::Kafka;
 use crate::log::kafka::ops::admin::Admin;
-use crate::log::{ClusterLog, CommittedTail, EndOffsets, LogError};
+use crate::log::{ClusterLog, CommittedTail, EndOffsets, LogError, LogErrorKind};
 use crate::store::sled::SledStore;
 use crate::time::pause;
 use crate::tls;
@@ -22,6 +22,8 @@ use std::time::Duration;
 const TRIES: u32 = 10;
 /// Pause between two attempts.
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// Longest wait for any of the brokers, when one has not answered for much longer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// An open log.
 pub(in crate::cmd) enum Source {
@@ -77,6 +79,17 @@ impl Source {
             Source::Server(server) => server.log().is_there(),
             Source::Cluster(log) => log.end_offset(0).is_ok(),
         }
+    }
+
+    /// Why none of the cluster's brokers answers any more, when that may be what this error comes from; `None` when one does, and
+    /// of a log that is on no cluster.
+    pub(in crate::cmd) fn unanswered(&self, error: &LogError) -> Option<String> {
+        let Source::Cluster(log) = self else { return None };
+        if error.kind != LogErrorKind::Transient {
+            return None;
+        }
+        let answered = Admin::new(log.cluster().clone()).and_then(|admin| admin.answers(ANSWER_LIMIT));
+        answered.err().map(|error| error.to_string())
     }
 
     /// What the archive has lost, in words, as far as it was looked at.

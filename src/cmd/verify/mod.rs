@@ -106,11 +106,20 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
     let folding = Folding::new(config, source.tail(), source.log_id())?;
     let (mut found, mut not_proven) = (Vec::new(), Vec::new());
-    for partition in source.partitions(what.partition)? {
+    let asked = source.partitions(what.partition)?;
+    for partition in asked.clone() {
         match Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run) {
             Ok(findings) => found.push(findings),
-            // The others may be broken all the same.
-            Err(error) => not_proven.push(NotProven { partition, why: error.to_string() }),
+            Err(error) => match source.unanswered(&error) {
+                // Each of the others would be waited for in vain.
+                Some(why) => {
+                    not_proven
+                        .extend((partition..asked.end).map(|partition| NotProven { partition, why: why.clone() }));
+                    break;
+                }
+                // The others may be broken all the same.
+                None => not_proven.push(NotProven { partition, why: error.to_string() }),
+            },
         }
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);

@@ -22,6 +22,7 @@ mod one_owner;
 mod open_transactions;
 mod operator_tools;
 mod proxy;
+mod proxy_dead_cluster;
 mod proxy_distant_owner;
 mod proxy_duplicates;
 mod proxy_late_writes;

@@ -67,6 +67,15 @@ impl Admin {
         id.ok_or_else(|| cannot(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
     }
 
+    /// Waits until any broker answers, for `limit` at most.
+    ///
+    /// # Errors
+    /// [`LogError`] when none does. It names those that were asked.
+    pub fn answers(&self, limit: Duration) -> Result<(), LogError> {
+        let answer = self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), limit);
+        answer.map(drop).map_err(|error| self.unanswered(&error))
+    }
+
     /// The state of the log's topics and of its manifest.
     ///
     /// # Errors
