@@ -155,10 +155,11 @@ pub(in crate::sink) fn merges(
     })
 }
 
-/// Nobody else moves a position until the transaction ends.
+/// Nobody else moves a position, or begins one, until the transaction ends.
 pub(in crate::sink) fn hold_positions(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::Postgres => "SELECT partition FROM sink_positions ORDER BY partition FOR UPDATE",
+        // A lock of its rows would let a sink begin a partition that has none, and write it.
+        Dialect::Postgres => "LOCK TABLE sink_positions IN SHARE ROW EXCLUSIVE MODE",
         // A table that nobody reads but sinks: whoever reads one keeps its lock until his transaction ends.
         Dialect::Redshift => "LOCK TABLE sink_log",
     }
