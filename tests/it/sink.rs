@@ -1,6 +1,7 @@
 //! `headroom sink` into a real PostgreSQL: each event is a row once, whatever is killed, and the tables say what the server
 //! says.
 
+mod beside;
 mod broken;
 pub mod bucket;
 #[cfg(feature = "parquet")]

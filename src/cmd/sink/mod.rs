@@ -44,13 +44,19 @@ enum Action {
     Apply(Flags<SinkTables>),
     /// Make the tables of reservations, pools and their lives anew from that of events
     ///
-    /// Readers see the old ones until it is done, and sinks wait meanwhile. Refused when rows of events are missing.
+    /// Readers see the old ones until it is done. In PostgreSQL sinks go on, and wait for a moment at the end. Refused when rows of
+    /// events are missing.
     Rebuild {
         #[command(flatten)]
         flags: Flags<SinkTables>,
         /// From the rows of events that are left, where some were deleted
         #[arg(long)]
         partial: bool,
+        /// In one transaction, for which sinks wait; in Redshift always
+        ///
+        /// For tables with something that new ones in their place would not have: it is named when it is in the way.
+        #[arg(long)]
+        in_place: bool,
     },
     /// Print how far each partition is written
     ///
@@ -112,7 +118,7 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         }
         Some(Action::Plan(_)) => tables::plan(config, out),
         Some(Action::Apply(_)) => tables::apply(config, out),
-        Some(Action::Rebuild { partial, .. }) => tables::rebuild(config, *partial, out),
+        Some(Action::Rebuild { partial, in_place, .. }) => tables::rebuild(config, *partial, *in_place, out),
         Some(Action::Status { json, .. }) => status::status(config, own.as_ref(), *json, out),
     }
 }

@@ -45,11 +45,16 @@ pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Fa
     Ok(Verdict::fine_if(left.is_empty()))
 }
 
-pub(super) fn rebuild(config: &Config, is_partial: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
+pub(super) fn rebuild(
+    config: &Config,
+    is_partial: bool,
+    is_in_place: bool,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
     let mut events = 0_u64;
     let mut database = Database::with_tables(&access(config)?)?;
     database.hold_tables()?;
-    let rows = database.rebuild(is_partial, |more| {
+    let rows = database.rebuild(is_partial, is_in_place, |more| {
         events = events.saturating_add(more);
         eprintln!("up to {}", counted(events, "event"));
     })?;

@@ -9,16 +9,17 @@ use super::rights::changed;
 use super::sql;
 use crate::sink::TargetError;
 use crate::time::{Stopwatch, pause};
+use std::collections::BTreeSet;
 use std::slice;
 use std::time::Duration;
 
 /// For so long a statement that changes a table waits for its lock, and all who ask of that table wait with it. The database needs
 /// a second of it to take back the work of its own that is in the way.
-const LOCK_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// So long others get through before the same is tried again.
-const LOCK_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const LOCK_PAUSE: Duration = Duration::from_secs(2);
 /// For so long it is tried.
-const LOCK_TRIED: Duration = Duration::from_secs(30);
+pub(super) const LOCK_TRIED: Duration = Duration::from_secs(30);
 /// For so long one process waits until another one has changed the tables.
 const OTHERS_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks whether it has.
@@ -95,7 +96,9 @@ impl Database {
             }
             back?;
             if trying.elapsed() > LOCK_TRIED {
-                return Err(self.in_use(differences)?);
+                // An index lets others read.
+                let is_index = differences.iter().all(|difference| matches!(difference.fix, Fix::Index(_)));
+                return Err(self.in_use(&changed(differences), is_index, LOCK_TRIED)?);
             }
             pause(LOCK_PAUSE);
         }
@@ -114,16 +117,19 @@ impl Database {
         Ok(())
     }
 
-    /// What keeps these differences from going away: of the transactions that use a table of theirs the oldest one.
-    fn in_use(&mut self, differences: &[Difference]) -> Result<TargetError, TargetError> {
-        let named = changed(differences);
-        // An index lets others read.
-        let is_index = differences.iter().all(|difference| matches!(difference.fix, Fix::Index(_)));
+    /// What keeps these relations from being changed: of the transactions that use one of them the oldest. With `may_be_read` that is
+    /// none which only reads.
+    pub(super) fn in_use(
+        &mut self,
+        named: &BTreeSet<&str>,
+        may_be_read: bool,
+        tried: Duration,
+    ) -> Result<TargetError, TargetError> {
         let said = self.say(&USERS.replace("$1", &literal(&self.schema)))?;
         let text = |row: usize, column: usize| said.text(row, column).unwrap_or_default();
-        let is_in_the_way = |row: &usize| named.contains(text(*row, 0)) && (!is_index || text(*row, 1) == "t");
+        let is_in_the_way = |row: &usize| named.contains(text(*row, 0)) && (!may_be_read || text(*row, 1) == "t");
         let Some(row) = (0..said.rows.len()).find(is_in_the_way) else {
-            let why = format!("the tables have been in use by other transactions for {LOCK_TRIED:?}");
+            let why = format!("the tables have been in use by other transactions for {tried:?}");
             return Ok(TargetError::Transient(why));
         };
         let (table, pid, user, program, since) = (text(row, 0), text(row, 2), text(row, 3), text(row, 4), text(row, 5));

@@ -5,9 +5,11 @@
 //! nothing.
 
 mod apply;
+mod beside;
 mod connection;
 mod copied;
 mod dialect;
+mod fresh;
 mod loosened;
 mod lost_demand;
 mod plan;

@@ -112,7 +112,7 @@ const COLLATED: &str = "
     ORDER BY 1, 2";
 
 /// The comment of a table that was made anew beside events that it does not know.
-const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
+pub(super) const INCOMPLETE: &str = "incomplete until headroom sink rebuild has made it anew from events";
 
 impl Database {
     /// Every difference between the tables and views, and what they should be. In the order in which they have to go away.
@@ -126,6 +126,7 @@ impl Database {
         differences.extend(self.missing_rights(&[&differences[..], &loosened].concat())?);
         differences.extend(self.in_the_way(&differences)?);
         differences.extend(loosened);
+        differences.extend(self.unfinished()?);
         Ok(differences)
     }
 

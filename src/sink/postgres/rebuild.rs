@@ -1,5 +1,6 @@
-//! Makes the tables of reservations, pools and their lives anew from the events, in one transaction: until it ends, readers
-//! see them as they were. Sinks wait meanwhile.
+//! Makes the tables of reservations, pools and their lives anew from the events. Until it ends, readers see them as they were. In
+//! place that is one transaction, and sinks wait meanwhile. In PostgreSQL new tables are filled beside them (`beside.rs`). Redshift
+//! has the way in place alone: nobody has tried there whether views and rights follow a table that takes the name of another.
 
 use super::connection::Database;
 use super::dialect::{Dialect, literal};
@@ -36,13 +37,19 @@ impl Dialect {
 }
 
 impl Database {
-    /// Makes the tables anew that follow from the events. Tells `progress` of each piece how many events it was. Returns how
-    /// many rows of events there are. With `is_partial` some of those that were written may be missing.
+    /// Makes the tables anew that follow from the events, with `is_in_place` in one transaction. Tells `progress` of each piece how
+    /// many events it was. Returns how many rows of events there were. With `is_partial` some of those that were written may be
+    /// missing.
     ///
     /// # Errors
     /// [`TargetError::Operator`] names what is missing. [`TargetError`] when the database does not answer in time, or
     /// refuses. Then the tables are as they were.
-    pub fn rebuild(&mut self, is_partial: bool, progress: impl FnMut(u64)) -> Result<i64, TargetError> {
+    pub fn rebuild(
+        &mut self,
+        is_partial: bool,
+        is_in_place: bool,
+        progress: impl FnMut(u64),
+    ) -> Result<i64, TargetError> {
         let lacked: Vec<String> = self.missing_rights(&[])?.into_iter().map(|difference| difference.what).collect();
         if !lacked.is_empty() {
             return Err(TargetError::Operator(lacked.join("; ")));
@@ -68,16 +75,32 @@ impl Database {
                 missing.join(", ")
             )));
         }
-        self.rebuild_by(self.dialect.events_at_once(), progress)?;
-        self.note_complete()?;
+        let piece = self.dialect.events_at_once();
+        if is_in_place {
+            self.rebuild_in_place(piece, progress)?;
+        } else {
+            self.rebuild_by(piece, progress)?;
+        }
         Ok(rows)
     }
 
-    /// The same with pieces of this many events, one at least.
+    /// The same with pieces of this many events, one at least, whatever is missing. Returns how many events were folded while sinks
+    /// waited.
     ///
     /// # Errors
     /// Those of `rebuild`.
-    pub fn rebuild_by(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
+    pub fn rebuild_by(&mut self, piece: u64, progress: impl FnMut(u64)) -> Result<u64, TargetError> {
+        match self.dialect {
+            Dialect::Postgres => self.rebuild_beside(piece, progress),
+            Dialect::Redshift => self.rebuild_in_place(piece, progress),
+        }
+    }
+
+    /// The same in one transaction, for which sinks wait.
+    ///
+    /// # Errors
+    /// Those of `rebuild`.
+    pub fn rebuild_in_place(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<u64, TargetError> {
         let piece = piece.max(1).cast_signed();
         self.say("BEGIN")?;
         self.say(sql::hold_positions(self.dialect))?;
@@ -93,13 +116,22 @@ impl Database {
             }
         }
         self.delete(&pieces, piece)?;
+        let mut all = 0_u64;
         for (partition, from, until) in pieces {
-            for merge in sql::merges(self.dialect, "events", partition, (from, until), Rare::ALL) {
-                self.say(&merge)?;
-            }
-            progress(until.saturating_sub(from).cast_unsigned());
+            self.fold(partition, (from, until))?;
+            let events = until.saturating_sub(from).cast_unsigned();
+            all = all.saturating_add(events);
+            progress(events);
         }
-        self.say("COMMIT").map(drop)
+        self.say("COMMIT")?;
+        self.note_complete()?;
+        Ok(all)
+    }
+
+    /// Adds what follows from the events of a partition in a range to the tables that are found first.
+    pub(super) fn fold(&mut self, partition: i64, range: (i64, i64)) -> Result<(), TargetError> {
+        sql::merges(self.dialect, "events", partition, range, Rare::ALL)
+            .try_for_each(|merge| self.say(&merge).map(drop))
     }
 
     /// Deletes what is made anew, in pieces, so that each statement ends in time. TRUNCATE would keep readers out in PostgreSQL.

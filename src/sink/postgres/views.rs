@@ -162,6 +162,11 @@ impl Database {
         Ok((0..said.rows.len()).map(one).collect())
     }
 
+    /// The statements that give the rights to a relation which others have.
+    pub(super) fn grants(&mut self, name: &str) -> Result<Vec<String>, TargetError> {
+        Ok(self.rights(name)?.into_iter().map(|right| right.grant).collect())
+    }
+
     fn rights(&mut self, name: &str) -> Result<Vec<Right>, TargetError> {
         let ask = self.dialect.rights().replace("$1", &literal(&self.schema)).replace("$2", &literal(name));
         let said = self.say(&ask)?;

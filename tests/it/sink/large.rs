@@ -65,7 +65,7 @@ fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
 /// The story: a shop has so many reservations that one statement which deletes them all takes longer than the database has for
 /// an answer. So no statement deletes more rows than a piece has events, and all of them together delete each row once.
 #[test]
-fn a_rebuild_deletes_reservations_in_pieces() {
+fn a_rebuild_in_place_deletes_reservations_in_pieces() {
     const ACCEPTED: u64 = 3_000;
     const PIECE: u64 = 600;
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
@@ -77,7 +77,7 @@ fn a_rebuild_deletes_reservations_in_pieces() {
          CREATE TRIGGER counted AFTER DELETE ON reservations REFERENCING OLD TABLE AS gone
              FOR EACH STATEMENT EXECUTE FUNCTION public.count_deleted()",
     );
-    SinkDatabase::connect(&database.access()).unwrap().rebuild_by(PIECE, |_| {}).unwrap();
+    SinkDatabase::connect(&database.access()).unwrap().rebuild_in_place(PIECE, |_| {}).unwrap();
     assert_eq!(database.ask("SELECT sum(rows) FROM public.deleted"), ACCEPTED.to_string());
     let most: u64 = database.ask("SELECT max(rows) FROM public.deleted").parse().unwrap();
     assert!(most <= PIECE, "{most} rows were deleted at once");

@@ -495,11 +495,13 @@ fn a_plan_names_the_rights_that_are_missing() {
     let no_rebuild =
         ["pool_lives", "pools", "reservations"].map(|table| format!("this user lacks the rights DELETE for {table}"));
     assert_eq!(plan("clerk"), (1, no_rebuild.to_vec()));
-    let rebuild = || run(&mut database.sink_as("clerk", nowhere(), &["rebuild"]));
-    let refused = rebuild();
+    let rebuild = |args: &[&str]| run(&mut database.sink_as("clerk", nowhere(), args));
+    let refused = rebuild(&["rebuild"]);
     assert!(refused.code == 1 && refused.err.contains(&no_rebuild.join("; ")), "{}", refused.err);
     database.ask("GRANT DELETE ON pool_lives, pools, reservations TO clerk");
-    assert_eq!((plan("clerk"), rebuild().code), ((0, vec![]), 0));
+    let refused = rebuild(&["rebuild"]);
+    assert!(refused.code == 1 && refused.err.contains("pools belongs to another user"), "{}", refused.err);
+    assert_eq!((plan("clerk"), rebuild(&["rebuild", "--in-place"]).code), ((0, vec![]), 0));
     database.ask(
         "REVOKE INSERT, UPDATE ON events FROM clerk; ALTER TABLE pools DROP COLUMN labels CASCADE; \
          CREATE TABLE theirs (a int)",

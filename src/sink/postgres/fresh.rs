@@ -1,0 +1,135 @@
+//! Empty tables beside those that are served, for a rebuild: in a schema of their own, under the same names, and with everything that
+//! others have made of the served ones. What cannot be made again is named before anything begins.
+
+use super::connection::Database;
+use super::dialect::{Dialect, literal, quoted};
+use super::plan::{Difference, Fix, INCOMPLETE};
+use super::tables::{FOLLOWING, tables};
+use crate::sink::TargetError;
+
+/// What the schema of fresh tables is called behind the name of the served one.
+const SUFFIX: &str = "_rebuild";
+/// The longest name that PostgreSQL allows, in bytes: it cuts off what is longer.
+const NAME_BYTES_MAX: usize = 63;
+/// The comment of that schema, by which it is known as ours.
+const MARK: &str = "tables that headroom sink rebuild is filling";
+
+const FORM: &str = include_str!("sql/form_of_table.sql");
+const NOT_CARRIED: &str = include_str!("sql/not_carried.sql");
+
+/// The comment of a schema.
+const COMMENT: &str = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1";
+/// What takes from fresh tables the rights that default privileges have given, one statement a row.
+const UNGRANT: &str = "
+    SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', c.oid::regclass,
+                           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
+    WHERE n.nspname = $1 AND c.relkind = 'r' AND a.grantee <> c.relowner";
+/// Who owns the served tables.
+const OWNER: &str = "
+    SELECT pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2";
+
+impl Database {
+    /// The name of the schema of fresh tables.
+    pub(super) fn fresh_schema(&self) -> String {
+        format!("{}{SUFFIX}", self.schema)
+    }
+
+    /// Tables are looked for in these schemas, in this order, until the transaction ends, or for good.
+    pub(super) fn look_in(&mut self, word: &str, schemas: &[&str]) -> Result<(), TargetError> {
+        let names: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
+        self.say(&format!("SET {word} search_path TO {}", names.join(", "))).map(drop)
+    }
+
+    /// What the statement returns, one text a row.
+    pub(super) fn texts(&mut self, statement: &str) -> Result<Vec<String>, TargetError> {
+        let said = self.say(statement)?;
+        Ok((0..said.rows.len()).filter_map(|row| said.text(row, 0)).map(str::to_owned).collect())
+    }
+
+    /// Refuses what a rebuild beside the served tables would lose, or may not make again.
+    pub(super) fn check_carried(&mut self) -> Result<(), TargetError> {
+        let names: Vec<String> = FOLLOWING.iter().map(|table| literal(table)).collect();
+        let ours = tables(self.dialect).into_iter().filter(|table| FOLLOWING.contains(&table.name));
+        let known = ours.flat_map(|table| {
+            let pair = move |column: String| format!("({}, {})", literal(table.name), literal(&column));
+            table.columns.into_iter().map(move |column| pair(column.name))
+        });
+        let known: Vec<String> = known.collect();
+        let asked = self.dialect.say(NOT_CARRIED).replace("$1", &literal(&self.schema));
+        let asked = asked.replace("{tables}", &names.join(", ")).replace("{known}", &known.join(", "));
+        let mut lost = self.texts(&asked)?;
+        if self.fresh_schema().len() > NAME_BYTES_MAX {
+            lost.push(format!("the name {} is too long for a schema", self.fresh_schema()));
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(TargetError::Operator(format!(
+            "a rebuild puts new tables in the place of these, and cannot do that: {}. Change it, or run headroom sink rebuild \
+             --in-place, which keeps the tables and lets sinks wait until it is done",
+            lost.join("; ")
+        )))
+    }
+
+    /// The statements that make the fresh tables what the served ones are. Tables are looked for in the served schema alone.
+    pub(super) fn form(&mut self) -> Result<Vec<String>, TargetError> {
+        let mut form = Vec::new();
+        for table in FOLLOWING {
+            let asked = self.dialect.say(FORM).replace("$1", &literal(&self.schema));
+            form.extend(self.texts(&asked.replace("$2", &literal(table)).replace("$3", &literal(INCOMPLETE)))?);
+            form.extend(self.grants(table)?);
+        }
+        Ok(form)
+    }
+
+    /// Makes empty tables in a schema of their own, and looks for tables there first from now on. What an earlier rebuild has left
+    /// goes away. Returns the form of the served tables.
+    pub(super) fn make_fresh(&mut self) -> Result<Vec<String>, TargetError> {
+        let (served, fresh) = (self.schema.clone(), self.fresh_schema());
+        let form = self.form()?;
+        let owner = self.texts(&OWNER.replace("$1", &literal(&served)).replace("$2", &literal(FOLLOWING[0])))?;
+        let (named, owner) = (quoted(&fresh), quoted(&owner.concat()));
+        self.say("BEGIN")?;
+        if let Some(left) = self.left_behind()? {
+            self.say(&left)?;
+        }
+        self.say(&format!("CREATE SCHEMA {named} AUTHORIZATION {owner}"))?;
+        self.say(&format!("COMMENT ON SCHEMA {named} IS {}", literal(MARK)))?;
+        for table in FOLLOWING {
+            let like = format!("LIKE {}.{table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", quoted(&served));
+            self.say(&format!("CREATE TABLE {named}.{table} ({like})"))?;
+        }
+        self.look_in("", &[&fresh, &served])?;
+        let granted = self.texts(&UNGRANT.replace("$1", &literal(&fresh)))?;
+        granted.iter().chain(&form).try_for_each(|statement| self.say(statement).map(drop))?;
+        self.say("COMMIT")?;
+        Ok(form)
+    }
+
+    /// The statement that drops what a rebuild has left behind that did not end, if there is anything.
+    fn left_behind(&mut self) -> Result<Option<String>, TargetError> {
+        let fresh = self.fresh_schema();
+        let said = self.say(&COMMENT.replace("$1", &literal(&fresh)))?;
+        if said.rows.is_empty() {
+            return Ok(None);
+        }
+        if said.text(0, 0) == Some(MARK) {
+            return Ok(Some(format!("DROP SCHEMA {} CASCADE", quoted(&fresh))));
+        }
+        let why = format!("there is a schema {fresh} that is not of headroom sink rebuild: rename it");
+        Err(TargetError::Operator(why))
+    }
+
+    /// The fresh tables of a rebuild that runs, or did not end.
+    pub(super) fn unfinished(&mut self) -> Result<Option<Difference>, TargetError> {
+        if self.dialect == Dialect::Redshift {
+            return Ok(None);
+        }
+        // A schema of others under this name is in the way of a rebuild only.
+        let Ok(Some(drop)) = self.left_behind() else { return Ok(None) };
+        let what = format!("drop schema {}, which a rebuild fills, or has left behind", self.fresh_schema());
+        Ok(Some(Difference { what, fix: Fix::Run(vec![drop]) }))
+    }
+}
