@@ -22,6 +22,7 @@ mod contract;
 mod correlator;
 mod corrupt_file;
 mod crash;
+mod data_directory;
 mod dead_letters;
 mod demo;
 mod duplicate_commands;
