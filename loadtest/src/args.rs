@@ -40,6 +40,31 @@ pub enum Command {
     Memory(MemoryArgs),
     /// Measure how long a server takes to know a caller by its token or JWT; needs no server
     Access(AccessArgs),
+    /// Measure what a commit of the embedded log takes beside one of a redb file, in turns; needs no server
+    Commits(CommitsArgs),
+}
+
+/// The turns that are committed, and how often they are measured.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CommitsArgs {
+    /// Most turns of each of the two threads that are measured, for each size of turns.
+    #[arg(long, default_value_t = 2_000)]
+    pub turns: usize,
+    /// Most events of each of them.
+    #[arg(long, default_value_t = 50_000)]
+    pub events: usize,
+    /// Number of events that each of them commits before, in a quarter as many turns at most.
+    #[arg(long, default_value_t = 25_000)]
+    pub warm: usize,
+    /// Number of rounds.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
+    /// Parent of the temporary directory with the logs. The disk under it is part of the figure.
+    #[arg(long, value_name = "DIR")]
+    pub scratch_in: Option<PathBuf>,
+    /// Prints the result as one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The reservations whose memory is measured.

@@ -9,6 +9,7 @@ mod alarm;
 mod args;
 mod arrivals;
 mod bare;
+mod commits;
 mod compare;
 mod edges;
 mod figure;
@@ -73,6 +74,7 @@ async fn run(command: Command) -> Result<bool, String> {
         Command::BareConsume(args) => unless_interrupted(bare::consume(args)).await,
         Command::Memory(args) => memory::command(&args),
         Command::Access(args) => access::command(&args),
+        Command::Commits(args) => commits::command(&args),
     }
 }
 

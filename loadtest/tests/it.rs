@@ -132,3 +132,27 @@ fn a_yes_without_a_proof_voids_the_figure() {
     assert_eq!((is_well, &said["standing"]), (false, &"VOID".into()), "{said:#}");
     assert_eq!(said["audit"]["unreadable"], 200, "{said:#}");
 }
+
+/// Figures of so few turns say nothing; what counts is that all that was committed was found again, in both logs.
+#[test]
+fn commits_of_both_logs_are_read_back() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom-loadtest"));
+    command.args("commits --turns 3 --events 1000 --warm 1 --rounds 2 --json".split(' '));
+    let ended = command.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let said: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    // In two rounds two threads: three turns of each size but the largest, which is taken twice, and the pools before.
+    let events = 2 * 2 * (3 + 30 + 300 + 1_000 + 4 * 40);
+    for side in ["segments", "redb"] {
+        assert_eq!(said["read_back"][side], events, "{said}");
+        let sizes: Vec<_> = said["figures"].as_array().unwrap().iter().map(|of| of["turns_of"].as_u64()).collect();
+        assert_eq!(sizes, [1, 10, 100, 500].map(Some));
+        for figures in said["figures"].as_array().unwrap() {
+            let measures = figures["measures"].as_object().unwrap();
+            assert!(
+                measures.len() == 4 && measures.values().all(|of| of[side]["median"].as_f64() > Some(0.0)),
+                "{said}"
+            );
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The checks of arguments against bounds, and against each other, before anything is started.
 
-use super::{AccessArgs, Args, BareArgs, Command, CompareArgs, EdgesArgs, MemoryArgs, PaceArgs};
+use super::{AccessArgs, Args, BareArgs, Command, CommitsArgs, CompareArgs, EdgesArgs, MemoryArgs, PaceArgs};
 use crate::greedy;
 use headroom::limits::{
     CREDENTIAL_BYTES_MAX, DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, JWTS_KEPT_MAX, NAME_BYTES_MAX,
@@ -21,6 +21,8 @@ const ROUNDS_MAX: f64 = 1_000.0;
 const BARE_PARTITIONS_MAX: f64 = 64.0;
 /// Most reservations whose memory is measured: they begin and end within a day of log time.
 const ENTRIES_MAX: u64 = 14_000_000;
+/// Most events of one thread, before the measured ones or among them: all of them are in memory.
+const EVENTS_MAX: f64 = 1e6;
 /// Longest linger or pause of a bare loop, in milliseconds.
 const WAIT_MS_MAX: f64 = 1_000.0;
 
@@ -38,6 +40,7 @@ impl Command {
             Command::BareConsume(_) => Ok(()),
             Command::Memory(args) => args.check(),
             Command::Access(args) => args.check(),
+            Command::Commits(args) => args.check(),
         }
     }
 }
@@ -65,6 +68,15 @@ impl AccessArgs {
             return Err(format!("--jwt-bytes is 400 to {CREDENTIAL_BYTES_MAX}"));
         }
         Ok(())
+    }
+}
+
+impl CommitsArgs {
+    fn check(&self) -> Result<(), String> {
+        within("turns", self.turns as f64, 1.0, EVENTS_MAX)?;
+        within("events", self.events as f64, 1.0, EVENTS_MAX)?;
+        within("warm", self.warm as f64, 0.0, EVENTS_MAX)?;
+        within("rounds", f64::from(self.rounds), 1.0, ROUNDS_MAX)
     }
 }
 
@@ -186,6 +198,7 @@ mod tests {
         check("loadtest hot --serve ./headroom --tls").unwrap();
         check("loadtest spread --url http://127.0.0.1:1 --grpc --channels 4").unwrap();
         check("loadtest edges --serve ./headroom --rate 5000 --rounds 7").unwrap();
+        check("loadtest commits --turns 10 --events 100 --warm 0 --rounds 1").unwrap();
         for bad in [
             "loadtest hot",
             "loadtest hot --url http://10.1.2.3:1",
@@ -214,6 +227,8 @@ mod tests {
             "loadtest edges --serve x --ramp 100",
             "loadtest edges --serve x --holds 5",
             "loadtest edges --serve x --rounds 0",
+            "loadtest commits --turns 0",
+            "loadtest commits --events 2000000",
             "loadtest bare --brokers 127.0.0.1:1 --partitions 65",
             "loadtest bare --brokers 127.0.0.1:1 --pause-ms 5000",
         ] {
