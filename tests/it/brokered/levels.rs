@@ -91,6 +91,17 @@ impl Callers {
         until("callers are answered", || self.rounds.load(SeqCst) >= wanted);
     }
 
+    /// Starts all processes as the version that knew the feature levels up to this one.
+    fn start(&self, processes: &[Serving<'_>], plays: u32) {
+        for (n, process) in processes.iter().enumerate() {
+            process.plays(Some(plays));
+            process.start();
+            process.ready();
+            self.serving.lock().insert(n, process.url().unwrap());
+        }
+        settled(processes);
+    }
+
     /// Restarts one of the processes as this version, out of the callers' sight.
     fn restart(&self, n: usize, processes: &[Serving<'_>], plays: Option<u32>) {
         self.begun.fetch_add(1, SeqCst);
@@ -159,13 +170,7 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     let site = Site::made_by(Rig::shared(), PARTITIONS, Some(1));
     let processes = ["a", "b", "c"].map(|name| site.serving(name));
     let callers = Callers::default();
-    for (n, process) in processes.iter().enumerate() {
-        process.plays(Some(1));
-        process.start();
-        process.ready();
-        callers.serving.lock().insert(n, process.url().unwrap());
-    }
-    settled(&processes);
+    callers.start(&processes, 1);
     let url = |n: usize, path: &str| format!("{}/v1/pools/{path}", processes[n].url().unwrap());
     for pool in 0..POOLS {
         let put = agent().put(url(0, &format!("p{pool}"))).header("request-timeout-ms", "5000");
