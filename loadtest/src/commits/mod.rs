@@ -207,4 +207,24 @@ mod tests {
         let [ours, theirs, ratio] = spreads(&rounds, 0).map(|spread| spread.median);
         assert_eq!((ours, theirs, ratio), (4.0, 8.0, 0.5));
     }
+
+    /// A log that lacks the last turn, or has another one, is noticed on both sides.
+    #[test]
+    fn what_is_not_as_it_was_committed_is_found() {
+        let args = CommitsArgs { turns: 4, events: 30, warm: 10, rounds: 1, scratch_in: None, json: true };
+        let [work, other] = [1, 2].map(|seed| Work::of(&args, 10, seed).unwrap());
+        for side in SIDES {
+            let scratch = Scratch::new("headroom-commits-test").unwrap();
+            let mut log = Log::create(side, scratch.path()).unwrap();
+            commit(&mut log, &work.warm).unwrap();
+            drop(log);
+            let (pools, orders) = (2 * 40, 2 * 10);
+            assert_eq!(side::read_back(scratch.path(), &work.warm), Ok(pools + orders));
+            let more: Turns =
+                work.warm.iter().zip(&work.measured).map(|(warm, more)| [&warm[..], more].concat()).collect();
+            for wrong in [&more, &other.warm, &vec![Vec::new(); 2]] {
+                assert!(side::read_back(scratch.path(), wrong).is_err(), "{side:?}");
+            }
+        }
+    }
 }

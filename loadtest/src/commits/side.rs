@@ -131,7 +131,11 @@ pub fn read_back(dir: &Path, turns: &[Vec<Arc<Turn>>]) -> Result<u64, String> {
         }
         let mut inputs = turns.iter().flat_map(|turn| &turn.inputs).peekable();
         while let Some(next) = inputs.peek() {
-            for found in log.commands(partition, next.offset, READ_BYTES).map_err(|error| error.to_string())? {
+            let found = log.commands(partition, next.offset, READ_BYTES).map_err(|error| error.to_string())?;
+            if found.is_empty() {
+                return Err(format!("command {} of partition {partition} is missing", next.offset));
+            }
+            for found in found {
                 if inputs.next().is_none_or(|input| (input.offset, &input.bytes) != (found.offset, &found.bytes)) {
                     return Err(format!("command {} of partition {partition} is not what was committed", found.offset));
                 }
