@@ -86,6 +86,12 @@ pub struct Cpu {
     ticks: Ticks,
 }
 
+/// The CPU time that this thread has used, in seconds.
+pub fn thread_seconds() -> f64 {
+    let own = clock_gettime(ClockId::ThreadCPUTime);
+    own.tv_sec as f64 + own.tv_nsec as f64 / 1e9
+}
+
 impl Cpu {
     /// The CPU time used so far, without a server.
     pub fn of(brokers: &[u32]) -> Cpu {

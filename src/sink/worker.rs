@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Time after which a partition is asked for again that another writer has, and how many are this one's share, in microseconds.
 const CLAIM_EVERY_US: u64 = 1_000_000;
 
+/// What a writer claims that does not share: everything that nobody has.
+const NO_SHARE: (usize, Micros) = (usize::MAX, Micros(0));
+
 /// When rows are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
@@ -108,6 +111,11 @@ pub struct Worker<'a, T> {
     is_settled: bool,
     /// The most partitions that this writer claims, and when it asks again how many that are.
     share: (usize, Micros),
+    /// Whether it had more than its share at the last look.
+    had_more: bool,
+    /// Whether the log has answered since it last did not. A writer takes a share only then, or others would leave to it what it
+    /// cannot write.
+    is_reading: bool,
 }
 
 impl<'a, T: Target> Worker<'a, T> {
@@ -123,7 +131,18 @@ impl<'a, T: Target> Worker<'a, T> {
         let standings: BTreeMap<u32, Standing> =
             partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
         carried.partitions(standings.keys().copied());
-        Worker { tail, target, rules, report, carried, standings, is_settled: false, share: (usize::MAX, Micros(0)) }
+        Worker {
+            tail,
+            target,
+            rules,
+            report,
+            carried,
+            standings,
+            is_settled: false,
+            share: NO_SHARE,
+            had_more: false,
+            is_reading: false,
+        }
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
@@ -141,25 +160,47 @@ impl<'a, T: Target> Worker<'a, T> {
             }
             self.is_settled = true;
         }
-        if self.rules.pace != Pace::AtOnce && clock.now() >= self.share.1 {
+        if self.rules.pace == Pace::AtOnce {
+            return self.look_at_each(clock);
+        }
+        if self.is_reading && clock.now() >= self.share.1 {
             self.share(clock.now())?;
         }
-        let looked = self.look_at_each(clock)?;
-        if looked == Looked::Failed && self.rules.pace != Pace::AtOnce {
-            // Others would leave a share to it that it cannot write. It goes on asking for what nobody has.
+        let mut looked = self.look_at_each(clock)?;
+        if !self.is_reading && looked != Looked::Failed {
+            looked = looked.max(self.ask_log());
+        }
+        if looked != Looked::Failed {
+            self.is_reading = true;
+        } else if self.is_reading {
+            self.is_reading = false;
+            self.share = NO_SHARE;
             self.target.withdraw()?;
-            self.share = (usize::MAX, later(clock.now()));
         }
         Ok(looked)
     }
 
-    /// Asks how many partitions are the share of this writer, and gives back what it has beyond.
+    /// Whether the log answers: a writer that has no partition has not asked it.
+    fn ask_log(&self) -> Looked {
+        let asked = self.standings.keys().next().map(|partition| (*partition, self.tail.end(*partition)));
+        match asked {
+            Some((partition, Err(error))) => {
+                self.report.failed(Some(partition), &error.to_string());
+                Looked::Failed
+            }
+            Some((_, Ok(_))) | None => Looked::Idle,
+        }
+    }
+
+    /// Asks how many partitions are the share of this writer, and gives back what it has had beyond for two looks. Who finds out
+    /// in a folder which writers live may look like one for a moment.
     fn share(&mut self, now: Micros) -> Result<(), TargetError> {
         let share = self.target.rank()?.share(self.standings.len());
         self.share = (share, later(now));
         let is_held = |partition: &u32| matches!(self.standings.get(partition), Some(Standing::Held(..)));
         let held: Vec<u32> = self.standings.keys().copied().filter(is_held).collect();
-        for partition in held.iter().copied().skip(share) {
+        let had_more = std::mem::replace(&mut self.had_more, held.len() > share);
+        for partition in held.iter().copied().skip(share).filter(|_| had_more) {
             self.target.release(partition)?;
             tracing::info!(partition, "this sink leaves the partition to another one");
             self.standings.insert(partition, Standing::Open(later(now)));
@@ -241,8 +282,8 @@ impl<'a, T: Target> Worker<'a, T> {
     /// Asks for a partition; returns whether this writer has it now. The inner error is that of the log.
     fn claim(&mut self, partition: u32, now: Micros) -> Result<Result<bool, LogError>, TargetError> {
         let first = match self.rules.first {
-            // Partitions of others are asked for every second: what begins at 0 asks the log for nothing.
-            First::Seq(0) => Ok(0),
+            // Partitions of others are asked for every second: what begins at 0 asks the log for nothing while it answers.
+            First::Seq(0) if self.is_reading => Ok(0),
             First::Seq(seq) => self.tail.end(partition).map(|end| seq.min(end)),
             First::OfLog => self.tail.first(partition),
         };
@@ -321,6 +362,8 @@ impl<'a, T: Target> Worker<'a, T> {
                 Err(TargetError::Fenced) => {
                     let why = "another sink has taken the partition: this one waits for it";
                     self.report.failed(Some(partition), why);
+                    // A lock that it still has would be one more with the next claim.
+                    self.target.release(partition)?;
                     self.standings.insert(partition, Standing::Open(later(began)));
                     return Ok(Ok(Looked::Idle));
                 }

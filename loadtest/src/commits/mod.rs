@@ -4,13 +4,16 @@
 //!
 //! A log is not measured when it is new: some turns of the same size come before. (Small rows of one partition behind large ones
 //! would cost the redb file a page each.) What was committed is read back and compared afterwards.
+//!
+//! The CPU time is that of the threads that commit. What the embedded log does beside them for a whole segment, making its next
+//! dictionary, is not in it.
 
 mod former;
 mod rows;
 mod side;
 
 use crate::args::CommitsArgs;
-use crate::machine::{self, Cpu};
+use crate::machine;
 use crate::rounds::Spread;
 use hdrhistogram::Histogram;
 use headroom::client::scratch::Scratch;
@@ -134,9 +137,8 @@ fn measure(side: Side, dir: &Path, work: &Work) -> Result<(Measured, u64), Strin
     std::fs::create_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut log = Log::create(side, dir)?;
     commit(&mut log, &work.warm)?;
-    let (bytes, cpu) = (log.bytes()?, Cpu::of(&[]));
-    let took_us = commit(&mut log, &work.measured)?;
-    let seconds = Cpu::of(&[]).since(&cpu).generator;
+    let bytes = log.bytes()?;
+    let (took_us, seconds) = commit(&mut log, &work.measured)?;
     let bytes = log.bytes()?.saturating_sub(bytes);
     drop(log);
     let turns: Turns = work.warm.iter().zip(&work.measured).map(|(warm, rest)| [&warm[..], rest].concat()).collect();
@@ -147,25 +149,28 @@ fn measure(side: Side, dir: &Path, work: &Work) -> Result<(Measured, u64), Strin
     Ok(([seconds * 1e6 / events, quantile_ms(0.5), quantile_ms(0.999), bytes as f64 / events], read_back))
 }
 
-/// Commits the turns of each partition on a thread of its own; answers how long they took, in microseconds.
-fn commit(log: &mut Log, turns: &Turns) -> Result<Histogram<u64>, String> {
+/// Commits the turns of each partition on a thread of its own; answers how long they took, in microseconds, and the CPU time of
+/// these threads in seconds.
+fn commit(log: &mut Log, turns: &Turns) -> Result<(Histogram<u64>, f64), String> {
     let of_one = |(mut owner, turns): (Owner<'_>, &Vec<Arc<Turn>>)| {
         let mut took_us = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+        let cpu = machine::thread_seconds();
         for turn in turns {
             let begun = Stopwatch::start();
             owner.commit(turn)?;
             took_us.record(begun.elapsed().as_micros() as u64).map_err(|error| error.to_string())?;
         }
-        Ok::<_, String>(took_us)
+        Ok::<_, String>((took_us, machine::thread_seconds() - cpu))
     };
-    let mut all = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+    let (mut all, mut seconds) = (Histogram::<u64>::new(3).map_err(|error| error.to_string())?, 0.0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = log.owners().into_iter().zip(turns).map(|its| scope.spawn(move || of_one(its))).collect();
         for thread in threads {
-            let took_us = thread.join().map_err(|_| "a thread that commits panicked".to_owned())??;
+            let (took_us, cpu) = thread.join().map_err(|_| "a thread that commits panicked".to_owned())??;
             all.add(took_us).map_err(|error| error.to_string())?;
+            seconds += cpu;
         }
-        Ok(all)
+        Ok((all, seconds))
     })
 }
 

@@ -22,8 +22,8 @@ use std::time::Duration;
 const TRIES: u32 = 10;
 /// Pause between two attempts.
 const TRY_EVERY: Duration = Duration::from_millis(100);
-/// Longest wait for any of the brokers, when one has not answered for much longer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Longest wait for any of the brokers, over a connection that has to be made first.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// An open log.
 pub(in crate::cmd) enum Source {

@@ -143,7 +143,8 @@ fn moment(what: &What, end: u64) -> Result<Moment, Failure> {
 
 /// Refuses a time that has not passed yet: what is decided until then is not known. It has passed when one of these partitions,
 /// which have events and end so, has decided something at that time or later. Who decides goes by a clock of its own, which
-/// may be ahead of this machine's. Where nothing was decided since, only the clock of this machine can say it.
+/// may be ahead of this machine's. Where nothing was decided since, only the clock of this machine can say it. Of the other
+/// partitions it is told that more may still come.
 fn has_passed(
     tail: &dyn CommittedTail,
     ends: impl Iterator<Item = (u32, u64)>,
@@ -153,13 +154,21 @@ fn has_passed(
     if at <= now {
         return Ok(());
     }
-    let mut last = None;
+    let (mut last, mut behind) = (None, Vec::new());
     for (partition, end) in ends {
         let events = tail.read(partition, end.saturating_sub(1), 1)?;
         let decided = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
-        last = last.max(decided.map(|chained| chained.event.decided_at));
+        let decided = decided.map(|chained| chained.event.decided_at);
+        if decided < Some(at) {
+            behind.push(partition.to_string());
+        }
+        last = last.max(decided);
     }
     if last >= Some(at) {
+        if !behind.is_empty() {
+            let behind = behind.join(", ");
+            eprintln!("headroom: not all has passed {}: partition {behind} may still decide before it", Shown(at));
+        }
         return Ok(());
     }
     let decided = last.map_or_else(String::new, |last| format!(", and the last event was decided at {}", Shown(last)));

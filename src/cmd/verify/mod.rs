@@ -81,8 +81,16 @@ impl VerifyReport {
     /// The partitions that are not proven, in words: why the first one is not, and which others.
     fn not_proven(&self) -> Option<String> {
         let (NotProven { partition, why }, others) = self.not_proven.split_first()?;
-        let others = others.iter().map(|other| format!("; neither is partition {}", other.partition));
-        Some(format!("not proven: partition {partition}: {why}{}", others.collect::<String>()))
+        let mut told = format!("not proven: partition {partition}: {why}");
+        let mut last = why;
+        for other in others {
+            told.push_str(&format!("; neither is partition {}", other.partition));
+            if other.why != *last {
+                told.push_str(&format!(": {}", other.why));
+                last = &other.why;
+            }
+        }
+        Some(told)
     }
 }
 
@@ -110,16 +118,16 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     for partition in asked.clone() {
         match Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run) {
             Ok(findings) => found.push(findings),
-            Err(error) => match source.unanswered(&error) {
-                // Each of the others would be waited for in vain.
-                Some(why) => {
-                    not_proven
-                        .extend((partition..asked.end).map(|partition| NotProven { partition, why: why.clone() }));
+            Err(error) => {
+                not_proven.push(NotProven { partition, why: error.to_string() });
+                // Each of the others would be waited for in vain. Where one broker answers, they may be broken all the same.
+                if let Some(why) = source.unanswered(&error) {
+                    let why = format!("no broker answers any more: {why}");
+                    let others = asked.clone().filter(|other| *other > partition);
+                    not_proven.extend(others.map(|partition| NotProven { partition, why: why.clone() }));
                     break;
                 }
-                // The others may be broken all the same.
-                None => not_proven.push(NotProven { partition, why: error.to_string() }),
-            },
+            }
         }
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
@@ -257,15 +265,12 @@ impl<'a> Verifying<'a> {
     }
 
     fn run(mut self) -> Result<PartitionFindings, LogError> {
-        match self.check() {
-            Err(error) if error.is_withheld() && (!self.breaches.is_empty() || self.audit.breach_count() > 0) => {
-                self.notes.push(format!("not proven from seq {} on: {error}", self.next));
-            }
-            checked => checked?,
-        }
+        let checked = self.check();
+        self.keep(checked, |seq| format!("not proven from seq {seq} on"))?;
         let digest = self.audit.digest();
         self.note_commands();
-        self.compare(digest)?;
+        let compared = self.compare(digest);
+        self.keep(compared, |_| "not compared with states".to_owned())?;
         let Verifying { audit, breaches, mut notes, agreeing, .. } = self;
         let report = audit.finish();
         if report.lost > 0 {
@@ -273,6 +278,16 @@ impl<'a> Verifying<'a> {
         }
         notes.extend(report.clock_sets.iter().map(ToString::to_string));
         Ok(PartitionFindings { report, breaches, digest, agreeing, notes })
+    }
+
+    /// An error where something was found to be broken is a note: what is broken is broken, whatever the rest is.
+    fn keep(&mut self, done: Result<(), LogError>, what: impl FnOnce(u64) -> String) -> Result<(), LogError> {
+        let Err(error) = done else { return Ok(()) };
+        if self.breaches.is_empty() && self.audit.breach_count() == 0 {
+            return Err(error);
+        }
+        self.notes.push(format!("{}: {error}", what(self.next)));
+        Ok(())
     }
 
     /// Reads the partition to its end, and checks what it reads.

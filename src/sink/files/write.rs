@@ -336,6 +336,7 @@ impl Target for Files {
         let now = SystemClock::new().wall();
         self.set(batch.partition, |index| index.after(batch, now))?;
         crash::point("sink-committed");
+        self.sign.show_again(&self.bucket);
         Ok(())
     }
 

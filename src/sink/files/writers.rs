@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Time after which a writer in a store shows again that it lives, and looks for the others.
 const EVERY: Duration = Duration::from_secs(15);
 
+/// What the object of a writer says that has ended; that of a living one is empty.
+const LEFT: &[u8] = b"left";
+
 /// What one writer shows of itself.
 pub(super) struct Sign {
     writer: Writer,
@@ -41,7 +44,7 @@ impl Sign {
         self.show(bucket)?;
         let (own, kind) = (self.name(), self.kind());
         let mut others = bucket.list(POSITIONS, LISTED_MAX)?;
-        others.retain(|object| object.name.starts_with(&kind));
+        others.retain(|object| object.name.starts_with(&kind) && object.bytes < LEFT.len() as u64);
         let newest = others.iter().map(|object| object.written).max().unwrap_or_default();
         others.retain(|object| object.name != own);
         let mut living = BTreeSet::new();
@@ -63,12 +66,28 @@ impl Sign {
         Ok(rank)
     }
 
-    /// Shows no longer that the writer lives.
-    pub(super) fn withdraw(&mut self, bucket: &Bucket) {
-        self.found = None;
-        if self.shown.take().is_some() {
-            delete(bucket, &self.path());
+    /// Shows again that the writer lives, where a batch has taken long. An error is told when it looks for the others.
+    pub(super) fn show_again(&self, bucket: &Bucket) {
+        if self.is_of_store() && self.found().is_none() {
+            self.put(bucket, &[]).unwrap_or_else(|error| tracing::debug!(%error, "the sign of this sink grows old"));
         }
+    }
+
+    /// Shows no longer that the writer lives. Who may not delete in a store says so in the object.
+    pub(super) fn withdraw(&mut self, bucket: &Bucket) {
+        let is_of_store = self.is_of_store();
+        self.found = None;
+        if self.shown.take().is_none() {
+            return;
+        }
+        if is_of_store && let Err(error) = self.put(bucket, LEFT) {
+            tracing::debug!(%error, "the sign of this sink stays");
+        }
+        delete(bucket, &self.path());
+    }
+
+    fn put(&self, bucket: &Bucket, said: &[u8]) -> Result<(), TargetError> {
+        Ok(bucket.put(&self.path(), said.to_vec())?)
     }
 
     fn show(&mut self, bucket: &Bucket) -> Result<(), TargetError> {
@@ -82,7 +101,7 @@ impl Sign {
             self.shown = Some(bucket.lock(&path)?);
         }
         if self.is_of_store() {
-            bucket.put(&path, Vec::new())?;
+            self.put(bucket, &[])?;
         }
         Ok(())
     }

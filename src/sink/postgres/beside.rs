@@ -34,11 +34,12 @@ const VIEWS: &str = "
 const STATISTICS: &str = "
     SELECT format('ALTER STATISTICS %I.%I SET SCHEMA %I', $1, s.stxname, n.nspname)
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid IN ({served})";
-/// The transactions that see the rows as they were at a time before this.
+/// The transactions that see the rows as they were at a time before this. Of a session of another user nobody but a superuser sees
+/// the kind.
 const SNAPSHOTS: &str = "
     SELECT l.virtualxid, a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'virtualxid' AND l.virtualxid = l.virtualtransaction AND a.backend_xmin IS NOT NULL
-      AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+      AND COALESCE(a.backend_type, 'client backend') = 'client backend' AND a.pid <> pg_backend_pid()
       AND a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// A range of the events of a partition.

@@ -49,6 +49,8 @@ fn a_time_has_passed_when_the_log_has_passed_it() {
         [0, 1].map(|partition| shown[partition]["pools"][0]["used"]["orders"].as_u64().unwrap())
     };
     assert_eq!([ahead, Micros(last.0 - 1), last].map(used), [[1, 0], [1, 0], [2, 0]]);
+    let told = past.run(&["--at", &Shown(ahead).to_string()]).err;
+    assert!(told.contains("partition 1 may still decide before it"), "{told}");
     let future = Shown(later).to_string();
     let says =
         [&format!("--at {future} is in the future")[..], &format!("the last event was decided at {}", Shown(last))];
