@@ -2,12 +2,17 @@
 //! place that is one transaction, and sinks wait meanwhile. In PostgreSQL new tables are filled beside them (`beside.rs`). Redshift
 //! has the way in place alone: nobody has tried there whether views and rights follow a table that takes the name of another.
 
-use super::connection::Database;
+use super::apply::LOCK_LIMIT;
+use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal};
 use super::sql;
 use super::tables::FOLLOWING;
 use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::{Rare, TargetError};
+use std::time::Duration;
+
+/// The longest time in which the rows of events are counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Of each partition the rows that were written, those that are there of what was written, and those that no sink wrote.
 const COUNTED: &str = r#"
@@ -54,7 +59,7 @@ impl Database {
         if !lacked.is_empty() {
             return Err(TargetError::Operator(lacked.join("; ")));
         }
-        let said = self.say(COUNTED)?;
+        let said = self.count()?;
         let (mut rows, mut missing) = (0_i64, Vec::new());
         for row in 0..said.rows.len() {
             let number = |column: usize| said.number(row, column).unwrap_or_default();
@@ -132,6 +137,16 @@ impl Database {
     pub(super) fn fold(&mut self, partition: i64, range: (i64, i64)) -> Result<(), TargetError> {
         sql::merges(self.dialect, "events", partition, range, Rare::ALL)
             .try_for_each(|merge| self.say(&merge).map(drop))
+    }
+
+    /// Counts the rows of events, all of which are read for it.
+    fn count(&mut self) -> Result<Said, TargetError> {
+        self.limit_all(Some(COUNT_LIMIT));
+        self.say(&self.dialect.begin_change(LOCK_LIMIT, COUNT_LIMIT))?;
+        let said = self.say(COUNTED)?;
+        self.say("COMMIT")?;
+        self.limit_all(None);
+        Ok(said)
     }
 
     /// Deletes what is made anew, in pieces, so that each statement ends in time. TRUNCATE would keep readers out in PostgreSQL.
