@@ -16,6 +16,8 @@ const PATIENCE_MAX: u32 = 16;
 /// Most bytes of a position that are read.
 pub(super) const INDEX_BYTES_MAX: u64 = 64 << 10;
 
+/// The folder of the positions.
+pub(super) const POSITIONS: &str = "positions";
 /// The object that says which log the files are of.
 pub(super) const LOG: &str = "log.json";
 

@@ -1,6 +1,6 @@
 //! Writing: who has a partition, and the three steps of a batch.
 
-use super::index::{self, INDEX_BYTES_MAX, Index, LOG};
+use super::index::{self, INDEX_BYTES_MAX, Index, LOG, POSITIONS};
 use super::writers::Sign;
 use crate::config::{FilesFormat, ObjectPlace, SinkFiles};
 use crate::crash;
@@ -18,8 +18,6 @@ const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// Longest time for all files of a batch, the first time that it is tried.
 pub const FILES_LIMIT: Duration = Duration::from_secs(60);
-/// The folder of the positions.
-pub(super) const POSITIONS: &str = "positions";
 /// The folder of the events.
 const EVENTS: &str = "events";
 /// The folder of the events that were set aside.

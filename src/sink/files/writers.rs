@@ -1,7 +1,7 @@
 //! The writers of a place, as they know of each other: each has an object of its own beside the positions. In a folder of this
 //! machine a lock of that file tells that its writer lives. In a store its age does: a writer writes it again and again.
 
-use super::write::POSITIONS;
+use super::index::POSITIONS;
 use crate::objects::{Bucket, LISTED_MAX, Lock, Objects as _};
 use crate::sink::{Rank, TargetError, Writer};
 use crate::time::Stopwatch;
