@@ -15,13 +15,13 @@
 //!
 //! What a commit takes now, beside a redb file as the log was before, by `headroom-loadtest commits --rounds 5` (an event of 286
 //! bytes, a command of 186, a place in a trace). Medians of five rounds, and of the ratios in a round; a build without LTO on both
-//! sides, on two cores that had much other work (load 3 to 8), 2026-11-29. [Figures](../../../loadtest/README.md#a-commit) has the
-//! rest:
+//! sides, on two shared cores, 2026-11-29. [Figures](../../../loadtest/README.md#a-commit) has the rest:
 //!
 //! | in turns of 1 / 10 / 100 / 500 | redb 4.4 | segments, packed | ratio |
 //! |---|---|---|---|
-//! | CPU for an event | 319 / 42 / 6.0 / 2.7 µs | 202 / 24 / 3.9 / 2.9 µs | 0.62 / 0.56 / 0.68 / 0.99 |
-//! | a turn, p50 | 1.0 / 1.4 / 1.8 / 3.5 ms | 0.60 / 0.59 / 0.92 / 2.9 ms | 0.54 / 0.44 / 0.53 / 0.85 |
+//! | CPU for an event | 294 / 38 / 6.6 / 2.5 µs | 176 / 24 / 4.8 / 2.2 µs | 0.58 / 0.63 / 0.71 / 0.93 |
+//! | a turn, p50 | 0.90 / 1.2 / 1.9 / 3.0 ms | 0.61 / 0.74 / 0.80 / 1.5 ms | 0.67 / 0.58 / 0.42 / 0.54 |
+//! | a turn, p99.9 | 3.3 / 3.7 / 7.2 / 5.5 ms | 4.1 / 3.9 / 3.0 / 4.6 ms | 1.27 / 1.08 / 0.44 / 0.80 |
 //! | disk for an event | 796 / 625 / 657 / 656 bytes | 312 / 160 / 152 / 154 bytes | 0.39 / 0.26 / 0.23 / 0.24 |
 //!
 //! In turns of 500 a third of the CPU packs, and an eighth looks whether what was packed comes out again.
