@@ -149,10 +149,12 @@ fn commits_of_both_logs_are_read_back() {
         assert_eq!(sizes, [1, 10, 100, 500].map(Some));
         for figures in said["figures"].as_array().unwrap() {
             let measures = figures["measures"].as_object().unwrap();
-            assert!(
-                measures.len() == 4 && measures.values().all(|of| of[side]["median"].as_f64() > Some(0.0)),
-                "{said}"
-            );
+            // So few rows may fit into pages that the redb file has already.
+            let is_told = |(name, of): (&String, &Value)| {
+                let median = of[side]["median"].as_f64();
+                median > Some(0.0) || (side == "redb" && name.starts_with("disk") && median == Some(0.0))
+            };
+            assert!(measures.len() == 4 && measures.iter().all(is_told), "{said}");
         }
     }
 }
