@@ -1,5 +1,6 @@
 //! The whole directory of a server that ended clean: log, checkpoint, witness and feature level, as a version left them together.
 
+use crate::bounded_log::bucket::copy;
 use crate::cli::on;
 use crate::process::{Served, agent, headroom};
 use serde_json::Value;
@@ -12,18 +13,6 @@ use tempfile::TempDir;
 const RECORDED: &str = "tests/golden/formats/data-3";
 /// Bytes of the segment, with the zeros.
 const SEGMENT_BYTES: usize = 1 << 20;
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 fn recorded() -> TempDir {
     let dir = tempfile::tempdir().unwrap();

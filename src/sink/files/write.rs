@@ -31,8 +31,6 @@ pub struct Files {
     format: FilesFormat,
     writer: String,
     sign: Sign,
-    /// A writer has ended that was not seen for so long.
-    left_after: Duration,
     held: BTreeMap<u32, Held>,
     /// The positions of others.
     others: Others<Tag>,
@@ -89,8 +87,7 @@ impl Files {
             bucket,
             format: *format,
             writer: format!("{:032x}", writer.process),
-            sign: Sign::of(writer),
-            left_after,
+            sign: Sign::of(writer, left_after),
             held: BTreeMap::new(),
             others: Others::new(left_after),
             encoder: Encoder::new(&LAKE),
@@ -281,7 +278,7 @@ impl Target for Files {
             Some(rank) => Ok(rank),
             None => {
                 self.watch()?;
-                self.sign.rank(&self.bucket, self.left_after)
+                self.sign.rank(&self.bucket)
             }
         }
     }

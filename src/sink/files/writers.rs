@@ -17,6 +17,8 @@ const LEFT: &[u8] = b"left";
 /// What one writer shows of itself.
 pub(super) struct Sign {
     writer: Writer,
+    /// A writer in a store has ended when its object is older than the newest one by more than this.
+    left_after: Duration,
     /// Kept for as long as the writer takes a share.
     shown: Option<Lock>,
     /// What was found when a store was asked last.
@@ -24,8 +26,8 @@ pub(super) struct Sign {
 }
 
 impl Sign {
-    pub(super) fn of(writer: Writer) -> Sign {
-        Sign { writer, shown: None, found: None }
+    pub(super) fn of(writer: Writer, left_after: Duration) -> Sign {
+        Sign { writer, left_after, shown: None, found: None }
     }
 
     /// The rank that was found in a store a moment ago.
@@ -40,7 +42,7 @@ impl Sign {
 
     /// Shows that the writer lives, and finds its rank. A writer in a store has ended when its object is older than the newest one
     /// by more than this.
-    pub(super) fn rank(&mut self, bucket: &Bucket, left_after: Duration) -> Result<Rank, TargetError> {
+    pub(super) fn rank(&mut self, bucket: &Bucket) -> Result<Rank, TargetError> {
         self.show(bucket)?;
         let (own, kind) = (self.name(), self.kind());
         let mut others = bucket.list(POSITIONS, LISTED_MAX)?;
@@ -53,7 +55,7 @@ impl Sign {
             let lives = match bucket.lock(&path)? {
                 Lock::Elsewhere => true,
                 Lock::Held(_) => false,
-                Lock::Unknown => u128::from(newest.ms_since(other.written)) <= left_after.as_millis(),
+                Lock::Unknown => u128::from(newest.ms_since(other.written)) <= self.left_after.as_millis(),
             };
             if lives {
                 living.insert(other.name);

@@ -86,15 +86,8 @@ impl Database {
             let limit = self.limit();
             self.say(&self.dialect.begin_change(LOCK_LIMIT, limit))?;
             let done = self.change_each(differences).and_then(|()| self.say(end).map(drop));
-            if done.is_ok() {
-                return done;
-            }
-            let is_in_use = self.is_in_use;
-            let back = self.say("ROLLBACK");
-            if !is_in_use {
-                return done;
-            }
-            back?;
+            let Err(error) = done else { return Ok(()) };
+            self.roll_back(error)?;
             if trying.elapsed() > LOCK_TRIED {
                 // An index lets others read.
                 let is_index = differences.iter().all(|difference| matches!(difference.fix, Fix::Index(_)));
@@ -115,6 +108,16 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Takes the open transaction back, whose error this is. It can be tried again.
+    ///
+    /// # Errors
+    /// That one, unless somebody was in the way.
+    pub(super) fn roll_back(&mut self, error: TargetError) -> Result<(), TargetError> {
+        let is_in_use = self.is_in_use;
+        let back = self.say("ROLLBACK");
+        if is_in_use { back.map(drop) } else { Err(error) }
     }
 
     /// What keeps these relations from being changed: of the transactions that use one of them the oldest. With `may_be_read` that is

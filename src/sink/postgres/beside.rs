@@ -5,6 +5,7 @@
 use super::apply::{LOCK_LIMIT, LOCK_PAUSE, LOCK_TRIED};
 use super::connection::Database;
 use super::dialect::{literal, quoted};
+use super::rebuild::{Range, in_pieces};
 use super::sql;
 use super::tables::FOLLOWING;
 use crate::crash;
@@ -42,9 +43,6 @@ const SNAPSHOTS: &str = "
       AND COALESCE(a.backend_type, 'client backend') = 'client backend' AND a.pid <> pg_backend_pid()
       AND a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// A range of the events of a partition.
-type Range = (i64, (i64, i64));
-
 /// What the fresh tables have.
 struct Filling {
     /// The form of the served tables, which is theirs.
@@ -79,12 +77,12 @@ impl Database {
 
     /// The events that are not in the fresh tables.
     fn left(&mut self, filling: &Filling) -> Result<Vec<Range>, TargetError> {
-        let said = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
-        let left = (0..said.rows.len()).map(|row| {
-            let number = |column: usize| said.number(row, column).unwrap_or_default();
-            (number(0), (filling.until.get(&number(0)).copied().unwrap_or(number(1)), number(2)))
-        });
-        Ok(left.filter(|(_, (from, until))| from < until).collect())
+        let mut left = self.written_events()?;
+        for (partition, (from, _)) in &mut left {
+            *from = filling.until.get(partition).copied().unwrap_or(*from);
+        }
+        left.retain(|(_, (from, until))| from < until);
+        Ok(left)
     }
 
     /// Adds these events, in pieces.
@@ -94,16 +92,12 @@ impl Database {
         left: Vec<Range>,
         progress: &mut impl FnMut(u64),
     ) -> Result<(), TargetError> {
-        for (partition, (mut from, end)) in left {
-            while from < end {
-                let until = from.saturating_add(filling.piece).min(end);
-                self.say("BEGIN")?;
-                self.fold(partition, (from, until))?;
-                self.say("COMMIT")?;
-                filling.until.insert(partition, until);
-                progress(until.saturating_sub(from).cast_unsigned());
-                from = until;
-            }
+        for (partition, (from, until)) in in_pieces(left, filling.piece) {
+            self.say("BEGIN")?;
+            self.fold(partition, (from, until))?;
+            self.say("COMMIT")?;
+            filling.until.insert(partition, until);
+            progress(until.saturating_sub(from).cast_unsigned());
         }
         Ok(())
     }
@@ -163,13 +157,10 @@ impl Database {
             Some(held) => self.say("COMMIT").map(|_| Tried::Done(held)),
             None => self.say("ROLLBACK").map(|_| Tried::Behind),
         });
-        let Err(error) = tried else { return tried };
-        let is_in_use = self.is_in_use;
-        let back = self.say("ROLLBACK");
-        if !is_in_use {
-            return Err(error);
+        match tried {
+            Err(error) => self.roll_back(error).map(|()| Tried::InUse),
+            tried => tried,
         }
-        back.map(|_| Tried::InUse)
     }
 
     /// The fresh tables take the place of the served ones, in the transaction that is open. Returns how many events were added while

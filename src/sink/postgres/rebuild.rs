@@ -11,6 +11,9 @@ use crate::limits::SINK_BATCH_ROWS_MAX;
 use crate::sink::{Rare, TargetError};
 use std::time::Duration;
 
+/// A range of the events of a partition.
+pub(super) type Range = (i64, (i64, i64));
+
 /// The longest time in which the rows of events are counted.
 const COUNT_LIMIT: Duration = Duration::from_secs(60 * 60);
 
@@ -109,20 +112,10 @@ impl Database {
         let piece = piece.max(1).cast_signed();
         self.say("BEGIN")?;
         self.say(sql::hold_positions(self.dialect))?;
-        let said = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
-        let mut pieces = Vec::new();
-        for row in 0..said.rows.len() {
-            let number = |column: usize| said.number(row, column).unwrap_or_default();
-            let (partition, mut from, end) = (number(0), number(1), number(2));
-            while from < end {
-                let until = from.saturating_add(piece).min(end);
-                pieces.push((partition, from, until));
-                from = until;
-            }
-        }
+        let pieces = in_pieces(self.written_events()?, piece);
         self.delete(&pieces, piece)?;
         let mut all = 0_u64;
-        for (partition, from, until) in pieces {
+        for (partition, (from, until)) in pieces {
             self.fold(partition, (from, until))?;
             let events = until.saturating_sub(from).cast_unsigned();
             all = all.saturating_add(events);
@@ -131,6 +124,13 @@ impl Database {
         self.say("COMMIT")?;
         self.note_complete()?;
         Ok(all)
+    }
+
+    /// The events of each partition that are written.
+    pub(super) fn written_events(&mut self) -> Result<Vec<Range>, TargetError> {
+        let said = self.say("SELECT \"partition\", first_seq, next_seq FROM sink_positions ORDER BY 1")?;
+        let number = |row: usize, column: usize| said.number(row, column).unwrap_or_default();
+        Ok((0..said.rows.len()).map(|row| (number(row, 0), (number(row, 1), number(row, 2)))).collect())
     }
 
     /// Adds what follows from the events of a partition in a range to the tables that are found first.
@@ -150,7 +150,7 @@ impl Database {
     }
 
     /// Deletes what is made anew, in pieces, so that each statement ends in time. TRUNCATE would keep readers out in PostgreSQL.
-    fn delete(&mut self, pieces: &[(i64, i64, i64)], piece: i64) -> Result<(), TargetError> {
+    fn delete(&mut self, pieces: &[Range], piece: i64) -> Result<(), TargetError> {
         match self.dialect {
             Dialect::Postgres => FOLLOWING.iter().try_for_each(|table| self.delete_by_blocks(table, piece)),
             Dialect::Redshift => self.delete_by_events(pieces),
@@ -177,12 +177,25 @@ impl Database {
     /// The same in Redshift, where TRUNCATE would commit, and another table under the name of this one would not be that of the
     /// views over it. An event is the last one of one reservation, or of those that ended with their pool. What has no such place
     /// is deleted at the end.
-    fn delete_by_events(&mut self, pieces: &[(i64, i64, i64)]) -> Result<(), TargetError> {
-        for (partition, from, until) in pieces {
+    fn delete_by_events(&mut self, pieces: &[Range]) -> Result<(), TargetError> {
+        for (partition, (from, until)) in pieces {
             self.say(&format!(
                 "DELETE FROM reservations WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
             ))?;
         }
         FOLLOWING.iter().try_for_each(|table| self.say(&format!("DELETE FROM {table}")).map(drop))
     }
+}
+
+/// These ranges in pieces of so many events at most, in order.
+pub(super) fn in_pieces(ranges: Vec<Range>, piece: i64) -> Vec<Range> {
+    let mut pieces = Vec::new();
+    for (partition, (mut from, end)) in ranges {
+        while from < end {
+            let until = from.saturating_add(piece).min(end);
+            pieces.push((partition, (from, until)));
+            from = until;
+        }
+    }
+    pieces
 }

@@ -226,6 +226,16 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
     }
 }
 
+/// Whoever needs the object says this. Nothing is wrong with the log, as far as anybody can tell: no law is broken.
+#[track_caller]
+fn assert_named(stopped: &Stopped, says: &str) {
+    for what in ["verify", "rebuild"] {
+        let told = stopped.whole(what, &["--snapshots", &url(stopped.snapshots.path())]);
+        assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
+        assert!(told.err.contains(says) && !told.err.contains("try again"), "{what}: {}", told.err);
+    }
+}
+
 /// The story: the archive was copied to another disk by hand, and a directory has the name of a segment. It is neither damaged
 /// nor gone, and whoever needs that segment says what it is. Whoever does not goes on.
 #[test]
@@ -241,12 +251,7 @@ fn a_directory_in_an_archive_is_named_as_that() {
         fs::rename(path, &aside).unwrap();
         fs::create_dir(path).unwrap();
         let says = format!("{name} is a directory, and no object: move it away");
-        // Nothing is wrong with the log, as far as anybody can tell: no law is broken.
-        for what in ["verify", "rebuild"] {
-            let told = stopped.whole(what, &["--snapshots", &snapshots]);
-            assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
-            assert!(told.err.contains(&says) && !told.err.contains("try again"), "{what}: {}", told.err);
-        }
+        assert_named(&stopped, &says);
         let state = stopped.whole("state", &["--snapshots", &snapshots]);
         assert_eq!(state.code, 0, "{}", state.err);
         assert!(state.err.contains("a directory is no object") && state.err.contains(name), "{}", state.err);
@@ -298,11 +303,7 @@ fn a_directory_at_either_end_of_an_archive_is_named_as_that() {
         fs::create_dir(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         let says = format!("{name} is a directory, and no object: move it away");
-        for what in ["verify", "rebuild"] {
-            let told = stopped.whole(what, &["--snapshots", &snapshots]);
-            assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
-            assert!(told.err.contains(&says) && !told.err.contains("try again"), "{what}: {}", told.err);
-        }
+        assert_named(&stopped, &says);
         // A state that begins with a snapshot needs to know what the archive has, and none of its bytes.
         let state = stopped.whole("state", &["--snapshots", &snapshots]);
         assert_eq!(state.code, if end == ".json" { 2 } else { 0 }, "{name}: {}", state.err);

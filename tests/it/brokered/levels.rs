@@ -1,5 +1,6 @@
 //! An upgrade of three processes under load, one after the other, a way back, and the feature level that is raised in the end.
 
+use super::readiness::{metric, owns};
 use super::serve::{OLDER, Serving, Site};
 use super::service::all_events;
 use super::topics::Place;
@@ -129,28 +130,14 @@ impl Callers {
 #[track_caller]
 fn settled(processes: &[Serving<'_>]) {
     until("every process owns its share", || {
-        let shares: Vec<_> = processes.iter().map(|process| owned(&metrics(process))).collect();
+        let shares: Vec<_> =
+            processes.iter().map(|process| (0..PARTITIONS).filter(|p| owns(process, *p)).count()).collect();
         shares.iter().all(|share| *share > 0) && shares.iter().sum::<usize>() == PARTITIONS as usize
     });
 }
 
-/// How many partitions the process owns and decides.
-fn owned(metrics: &str) -> usize {
-    let is_owned = |line: &&str| {
-        line.starts_with("headroom_partition_status{") && line.contains("status=\"active\"") && line.ends_with(" 1")
-    };
-    metrics.lines().filter(is_owned).count()
-}
-
-fn metrics(process: &Serving<'_>) -> String {
-    let asked = agent().get(format!("{}/metrics", process.url().unwrap())).call();
-    asked.unwrap().body_mut().read_to_string().unwrap()
-}
-
 fn level_of(process: &Serving<'_>) -> u64 {
-    let metrics = metrics(process);
-    let value = metrics.lines().find_map(|line| line.strip_prefix("headroom_log_feature_level ")?.parse().ok());
-    value.expect("the gauge is there")
+    metric(process, "headroom_log_feature_level") as u64
 }
 
 /// The versions of the schemas under which the log's events are written.

@@ -24,12 +24,18 @@ fn sink(bucket: &Bucket, log: &Path, args: &[&str]) -> Command {
 /// Arguments of a sink that writes soon and counts its failures.
 pub const COUNTED: &[&str] = &["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
 
-/// How many calls of such a sink have failed.
-pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
+/// The metrics of such a sink.
+fn metrics_of(sink: &mut Running) -> impl Fn() -> String + use<> {
     let line = sink.line();
     let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap().to_owned();
+    move || foreign_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap()
+}
+
+/// How many calls of such a sink have failed.
+pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
+    let metrics = metrics_of(sink);
     move || {
-        let text = foreign_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        let text = metrics();
         let line = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
         line.unwrap().parse::<f64>().unwrap()
     }
@@ -37,10 +43,9 @@ pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
 
 /// How many partitions such a sink writes, and of how many it knows that others do.
 pub fn shares_of(sink: &mut Running) -> impl Fn() -> [usize; 2] + use<> {
-    let line = sink.line();
-    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap().to_owned();
+    let metrics = metrics_of(sink);
     move || {
-        let text = foreign_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        let text = metrics();
         let lines = || text.lines().filter(|line| line.starts_with("headroom_sink_writes_partition{"));
         [" 1", " 0"].map(|end| lines().filter(|line| line.ends_with(end)).count())
     }
