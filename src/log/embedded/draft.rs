@@ -3,8 +3,7 @@
 
 use super::error::{Fault, damaged};
 use super::frame::{
-    FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, LAST, LENGTH_BYTES_MAX, LETTER, PACKED, Place, TRACE_BYTES, TRACED,
-    check_of,
+    FRAME_HEADER, FRAME_MAGIC, Head, Header, Kind, LAST, LETTER, PACKED, Place, TRACE_BYTES, TRACED, check_of,
 };
 use super::packed::{Dictionary, Packer, Unpacking};
 use crate::log::Turn;
@@ -26,7 +25,7 @@ pub(super) struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// Each event of a turn with the command that it decides.
-    pub(super) fn of(turn: &'a Turn) -> impl Iterator<Item = Pair<'a>> {
+    pub(super) fn of(turn: &'a Turn) -> impl Iterator<Item = Pair<'a>> + Clone {
         let (events, inputs) = (turn.events.len(), turn.inputs.len());
         let count = events.max(inputs);
         (0..count).map(move |at| {
@@ -40,13 +39,20 @@ impl<'a> Pair<'a> {
             }
         })
     }
+
+    /// The most bytes that it takes in a body.
+    fn bytes(&self) -> usize {
+        let records = [self.event, self.command].into_iter().flatten();
+        let records: usize = records.map(|record| record.len() + length_bytes(record.len())).sum();
+        records + if self.event.is_some() { TRACE_BYTES } else { 0 }
+    }
 }
 
 /// The body of a frame with a turn that has room in one, before it is packed: a sample for whoever makes a dictionary.
 pub fn sample(turn: &Turn) -> Vec<u8> {
-    let mut open = Open::default();
-    Pair::of(turn).for_each(|pair| open.push(&pair));
-    open.body()
+    let mut part = Part::default();
+    Pair::of(turn).for_each(|pair| part.take(&pair));
+    part.body(Pair::of(turn))
 }
 
 /// The frames of one turn, whole but for their places.
@@ -76,13 +82,14 @@ const FLAGS_AT: usize = 3;
 const NUMBERS_AT: usize = 8;
 const CHECK_AT: usize = FRAME_HEADER - 8;
 
-/// A frame that is being filled.
+/// The part of a turn that goes into one frame: its first pairs.
 #[derive(Default)]
-struct Open {
+struct Part {
+    pairs: usize,
+    /// Events and commands.
     counts: (u16, u16),
-    events: Vec<u8>,
-    commands: Vec<u8>,
-    traces: Vec<u8>,
+    /// The most bytes that their body takes.
+    bytes: usize,
     is_traced: bool,
 }
 
@@ -92,18 +99,14 @@ impl Draft {
         packer: &mut Packer,
         partition: u32,
         first: Head,
-        pairs: impl Iterator<Item = Pair<'a>>,
+        mut pairs: impl Iterator<Item = Pair<'a>> + Clone,
     ) -> Draft {
         let mut draft = Draft { partition, dictionary: packer.dictionary().clone(), ..Draft::default() };
-        let (mut open, mut next) = (Open::default(), first);
-        for pair in pairs {
-            if !open.has_room(&pair) {
-                next = draft.close(packer, next, std::mem::take(&mut open));
-            }
-            open.push(&pair);
-        }
-        if open.counts != (0, 0) {
-            draft.close(packer, next, open);
+        let (mut part, mut next) = (Part::first_of(pairs.clone()), first);
+        while part.pairs > 0 {
+            next = draft.close(packer, next, &part, &part.body(pairs.clone()));
+            pairs.by_ref().take(part.pairs).for_each(drop);
+            part = Part::first_of(pairs.clone());
         }
         draft
     }
@@ -116,9 +119,9 @@ impl Draft {
         draft
     }
 
-    fn close(&mut self, packer: &mut Packer, first: Head, open: Open) -> Head {
-        let (counts, flags) = (open.counts, if open.is_traced { TRACED } else { 0 });
-        self.push(Some(packer), Frame { start: 0, kind: Kind::Turn, first, counts, flags }, &open.body());
+    fn close(&mut self, packer: &mut Packer, first: Head, part: &Part, body: &[u8]) -> Head {
+        let (counts, flags) = (part.counts, if part.is_traced { TRACED } else { 0 });
+        self.push(Some(packer), Frame { start: 0, kind: Kind::Turn, first, counts, flags }, body);
         Head {
             next_seq: first.next_seq.saturating_add(counts.0.into()),
             next_input: first.next_input.saturating_add(counts.1.into()),
@@ -231,36 +234,52 @@ impl Frame {
     }
 }
 
-impl Open {
+impl Part {
+    /// As many of these pairs as there is room for, and at least the first one.
+    fn first_of<'a>(pairs: impl Iterator<Item = Pair<'a>>) -> Part {
+        let mut part = Part::default();
+        for pair in pairs {
+            if part.pairs > 0 && !part.has_room(&pair) {
+                break;
+            }
+            part.take(&pair);
+        }
+        part
+    }
+
     fn has_room(&self, pair: &Pair<'_>) -> bool {
-        let added = [pair.event, pair.command].into_iter().flatten().map(|record| record.len() + LENGTH_BYTES_MAX);
-        let bytes = self.events.len() + self.commands.len() + self.traces.len() + added.sum::<usize>() + TRACE_BYTES;
-        let count = self.counts.0.max(self.counts.1);
-        count == 0 || (bytes <= FRAME_BYTES_MAX && count < u16::MAX)
+        self.bytes.saturating_add(pair.bytes()) <= FRAME_BYTES_MAX && self.counts.0.max(self.counts.1) < u16::MAX
     }
 
-    fn body(&self) -> Vec<u8> {
-        let traces = if self.is_traced { &self.traces[..] } else { &[] };
-        [&self.events, &self.commands, traces].concat()
+    fn take(&mut self, pair: &Pair<'_>) {
+        self.pairs = self.pairs.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(pair.bytes());
+        self.counts.0 = self.counts.0.saturating_add(pair.event.is_some().into());
+        self.counts.1 = self.counts.1.saturating_add(pair.command.is_some().into());
+        self.is_traced |= pair.event.and(pair.trace).is_some();
     }
 
-    fn push(&mut self, pair: &Pair<'_>) {
-        if let Some(event) = pair.event {
-            push_record(&mut self.events, event);
-            self.counts.0 = self.counts.0.saturating_add(1);
-            push_trace(&mut self.traces, pair.trace);
-            self.is_traced |= pair.trace.is_some();
+    /// The body of its frame: the events of its pairs, their commands, and then where the events stand in traces, if any does.
+    fn body<'a>(&self, pairs: impl Iterator<Item = Pair<'a>> + Clone) -> Vec<u8> {
+        let (pairs, mut body) = (pairs.take(self.pairs), Vec::with_capacity(self.bytes));
+        pairs.clone().filter_map(|pair| pair.event).for_each(|event| push_record(&mut body, event));
+        pairs.clone().filter_map(|pair| pair.command).for_each(|command| push_record(&mut body, command));
+        if self.is_traced {
+            pairs.filter(|pair| pair.event.is_some()).for_each(|pair| push_trace(&mut body, pair.trace));
         }
-        if let Some(command) = pair.command {
-            push_record(&mut self.commands, command);
-            self.counts.1 = self.counts.1.saturating_add(1);
-        }
+        body
     }
 }
 
 /// Overwrites what is there.
 fn put(bytes: &mut [u8], at: usize, with: &[u8]) {
     bytes.iter_mut().skip(at).zip(with).for_each(|(to, from)| *to = *from);
+}
+
+/// The bytes in which the length of a record is written.
+fn length_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros();
+    bits.div_ceil(7).max(1) as usize
 }
 
 fn push_record(to: &mut Vec<u8>, record: &[u8]) {
