@@ -40,7 +40,7 @@ pub enum Command {
     Memory(MemoryArgs),
     /// Measure how long a server takes to know a caller by its token or JWT; needs no server
     Access(AccessArgs),
-    /// Measure what a commit of the embedded log takes beside one of a redb file, in turns; needs no server
+    /// Measure what a commit of the embedded log takes beside those of redb and fjall, in turns; needs no server
     Commits(CommitsArgs),
 }
 

@@ -88,8 +88,17 @@ pub struct Cpu {
 
 /// The CPU time that this thread has used, in seconds.
 pub fn thread_seconds() -> f64 {
-    let own = clock_gettime(ClockId::ThreadCPUTime);
-    own.tv_sec as f64 + own.tv_nsec as f64 / 1e9
+    seconds(ClockId::ThreadCPUTime)
+}
+
+/// The CPU time that all threads of this process have used, in seconds.
+pub fn own_seconds() -> f64 {
+    seconds(ClockId::ProcessCPUTime)
+}
+
+fn seconds(of: ClockId) -> f64 {
+    let time = clock_gettime(of);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 impl Cpu {

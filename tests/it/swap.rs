@@ -83,8 +83,11 @@ fn a_wrong_state_is_told_and_replaced_and_nothing_is_overbooked() {
     let live = "headroom_reservations_live{partition=\"0\"} 2";
     assert_eq!(metrics(&url, "headroom_reservations_live"), [live]);
     assert_eq!(on(dir.path(), ["rebuild", "--partition", "0"]).code, 0);
-    let (again, code) = report(&swap(dir.path()));
+    let ended = swap(dir.path());
+    let (again, code) = report(&ended);
     assert_eq!((code, &again["verdict"], &again["fine"]), (0, &"same".into(), &true.into()), "{again}");
+    let end = again["next_seq"].as_u64().unwrap();
+    assert_says(&ended.err, &[&format!("{end} of {end} events, 0 s left")]);
     drop(server);
     let kept = SledStore::open(dir.path()).load(0, &mut |_, _| {}).unwrap();
     assert!(kept.is_some(), "the fresh state was checkpointed");

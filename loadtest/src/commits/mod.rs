@@ -1,16 +1,19 @@
-//! Compares the commit of the embedded log with that of a redb file, which is how the log was before. Two threads commit turns of
-//! real rows; turns that meet share one flush, on both sides. Each round measures both, one after the other, on the same turns and
-//! the same disk: the speed of a machine changes from minute to minute, but the ratio of the two much less.
+//! Compares the commit of the embedded log with that of a redb file, which is how the log was before, and with that of fjall, an
+//! LSM tree with a journal. Two threads commit turns of real rows; turns that meet share one flush, on all sides. Each round
+//! measures them all, one after the other, on the same turns and the same disk: the speed of a machine changes from minute to
+//! minute, but their ratios much less.
 //!
 //! A log is not measured when it is new: some turns of the same size come before. (Small rows of one partition behind large ones
 //! would cost the redb file a page each.) What was committed is read back and compared afterwards.
 //!
-//! The CPU time is that of the threads that commit. What the embedded log does beside them for a whole segment, making its next
-//! dictionary, is not in it.
+//! The CPU time is measured twice: that of the threads that commit, and that of the process meanwhile. The second one has what is
+//! done beside them: the embedded log makes its next dictionary, once in a segment, and fjall writes and merges tables.
 
 mod former;
+mod grouped;
 mod rows;
 mod side;
+mod tree;
 
 use crate::args::CommitsArgs;
 use crate::machine;
@@ -32,13 +35,19 @@ const SIZES: [usize; 4] = [1, 10, 100, 500];
 /// The turns before are this part of the measured ones at most.
 const WARM_PART: usize = 4;
 
-/// What is measured: CPU time for an event, two quantiles of a turn, and bytes of the disk for an event.
+/// What is measured, by its names.
 type Measured = [f64; MEASURES.len()];
 
 /// The names of what is measured.
-const MEASURES: [&str; 4] = ["CPU for an event, µs", "a turn, p50 ms", "a turn, p99.9 ms", "disk for an event, bytes"];
+const MEASURES: [&str; 5] = [
+    "CPU for an event, µs",
+    "the same, all threads, µs",
+    "a turn, p50 ms",
+    "a turn, p99.9 ms",
+    "disk for an event, bytes",
+];
 
-/// Both sides in one round, for turns of one size.
+/// All sides in one round, for turns of one size.
 type Round = [Measured; SIDES.len()];
 
 /// Turns of each partition.
@@ -92,7 +101,7 @@ pub fn command(args: &CommitsArgs) -> Result<bool, String> {
         );
     } else {
         println!("rows     events of {:.0} bytes, commands of {:.0}, without their places in traces", row[0], row[1]);
-        println!("read     {} and {} events were read back as they were committed\n", counts[0], counts[1]);
+        println!("read     {counts:?} events were read back as they were committed\n");
         println!("{}(load afterwards {})", table(&all), machine::load());
     }
     Ok(true)
@@ -138,15 +147,18 @@ fn measure(side: Side, dir: &Path, work: &Work) -> Result<(Measured, u64), Strin
     let mut log = Log::create(side, dir)?;
     commit(&mut log, &work.warm)?;
     let bytes = log.bytes()?;
+    let process = machine::own_seconds();
     let (took_us, seconds) = commit(&mut log, &work.measured)?;
+    let process = machine::own_seconds() - process;
     let bytes = log.bytes()?.saturating_sub(bytes);
     drop(log);
     let turns: Turns = work.warm.iter().zip(&work.measured).map(|(warm, rest)| [&warm[..], rest].concat()).collect();
-    let read_back = side::read_back(dir, &turns)?;
+    let read_back = side::read_back(side, dir, &turns)?;
     std::fs::remove_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let events = work.measured.iter().flatten().map(|turn| turn.events.len()).sum::<usize>() as f64;
     let quantile_ms = |q| took_us.value_at_quantile(q) as f64 / 1e3;
-    Ok(([seconds * 1e6 / events, quantile_ms(0.5), quantile_ms(0.999), bytes as f64 / events], read_back))
+    let [seconds, process] = [seconds, process].map(|seconds| seconds * 1e6 / events);
+    Ok(([seconds, process, quantile_ms(0.5), quantile_ms(0.999), bytes as f64 / events], read_back))
 }
 
 /// Commits the turns of each partition on a thread of its own; answers how long they took, in microseconds, and the CPU time of
@@ -174,20 +186,28 @@ fn commit(log: &mut Log, turns: &Turns) -> Result<(Histogram<u64>, f64), String>
     })
 }
 
-/// One measure over all rounds: of both sides, and their ratio in the same round.
-fn spreads(rounds: &[Round], measure: usize) -> [Spread; 3] {
-    let ratio = |round: &Round| round[0][measure] / round[1][measure].max(1e-9);
-    let side = |side: usize| Spread::of(rounds.iter().map(|round| round[side][measure]));
-    [side(0), side(1), Spread::of(rounds.iter().map(ratio))]
+/// One measure of a side over all rounds, and the ratio of the first side to it in the same round.
+fn spreads(rounds: &[Round], measure: usize, side: usize) -> [Spread; 2] {
+    let ratio = |round: &Round| round[0][measure] / round[side][measure].max(1e-9);
+    [Spread::of(rounds.iter().map(|round| round[side][measure])), Spread::of(rounds.iter().map(ratio))]
 }
 
 fn table(all: &[Vec<Round>]) -> String {
-    let [ours, theirs] = SIDES.map(Side::name);
-    let mut out = format!("{:<10}{:<26}{ours:>26}{theirs:>28}{:>22}\n", "turns of", "median (range)", "ratio");
+    let mut out = format!("{:<10}{:<28}", "turns of", "median (range)");
+    for (side, name) in SIDES.map(Side::name).into_iter().enumerate() {
+        out.push_str(&format!("{name:>26}"));
+        out.push_str(&if side > 0 { format!("{:>20}", "ratio") } else { String::new() });
+    }
+    out.push('\n');
     for (measure, name) in MEASURES.iter().enumerate() {
         for (size, rounds) in SIZES.iter().zip(all) {
-            let [ours, theirs, ratio] = spreads(rounds, measure).map(|spread| spread.to_string());
-            out.push_str(&format!("{size:<10}{name:<26}{ours:>26}{theirs:>28}{ratio:>22}\n"));
+            out.push_str(&format!("{size:<10}{name:<28}"));
+            for side in 0..SIDES.len() {
+                let [of_side, ratio] = spreads(rounds, measure, side).map(|spread| spread.to_string());
+                out.push_str(&format!("{of_side:>26}"));
+                out.push_str(&if side > 0 { format!("{ratio:>20}") } else { String::new() });
+            }
+            out.push('\n');
         }
     }
     out
@@ -195,8 +215,11 @@ fn table(all: &[Vec<Round>]) -> String {
 
 fn figures(size: usize, rounds: &[Round]) -> Value {
     let measures = MEASURES.iter().enumerate().map(|(measure, name)| {
-        let [ours, theirs, ratio] = spreads(rounds, measure).map(|spread| spread.json());
-        ((*name).to_owned(), json!({"segments": ours, "redb": theirs, "ratio": ratio}))
+        let sides = SIDES.iter().enumerate().map(|(side, of)| {
+            let [of_side, ratio] = spreads(rounds, measure, side).map(|spread| spread.json());
+            (of.name().to_owned(), json!({"figure": of_side, "ratio_of_segments": ratio}))
+        });
+        ((*name).to_owned(), sides.collect::<Value>())
     });
     json!({"turns_of": size, "rounds": rounds.len(), "measures": measures.collect::<Value>()})
 }
@@ -208,12 +231,12 @@ mod tests {
     #[test]
     fn ratios_are_those_of_one_round() {
         // The second round had a bad minute, which both sides felt.
-        let rounds = [(2.0, 4.0), (20.0, 40.0), (4.0, 8.0)].map(|(ours, theirs)| [[ours; 4], [theirs; 4]]);
-        let [ours, theirs, ratio] = spreads(&rounds, 0).map(|spread| spread.median);
-        assert_eq!((ours, theirs, ratio), (4.0, 8.0, 0.5));
+        let rounds = [(2.0, 4.0), (20.0, 40.0), (4.0, 8.0)].map(|(ours, theirs)| [[ours; 5], [ours; 5], [theirs; 5]]);
+        let of = |side| spreads(&rounds, 0, side).map(|spread| spread.median);
+        assert_eq!([of(0), of(1), of(2)], [[4.0, 1.0], [4.0, 1.0], [8.0, 0.5]]);
     }
 
-    /// A log that lacks the last turn, or has another one, is noticed on both sides.
+    /// A log that lacks the last turn, or has another one, is noticed on every side.
     #[test]
     fn what_is_not_as_it_was_committed_is_found() {
         let args = CommitsArgs { turns: 4, events: 30, warm: 10, rounds: 1, scratch_in: None, json: true };
@@ -224,11 +247,11 @@ mod tests {
             commit(&mut log, &work.warm).unwrap();
             drop(log);
             let (pools, orders) = (2 * 40, 2 * 10);
-            assert_eq!(side::read_back(scratch.path(), &work.warm), Ok(pools + orders));
+            assert_eq!(side::read_back(side, scratch.path(), &work.warm), Ok(pools + orders));
             let more: Turns =
                 work.warm.iter().zip(&work.measured).map(|(warm, more)| [&warm[..], more].concat()).collect();
             for wrong in [&more, &other.warm, &vec![Vec::new(); 2]] {
-                assert!(side::read_back(scratch.path(), wrong).is_err(), "{side:?}");
+                assert!(side::read_back(side, scratch.path(), wrong).is_err(), "{side:?}");
             }
         }
     }

@@ -1,7 +1,9 @@
-//! The two logs that are compared, and reading back what was committed into them.
+//! The logs that are compared, and reading back what was committed into them.
 
 use super::PARTITIONS;
 use super::former::Former;
+use super::grouped::Grouped;
+use super::tree::Tree;
 use headroom::domain::Micros;
 use headroom::log::embedded::{Embedded, LogPrefix, Options, Owned};
 use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Turn};
@@ -11,17 +13,19 @@ use std::sync::Arc;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// One of the two.
+/// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// The embedded log as it is.
     Segments,
     /// As it was: a redb file.
     Redb,
+    /// An LSM tree with a journal: fjall.
+    Fjall,
 }
 
-/// Both; the first is compared with the second.
-pub const SIDES: [Side; 2] = [Side::Segments, Side::Redb];
+/// All; the first is compared with each of the others.
+pub const SIDES: [Side; 3] = [Side::Segments, Side::Redb, Side::Fjall];
 
 impl Side {
     /// Its name in tables.
@@ -29,24 +33,25 @@ impl Side {
         match self {
             Side::Segments => "segments",
             Side::Redb => "redb",
+            Side::Fjall => "fjall",
         }
     }
 }
 
-/// A log of one of the two kinds, with an owner for each partition.
+/// A log, with an owner for each partition.
 pub enum Log {
-    /// The directory of a log, and its owners.
+    /// The directory of an embedded log, and its owners.
     Segments(PathBuf, Vec<Owned>),
-    /// A file, which owners share.
-    Redb(Former),
+    /// A store, which owners share.
+    Store(Grouped),
 }
 
 /// Commits the turns of one partition.
 pub enum Owner<'a> {
     /// An owner of the embedded log.
     Segments(&'a mut Owned),
-    /// The partition, and the file that all share.
-    Redb(u32, &'a Former),
+    /// The partition, and the store that all share.
+    Store(u32, &'a Grouped),
 }
 
 impl Log {
@@ -55,8 +60,10 @@ impl Log {
     /// # Errors
     /// Why there is none.
     pub fn create(side: Side, dir: &Path) -> Result<Log, String> {
-        if side == Side::Redb {
-            return Former::create(dir, PARTITIONS, 7).map(Log::Redb);
+        match side {
+            Side::Segments => {}
+            Side::Redb => return Former::create(dir, PARTITIONS, 7).map(Grouped::new).map(Log::Store),
+            Side::Fjall => return Tree::open(dir).map(Grouped::new).map(Log::Store),
         }
         let log = open(dir)?;
         // A new log has no events that would be folded.
@@ -70,7 +77,7 @@ impl Log {
     pub fn owners(&mut self) -> Vec<Owner<'_>> {
         match self {
             Log::Segments(_, owned) => owned.iter_mut().map(Owner::Segments).collect(),
-            Log::Redb(former) => (0..PARTITIONS).map(|partition| Owner::Redb(partition, former)).collect(),
+            Log::Store(store) => (0..PARTITIONS).map(|partition| Owner::Store(partition, store)).collect(),
         }
     }
 
@@ -84,7 +91,7 @@ impl Log {
                 let segments = LogPrefix::open(dir).and_then(|prefix| prefix.segments());
                 Ok(segments.map_err(|error| error.to_string())?.iter().map(|segment| segment.end).sum())
             }
-            Log::Redb(former) => former.bytes(),
+            Log::Store(store) => store.base.bytes(),
         }
     }
 }
@@ -100,7 +107,7 @@ impl Owner<'_> {
                 CommitOutcome::Ok => Ok(()),
                 outcome => Err(format!("the commit of a turn ended as {outcome:?}")),
             },
-            Owner::Redb(partition, former) => former.commit(*partition, turn),
+            Owner::Store(partition, store) => store.commit(*partition, turn),
         }
     }
 }
@@ -116,7 +123,10 @@ fn open(dir: &Path) -> Result<Arc<Embedded>, String> {
 ///
 /// # Errors
 /// What is not there as it was committed.
-pub fn read_back(dir: &Path, turns: &[Vec<Arc<Turn>>]) -> Result<u64, String> {
+pub fn read_back(side: Side, dir: &Path, turns: &[Vec<Arc<Turn>>]) -> Result<u64, String> {
+    if side == Side::Fjall {
+        return Tree::open(dir)?.read_back(turns);
+    }
     let (log, mut count) = (open(dir)?, 0);
     for (partition, turns) in (0..).zip(turns) {
         let mut events = turns.iter().flat_map(|turn| &turn.events);

@@ -44,6 +44,7 @@ fn a_new_state_is_folded_beside_a_running_server_and_compared() {
         &ended.out,
         &["partition 0: 5 events, 1 pool, 2 live reservations", "  live state: the same after event 4"],
     );
+    assert_says(&ended.err, &["5 of 5 events, 0 s left"]);
     for partition in ["0", "1"] {
         let report = report(dir.path(), partition, 0);
         let state = agent().get(format!("{}/internal/state/{partition}", server.url)).call();
