@@ -46,14 +46,22 @@ pub const CANARY_INTERVAL_MAX_MS: u64 = 60_000;
 /// between two rounds.
 pub const CANARY_SHOWS_MS: u64 = 10_000;
 
-/// Most rows that a sink writes in one transaction: it takes a database some hundred milliseconds, and costs little a row.
-pub const SINK_BATCH_ROWS_MAX: u64 = 20_000;
+/// Most events that a sink writes at once when nobody sets it: a database takes some hundred milliseconds for them.
+pub const SINK_BATCH_EVENTS_DEFAULT: u64 = 20_000;
+/// Fewest such events.
+pub const SINK_BATCH_EVENTS_MIN: u64 = 1_000;
+/// Most such events. The memory that a batch takes is bounded besides.
+pub const SINK_BATCH_EVENTS_MAX: u64 = 100_000;
 /// How long an event waits at most before a sink writes it, in milliseconds, when nobody sets it.
 pub const SINK_BATCH_DEFAULT_MS: u64 = 60_000;
 /// Shortest such time, in milliseconds.
 pub const SINK_BATCH_MIN_MS: u64 = 100;
 /// Longest such time, in milliseconds.
 pub const SINK_BATCH_MAX_MS: u64 = 60 * 60 * 1_000;
+/// Slowest speed of a sink that may be set, in events a second: a page of the log takes less than a second.
+pub const SINK_EVENTS_PER_SECOND_MIN: u64 = 1_000;
+/// Fastest such speed: faster than any sink is.
+pub const SINK_EVENTS_PER_SECOND_MAX: u64 = 1_000_000;
 
 /// Longest reason that an operator may give for a change of the log, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
@@ -91,8 +99,7 @@ pub const MEMORY_RESERVE_BYTES: u64 = 256 << 20;
 pub const MEMORY_WARN_PERCENT: u64 = 80;
 /// The warning may come again after memory has fallen below this share, in percent.
 pub const MEMORY_CALM_PERCENT: u64 = 75;
-/// Bytes of refusals of keyed Reserve commands that one partition remembers. The oldest are forgotten first, because
-/// they took nothing.
+/// Bytes of refusals of keyed Reserve commands that a partition remembers. They took nothing: the oldest go first.
 pub const REFUSALS_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of refusals of other keyed commands that one partition remembers. The oldest are forgotten first.
 pub const REFUSED_ANSWERS_BYTES_MAX: u64 = 16 << 20;
@@ -125,8 +132,7 @@ pub const PARTITIONS_DEFAULT: u32 = 4;
 /// Most partitions of any log.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
-/// Replicas of every topic when the configuration does not say. With three of them one broker may fail and nothing
-/// stops; two may fail and nothing is lost.
+/// Replicas of every topic by default: with three, one broker may fail and nothing stops, and two and nothing is lost.
 pub const REPLICATION_DEFAULT: u16 = 3;
 /// Replicas that must have a record before it counts as written, when the configuration does not say.
 pub const MIN_IN_SYNC_DEFAULT: u16 = 2;
@@ -154,8 +160,7 @@ pub const REGISTRY_ANSWERS_MAX: usize = 1_024;
 pub const TURN_RECORDS_MAX: usize = 4_096;
 /// Most bytes of commands that one turn takes; the first record is always taken.
 pub const TURN_BYTES_MAX: usize = 4 << 20;
-/// Most due holds that one turn expires; the rest follow in the next turn. The number is small, so that callers
-/// hardly wait.
+/// Most due holds that one turn expires, few so that callers hardly wait; the rest follow in the next turn.
 pub const TURN_TIMERS_MAX: usize = 128;
 /// Most due holds that one turn expires when a pool would refuse a call for the room that they still take, and while
 /// the owner does not take commands yet.
@@ -219,8 +224,7 @@ pub const STALLED_MS: u64 = 1_500;
 pub const READINESS_LOOK_MS: u64 = 100;
 /// Interval at which a log that other processes write is asked for its end, in milliseconds.
 pub const PULSE_MS: u64 = 200;
-/// Interval at which an owner on a cluster writes a note that it is there, and at which processes read those notes,
-/// in milliseconds.
+/// Interval at which an owner on a cluster notes that it is there, and processes read those notes, in milliseconds.
 pub const OWNER_BEAT_MS: u64 = 110;
 /// A partition counts as one without an owner after so many milliseconds without a note and without an event.
 pub const OWNERLESS_MS: u64 = 1_830;
@@ -239,13 +243,11 @@ pub const ABANDON_RETRY_MS: u64 = 5;
 pub const POLL_WAIT_MAX_MS: u64 = 50;
 /// Interval at which the wall clock is checked for jumps, in milliseconds.
 pub const CLOCK_LOOK_MS: u64 = 250;
-/// Smallest change of the wall clock against the monotonic clock between two checks that counts as a jump, in
-/// milliseconds.
+/// Smallest change of the wall clock against the monotonic one between two checks that is a jump, in milliseconds.
 pub const CLOCK_STEP_MS: u64 = 500;
 /// Readiness reports a partition whose time is further ahead of the wall clock than this, in milliseconds.
 pub const CLOCK_AHEAD_MAX_MS: u64 = 10_000;
-/// Most that the wall clock of an owner on a cluster may differ from that of its partition's broker, in milliseconds.
-/// Beyond it the owner decides nothing.
+/// Most milliseconds by which the wall clocks of an owner and of its partition's broker may differ for it to decide.
 pub const CLOCK_BROKER_MAX_MS: u64 = 5_000;
 /// Most that the time of a partition may be ahead of both its last event and a wall clock that is known to be right,
 /// in milliseconds.
@@ -504,13 +506,11 @@ const _: () = {
     // A stall that has just begun is found by the next check, or by the next question to the log and the check after
     // it.
     assert!(STALLED_MS + PULSE_MS + 2 * READINESS_LOOK_MS < READINESS_SHOWS_MS);
-    // A partition that moves in an orderly way has an owner again by then, and two lost notes do not count as its
-    // end.
+    // A partition that moves in good order has an owner again by then, and two lost notes do not count as its end.
     assert!(OWNERLESS_MS >= 3 * OWNER_BEAT_MS + STALLED_MS && READINESS_LOOK_MS < OWNER_BEAT_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
-    // A decidable command is kept whole, and a letter with its headers fits the 1,000,000 bytes that librdkafka sends
-    // at most.
+    // A decidable command is kept whole, and a letter with its headers fits the 1,000,000 bytes that librdkafka takes.
     assert!(COMMAND_BYTES_MAX < LETTER_BYTES_MAX && LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX < 990_000);
     // A turn that expires overdue holds is no larger than a turn of commands.
     assert!(TURN_TIMERS_MAX < TURN_OVERDUE_MAX && TURN_OVERDUE_MAX <= TURN_RECORDS_MAX);
@@ -560,8 +560,7 @@ const _: () = {
     // A record with the headers of its trace fits the 1,000,000 bytes that librdkafka sends at most.
     assert!(LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX + 2 * TRACE_STATE_BYTES_MAX < 990_000);
     assert!(SPANS_AT_ONCE_MAX < SPANS_WAITING_MAX && TURN_LINKS_MAX <= TURN_RECORDS_MAX);
-    // A probe has a place while all connections are being served, and connections that make room close before there
-    // are too many.
+    // A probe has a place while all connections are served, and those that make room close before there are too many.
     assert!(
         HTTP_CONNECTIONS_KEPT > 0 && HTTP_CONNECTIONS_ENDING_MAX > 0 && HTTP_CONNECTIONS_MIN <= HTTP_CONNECTIONS_MAX
     );
@@ -595,6 +594,7 @@ const _: () = {
     assert!(CANARY_INTERVAL_MIN_MS <= CANARY_INTERVAL_DEFAULT_MS);
     assert!(CANARY_INTERVAL_DEFAULT_MS < CANARY_INTERVAL_MAX_MS);
     assert!(SINK_BATCH_MIN_MS < SINK_BATCH_DEFAULT_MS && SINK_BATCH_DEFAULT_MS < SINK_BATCH_MAX_MS);
+    assert!(SINK_BATCH_EVENTS_MIN < SINK_BATCH_EVENTS_DEFAULT && SINK_BATCH_EVENTS_DEFAULT < SINK_BATCH_EVENTS_MAX);
     // One refusal alone is always found in the log.
     assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

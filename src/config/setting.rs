@@ -7,7 +7,8 @@ use crate::limits::{
     COMMAND_WINDOW_MS, DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, DEDUP_WINDOW_MS, FORGET_SPAN_MS, HOLD_TTL_MAX_MS,
     LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX, REGISTRY_TIMEOUT_DEFAULT_MS,
     REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT, RETIRE_AFTER_MIN_MS, SINK_BATCH_DEFAULT_MS,
-    SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS, SINK_BATCH_ROWS_MAX,
+    SINK_BATCH_EVENTS_DEFAULT, SINK_BATCH_EVENTS_MAX, SINK_BATCH_EVENTS_MIN, SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS,
+    SINK_EVENTS_PER_SECOND_MAX, SINK_EVENTS_PER_SECOND_MIN,
 };
 use std::fmt;
 
@@ -223,7 +224,17 @@ settings! {
     SinkBatchMs = "sink_batch_ms", "--sink-batch-ms", Some(&SINK_BATCH_DEFAULT_MS), Kind::Number("MS"),
         format_args!(
             "longest time that an event waits to be written there, in milliseconds, {SINK_BATCH_MIN_MS} to \
-             {SINK_BATCH_MAX_MS}; {SINK_BATCH_ROWS_MAX} events of a partition are written at once"
+             {SINK_BATCH_MAX_MS}; sink_batch_events of a partition are written at once"
+        );
+    SinkBatchEvents = "sink_batch_events", "--sink-batch-events", Some(&SINK_BATCH_EVENTS_DEFAULT), Kind::Number("N"),
+        format_args!(
+            "most events of a partition that are written together, {SINK_BATCH_EVENTS_MIN} to {SINK_BATCH_EVENTS_MAX}: in one \
+             transaction, and as one file for each day"
+        );
+    SinkEventsPerSecond = "sink_events_per_second", "--sink-events-per-second", None, Kind::Number("N"),
+        format_args!(
+            "most events a second that a headroom sink reads and writes, of all partitions together, \
+             {SINK_EVENTS_PER_SECOND_MIN} to {SINK_EVENTS_PER_SECOND_MAX} (default: as many as it can)"
         );
     SinkUndecodable = "sink_undecodable", "--sink-undecodable", Some(&"stop"), Kind::Text("stop|aside"),
         "what becomes of an event that headroom sink cannot read: it stops its partition, or is set aside";

@@ -3,7 +3,10 @@
 use super::auth::file;
 use super::place::{ObjectPlace, StoreKind, place};
 use super::{Checking, Open, Secret, Setting, address, either, number};
-use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
+use crate::limits::{
+    SINK_BATCH_EVENTS_MAX, SINK_BATCH_EVENTS_MIN, SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS, SINK_EVENTS_PER_SECOND_MAX,
+    SINK_EVENTS_PER_SECOND_MIN,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -20,6 +23,10 @@ pub struct Sink {
     pub to: SinkTo,
     /// The longest time that an event waits, in milliseconds.
     pub batch_ms: u64,
+    /// The most events of a partition that are written together.
+    pub batch_events: u64,
+    /// The most events a second that a process reads and writes; `None`: as many as it can.
+    pub events_per_second: Option<u64>,
     /// Whether an event that cannot be read is set aside. Otherwise it stops its partition.
     pub is_aside: bool,
     /// Where metrics are shown; `None`: nowhere.
@@ -100,6 +107,10 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
     let schema = checking.setting(Setting::SinkSchema, schema);
     let range = SINK_BATCH_MIN_MS..=SINK_BATCH_MAX_MS;
     let batch_ms = checking.setting(Setting::SinkBatchMs, |text| number(text, range.clone()));
+    let range = SINK_BATCH_EVENTS_MIN..=SINK_BATCH_EVENTS_MAX;
+    let batch_events = checking.setting(Setting::SinkBatchEvents, |text| number(text, range.clone()));
+    let range = SINK_EVENTS_PER_SECOND_MIN..=SINK_EVENTS_PER_SECOND_MAX;
+    let events_per_second = checking.optional(Setting::SinkEventsPerSecond, |text| number(text, range.clone()));
     let is_aside = checking.setting(Setting::SinkUndecodable, |text| either(text, [("stop", false), ("aside", true)]));
     let listen = checking.optional(Setting::SinkListen, address);
     if listen.is_some_and(|address| !address.ip().is_loopback()) && open.is_some_and(|open| !open.metrics) {
@@ -133,7 +144,7 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
         (Some(url), _) => SinkTo::Tables(SinkDatabase { url, password, authorities, schema: schema?, redshift }),
         (None, files) => SinkTo::Files(SinkFiles { place: files?, format: format? }),
     };
-    Some(Sink { to, batch_ms: batch_ms?, is_aside: is_aside?, listen })
+    Some(Sink { to, batch_ms: batch_ms?, batch_events: batch_events?, events_per_second, is_aside: is_aside?, listen })
 }
 
 /// What Redshift needs besides its URL.
@@ -271,7 +282,10 @@ mod tests {
 
     #[test]
     fn a_sink_has_a_database_without_a_password_in_its_url() {
-        use Setting::{SinkBatchMs, SinkDatabase, SinkDatabaseCa, SinkDatabasePassword, SinkSchema, SinkUndecodable};
+        use Setting::{
+            SinkBatchEvents, SinkBatchMs, SinkDatabase, SinkDatabaseCa, SinkDatabasePassword, SinkEventsPerSecond,
+            SinkSchema, SinkUndecodable,
+        };
         let database = (SinkDatabase, "postgresql://writer@db:5432/lake?connect_timeout=3");
         assert_eq!(check(&[]).unwrap().sink, None);
         let sink = check(&[database, (SinkDatabasePassword, "hidden")]).unwrap();
@@ -297,7 +311,15 @@ mod tests {
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
             (&[database, (SinkSchema, "pg_lake")], "is a schema of PostgreSQL's own"),
             (&[database, (SinkSchema, "information_schema")], "is a schema of PostgreSQL's own"),
+            (
+                &[database, (SinkBatchEvents, "999")],
+                "sink_batch_events = \"999\" is not a whole number from 1000 to 100000",
+            ),
             (&[database, (SinkBatchMs, "99")], "is not a whole number from 100 to 3600000"),
+            (
+                &[database, (SinkEventsPerSecond, "999")],
+                "sink_events_per_second = \"999\" is not a whole number from 1000 to 1000000",
+            ),
             (&[database, (Setting::SinkListen, "0.0.0.0:9090")], "shows metrics to everybody there"),
             (&[database, (SinkUndecodable, "skip")], "is neither stop nor aside"),
         ] {

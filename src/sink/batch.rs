@@ -239,6 +239,8 @@ pub(super) struct Cut {
     pub(super) end: u64,
     /// With so many events it is full.
     pub(super) events_max: u64,
+    /// With so many it is full as soon as the page ends that was read last.
+    pub(super) events_enough: u64,
     /// Exactly there, full or not, where the target says so.
     pub(super) begun: Option<u64>,
 }
@@ -259,7 +261,7 @@ pub(super) fn gather(
         return (batch, Some(Halt::Stop(too_short(written, cut.end))));
     }
     let end = cut.begun.unwrap_or(cut.end);
-    while batch.until < end && (cut.begun.is_some() || !batch.is_full(cut.events_max)) {
+    while batch.until < end && (cut.begun.is_some() || !batch.is_full(cut.events_enough)) {
         let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {
             Ok(events) => events,
             Err(error) => {

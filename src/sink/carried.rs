@@ -2,14 +2,12 @@
 
 use super::patience::Patience;
 use crate::domain::Micros;
-use crate::limits::SINK_BATCH_ROWS_MAX;
 use std::collections::BTreeMap;
 
 /// The size below which a batch does not become smaller, in events.
 const EVENTS_MIN: u64 = 100;
-/// By so many events a batch may be larger than a full one that was written.
-const STEP: u64 = SINK_BATCH_ROWS_MAX / 16;
-const _: () = assert!(EVENTS_MIN <= STEP);
+/// A batch may be larger than a full one that was written by one of so many parts of the largest one.
+const STEPS: u64 = 16;
 
 /// An error after which writing is tried again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +21,8 @@ pub struct Failure {
 /// What a writer knows from one connection to the next. Each writer has its own.
 #[derive(Debug)]
 pub struct Carried {
+    /// The most events of a batch.
+    largest: u64,
     /// The most events of the next batch.
     events_max: u64,
     /// The last error of each partition that the target does not know of yet.
@@ -33,18 +33,23 @@ pub struct Carried {
     pub patience: Patience,
 }
 
-impl Default for Carried {
-    fn default() -> Carried {
-        let (failures, failure_of_all, patience) = (BTreeMap::new(), None, Patience::default());
-        Carried { events_max: SINK_BATCH_ROWS_MAX, failures, failure_of_all, patience }
-    }
-}
-
 impl Carried {
+    /// Of a writer whose batches have so many events at most, and that has not had any connection yet.
+    pub fn new(largest: u64) -> Carried {
+        let (failures, failure_of_all, patience) = (BTreeMap::new(), None, Patience::default());
+        Carried { largest, events_max: largest, failures, failure_of_all, patience }
+    }
+
     /// The most events of the next batch. It is half of one that was not written, because a link may be too slow for that one
     /// however often it is tried, and grows again step by step.
     pub(super) fn events_max(&self) -> u64 {
         self.events_max
+    }
+
+    /// With how many events the next batch is large enough where so many are. Each batch has a price of its own, so there is a least
+    /// number.
+    pub(super) fn events_enough(&self, enough: u64) -> u64 {
+        self.events_max.min(enough.max(EVENTS_MIN))
     }
 
     /// A batch of so many events was not written.
@@ -83,7 +88,7 @@ impl Carried {
     pub(super) fn written(&mut self, events: u64) {
         self.patience.written();
         if events >= self.events_max {
-            self.events_max = self.events_max.saturating_add(STEP).min(SINK_BATCH_ROWS_MAX);
+            self.events_max = self.events_max.saturating_add(self.largest / STEPS).min(self.largest);
         }
     }
 }
@@ -92,9 +97,11 @@ impl Carried {
 mod tests {
     use super::*;
 
+    const LARGEST: u64 = 20_000;
+
     #[test]
     fn the_last_error_of_a_partition_is_told_once() {
-        let mut carried = Carried::default();
+        let mut carried = Carried::new(LARGEST);
         let failure = |why: &str, at| Some(Failure { why: why.to_owned(), at: Micros(at) });
         carried.failed(Some(1), "slow", Micros(1));
         carried.failed(Some(2), "slow", Micros(2));
@@ -110,24 +117,24 @@ mod tests {
 
     #[test]
     fn a_batch_is_half_of_one_that_broke_off_and_grows_by_steps_when_full_ones_are_written() {
-        let mut carried = Carried::default();
-        carried.written(SINK_BATCH_ROWS_MAX);
-        assert_eq!(carried.events_max(), SINK_BATCH_ROWS_MAX);
-        carried.broke_off(SINK_BATCH_ROWS_MAX);
-        assert_eq!(carried.events_max(), SINK_BATCH_ROWS_MAX / 2);
+        let mut carried = Carried::new(LARGEST);
+        carried.written(LARGEST);
+        assert_eq!(carried.events_max(), LARGEST);
+        carried.broke_off(LARGEST);
+        assert_eq!(carried.events_max(), LARGEST / 2);
         // It was short because its rows are long.
         carried.broke_off(3_000);
         assert_eq!(carried.events_max(), 1_500);
         carried.written(1_499);
         assert_eq!(carried.events_max(), 1_500);
         carried.written(1_500);
-        assert_eq!(carried.events_max(), 1_500 + STEP);
-        (0..9).for_each(|_| carried.broke_off(SINK_BATCH_ROWS_MAX));
+        assert_eq!(carried.events_max(), 1_500 + LARGEST / STEPS);
+        (0..9).for_each(|_| carried.broke_off(LARGEST));
         assert_eq!(carried.events_max(), EVENTS_MIN);
         // One that was announced is as large as it was then.
-        carried.written(SINK_BATCH_ROWS_MAX);
-        assert_eq!(carried.events_max(), EVENTS_MIN + STEP);
-        (0..16).for_each(|_| carried.written(SINK_BATCH_ROWS_MAX));
-        assert_eq!(carried.events_max(), SINK_BATCH_ROWS_MAX);
+        carried.written(LARGEST);
+        assert_eq!(carried.events_max(), EVENTS_MIN + LARGEST / STEPS);
+        (0..16).for_each(|_| carried.written(LARGEST));
+        assert_eq!(carried.events_max(), LARGEST);
     }
 }

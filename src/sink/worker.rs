@@ -43,6 +43,8 @@ pub struct Rules {
     pub pace: Pace,
     /// Where a partition begins that was never written; at its end where it has fewer events.
     pub first: First,
+    /// The number of events with which a batch is large enough, however many more there may be in one.
+    pub events_enough: u64,
     /// Whether events that cannot be read are set aside. Otherwise they stop their partition.
     pub is_aside: bool,
 }
@@ -335,9 +337,14 @@ impl<'a, T: Target> Worker<'a, T> {
             || behind > 0
                 && match self.rules.pace {
                     Pace::AtOnce => true,
-                    Pace::Every(age) => waiting >= age || behind >= self.carried.events_max(),
+                    Pace::Every(age) => waiting >= age || behind >= self.events_enough(),
                 };
         if is_due { self.write(partition, place, end, clock) } else { Ok(Ok(Looked::Idle)) }
+    }
+
+    /// The number of events with which the next batch is large enough.
+    fn events_enough(&self) -> u64 {
+        self.carried.events_enough(self.rules.events_enough)
     }
 
     fn write(
@@ -350,7 +357,8 @@ impl<'a, T: Target> Worker<'a, T> {
         let began = clock.now();
         let put = |row: &Row, rows: &mut Vec<u8>| self.target.put(row, rows);
         let begun = self.target.begun(partition);
-        let cut = Cut { end, events_max: self.carried.events_max(), begun };
+        let (events_max, events_enough) = (self.carried.events_max(), self.events_enough());
+        let cut = Cut { end, events_max, events_enough, begun };
         let (batch, halt) = gather(self.tail, partition, place, cut, self.rules.is_aside, put);
         let is_whole = begun.is_none_or(|begun| batch.until == begun);
         if !is_whole && halt.is_none() {

@@ -18,6 +18,7 @@ mod mended;
 mod messages;
 mod newer;
 mod outage;
+mod paced;
 mod plans;
 pub mod postgres;
 mod redshift;

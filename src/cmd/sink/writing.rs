@@ -15,7 +15,7 @@ use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
 use crate::sink::{
-    Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Target, TargetError, Worker, Writer,
+    Carried, First, Looked, Pace, Paced, Progress, Report as _, Rules, Seen, Speed, Target, TargetError, Worker, Writer,
 };
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
@@ -135,6 +135,10 @@ struct Shared {
     log: Log,
     to: To,
     rules: Rules,
+    /// How fast they read, where that is bounded.
+    speed: Option<Speed>,
+    /// Within this time each partition gets a batch, at that speed.
+    batch_ms: u64,
     look_every: Duration,
     /// What a backfill writes of each partition that was never written: from its begin to where it ends. Empty for a sink
     /// that goes on.
@@ -159,7 +163,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Writ
         }
     };
     let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
-    let rules = Rules { pace, first: First::Seq(0), is_aside: sink.is_aside };
+    let rules = Rules { pace, first: First::Seq(0), events_enough: sink.batch_events, is_aside: sink.is_aside };
     let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
     let shared = Arc::new(Shared::new(log, sink, rules, look_every, Vec::new()));
     write_all(&shared, partitions, sink.listen, out)?;
@@ -182,14 +186,14 @@ pub(super) fn backfill(
         Source::Server(_) => Log::Served(config.data_dir.clone(), own),
         open => Log::Open(open),
     };
-    let rules = Rules { pace: Pace::AtOnce, first, is_aside: sink.is_aside };
+    let rules = Rules { pace: Pace::AtOnce, first, events_enough: sink.batch_events, is_aside: sink.is_aside };
     let shared = Arc::new(Shared::new(log, sink, rules, LOOK[0], goals));
     write_all(&shared, Some(partitions), None, out)?;
     let tally = &shared.tally;
     let (rows, events) = (tally.rows.load(Relaxed), tally.events.load(Relaxed));
     let written = format!("{} of {} written", counted(rows, "row"), counted(events, "event"));
     if tally.is_cut.load(Relaxed) {
-        let Some(all) = tally.all.get() else {
+        let Some((all, _)) = tally.all.get() else {
             writeln!(out, "interrupted before anything was counted or written; the same command begins again")?;
             return Ok(Verdict::Wrong);
         };
@@ -215,8 +219,8 @@ impl Shared {
     fn new(log: Log, sink: &Sink, rules: Rules, look_every: Duration, goals: Vec<Range<u64>>) -> Shared {
         let tally = Tally::new();
         let (clock, ending) = (SystemClock::new(), watch::Sender::new(None));
-        let to = To::of(sink, ending.subscribe());
-        Shared { log, to, rules, look_every, goals, clock, tally, ending }
+        let (to, speed) = (To::of(sink, ending.subscribe()), sink.events_per_second.map(Speed::new));
+        Shared { log, to, rules, speed, batch_ms: sink.batch_ms, look_every, goals, clock, tally, ending }
     }
 
     fn is_over(&self) -> bool {
@@ -230,7 +234,7 @@ impl Shared {
 
     /// Writes every partition whose number has this rest, until there is nothing more to do here.
     fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
-        let (mut retry, mut carried) = (RETRY[0], Carried::default());
+        let (mut retry, mut carried) = (RETRY[0], Carried::new(self.rules.events_enough));
         while !self.is_over() {
             let gone_on = match self.to.open(rest) {
                 Err(error) => Err(error),
@@ -291,7 +295,7 @@ impl Shared {
                 Ok(written) => {
                     let numbered = (0..).zip(&self.goals);
                     let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();
-                    self.tally.all.get_or_init(|| left);
+                    self.tally.all.get_or_init(|| (left, Stopwatch::start()));
                     return Ok(());
                 }
                 Err(error @ TargetError::Transient(_)) => {
@@ -321,9 +325,16 @@ impl Shared {
         carried: &mut Carried,
         retry: &mut Duration,
     ) -> Result<Option<TargetError>, String> {
+        let pause = |limit| {
+            pause_unless(limit, || self.is_over());
+            !self.is_over()
+        };
+        let paced = self.speed.as_ref().map(|speed| Paced { tail, speed, clock: &self.clock, pause: &pause });
+        let tail = paced.as_ref().map_or(tail, |paced| paced);
         let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
-        let mut worker = Worker::new(tail, target, self.rules, &self.tally, carried, mine.iter().copied());
-        let mut alone = Stopwatch::start();
+        let rules = Rules { events_enough: self.events_enough(tail.partitions()), ..self.rules };
+        let mut worker = Worker::new(tail, target, rules, &self.tally, carried, mine.iter().copied());
+        let mut elsewhere_since = None;
         while !self.is_over() {
             match worker.look(&self.clock) {
                 Err(error) => return Ok(Some(error)),
@@ -334,13 +345,11 @@ impl Shared {
                         *retry = RETRY[0];
                     }
                     let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
-                    match elsewhere {
-                        None => alone = Stopwatch::start(),
-                        Some(partition) if !self.goals.is_empty() && alone.elapsed() > ALONE_WITHIN => {
-                            let why = format!("another sink writes partition {partition}: leave the writing to it");
-                            return Ok(Some(TargetError::Operator(why)));
-                        }
-                        Some(_) => {}
+                    elsewhere_since = elsewhere.map(|_| elsewhere_since.unwrap_or_else(Stopwatch::start));
+                    let is_late = |since: Stopwatch| since.elapsed() > ALONE_WITHIN && !self.goals.is_empty();
+                    if let Some(partition) = elsewhere.filter(|_| elsewhere_since.is_some_and(is_late)) {
+                        let why = format!("another sink writes partition {partition}: leave the writing to it");
+                        return Ok(Some(TargetError::Operator(why)));
                     }
                     if !self.goals.is_empty() && self.is_done(&worker, &mine) {
                         return Ok(None);
@@ -353,6 +362,14 @@ impl Shared {
         }
         self.tally.is_cut.store(true, Relaxed);
         Ok(None)
+    }
+
+    /// The number of events with which a batch is large enough. At a speed that is bounded each of so many partitions gets one
+    /// within the time of a batch, so that no other process takes this one for dead.
+    fn events_enough(&self, partitions: u32) -> u64 {
+        let Some(speed) = &self.speed else { return self.rules.events_enough };
+        let each = speed.events_in(self.batch_ms).checked_div(u64::from(partitions)).unwrap_or_default();
+        each.min(self.rules.events_enough)
     }
 
     /// Whether a backfill has written these partitions, or cannot write more of them.

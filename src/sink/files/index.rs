@@ -2,7 +2,7 @@
 
 use crate::config::FilesFormat;
 use crate::domain::{Digest, Micros};
-use crate::limits::SINK_BATCH_ROWS_MAX;
+use crate::limits::SINK_BATCH_EVENTS_MAX;
 use crate::objects::{Bucket, Got, Objects as _};
 use crate::sink::{Batch, Failure, Place, Progress, TargetError};
 use serde::{Deserialize, Serialize};
@@ -143,8 +143,8 @@ impl Index {
             return Err(wrong(format!("it has form {} and is of partition {}", index.form, index.partition)));
         }
         let begun = index.begun_until.map(|until| until.saturating_sub(index.next_seq));
-        if begun.is_some_and(|events| events == 0 || events > SINK_BATCH_ROWS_MAX) {
-            return Err(wrong(format!("begun_until is not 1 to {SINK_BATCH_ROWS_MAX} after next_seq")));
+        if begun.is_some_and(|events| events == 0 || events > SINK_BATCH_EVENTS_MAX) {
+            return Err(wrong(format!("begun_until is not 1 to {SINK_BATCH_EVENTS_MAX} after next_seq")));
         }
         index.place().map(|_| index).map_err(wrong)
     }
@@ -309,7 +309,7 @@ mod tests {
             (&newer, 3, "it has form 2"),
             (&spoilt, 3, "which is no digest"),
             (&begun(7), 3, "begun_until is not 1 to"),
-            (&begun(8 + SINK_BATCH_ROWS_MAX), 3, "begun_until is not 1 to"),
+            (&begun(8 + SINK_BATCH_EVENTS_MAX), 3, "begun_until is not 1 to"),
         ] {
             let told = refused(index, of);
             assert!(

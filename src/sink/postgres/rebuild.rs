@@ -7,7 +7,7 @@ use super::connection::{Database, Said};
 use super::dialect::{Dialect, literal};
 use super::sql;
 use super::tables::FOLLOWING;
-use crate::limits::SINK_BATCH_ROWS_MAX;
+use crate::limits::SINK_BATCH_EVENTS_DEFAULT;
 use crate::sink::{Rare, TargetError};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Dialect {
     /// statement in Redshift has a price of its own, of seconds, and makes a table for a while, whose number is bounded.
     fn events_at_once(self) -> u64 {
         match self {
-            Dialect::Postgres => SINK_BATCH_ROWS_MAX,
+            Dialect::Postgres => SINK_BATCH_EVENTS_DEFAULT,
             Dialect::Redshift => 500_000,
         }
     }

@@ -5,7 +5,7 @@ use super::postgres::Database;
 use crate::cli::handwritten_logs::Writing;
 use crate::process::run;
 use crate::wait::until;
-use headroom::limits::SINK_BATCH_ROWS_MAX;
+use headroom::limits::SINK_BATCH_EVENTS_DEFAULT;
 use headroom::sink::postgres::Database as SinkDatabase;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn fill(database: &Database, log: &Path, accepted: u64) {
 #[test]
 fn a_large_batch_in_new_tables_reads_each_event_a_few_times() {
     // The first batch is full.
-    const ACCEPTED: u64 = SINK_BATCH_ROWS_MAX;
+    const ACCEPTED: u64 = SINK_BATCH_EVENTS_DEFAULT;
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start_with(&["autovacuum=off"]));
     fill(&database, log.path(), ACCEPTED);
     let count = |table: &str, of: &str| -> u64 {

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::Micros;
-use headroom::limits::SINK_BATCH_ROWS_MAX;
+use headroom::limits::SINK_BATCH_EVENTS_DEFAULT;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn an_hour_without_a_database_is_made_up_for() {
 /// it into its memory than a batch for each writer, however slow the database is.
 #[test]
 fn a_long_backlog_is_written_in_batches_of_bounded_size() {
-    const ACCEPTED: u64 = 2 * SINK_BATCH_ROWS_MAX + 1_000;
+    const ACCEPTED: u64 = 2 * SINK_BATCH_EVENTS_DEFAULT + 1_000;
     let (log, mut database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
     slow_down(&database, 0.5);
@@ -91,7 +91,7 @@ fn a_long_backlog_is_written_in_batches_of_bounded_size() {
     let ended = backfill.ended();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!((1..=MEMORY_MAX_KB).contains(&memory_kb), "{memory_kb} kB");
-    let batches = format!("{SINK_BATCH_ROWS_MAX}\n{SINK_BATCH_ROWS_MAX}\n1002");
+    let batches = format!("{SINK_BATCH_EVENTS_DEFAULT}\n{SINK_BATCH_EVENTS_DEFAULT}\n1002");
     assert_eq!(database.ask("SELECT count(*) FROM events GROUP BY xmin::text ORDER BY 1 DESC"), batches);
     assert_same(&database, log.path());
 }

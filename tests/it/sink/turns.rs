@@ -3,6 +3,7 @@
 
 use crate::world::ManualClock;
 use headroom::domain::Micros;
+use headroom::limits::SINK_BATCH_EVENTS_DEFAULT;
 use headroom::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
 use headroom::sink::{
     Batch, Carried, Failure, First, Looked, Pace, Place, Rank, Report, Row, Rules, Seen, Target, TargetError, Worker,
@@ -17,6 +18,13 @@ use std::time::Duration;
 
 /// Writers that a test starts at most, one after the other.
 const WRITERS: usize = 60;
+
+const RULES: Rules = Rules {
+    pace: Pace::Every(Duration::from_secs(1)),
+    first: First::Seq(0),
+    events_enough: SINK_BATCH_EVENTS_DEFAULT,
+    is_aside: false,
+};
 
 /// Who has which partition, and which writers live.
 #[derive(Default)]
@@ -131,10 +139,9 @@ fn share_in_turns(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let partitions = random.random_range(1..12);
     let world = Mutex::new(World::default());
-    let tails: Vec<Tail> = (0..WRITERS).map(|_| Tail { partitions, fails: AtomicBool::new(false) }).collect();
-    let mut carried: Vec<Carried> = (0..WRITERS).map(|_| Carried::default()).collect();
+    let tails: Vec<Tail> = (0..WRITERS).map(|_| Tail::of(partitions, false)).collect();
+    let mut carried: Vec<Carried> = (0..WRITERS).map(|_| Carried::new(RULES.events_enough)).collect();
     let (mut free, clock) = (carried.iter_mut().zip(&tails).enumerate(), ManualClock::at(Micros(1)));
-    let rules = Rules { pace: Pace::Every(Duration::from_secs(1)), first: First::Seq(0), is_aside: false };
     let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
     for _ in 0..WRITERS {
         match random.random_range(0..4) {
@@ -184,9 +191,8 @@ fn whoever_comes_goes_or_cannot_read_every_partition_is_written_and_the_shares_a
 #[test]
 fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
-    let tails = [true, false].map(|fails| Tail { partitions: 6, fails: AtomicBool::new(fails) });
-    let mut carried = [Carried::default(), Carried::default()];
-    let rules = Rules { pace: Pace::Every(Duration::from_secs(1)), first: First::Seq(0), is_aside: false };
+    let tails = [true, false].map(|fails| Tail::of(6, fails));
+    let mut carried = [Carried::new(RULES.events_enough), Carried::new(RULES.events_enough)];
     let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
     for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
         let target = Paper(&world, number as u128);
@@ -198,7 +204,7 @@ fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     tails[0].fails.store(false, Relaxed);
     look(&mut living, &clock, 5);
     assert_eq!((held(0), held(1)), (3, 3));
-    // It keeps what it had, and takes nothing more, also when it is the only one.
+    // It keeps what it had, and takes nothing more, as long as nobody else could read it.
     tails[0].fails.store(true, Relaxed);
     look(&mut living, &clock, 5);
     living.remove(&1);
