@@ -101,6 +101,15 @@ pub trait Target {
         Ok(())
     }
 
+    /// Whether another writer takes a share of the same partitions, as far as this one can know. Where nothing tells it, a partition
+    /// whose writer cannot read is taken from it some time after its position has moved last.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target does not answer.
+    fn has_others(&mut self) -> Result<bool, TargetError> {
+        Ok(false)
+    }
+
     /// Gives back a partition that this writer has, so that another one can claim it at once.
     ///
     /// # Errors
@@ -192,6 +201,10 @@ impl Target for Box<dyn Target> {
 
     fn withdraw(&mut self) -> Result<(), TargetError> {
         (**self).withdraw()
+    }
+
+    fn has_others(&mut self) -> Result<bool, TargetError> {
+        (**self).has_others()
     }
 
     fn release(&mut self, partition: u32) -> Result<(), TargetError> {

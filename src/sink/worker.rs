@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Time after which a partition is asked for again that another writer has, and how many are this one's share, in microseconds.
 const CLAIM_EVERY_US: u64 = 1_000_000;
 
+/// What a writer cannot read for so long it leaves to another one that lives, in microseconds. A server that is started again is
+/// back by then.
+const UNREAD_MAX_US: u64 = 10_000_000;
+
 /// What a writer claims that does not share: everything that nobody has.
 const NO_SHARE: (usize, Micros) = (usize::MAX, Micros(0));
 
@@ -118,6 +122,8 @@ pub struct Worker<'a, T> {
     /// Whether the log has answered since it last did not. A writer takes a share only then, or others would leave to it what it
     /// cannot write.
     is_reading: bool,
+    /// Since when the log has not answered, of each partition that this writer has and for which it does not.
+    unread: BTreeMap<u32, Micros>,
 }
 
 impl<'a, T: Target> Worker<'a, T> {
@@ -144,6 +150,7 @@ impl<'a, T: Target> Worker<'a, T> {
             share: NO_SHARE,
             had_more: false,
             is_reading: false,
+            unread: BTreeMap::new(),
         }
     }
 
@@ -178,8 +185,33 @@ impl<'a, T: Target> Worker<'a, T> {
             self.is_reading = false;
             self.share = NO_SHARE;
             self.target.withdraw()?;
+        } else {
+            self.leave_unread(clock.now())?;
         }
         Ok(looked)
+    }
+
+    /// Gives back what this writer cannot read for long, where another one takes a share, which it does only while it reads.
+    fn leave_unread(&mut self, now: Micros) -> Result<(), TargetError> {
+        let is_long = |since: &Micros| now.0.saturating_sub(since.0) >= UNREAD_MAX_US;
+        let left: Vec<u32> = self.unread.iter().filter(|(_, since)| is_long(since)).map(|(left, _)| *left).collect();
+        if left.is_empty() || !self.target.has_others()? {
+            return Ok(());
+        }
+        for partition in left {
+            self.leave(partition, now)?;
+            self.report.looked(partition, false, 0, None);
+        }
+        Ok(())
+    }
+
+    /// Gives a partition back that this writer has.
+    fn leave(&mut self, partition: u32, now: Micros) -> Result<(), TargetError> {
+        self.target.release(partition)?;
+        tracing::info!(partition, "this sink leaves the partition to another one");
+        self.unread.remove(&partition);
+        self.standings.insert(partition, Standing::Open(later(now)));
+        Ok(())
     }
 
     /// Whether the log answers: a writer that has no partition has not asked it.
@@ -203,9 +235,7 @@ impl<'a, T: Target> Worker<'a, T> {
         let held: Vec<u32> = self.standings.keys().copied().filter(is_held).collect();
         let had_more = std::mem::replace(&mut self.had_more, held.len() > share);
         for partition in held.iter().copied().skip(share).filter(|_| had_more) {
-            self.target.release(partition)?;
-            tracing::info!(partition, "this sink leaves the partition to another one");
-            self.standings.insert(partition, Standing::Open(later(now)));
+            self.leave(partition, now)?;
         }
         if held.len() >= share {
             // It does not ask for them, so nobody else tells.
@@ -242,8 +272,14 @@ impl<'a, T: Target> Worker<'a, T> {
                 Err(error) => Err(error),
             };
             match step {
-                Ok(step) => looked = looked.max(step),
+                Ok(step) => {
+                    self.unread.remove(&partition);
+                    looked = looked.max(step);
+                }
                 Err(error) => {
+                    if matches!(self.standings.get(&partition), Some(Standing::Held(..))) {
+                        self.unread.entry(partition).or_insert(clock.now());
+                    }
                     self.carried.failed(Some(partition), &error.to_string(), clock.wall());
                     if looked < Looked::Failed {
                         self.report.failed(Some(partition), &error.to_string());

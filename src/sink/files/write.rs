@@ -288,6 +288,10 @@ impl Target for Files {
         Ok(())
     }
 
+    fn has_others(&mut self) -> Result<bool, TargetError> {
+        self.sign.has_others(&self.bucket)
+    }
+
     fn release(&mut self, partition: u32) -> Result<(), TargetError> {
         self.held.remove(&partition).map_or(Ok(()), |held| self.leave(partition, &held))
     }

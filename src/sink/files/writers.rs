@@ -2,7 +2,7 @@
 //! machine a lock of that file tells that its writer lives. In a store its age does: a writer writes it again and again.
 
 use super::index::POSITIONS;
-use crate::objects::{Bucket, LISTED_MAX, Lock, Objects as _};
+use crate::objects::{Bucket, LISTED_MAX, Listed, Lock, Objects as _};
 use crate::sink::{Rank, TargetError, Writer};
 use crate::time::Stopwatch;
 use std::collections::BTreeSet;
@@ -44,9 +44,7 @@ impl Sign {
     /// by more than this.
     pub(super) fn rank(&mut self, bucket: &Bucket) -> Result<Rank, TargetError> {
         self.show(bucket)?;
-        let (own, kind) = (self.name(), self.kind());
-        let mut others = bucket.list(POSITIONS, LISTED_MAX)?;
-        others.retain(|object| object.name.starts_with(&kind) && object.bytes < LEFT.len() as u64);
+        let (own, mut others) = (self.name(), self.signs(bucket)?);
         let newest = others.iter().map(|object| object.written).max().unwrap_or_default();
         others.retain(|object| object.name != own);
         let mut living = BTreeSet::new();
@@ -66,6 +64,24 @@ impl Sign {
         let rank = self.writer.rank(own, living);
         self.found = self.is_of_store().then(|| (Stopwatch::start(), rank));
         Ok(rank)
+    }
+
+    /// Whether another writer shows itself in a folder. In a store nothing tells at once whether one lives.
+    pub(super) fn has_others(&self, bucket: &Bucket) -> Result<bool, TargetError> {
+        let own = self.name();
+        for other in self.signs(bucket)?.into_iter().filter(|object| object.name != own) {
+            if matches!(bucket.lock(&format!("{POSITIONS}/{}", other.name))?, Lock::Elsewhere) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The objects of all writers of the same partitions, but for those that say that theirs has ended.
+    fn signs(&self, bucket: &Bucket) -> Result<Vec<Listed>, TargetError> {
+        let (kind, mut signs) = (self.kind(), bucket.list(POSITIONS, LISTED_MAX)?);
+        signs.retain(|object| object.name.starts_with(&kind) && object.bytes < LEFT.len() as u64);
+        Ok(signs)
     }
 
     /// Shows again that the writer lives, where a batch has taken long. An error is told when it looks for the others.

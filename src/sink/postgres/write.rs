@@ -168,6 +168,20 @@ impl Postgres {
     fn number(&self) -> i32 {
         (self.writer.process as u32).cast_signed()
     }
+
+    /// The same as the database shows it.
+    fn id(&self) -> i64 {
+        i64::from(self.number().cast_unsigned())
+    }
+
+    /// The writers of the same partitions that take a share.
+    fn living(&mut self) -> Result<BTreeSet<i64>, TargetError> {
+        let shared = self.shared();
+        self.database.run(async |client| {
+            let rows = client.query(sql::LIVING, &[&shared]).await?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
+        })
+    }
 }
 
 impl Target for Postgres {
@@ -216,15 +230,14 @@ impl Target for Postgres {
     }
 
     fn rank(&mut self) -> Result<Rank, TargetError> {
-        let (shared, own, is_known) = (self.shared(), self.number(), self.is_known);
-        let (is_known, living) = self.database.run(async |client| {
+        if !self.is_known {
+            let (shared, own) = (self.shared(), self.number());
             // A session that is lost may still have it, for this very writer.
-            let is_known = is_known || client.query_one(sql::LIVE, &[&shared, &own]).await?.get(0);
-            let rows = client.query(sql::LIVING, &[&shared]).await?;
-            Ok((is_known, rows.iter().map(|row| row.get::<_, i64>(0)).collect::<BTreeSet<_>>()))
-        })?;
-        self.is_known = is_known;
-        Ok(self.writer.rank(i64::from(own.cast_unsigned()), living))
+            self.is_known =
+                self.database.run(async |client| Ok(client.query_one(sql::LIVE, &[&shared, &own]).await?.get(0)))?;
+        }
+        let living = self.living()?;
+        Ok(self.writer.rank(self.id(), living))
     }
 
     fn withdraw(&mut self) -> Result<(), TargetError> {
@@ -233,6 +246,11 @@ impl Target for Postgres {
             self.database.run(async |client| Ok(client.query_one(sql::LEAVE, &[&shared, &own]).await?))?;
         }
         Ok(())
+    }
+
+    fn has_others(&mut self) -> Result<bool, TargetError> {
+        let living = self.living()?;
+        Ok(living.into_iter().any(|id| id != self.id()))
     }
 
     fn release(&mut self, partition: u32) -> Result<(), TargetError> {

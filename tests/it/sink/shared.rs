@@ -6,7 +6,15 @@ use super::traffic::Traffic;
 use super::{assert_rest, serve};
 use crate::process::{Running, run};
 use crate::wait::until;
+use headroom::app::{ADDRESS_FILE, read_address};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use tempfile::TempDir;
 
 /// Three processes share the partitions, one after the other is killed, and the others go on with what it wrote.
 #[test]
@@ -60,6 +68,71 @@ fn a_sink_for_which_no_partition_is_left_says_so() {
     );
     sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
     served.running.terminate();
+}
+
+/// The way of one sink to the server, which is cut when the test says so.
+struct Way {
+    /// What the sink takes for the directory of the server.
+    dir: TempDir,
+    is_cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Way {
+    fn to(server: &Path) -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let way = Way { dir: tempfile::tempdir().unwrap(), is_cut: Arc::default(), open: Arc::default() };
+        std::fs::copy(server.join("server.token"), way.dir.path().join("server.token")).unwrap();
+        let own = format!("{}\n", listener.local_addr().unwrap());
+        std::fs::write(way.dir.path().join(ADDRESS_FILE), own).unwrap();
+        let address = read_address(server).unwrap().address;
+        let (is_cut, open) = (Arc::clone(&way.is_cut), Arc::clone(&way.open));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok).filter(|_| !is_cut.load(SeqCst)) {
+                let server = TcpStream::connect(address).unwrap();
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    // Whoever leaves ends the connection.
+                    std::thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Both)));
+                }
+                open.lock().push(client);
+            }
+        });
+        way
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, SeqCst);
+        // One that has ended already is shut down.
+        self.open.lock().drain(..).for_each(|client| drop(client.shutdown(Shutdown::Both)));
+    }
+
+    fn mend(&self) {
+        self.is_cut.store(false, SeqCst);
+    }
+}
+
+/// The story: a cable is pulled out, and what one of two sinks had is not written for as long as it lives, though the other one could.
+#[test]
+fn what_one_sink_cannot_read_another_one_writes_until_it_can_again() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let way = Way::to(log.path());
+    let mut sinks = [way.dir.path(), log.path()].map(|dir| Running::start(&mut database.sink(dir, COUNTED)));
+    let shares = sinks.each_mut().map(shares_of);
+    let held = || shares.each_ref().map(|share| share()[0]);
+    let is_shared = || held().iter().sum::<usize>() == 3 && held().iter().all(|held| *held > 0);
+    until("they share the partitions", is_shared);
+    Traffic::new(&served.url, 16).beside(|| {
+        way.cut();
+        until("the other one has all of them", || held() == [0, 3]);
+        way.mend();
+        until("they share the partitions again", is_shared);
+    });
+    served.running.terminate();
+    sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
+    assert_rest(&database, log.path());
 }
 
 /// A backfill does not fight with a sink that runs.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Writers that a test starts at most, one after the other.
@@ -65,6 +65,10 @@ impl Target for Paper<'_> {
         Ok(())
     }
 
+    fn has_others(&mut self) -> Result<bool, TargetError> {
+        Ok(self.0.lock().living.iter().any(|writer| *writer != self.1))
+    }
+
     fn release(&mut self, partition: u32) -> Result<(), TargetError> {
         assert_eq!(self.0.lock().held.remove(&partition), Some(self.1), "it gives what it has");
         Ok(())
@@ -97,6 +101,14 @@ impl Drop for Paper<'_> {
 struct Tail {
     partitions: u32,
     fails: AtomicBool,
+    /// A partition that it cannot read though it reads the others; none has the largest number.
+    broken: AtomicU32,
+}
+
+impl Tail {
+    fn of(partitions: u32, fails: bool) -> Tail {
+        Tail { partitions, fails: AtomicBool::new(fails), broken: AtomicU32::new(u32::MAX) }
+    }
 }
 
 impl CommittedTail for Tail {
@@ -104,8 +116,8 @@ impl CommittedTail for Tail {
         self.partitions
     }
 
-    fn end(&self, _: u32) -> Result<u64, LogError> {
-        match self.fails.load(Relaxed) {
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        match self.fails.load(Relaxed) || self.broken.load(Relaxed) == partition {
             true => Err(LogError::new(LogErrorKind::Transient, "it does not answer")),
             false => Ok(0),
         }
@@ -156,24 +168,25 @@ fn share_in_turns(seed: u64) {
             _ => {
                 let (number, (carried, tail)) = free.next().unwrap();
                 let target = Paper(&world, random.random());
-                living.insert(number, Worker::new(tail, target, rules, &Nobody, carried, 0..partitions));
+                living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..partitions));
             }
         }
         look(&mut living, &clock, random.random_range(0..4));
     }
+    let held = |worker: &Worker<'_, Paper<'_>>| {
+        (0..partitions).filter(|p| matches!(worker.seen(*p), Seen::Written(_))).count()
+    };
     for seen in [false, true] {
         // Those that could not read get their share again.
         if seen {
             tails.iter().for_each(|tail| tail.fails.store(false, Relaxed));
         }
-        look(&mut living, &clock, 15);
-        let is_read = living.keys().any(|number| !tails[*number].fails.load(Relaxed));
-        let held = world.lock().held.len();
-        assert!(held == partitions as usize || !is_read, "seed {seed}: {held} of {partitions} are written by somebody");
+        look(&mut living, &clock, 30);
+        let readers: Vec<usize> = living.keys().copied().filter(|number| !tails[*number].fails.load(Relaxed)).collect();
+        let of_readers: usize = readers.iter().map(|number| held(&living[number])).sum();
+        let is_written = of_readers == partitions as usize || readers.is_empty();
+        assert!(is_written, "seed {seed}: {of_readers} of {partitions} are written by one that reads");
     }
-    let held = |worker: &Worker<'_, Paper<'_>>| {
-        (0..partitions).filter(|p| matches!(worker.seen(*p), Seen::Written(_))).count()
-    };
     let shares: Vec<usize> = living.values().map(held).collect();
     assert_eq!(shares.iter().sum::<usize>(), partitions as usize, "seed {seed}: {shares:?}");
     assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "seed {seed}: {shares:?}");
@@ -196,7 +209,7 @@ fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
     for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
         let target = Paper(&world, number as u128);
-        living.insert(number, Worker::new(tail, target, rules, &Nobody, carried, 0..6));
+        living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..6));
     }
     look(&mut living, &clock, 10);
     let held = |by: u128| world.lock().held.values().filter(|holder| **holder == by).count();
@@ -207,10 +220,47 @@ fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     // It keeps what it had, and takes nothing more, as long as nobody else could read it.
     tails[0].fails.store(true, Relaxed);
     look(&mut living, &clock, 5);
-    living.remove(&1);
+    assert_eq!((held(0), held(1)), (3, 3));
+    tails[1].fails.store(true, Relaxed);
+    look(&mut living, &clock, 60);
+    assert_eq!((held(0), held(1)), (3, 3));
+    // Then the other one writes all, until it can read again.
+    tails[1].fails.store(false, Relaxed);
     look(&mut living, &clock, 5);
-    assert_eq!((held(0), held(1)), (3, 0));
+    assert_eq!((held(0), held(1)), (0, 6));
+    tails[0].fails.store(false, Relaxed);
+    look(&mut living, &clock, 10);
+    assert_eq!((held(0), held(1)), (3, 3));
+    // When it is the only one, it keeps its own.
+    tails[0].fails.store(true, Relaxed);
+    living.remove(&1);
+    look(&mut living, &clock, 60);
+    assert_eq!(held(0), 3);
     tails[0].fails.store(false, Relaxed);
     look(&mut living, &clock, 5);
-    assert_eq!((held(0), held(1)), (6, 0));
+    assert_eq!(held(0), 6);
+}
+
+/// A partition that nobody can read stays where it is, and the others are written.
+#[test]
+fn a_partition_that_nobody_can_read_takes_no_other_one_with_it() {
+    let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
+    let tails = [0, 1].map(|_| Tail::of(6, false));
+    let mut carried = [Carried::new(RULES.events_enough), Carried::new(RULES.events_enough)];
+    let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
+    for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
+        let target = Paper(&world, number as u128);
+        living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..6));
+    }
+    look(&mut living, &clock, 10);
+    tails.iter().for_each(|tail| tail.broken.store(0, Relaxed));
+    look(&mut living, &clock, 60);
+    let before = world.lock().held.clone();
+    assert_eq!(before.len(), 6);
+    look(&mut living, &clock, 60);
+    assert_eq!(world.lock().held, before, "it does not go from one to the other");
+    tails.iter().for_each(|tail| tail.broken.store(u32::MAX, Relaxed));
+    look(&mut living, &clock, 10);
+    let held = |by: u128| world.lock().held.values().filter(|holder| **holder == by).count();
+    assert_eq!((held(0), held(1)), (3, 3));
 }
