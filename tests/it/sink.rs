@@ -23,6 +23,7 @@ mod plans;
 pub mod postgres;
 mod redshift;
 mod refused;
+mod roles;
 mod samples;
 mod secured;
 mod shared;

@@ -25,10 +25,10 @@ const UNGRANT: &str = "
                            CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
     WHERE n.nspname = $1 AND c.relkind = 'r' AND a.grantee <> c.relowner";
-/// Who owns the served tables.
-const OWNER: &str = "
-    SELECT pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = $2";
+/// Who owns the served tables, quoted. Each of them may make tables in the schema of the fresh ones: a table goes to no other owner.
+const OWNERS: &str = "
+    SELECT DISTINCT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname IN ({tables}) ORDER BY 1";
 
 impl Database {
     /// The name of the schema of fresh tables.
@@ -89,13 +89,16 @@ impl Database {
     pub(super) fn make_fresh(&mut self) -> Result<Vec<String>, TargetError> {
         let (served, fresh) = (self.schema.clone(), self.fresh_schema());
         let form = self.form()?;
-        let owner = self.texts(&OWNER.replace("$1", &literal(&served)).replace("$2", &literal(FOLLOWING[0])))?;
-        let (named, owner) = (quoted(&fresh), quoted(&owner.concat()));
+        let tables: Vec<String> = FOLLOWING.iter().map(|table| literal(table)).collect();
+        let owners = OWNERS.replace("$1", &literal(&served)).replace("{tables}", &tables.join(", "));
+        let (named, owners) = (quoted(&fresh), self.texts(&owners)?);
         self.say("BEGIN")?;
         if let Some(left) = self.left_behind()? {
             self.say(&left)?;
         }
+        let owner = owners.first().map_or("CURRENT_USER", String::as_str);
         self.say(&format!("CREATE SCHEMA {named} AUTHORIZATION {owner}"))?;
+        self.say(&format!("GRANT CREATE ON SCHEMA {named} TO {}", owners.join(", ")))?;
         self.say(&format!("COMMENT ON SCHEMA {named} IS {}", literal(MARK)))?;
         for table in FOLLOWING {
             let like = format!("LIKE {}.{table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", quoted(&served));

@@ -135,7 +135,12 @@ impl Database {
     }
 
     pub fn url(&self) -> String {
-        format!("postgresql://analyst@127.0.0.1:{}/postgres", self.port)
+        self.url_as("analyst")
+    }
+
+    /// For this user.
+    pub fn url_as(&self, user: &str) -> String {
+        format!("postgresql://{user}@127.0.0.1:{}/postgres", self.port)
     }
 
     /// How this process reaches it.
@@ -169,7 +174,12 @@ impl Database {
 
     /// Begins to ask, and does not wait for the answer.
     pub fn begin(&self, sql: &str) -> Running {
-        Running::start(&mut Database::asking(&self.url(), &["-t"], sql))
+        self.begin_as("analyst", sql)
+    }
+
+    /// The same as this user.
+    pub fn begin_as(&self, user: &str, sql: &str) -> Running {
+        Running::start(&mut Database::asking(&self.url_as(user), &["-t"], sql))
     }
 
     /// Asks, and does this again and again until the answer is there.
@@ -214,7 +224,7 @@ impl Database {
     /// The same by this user of the database.
     pub fn sink_as(&self, user: &str, log: &Path, args: &[&str]) -> Command {
         let mut command = headroom(["sink"]);
-        command.args(args).env("HEADROOM_SINK_DATABASE", self.url().replace("analyst", user));
+        command.args(args).env("HEADROOM_SINK_DATABASE", self.url_as(user));
         on_path(&mut command, log, args);
         command
     }
