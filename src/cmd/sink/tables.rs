@@ -8,7 +8,9 @@ use crate::words::counted;
 use std::io::Write;
 
 pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let differences = Database::connect(&access(config)?)?.differences()?;
+    let mut database = Database::connect(&access(config)?)?;
+    database.look_at_tables()?;
+    let differences = database.differences()?;
     for difference in &differences {
         writeln!(out, "{difference}")?;
     }

@@ -60,6 +60,26 @@ impl Database {
         Ok(())
     }
 
+    /// Keeps other processes from changing these tables while this one looks at them, until the connection ends.
+    ///
+    /// # Errors
+    /// [`TargetError::Transient`] when one is changing them, which is named.
+    pub fn look_at_tables(&mut self) -> Result<(), TargetError> {
+        let schema = literal(&self.schema);
+        if self.dialect == Dialect::Redshift
+            || self.say(&sql::LOCK_TABLES_TO_LOOK.replace("$1", &schema))?.text(0, 0) == Some("t")
+        {
+            return Ok(());
+        }
+        let said = self.say(&sql::TABLES_LOCKED_BY.replace("$1", &schema))?;
+        let text = |column: usize| said.text(0, column).unwrap_or("-");
+        Err(TargetError::Transient(format!(
+            "a headroom sink apply or rebuild is at work in these tables (session {} of {})",
+            text(0),
+            text(1)
+        )))
+    }
+
     /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
     /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
     ///

@@ -125,14 +125,14 @@ impl Database {
         Err(TargetError::Operator(why))
     }
 
-    /// The fresh tables of a rebuild that runs, or did not end.
+    /// The fresh tables of a rebuild that did not end. None runs while somebody looks at the tables.
     pub(super) fn unfinished(&mut self) -> Result<Option<Difference>, TargetError> {
         if self.dialect == Dialect::Redshift {
             return Ok(None);
         }
         // A schema of others under this name is in the way of a rebuild only.
         let Ok(Some(drop)) = self.left_behind() else { return Ok(None) };
-        let what = format!("drop schema {}, which a rebuild fills, or has left behind", self.fresh_schema());
+        let what = format!("drop schema {}, which a rebuild has left behind", self.fresh_schema());
         Ok(Some(Difference { what, fix: Fix::Run(vec![drop]) }))
     }
 }

@@ -15,6 +15,14 @@ pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
 /// Takes the lock of the tables in the schema that is the parameter, unless another session has it. No partition has this number.
 pub(super) const LOCK_TABLES: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || $1), -1)";
+/// Takes it beside others that only look at the tables, unless a session has it that changes them.
+pub(super) const LOCK_TABLES_TO_LOOK: &str = "SELECT pg_try_advisory_lock_shared(hashtext('headroom sink ' || $1), -1)";
+/// Who has it.
+pub(super) const TABLES_LOCKED_BY: &str = "
+    SELECT a.pid, a.usename FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid::bigint = 4294967295
+      AND l.classid::bigint = hashtext('headroom sink ' || $1)::bigint & 4294967295
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 /// Gives the lock of a partition back.
 pub(super) const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtext('headroom sink ' || current_schema()), $1)";
 /// Takes the lock by which others know that a writer lives, unless another session has it. The first parameter is shared by all
