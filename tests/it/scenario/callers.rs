@@ -53,6 +53,8 @@ pub(super) fn play(scenario: &Scenario, caller: for<'a> fn(&'a Server) -> Box<dy
         server.gateway.replica().partitions().for_each(|handle| assert!(has_passed(handle)));
         server.wait_for_timers(turn.at);
         let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
+        // What the steps made due is decided before time passes.
+        server.wait_for_timers(turn.at);
         transcript.turns.push(TurnSeen { timers: None, answers });
     }
     let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
@@ -68,10 +70,12 @@ impl Server {
         assert_eq!((answer.status, &answer.json()["partitions"][0]["result"]), (200, &"set".into()), "{answer:?}");
     }
 
-    /// Holds that are due expire by themselves; nobody is told.
+    /// Holds that are due expire by themselves; nobody is told. Their turn is over when this returns: readers see its outcome
+    /// before it is, and if the clock jumped now, it would seem to have taken so long that the next call is shed.
     pub fn wait_for_timers(&self, now: Micros) {
         for handle in self.gateway.replica().partitions() {
-            until("due holds expire", || handle.read(|state| state.next_due(now)).is_none_or(|due| due > now));
+            let is_due = || handle.read(|state| state.next_due(now)).is_some_and(|due| due <= now);
+            until("due holds expire", || !is_due() && !handle.load().is_in_turn());
         }
     }
 }
