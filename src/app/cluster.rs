@@ -183,6 +183,14 @@ impl Threads {
         let Process { log, context, replica, gateway, incarnation, .. } = process;
         let ending = Arc::new(AtomicBool::new(false));
         let mut others = Vec::new();
+        let probe = Arc::new(EndOffsetProbe::new(replica.partition_count()));
+        {
+            let stream = log.stream()?;
+            let (context, replica) = (Arc::clone(context), Arc::clone(replica));
+            let (probe, ending) = (Arc::clone(&probe), Arc::clone(&ending));
+            // It begins first: putting a state together takes longer than all that follows here.
+            others.push(spawn("follower", move || follow(stream, &context, &replica, &probe, &ending))?);
+        }
         if roles.gateway {
             // The reader has to be at the end of the replies before the first call can come in.
             let reader = log.reply_reader(*incarnation)?;
@@ -192,13 +200,6 @@ impl Threads {
                 move || log.reply_reader(incarnation)
             };
             others.push(spawn("replies", move || read_replies(reader, again, &gateway, &ending))?);
-        }
-        let probe = Arc::new(EndOffsetProbe::new(replica.partition_count()));
-        {
-            let stream = log.stream()?;
-            let (context, replica) = (Arc::clone(context), Arc::clone(replica));
-            let (probe, ending) = (Arc::clone(&probe), Arc::clone(&ending));
-            others.push(spawn("follower", move || follow(stream, &context, &replica, &probe, &ending))?);
         }
         {
             let (log, context, replica) = (Arc::clone(log), Arc::clone(context), Arc::clone(replica));

@@ -365,7 +365,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
         let changed = handle.read(PartitionState::events_since_checkpoint);
         let now = self.recovery.clock.now();
         let due = self.checkpoint_due.entry(partition).or_insert(now.plus_ms(CHECKPOINT_INTERVAL_MS));
-        if (changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= *due)) && self.checkpointer.offer(handle) {
+        // A state that is not current yet is written by time alone: the partition waits for the cores that writing takes.
+        let is_much = changed >= CHECKPOINT_EVENTS && handle.status_kind() != StatusKind::Restoring;
+        if (is_much || (changed > 0 && now >= *due)) && self.checkpointer.offer(handle) {
             *due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
         }
     }

@@ -5,7 +5,7 @@ use crate::fixtures::{NOW, NoReplies};
 use crate::owner::world;
 use crate::world::{ManualClock, World, becomes, commit_turn};
 use headroom::domain::Micros;
-use headroom::limits::FOLLOWED_AT_ONCE;
+use headroom::limits::{CHECKPOINT_EVENTS, FOLLOWED_AT_ONCE};
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{
     CommandSink, CommitOutcome, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, Polled,
@@ -16,7 +16,7 @@ use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{EndOffsetProbe, Follower, LogEnd};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::shell::{End, Shell};
-use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
+use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
 use headroom::trace::Tracing;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -249,12 +249,17 @@ fn with_a_checkpoint() -> World {
 
 /// A log that is further ahead than one round of following folds, and who follows it from its beginning.
 fn far_behind() -> Following {
+    behind_by(2 * FOLLOWED_AT_ONCE as u64)
+}
+
+/// A log of more events than these, and who follows it from its beginning.
+fn behind_by(events: u64) -> Following {
     let mut following = Following::of(world());
     let log = Arc::clone(&following.world.log);
     let (handle, mut owned) = following.world.recover(0);
     let owner = handle.read(|state| Partition::claim(state, 2));
     let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None, trace: None };
-    while log.end(0).unwrap() <= 2 * FOLLOWED_AT_ONCE as u64 {
+    while log.end(0).unwrap() <= events {
         (0..100).for_each(|_| log.append(malformed).unwrap());
         commit_turn(&owner, &handle, &mut owned, Micros(0));
     }
@@ -270,6 +275,21 @@ fn a_follower_far_behind_reads_to_the_end_before_it_follows() {
     assert_eq!((following.waited.load(Relaxed), &*following.asked.lock()), (0, &vec![(0, Some(end))]));
     assert_eq!((u64::try_from(heard).unwrap(), following.handle().status()), (end, PartitionStatus::Standby));
     following.assert_is_the_logs();
+}
+
+/// The story: a new machine reads a snapshot and the events after it. Writing all of that to its own disk would take the cores
+/// for which the partition waits.
+#[test]
+fn a_state_that_is_not_current_yet_is_written_later() {
+    let following = behind_by(CHECKPOINT_EVENTS);
+    let seen = Mutex::new(Vec::new());
+    following.run(|_| {
+        let unwritten = following.handle().read(PartitionState::events_since_checkpoint);
+        seen.lock().push((following.handle().status_kind(), unwritten));
+    });
+    let [(early, unwritten), .., late] = seen.into_inner()[..] else { panic!("there are several rounds") };
+    assert!(early == StatusKind::Restoring && unwritten >= CHECKPOINT_EVENTS, "{unwritten} events are not written");
+    assert_eq!(late, (StatusKind::Standby, 0));
 }
 
 #[test]
