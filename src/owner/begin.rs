@@ -310,7 +310,11 @@ pub(super) fn digest_of(
 /// # Errors
 /// [`StoreError`] when it cannot be read, or makes no state.
 fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, StoreError> {
-    let ((mark, digest), rows) = restoring::take_in((partition, log_id), |row| snapshots.load(partition, name, row))?;
+    let mut object = Vec::new();
+    let ((mark, digest), rows) = restoring::take_in((partition, log_id), |row| {
+        snapshots.load(partition, name, &mut object, &mut |key, value| row([key.into(), value.into()]))
+    })?;
+    drop(object);
     let state = restoring::put_together(rows, &mark, Some(digest));
     let mut state = state.map_err(|why| StoreError::damaged(format!("snapshot {name}: {why}")))?;
     // There is no checkpoint that a next one could build on.

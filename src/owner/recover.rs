@@ -218,7 +218,9 @@ impl Recovery<'_> {
 /// # Errors
 /// Why the checkpoint cannot be read or makes no state, in words.
 pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, String> {
-    let taken = restoring::take_in((partition, log_id), |row| store.load(partition, row));
+    let taken = restoring::take_in((partition, log_id), |row| {
+        store.load(partition, &mut |key, value| row([key.to_vec().into(), value.to_vec().into()]))
+    });
     let (mark, rows) = taken.map_err(|error| error.detail)?;
     mark.map(|mark| restoring::put_together(rows, &mark, None)).transpose()
 }

@@ -9,6 +9,7 @@ use crate::replica::state::Restored;
 use crate::store::Mark;
 use crate::threads::{beside, processors};
 use crossbeam_channel::bounded;
+use std::borrow::Cow;
 use std::panic::resume_unwind;
 use std::thread::{Builder, scope};
 
@@ -25,67 +26,49 @@ pub(super) fn decoders() -> usize {
     processors().min(DECODERS_MAX)
 }
 
-/// Rows on their way to a decoder.
-#[derive(Default)]
-struct Batch {
-    /// Keys and values, one after the other.
-    bytes: Vec<u8>,
-    /// The lengths of each key and its value.
-    lengths: Vec<[usize; 2]>,
-}
+/// The key and the value of a row on its way to a decoder.
+type Row<'o> = [Cow<'o, [u8]>; 2];
 
-impl Batch {
-    fn push(&mut self, key: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(value);
-        self.lengths.push([key.len(), value.len()]);
-    }
-
-    fn decode(&self, into: &mut Restoring) {
-        let mut rest = self.bytes.as_slice();
-        for [key, value] in &self.lengths {
-            let (row, after) = rest.split_at_checked(key.saturating_add(*value)).unwrap_or_default();
-            let (key, value) = row.split_at_checked(*key).unwrap_or_default();
-            into.row(key, value);
-            rest = after;
-        }
-    }
+fn decode(batch: &[Row<'_>], into: &mut Restoring) {
+    batch.iter().for_each(|[key, value]| into.row(key, value));
 }
 
 /// Takes in the rows that `load` hands over. The thread that reads them decodes what the others have no time for.
 ///
 /// # Errors
 /// Those of `load`.
-pub(super) fn take_in<T, E>(
+pub(super) fn take_in<'o, T, E>(
     (partition, log_id): (u32, u128),
-    load: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> Result<T, E>,
+    load: impl FnOnce(&mut dyn FnMut(Row<'o>)) -> Result<T, E>,
 ) -> Result<(T, Restoring), E> {
     let begin = || Restoring::new(partition, log_id);
     scope(|scope| {
-        let (send, batches) = bounded::<Batch>(WAITING);
+        let (send, batches) = bounded::<Vec<Row<'o>>>(WAITING);
         // The thread that reads is one of them.
         let decoding = (1..decoders()).filter_map(|_| {
             let batches = batches.clone();
             let decoding = move || {
                 let mut restoring = begin();
-                batches.iter().for_each(|batch| batch.decode(&mut restoring));
+                batches.iter().for_each(|batch| decode(&batch, &mut restoring));
                 restoring.sort();
                 restoring
             };
             Builder::new().name(format!("restores-{partition}")).spawn_scoped(scope, decoding).ok()
         });
         let decoding: Vec<_> = decoding.collect();
-        let (mut restoring, mut batch) = (begin(), Batch::default());
-        let mut hand_over = |batch: Batch| {
+        let (mut restoring, mut batch, mut bytes) = (begin(), Vec::new(), 0_usize);
+        let mut hand_over = |batch: Vec<Row<'o>>| {
             // Without decoders all of it is decoded here.
             let refused =
                 if decoding.is_empty() { Some(batch) } else { send.try_send(batch).err().map(|e| e.into_inner()) };
-            refused.iter().for_each(|batch| batch.decode(&mut restoring));
+            refused.iter().for_each(|batch| decode(batch, &mut restoring));
         };
-        let loaded = load(&mut |key, value| {
-            batch.push(key, value);
-            if batch.bytes.len() >= BATCH_BYTES {
+        let loaded = load(&mut |row| {
+            bytes = row.iter().fold(bytes, |bytes, part| bytes.saturating_add(part.len()));
+            batch.push(row);
+            if bytes >= BATCH_BYTES {
                 hand_over(std::mem::take(&mut batch));
+                bytes = 0;
             }
         });
         hand_over(batch);
@@ -180,11 +163,11 @@ mod tests {
     }
 
     fn taken(rows: &[KeyValue]) -> Restoring {
-        let load = |row: &mut dyn FnMut(&[u8], &[u8])| {
-            rows.iter().for_each(|(key, value)| row(key, value));
+        let taken = take_in((0, 7), |row| {
+            rows.iter().for_each(|(key, value)| row([key.into(), value.into()]));
             Ok::<_, ()>(())
-        };
-        take_in((0, 7), load).unwrap().1
+        });
+        taken.unwrap().1
     }
 
     #[test]

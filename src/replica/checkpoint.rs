@@ -4,7 +4,7 @@ use super::decided::{Decided, Leaf, LeafNo};
 use super::retired::Ending;
 use super::slab::{Common, Page, Slab, slots_of};
 use super::state::{Dirty, PartitionState, Position, Restored};
-use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId, Reservation, ReservationId};
+use crate::domain::{CommandKey, DedupEntry, Digest, Pool, PoolId, ReservationId};
 use crate::store::{Checkpoint, Mark, Row};
 use crate::wire::snapshot::{self, FORMAT_VERSION, Piece};
 use std::ops::Range;
@@ -140,35 +140,27 @@ impl Restoring {
 
     /// Takes a row, in any order.
     pub fn row(&mut self, key: &[u8], value: &[u8]) {
-        match snapshot::decode_row(key, value) {
+        match snapshot::decode_row_sharing(key, value, &mut self.common) {
             Ok(Piece::Pool(pool)) => self.pools.push(pool),
             Ok(Piece::DedupEntry(key, remembered)) => self.remembered.push((key, remembered)),
             Ok(Piece::Decided(no, ids)) => self.decided.push((no, ids)),
             Ok(Piece::Retired(pool, seq, until)) => self.retired.push((pool, Ending { seq, until })),
-            Ok(Piece::Page(no, entries)) => match slots_of(no) {
-                Some(slots) => self.page((no, slots), entries),
+            Ok(Piece::Page(no, page)) => match slots_of(no) {
+                Some(slots) => self.page((no, slots), page),
                 None => self.mismatch = Some(format!("page {no} has too high a number")),
             },
             Err(error) => self.mismatch = Some(error.to_string()),
         }
     }
 
-    fn page(&mut self, (no, slots): (u32, Range<u32>), entries: Vec<(u8, ReservationId, Reservation)>) {
-        let mut page: Page = std::array::from_fn(|_| None);
-        for (at, id, mut reservation) in entries {
-            self.common.share(&mut reservation);
-            match page.get_mut(usize::from(at)) {
-                Some(entry) => *entry = Some((id, reservation)),
-                None => self.mismatch = Some(format!("page {no} has no slot {at}")),
-            }
-        }
+    fn page(&mut self, (no, slots): (u32, Range<u32>), page: Arc<Page>) {
         for (entry, slot) in page.iter().zip(slots) {
             match entry {
                 Some((id, _)) => self.ids.push((*id, slot)),
                 None => self.free.push(slot),
             }
         }
-        self.pages.push((no, Arc::new(page)));
+        self.pages.push((no, page));
     }
 
     /// Puts the ids of the rows in order. What is in order already takes little time later.

@@ -5,6 +5,7 @@
 use super::index::{Index, Part};
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
+use crate::wire::snapshot::{Sharing, Slots};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -53,22 +54,36 @@ impl Common {
             (reservation.pool, reservation.demand) = (pool.clone(), demand.clone());
             return;
         }
-        match self.demands.get(&reservation.demand) {
-            Some(demand) => reservation.demand = demand.clone(),
-            None if self.demands.len() < SHARED_DEMANDS_MAX => drop(self.demands.insert(reservation.demand.clone())),
-            None => {}
-        }
-        match self.pools.get(&reservation.pool) {
-            Some(pool) => reservation.pool = pool.clone(),
-            None if self.pools.len() < POOLS_PER_PARTITION_MAX => drop(self.pools.insert(reservation.pool.clone())),
-            None => {}
-        }
+        reservation.demand = self.demand(std::mem::take(&mut reservation.demand));
+        reservation.pool = self.pool(reservation.pool.clone());
         self.last = Some((reservation.pool.clone(), reservation.demand.clone()));
     }
 }
 
+impl Sharing for Common {
+    fn pool(&mut self, pool: PoolId) -> PoolId {
+        if let Some(kept) = self.pools.get(&pool) {
+            return kept.clone();
+        }
+        if self.pools.len() < POOLS_PER_PARTITION_MAX {
+            self.pools.insert(pool.clone());
+        }
+        pool
+    }
+
+    fn demand(&mut self, demand: Amounts) -> Amounts {
+        if let Some(kept) = self.demands.get(&demand) {
+            return kept.clone();
+        }
+        if self.demands.len() < SHARED_DEMANDS_MAX {
+            self.demands.insert(demand.clone());
+        }
+        demand
+    }
+}
+
 /// The slots of one page, next to each other.
-pub type Page = [Option<Slot>; PAGE_SLOTS];
+pub type Page = Slots;
 
 /// With the two reference counts before it, a page fits a size class of allocators: one word more would cost an eighth
 /// more.

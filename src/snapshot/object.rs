@@ -29,7 +29,7 @@ impl Packing {
 ///
 /// # Errors
 /// Why the bytes are no such object, in words.
-pub(super) fn unpack(bytes: &[u8], mut row: impl FnMut(&[u8], &[u8])) -> Result<(), &'static str> {
+pub(super) fn unpack<'o>(bytes: &'o [u8], mut row: impl FnMut(&'o [u8], &'o [u8])) -> Result<(), &'static str> {
     let mut rest = bytes.strip_prefix(HEADER.as_slice()).ok_or("the object does not begin as rows of a snapshot do")?;
     while !rest.is_empty() {
         let [key, value] = next(&mut rest).ok_or("the object ends within a row")?;

@@ -99,22 +99,25 @@ impl Snapshots for Reader {
         Ok((names, found.ahead(end)))
     }
 
-    fn load(
+    fn load<'o>(
         &self,
         partition: u32,
         name: &str,
-        row: &mut dyn FnMut(&[u8], &[u8]),
+        object: &'o mut Vec<u8>,
+        row: &mut dyn FnMut(&'o [u8], &'o [u8]),
     ) -> Result<(Mark, Digest), StoreError> {
         let told = |why: &str| format!("snapshot {name}: {why}");
         let fail = |why: &str| StoreError::damaged(told(why));
         let found = self.found(partition, name);
         let found = found.map_err(|error| StoreError { detail: told(&error.detail), ..error });
-        let (object, hash, mark, state) = found?;
+        let (read, hash, mark, state) = found?;
+        *object = read;
+        let object: &'o [u8] = object;
         // Rows are handed over while they are hashed. They count only if their hash is right.
         let (is_as_written, unpacked) = beside(
             format!("hashes-{partition}"),
-            || blake3::hash(&object).to_hex().as_str() == hash,
-            || unpack(&object, row),
+            || blake3::hash(object).to_hex().as_str() == hash,
+            || unpack(object, row),
         );
         if !is_as_written {
             return Err(fail("its rows are damaged: they have another hash than its manifest says"));

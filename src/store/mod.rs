@@ -153,13 +153,19 @@ pub trait Snapshots: Send + Sync {
     /// [`StoreError`] when the place cannot be read.
     fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError>;
 
-    /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest.
+    /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest. The rows lie in `object`,
+    /// which is empty before.
     ///
     /// # Errors
     /// [`StoreError`] when any of it is missing, or is not as it was written; then the rows that `row` got must not be
     /// used.
-    fn load(&self, partition: u32, name: &str, row: &mut dyn FnMut(&[u8], &[u8]))
-    -> Result<(Mark, Digest), StoreError>;
+    fn load<'o>(
+        &self,
+        partition: u32,
+        name: &str,
+        object: &'o mut Vec<u8>,
+        row: &mut dyn FnMut(&'o [u8], &'o [u8]),
+    ) -> Result<(Mark, Digest), StoreError>;
 }
 
 /// The place where checkpoints and the witness are kept.

@@ -19,6 +19,7 @@ use crate::limits::{
     NAME_BYTES_MAX, PAGE_SLOTS,
 };
 use std::fmt;
+use std::sync::Arc;
 
 const VOID: u8 = 0;
 const HELD: u8 = 1;
@@ -132,29 +133,53 @@ fn put_number(bytes: &mut Vec<u8>, number: u64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Unpacks the entries of a page, in order of slot.
-pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation)>, DecodeError> {
-    let mut rest = Rest(bytes);
-    let mut entries: Vec<(u8, ReservationId, Reservation)> = Vec::with_capacity(PAGE_SLOTS);
-    // The demand of the entry before, and its bytes: most are the same.
-    let mut demanded: (&[u8], Amounts) = (&[], Amounts::default());
+/// The reservations of a page with their ids, each in its slot.
+pub type Slots = [Option<(ReservationId, Reservation)>; PAGE_SLOTS];
+
+/// Keeps values that many reservations have in common once.
+pub trait Sharing {
+    /// This id of a pool, as it is kept.
+    fn pool(&mut self, pool: PoolId) -> PoolId;
+    /// These units, as they are kept.
+    fn demand(&mut self, demand: Amounts) -> Amounts;
+}
+
+/// Keeps nothing: what follows each other in a page is shared all the same.
+impl Sharing for () {
+    fn pool(&mut self, pool: PoolId) -> PoolId {
+        pool
+    }
+
+    fn demand(&mut self, demand: Amounts) -> Amounts {
+        demand
+    }
+}
+
+/// Unpacks a page to where its reservations stay: a start unpacks millions of them.
+pub(super) fn unpack(bytes: &[u8], sharing: &mut impl Sharing) -> Result<Arc<Slots>, DecodeError> {
+    let mut page = Arc::new(std::array::from_fn(|_| None));
+    let slots: &mut Slots = Arc::make_mut(&mut page);
+    let (mut rest, mut next) = (Rest(bytes), 0);
+    // The pool of the entry before, and its demand with the bytes of it: most are the same.
+    let (mut pool, mut demanded): (Option<PoolId>, (&[u8], Amounts)) = (None, (&[], Amounts::default()));
     while !rest.0.is_empty() {
-        let slot = rest.byte()?;
-        if usize::from(slot) >= PAGE_SLOTS || entries.last().is_some_and(|(before, ..)| *before >= slot) {
-            return Err(DecodeError::new(format_args!("slot {slot} is out of order")));
-        }
+        let slot = usize::from(rest.byte()?);
+        let place = slots.get_mut(slot).filter(|_| slot >= next);
+        let place = place.ok_or_else(|| DecodeError::new(format_args!("slot {slot} is out of order")))?;
+        next = slot.saturating_add(1);
         let id = rest.id()?;
-        let pool = match rest.text()? {
-            "" => entries.last().map(|(.., before)| before.pool.clone()).ok_or_else(|| DecodeError::missing("pool"))?,
-            pool => PoolId::new(pool).map_err(wrong("a pool's id"))?,
-        };
+        match rest.text()? {
+            "" => {}
+            text => pool = Some(sharing.pool(PoolId::new(text).map_err(wrong("a pool's id"))?)),
+        }
+        let pool = pool.clone().ok_or_else(|| DecodeError::missing("pool"))?;
         let status = rest.status()?;
         let held_ms = if status == Status::Held { u32::from_le_bytes(rest.array()?) } else { 0 };
         let reservation = Reservation {
             pool,
             status,
             held_ms,
-            demand: rest.demand(&mut demanded)?,
+            demand: rest.demand(&mut demanded, sharing)?,
             order_ref: rest.order_ref()?,
             attempts: rest.attempts()?,
             fingerprint: rest.number()?,
@@ -163,9 +188,9 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation
             decided_seq: rest.number()?,
             judged: rest.judged()?,
         };
-        entries.push((slot, id, reservation));
+        *place = Some((id, reservation));
     }
-    Ok(entries)
+    Ok(page)
 }
 
 fn wrong(what: impl fmt::Display) -> impl FnOnce(NameError) -> DecodeError {
@@ -227,7 +252,7 @@ impl<'a> Rest<'a> {
         })
     }
 
-    fn demand(&mut self, before: &mut (&'a [u8], Amounts)) -> Result<Amounts, DecodeError> {
+    fn demand(&mut self, before: &mut (&'a [u8], Amounts), sharing: &mut impl Sharing) -> Result<Amounts, DecodeError> {
         let (bytes, demand) = before;
         if let Some(rest) = self.0.strip_prefix(*bytes).filter(|_| !bytes.is_empty()) {
             self.0 = rest;
@@ -241,6 +266,7 @@ impl<'a> Rest<'a> {
             pairs.push((dimension, self.number()?));
         }
         let demand = Amounts::new(pairs).ok_or_else(|| DecodeError::new("a demand has a dimension twice"))?;
+        let demand = sharing.demand(demand);
         let length = whole.len().saturating_sub(self.0.len());
         *before = (whole.get(..length).unwrap_or_default(), demand.clone());
         Ok(demand)

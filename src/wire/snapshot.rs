@@ -11,8 +11,10 @@ use crate::domain::{
 };
 use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
+use std::sync::Arc;
 
-/// Version of the layout of rows. A checkpoint of another version is not converted but rebuilt from the log.
+/// Version of the layout of rows. There is no snapshot of a version before this one, so checkpoints of those are rebuilt from the
+/// log. Whoever writes a new version goes on reading this one: of a log that has lost its first events nothing else tells.
 pub const FORMAT_VERSION: u32 = 5;
 
 /// The first byte of a row's key.
@@ -59,13 +61,15 @@ record! {
 /// The key and the value of a row.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
+pub use super::page::{Sharing, Slots};
+
 /// The part of a state that a row holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
     /// A pool as it stands.
     Pool(Pool),
-    /// A page: its number, and its reservations with their slots.
-    Page(u32, Vec<(u8, ReservationId, Reservation)>),
+    /// A page: its number, and its reservations.
+    Page(u32, Arc<Slots>),
     /// The answer that was given to a key.
     DedupEntry(CommandKey, DedupEntry),
     /// Ids of decided commands: until when they are kept, which part of those ids it is, and the ids.
@@ -155,6 +159,14 @@ pub fn retired_row(id: &PoolId, seq: u64, until: Micros) -> KeyValue {
 /// # Errors
 /// [`DecodeError`] says what is wrong with the row, also when the key does not belong to the value.
 pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
+    decode_row_sharing(key, value, &mut ())
+}
+
+/// The same, where reservations share values with those of other rows.
+///
+/// # Errors
+/// Those of [`decode_row`].
+pub fn decode_row_sharing(key: &[u8], value: &[u8], sharing: &mut impl Sharing) -> Result<Piece, DecodeError> {
     let (record, _) = SNAPSHOTS.read::<SnapshotRecord<'static>>(value)?;
     let piece = match (record.kind.0, key) {
         (SnapshotKind::Pool, [POOL, ..]) => match event::decode_body(&present(record.event, "event")?.0)?.0 {
@@ -163,7 +175,7 @@ pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
         },
         (SnapshotKind::Page, [PAGE, no @ ..]) => {
             let no = no.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::new("not a page's key"))?;
-            Piece::Page(no, page::unpack(&present(record.page, "page")?.0)?)
+            Piece::Page(no, page::unpack(&present(record.page, "page")?.0, sharing)?)
         }
         (SnapshotKind::DedupEntry, [REMEMBERED, rest @ ..]) => {
             let (body, seq) = event::decode_body(&present(record.event, "event")?.0)?;

@@ -26,14 +26,15 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Snapshots for BeforeLoad<F
         self.0.names(partition, end)
     }
 
-    fn load(
+    fn load<'o>(
         &self,
         partition: u32,
         name: &str,
-        row: &mut dyn FnMut(&[u8], &[u8]),
+        object: &'o mut Vec<u8>,
+        row: &mut dyn FnMut(&'o [u8], &'o [u8]),
     ) -> Result<(Mark, Digest), StoreError> {
         (self.1)()?;
-        self.0.load(partition, name, row)
+        self.0.load(partition, name, object, row)
     }
 }
 

@@ -7,10 +7,13 @@ use headroom::domain::{
 use headroom::domain::{EventBody, Pool, Reservation, ReservationId, Status};
 use headroom::limits::COMMAND_BYTES_MAX;
 use headroom::log::Reply;
-use headroom::wire::snapshot::{Piece, decided_row, decode_row, page_row, pool_row, remembered_key, remembered_row};
+use headroom::wire::snapshot::{
+    Piece, Slots, decided_row, decode_row, page_row, pool_row, remembered_key, remembered_row,
+};
 use headroom::wire::{DecodeError, command, digest, event, reply};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 proptest! {
     #[test]
@@ -49,7 +52,9 @@ proptest! {
         let (row, value) = pool_row(&pool);
         prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Pool(pool)));
         let (row, value) = page_row(no, page.iter().map(|(slot, id, reservation)| (*slot, id, reservation)));
-        prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Page(no, page)));
+        let mut slots: Slots = std::array::from_fn(|_| None);
+        page.into_iter().for_each(|(slot, id, reservation)| slots[usize::from(slot)] = Some((id, reservation)));
+        prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Page(no, Arc::new(slots))));
         let (row, value) = remembered_row(&key, &remembered);
         prop_assert_eq!(&row, &remembered_key(&key));
         prop_assert_eq!(decode_row(&row, &value), Ok(Piece::DedupEntry(key, remembered)));
