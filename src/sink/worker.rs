@@ -9,7 +9,7 @@ use super::target::{Target, TargetError};
 use crate::domain::Micros;
 use crate::log::{CommittedTail, LogError};
 use crate::time::Clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Time after which a partition is asked for again that another writer has, and how many are this one's share, in microseconds.
@@ -124,6 +124,9 @@ pub struct Worker<'a, T> {
     is_reading: bool,
     /// Since when the log has not answered, of each partition that this writer has and for which it does not.
     unread: BTreeMap<u32, Micros>,
+    /// Partitions that this writer has claimed and not looked at yet. How long events of theirs have waited nobody knows, so what
+    /// is there is due.
+    fresh: BTreeSet<u32>,
 }
 
 impl<'a, T: Target> Worker<'a, T> {
@@ -151,6 +154,7 @@ impl<'a, T: Target> Worker<'a, T> {
             had_more: false,
             is_reading: false,
             unread: BTreeMap::new(),
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -340,6 +344,7 @@ impl<'a, T: Target> Worker<'a, T> {
             Some(place) => {
                 tracing::info!(partition, next_seq = place.next_seq, "this sink writes the partition");
                 self.note_failure(partition)?;
+                self.fresh.insert(partition);
                 Standing::Held(place, None)
             }
             None => {
@@ -369,11 +374,12 @@ impl<'a, T: Target> Worker<'a, T> {
         let waiting = since.map_or(Duration::ZERO, |since| Duration::from_micros(now.0.saturating_sub(since.0)));
         self.report.looked(partition, true, behind, since.map(|_| ago(clock.wall(), waiting)));
         self.standings.insert(partition, Standing::Held(place, since));
+        let is_fresh = self.fresh.remove(&partition);
         let is_due = end < place.next_seq
             || behind > 0
                 && match self.rules.pace {
                     Pace::AtOnce => true,
-                    Pace::Every(age) => waiting >= age || behind >= self.events_enough(),
+                    Pace::Every(age) => is_fresh || waiting >= age || behind >= self.events_enough(),
                 };
         if is_due { self.write(partition, place, end, clock) } else { Ok(Ok(Looked::Idle)) }
     }
