@@ -51,14 +51,12 @@ impl Recovery<'_> {
             return Err(ClaimError::Breach(loss.breach()));
         }
         let first = self.tail.first(partition)?;
-        let (checkpoint, is_behind) = self.checkpoint_of(partition, first)?;
+        let (checkpoint, unused) = self.checkpoint_of(partition, first)?;
         let state = match checkpoint {
             None => self.snapshot(partition, first)?,
             checkpoint => checkpoint,
         };
-        if is_behind {
-            self.wipe(partition, "the log has lost the events after it");
-        }
+        unused.iter().for_each(|why| self.wipe(partition, why));
         let is_there = state.is_some();
         handle.progress().set_from_checkpoint(is_there);
         handle.write(|current| *current = state.unwrap_or_else(|| PartitionState::new(partition)));
@@ -173,19 +171,22 @@ impl Recovery<'_> {
         self.checkpoint_of(partition, first).map(|found| found.0)
     }
 
-    /// The same of a log that begins with `first`, and whether there is a checkpoint that does not reach so far.
-    fn checkpoint_of(&self, partition: u32, first: u64) -> Result<(Option<PartitionState>, bool), LogError> {
+    /// The same of a log that begins with `first`, and why there is a checkpoint that is not used and not deleted.
+    fn checkpoint_of(&self, partition: u32, first: u64) -> Result<(Option<PartitionState>, Option<String>), LogError> {
         let why = match kept(self.store, self.log_id, partition) {
-            Ok(None) => return Ok((None, false)),
-            Ok(Some(state)) if state.position().next_seq < first => return Ok((None, true)),
+            Ok(None) => return Ok((None, None)),
+            Ok(Some(state)) if state.position().next_seq < first => "the log has lost the events after it".to_owned(),
             Ok(Some(state)) => match mismatch(self.tail, &state, first)? {
-                None => return Ok((Some(state), false)),
+                None => return Ok((Some(state), None)),
                 Some(why) => why,
             },
             Err(why) => why,
         };
+        if first > 0 {
+            return Ok((None, Some(why)));
+        }
         self.wipe(partition, &why);
-        Ok((None, false))
+        Ok((None, None))
     }
 
     /// The state in the newest snapshot that is whole and that the log continues, if there is one. Every one that is passed

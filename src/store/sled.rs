@@ -42,15 +42,30 @@ const IN_USE: &str = "another process has it open";
 /// a broken one affects only its partition and not the process.
 pub struct SledStore {
     root: PathBuf,
-    open: Mutex<BTreeMap<u32, Db>>,
+    open: Mutex<BTreeMap<u32, Opened>>,
     witness: Witness,
+    /// Where copies are made of what is only read.
+    copies: Option<PathBuf>,
+}
+
+/// An open database.
+struct Opened {
+    db: Db,
+    /// Of a copy, the original: its lock keeps others from changing the rows meanwhile.
+    _original: Option<fs::File>,
 }
 
 impl SledStore {
     /// Checkpoints under `<data_dir>/checkpoint`, with the directory's witness. Does not access the disk.
     pub fn open(data_dir: &Path) -> SledStore {
         let (root, witness) = (data_dir.join("checkpoint"), Witness::of(data_dir));
-        SledStore { root, open: Mutex::new(BTreeMap::new()), witness }
+        SledStore { root, open: Mutex::new(BTreeMap::new()), witness, copies: None }
+    }
+
+    /// The same for somebody who only reads. A sled database that is opened is also written, and new files belong to whoever
+    /// opened it. So copies are opened, which are made in the directory `copies`.
+    pub fn read_only(data_dir: &Path, copies: &Path) -> SledStore {
+        SledStore { copies: Some(copies.to_owned()), ..SledStore::open(data_dir) }
     }
 
     /// The directory's witness.
@@ -123,20 +138,23 @@ impl SledStore {
     fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, String>) -> Result<T, StoreError> {
         let dir = self.dir(partition);
         let mut open = self.open.lock();
-        let db = match open.remove(&partition) {
-            Some(db) => db,
-            None => guarded(|| open_unlocked(&dir)).map_err(|why| {
-                let is_in_use = why.contains(LOCKED);
-                self.error(partition, if is_in_use { IN_USE } else { &why })
-            })?,
+        let opened = match open.remove(&partition) {
+            Some(opened) => opened,
+            None => {
+                let opened = match &self.copies {
+                    Some(copies) => open_copy(&dir, &copies.join(format!("p{partition}"))),
+                    None => guarded(|| open_unlocked(&dir)).map(|db| Opened { db, _original: None }),
+                };
+                opened.map_err(|why| self.error(partition, if why.contains(LOCKED) { IN_USE } else { &why }))?
+            }
         };
-        match f(&Disk { db: &db, dir: &dir, partition }) {
+        match f(&Disk { db: &opened.db, dir: &dir, partition }) {
             Ok(done) => {
-                open.insert(partition, db);
+                open.insert(partition, opened);
                 Ok(done)
             }
             Err(why) => {
-                close(db);
+                close(opened);
                 Err(self.error(partition, &why))
             }
         }
@@ -178,9 +196,7 @@ impl Store for SledStore {
 
     fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
         let mut open = self.open.lock();
-        if let Some(db) = open.remove(&partition) {
-            close(db);
-        }
+        open.remove(&partition).into_iter().for_each(close);
         self.remove(partition, why).map_err(|error| self.error(partition, &format!("cannot be wiped: {error}")))
     }
 
@@ -216,6 +232,35 @@ fn open_unlocked(dir: &Path) -> sled::Result<Db> {
     config(dir).open()
 }
 
+/// Opens a copy of the database, which lists rows of the original.
+fn open_copy(dir: &Path, copy: &Path) -> Result<Opened, String> {
+    let index = dir.join("index");
+    let original = fs::File::open(index.join("db")).map_err(text)?;
+    let is_locked = || matches!(original.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+    let mut tries = 0;
+    while is_locked() {
+        if tries == LOCK_TRIES {
+            return Err(LOCKED.to_owned());
+        }
+        tries = tries.saturating_add(1);
+        pause(LOCK_PAUSE);
+    }
+    // One may be there of an earlier try.
+    remove_tree(copy).and_then(|()| copy_tree(&index, &copy.join("index"))).map_err(text)?;
+    let db = guarded(|| open_unlocked(copy))?;
+    Ok(Opened { db, _original: Some(original) })
+}
+
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy_tree(&entry.path(), &to)? } else { drop(fs::copy(entry.path(), to)?) }
+    }
+    Ok(())
+}
+
 /// Runs one call into sled and turns its panics into errors: sled asserts what it reads from the disk, and a corrupt
 /// checkpoint must not end the process. This is sound because after an error the database is closed and never used
 /// again (`with`). Callers run no code of their own in here, so that their panics stay panics.
@@ -231,9 +276,9 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
 }
 
 /// Closing writes to the disk, and so may panic as well.
-fn close(db: Db) {
+fn close(opened: Opened) {
     let _ = guarded(|| {
-        drop(db);
+        drop(opened);
         Ok(())
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::bounded_log::bucket::copy;
 use crate::cli::on;
+use crate::lost_data::contents;
 use crate::process::{Served, agent, headroom};
 use serde_json::Value;
 use std::fs;
@@ -54,4 +55,18 @@ fn what_can_be_made_anew_of_a_recorded_directory_is() {
     let served = Served::start(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()));
     assert!(served.running.terminate().err.contains("from_checkpoint=false"));
     assert_serves(dir.path());
+}
+
+/// The story: somebody looks at the directory of a server that is stopped, as another user. A file that the look changed, or made,
+/// might not be the server's any more.
+#[test]
+fn looking_at_a_directory_changes_nothing_in_it() {
+    let dir = recorded();
+    assert_serves(dir.path());
+    let before = contents(dir.path());
+    for args in [["verify"], ["cat"], ["state"]] {
+        let looked = on(dir.path(), args);
+        assert_eq!(looked.code, 0, "{args:?}: {}{}", looked.out, looked.err);
+        assert!(contents(dir.path()) == before, "{args:?}");
+    }
 }

@@ -46,7 +46,7 @@ fn reserve(server: &Served, pool: &str, calls: usize) -> usize {
 }
 
 /// What is in a directory, by name.
-fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
@@ -62,7 +62,7 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// Neither served nor called clean, and nothing of it is changed.
 #[track_caller]
 fn refused(dir: &Path, says: &[&str]) {
-    // Looking at checkpoints writes a little beside them.
+    // A server that looks at its checkpoints writes a little beside them.
     let kept = |dir: &Path| -> Vec<_> {
         let index = |path: &Path| path.components().any(|part| part.as_os_str() == "index");
         contents(dir).into_iter().filter(|(path, _)| !index(path)).collect()

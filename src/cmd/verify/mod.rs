@@ -17,6 +17,8 @@ use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
 use crate::client::internal::LiveState;
 use crate::client::running::RunningServer;
+use crate::client::scratch::Scratch;
+use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
@@ -136,7 +138,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     match report.not_proven() {
         Some(why) if report.is_clean() => return Err(Failure::Unusable(why)),
         // What is broken is broken, whatever the rest is.
-        Some(why) => eprintln!("headroom: {why}"),
+        Some(why) => stderr::note(why),
         None => {}
     }
     let verdict = Verdict::fine_if(report.is_clean());
@@ -152,19 +154,24 @@ enum LocalEvidence {
     /// Nothing that can be compared.
     Nothing,
     /// Checkpoints, which no server writes meanwhile.
-    Checkpoints { store: SledStore, _hold: Option<Hold> },
+    Checkpoints { store: SledStore, _copies: Scratch, _hold: Option<Hold> },
     /// The states in the memory of a running server, whose checkpoints are in the directory.
     Server(Box<RunningServer>),
 }
 
 impl LocalEvidence {
     fn of(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<LocalEvidence, Failure> {
-        let checkpoints = |hold| LocalEvidence::Checkpoints { store: SledStore::open(dir), _hold: hold };
+        let checkpoints = |hold| {
+            let copies = Scratch::new("headroom-verify");
+            let copies = copies.map_err(|error| Failure::Unusable(format!("no temporary directory: {error}")))?;
+            let store = SledStore::read_only(dir, copies.path());
+            Ok(LocalEvidence::Checkpoints { store, _copies: copies, _hold: hold })
+        };
         match source {
-            Source::Directory(_) => Ok(checkpoints(None)),
+            Source::Directory(_) => checkpoints(None),
             Source::Server(_) => Ok(LocalEvidence::Nothing),
             Source::Cluster(_) => match Hold::take(dir) {
-                Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
+                Ok(Some(hold)) => checkpoints(Some(hold)),
                 Ok(None) => match running_server(dir, own) {
                     Ok(server) => Ok(LocalEvidence::Server(Box::new(server))),
                     Err(why) => Err(not_answering(dir, &why)),
