@@ -3,6 +3,7 @@
 use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
+use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::PoolId;
 use crate::limits::TURN_BYTES_MAX;
@@ -48,7 +49,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     for (partition, why) in unread {
         printing.odd = printing.odd.saturating_add(1);
         printing.next.remove(&partition);
-        eprintln!("headroom: partition {partition} cannot be printed: {why}");
+        stderr::note(format_args!("partition {partition} cannot be printed: {why}"));
     }
     printing.odd = printing.odd.saturating_add(source.tell_lacks().into());
     if what.follow {
@@ -62,7 +63,7 @@ fn begins(tail: &dyn CommittedTail, partition: u32) -> u64 {
     // If it cannot be told, reading says why.
     let first = tail.first(partition).unwrap_or_default();
     if first > 0 {
-        eprintln!("headroom: partition {partition} begins with seq {first}: the events before it are gone");
+        stderr::note(format_args!("partition {partition} begins with seq {first}: the events before it are gone"));
     }
     first
 }
@@ -154,7 +155,10 @@ impl<W: Write> Printing<'_, W> {
                         }
                         Err(error) => {
                             self.odd = self.odd.saturating_add(1);
-                            eprintln!("headroom: partition {partition} seq {} cannot be decoded: {error}", event.seq);
+                            stderr::note(format_args!(
+                                "partition {partition} seq {} cannot be decoded: {error}",
+                                event.seq
+                            ));
                         }
                     }
                     *next = event.seq.saturating_add(1);

@@ -5,6 +5,7 @@ use super::shared::flags::{AnyLog, Flags};
 use super::shared::source::{Source, cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app;
+use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::{Command, Micros, route};
 use crate::limits::LETTERS_MAX;
@@ -123,9 +124,9 @@ impl<W: Write> Desk<'_, W> {
         for partition in wanted {
             let letters = self.log.letters(partition)?;
             if letters.len() >= LETTERS_MAX {
-                eprintln!(
-                    "headroom: partition {partition} has more dead letters; only the oldest {LETTERS_MAX} are listed"
-                );
+                stderr::note(format_args!(
+                    "partition {partition} has more dead letters; only the oldest {LETTERS_MAX} are listed"
+                ));
             }
             for letter in letters {
                 if letter.resolved.is_some() && !all {

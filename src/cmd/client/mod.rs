@@ -8,6 +8,7 @@ mod show;
 use super::shared::certificate::{Certificate, CertificateFlags, PEM_BYTES_MAX};
 use super::shared::files::file;
 use super::shared::flags::{read_secret, token_of_environment};
+use super::shared::stderr::note;
 use super::{Failure, Verdict};
 use crate::client::remote::{Proofs, Remote};
 use crate::client::{Answer, CallError, Outgoing};
@@ -70,7 +71,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<Verdict, Failure>
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start an event loop: {error}")))?;
     let mut make = |ask: &Ask| {
         if let Some(key) = ask.key.as_deref().filter(|_| ask.is_key_made) {
-            note(&format!("the key of this call is {key}; give --key {key} to repeat it"));
+            note(format_args!("the key of this call is {key}; give --key {key} to repeat it"));
         }
         let within = Duration::from_millis(ask.timeout_ms.unwrap_or(DEADLINE_MAX_MS).saturating_add(GIVE_UP_AFTER_MS));
         let key = ask.key.as_deref();
@@ -145,16 +146,15 @@ fn conclude(
         let is_unsure = is_done || status >= 500;
         return Err(if is_unsure { without_answer(&why, key) } else { Failure::Unusable(why) });
     };
+    let mut print = |text: &[u8]| out.write_all(text).and_then(|()| out.flush()).map_err(|error| unprinted(error, key));
     if server.json {
-        out.write_all(&answer.body)?;
-        writeln!(out)?;
-        out.flush()?;
+        print(&[&answer.body[..], b"\n"].concat())?;
     }
     let Some(code) = code.filter(|_| !is_done) else {
         if !server.json {
-            out.write_all(show::text(body, answer.is_replayed).as_bytes())?;
+            print(show::text(body, answer.is_replayed).as_bytes())?;
         }
-        show::notes(body).iter().for_each(|text| note(text));
+        show::notes(body).iter().for_each(note);
         return Ok(Some(body.clone()));
     };
     let told =
@@ -166,15 +166,18 @@ fn conclude(
     }
 }
 
+/// The answer could not be printed: who called does not know what became of the call.
+fn unprinted(error: io::Error, key: Option<&str>) -> Failure {
+    match Failure::from(error) {
+        Failure::Unusable(why) => without_answer(&why, key),
+        other => other,
+    }
+}
+
 /// Nobody said what became of the call.
 fn without_answer(why: &str, key: Option<&str>) -> Failure {
     match key {
         None => Failure::Unusable(why.to_owned()),
         Some(key) => Failure::Unknown(format!("the outcome is unknown: {why}; repeat the call with --key {key}")),
     }
-}
-
-fn note(text: &str) {
-    // Standard error may be closed.
-    let _ = writeln!(io::stderr(), "headroom: {text}");
 }

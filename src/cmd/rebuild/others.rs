@@ -8,6 +8,7 @@ use crate::cmd::shared::certificate::{Certificate, PEM_BYTES_MAX};
 use crate::cmd::shared::files::file;
 use crate::cmd::shared::flags::token_of_environment;
 use crate::cmd::shared::source::Source;
+use crate::cmd::shared::stderr;
 use crate::log::CommittedTail;
 use serde_json::json;
 use std::io::Write;
@@ -77,7 +78,7 @@ pub(super) fn all_were_asked(
         None => return Ok(true),
         Some(Ok(hosts)) => hosts,
         Some(Err(error)) => {
-            eprintln!("headroom: whether these are all processes that serve the log is not known: {error}");
+            stderr::note(format_args!("whether these are all processes that serve the log is not known: {error}"));
             return Ok(true);
         }
     };

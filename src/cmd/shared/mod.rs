@@ -9,4 +9,5 @@ pub(super) mod operator_turn;
 pub(super) mod progress;
 pub(super) mod restart;
 pub(super) mod source;
+pub(super) mod stderr;
 pub(super) mod table;

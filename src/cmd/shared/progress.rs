@@ -1,6 +1,7 @@
 //! Progress of reading a log on standard error: a bar on a terminal, otherwise a line after each tenth of the events. Both say
 //! how much time is left.
 
+use super::stderr;
 use crate::time::Stopwatch;
 use crate::words::{counted, named};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -52,7 +53,7 @@ impl Progress {
             let took_ms = self.since.now().0 / 1_000;
             let left_s =
                 left_ms(reached.saturating_sub(self.given), self.events.saturating_sub(reached), took_ms) / 1_000;
-            eprintln!("{reached} of {}, {left_s} s left", counted(self.events, "event"));
+            stderr::line(format_args!("{reached} of {}, {left_s} s left", counted(self.events, "event")));
         }
     }
 

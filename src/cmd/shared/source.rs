@@ -1,6 +1,7 @@
 //! Opens the log that a command reads: the data directory, the running server that has the directory open, or the
 //! Kafka cluster.
 
+use super::stderr;
 use crate::app::{self, ADDRESS_FILE, Location, StartError};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
@@ -103,7 +104,7 @@ impl Source {
 
     /// Tells what the archive has lost, on standard error; answers whether that is anything.
     pub(in crate::cmd) fn tell_lacks(&self) -> bool {
-        self.lacks().inspect(|lacks| eprintln!("headroom: {lacks}")).is_some()
+        self.lacks().inspect(|lacks| stderr::note(lacks)).is_some()
     }
 
     /// Where the processes are connected from that serve the log of a cluster now; `None` where no processes share it. One that

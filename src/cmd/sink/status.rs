@@ -3,6 +3,7 @@
 use super::{access_to, named};
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
+use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkFiles, SinkTo};
 use crate::domain::Micros;
@@ -49,7 +50,7 @@ pub(super) fn status(
     }
     for difference in &incomplete {
         if is_json {
-            eprintln!("headroom: {difference}");
+            stderr::note(difference);
         } else {
             writeln!(out, "{difference}")?;
         }

@@ -1,6 +1,7 @@
 //! The form of the tables.
 
 use super::access;
+use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
 use crate::config::Config;
 use crate::sink::postgres::{Database, Difference, Fix};
@@ -58,7 +59,7 @@ pub(super) fn rebuild(
     database.hold_tables()?;
     let rows = database.rebuild(is_partial, is_in_place, |more| {
         events = events.saturating_add(more);
-        eprintln!("up to {}", counted(events, "event"));
+        stderr::line(format_args!("up to {}", counted(events, "event")));
     })?;
     writeln!(
         out,

@@ -1,5 +1,6 @@
 //! Tells how the writing goes, and counts.
 
+use crate::cmd::shared::stderr;
 use crate::domain::Micros;
 use crate::sink::{Batch, Report};
 use crate::telemetry::Metrics;
@@ -76,7 +77,7 @@ impl Report for Tally {
         let Some((all, since)) = self.all.get().copied() else { return };
         let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
-            eprintln!("{}", progress(events, all, since.elapsed()));
+            stderr::line(progress(events, all, since.elapsed()));
         }
     }
 

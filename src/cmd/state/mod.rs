@@ -9,6 +9,7 @@ use super::shared::progress::Progress;
 use super::shared::source::Source;
 use super::{Failure, Verdict};
 use crate::api::instant;
+use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::{Ledger, Micros, PoolId, route};
 use crate::log::CommittedTail;
@@ -90,7 +91,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         let mut reach = |next_seq| progress.iter_mut().for_each(|progress| progress.reach(next_seq));
         let then = folding.then(partition, moment, end, &mut reach)?;
         progress.iter_mut().for_each(|progress| progress.partition_done(end));
-        then.passed_over.iter().for_each(|why| eprintln!("headroom: partition {partition}: not used: {why}"));
+        then.passed_over.iter().for_each(|why| stderr::note(format_args!("partition {partition}: not used: {why}")));
         let seen = Seen { at: what.at, now: seen_at(what, &then.state, now), then, pool: what.pool.as_ref() };
         if let Some(pool) = seen.pool {
             is_there(tail, &seen.then.state, pool, seen.now)?;
@@ -167,7 +168,10 @@ fn has_passed(
     if last >= Some(at) {
         if !behind.is_empty() {
             let behind = behind.join(", ");
-            eprintln!("headroom: not all has passed {}: partition {behind} may still decide before it", Shown(at));
+            stderr::note(format_args!(
+                "not all has passed {}: partition {behind} may still decide before it",
+                Shown(at)
+            ));
         }
         return Ok(());
     }

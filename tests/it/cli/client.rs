@@ -6,6 +6,7 @@ use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -98,6 +99,28 @@ fn response(status: u16, headers: &str, body: &str) -> String {
 fn server_with(answers: impl IntoIterator<Item = String>) -> (String, Receiver<String>) {
     let (port, asked) = scripted(answers.into_iter().collect(), |stream| stream);
     (format!("http://127.0.0.1:{port}"), asked)
+}
+
+/// The story: a script keeps the answers in a file, and the disk is full. The order was taken, so the script must not be told
+/// that nothing was done. A note that cannot be written is no reason to end.
+#[test]
+fn an_answer_that_cannot_be_printed_is_an_unknown_outcome() {
+    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let (server, dir) = served();
+    for line in ["reserve van-1 orders=1 --key full-1", "reserve van-1 orders=1 --key full-1 --json"] {
+        let ended = call(&server.url, line).stdout(full()).output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{told}");
+        assert_says(&told, &["cannot write the output", "repeat the call with --key full-1"]);
+    }
+    let read = call(&server.url, "pools get van-1").stdout(full()).output().unwrap();
+    assert_eq!(read.status.code(), Some(2));
+    assert_says(&done(&server.url, "pools get van-1"), &["orders 1/2"]);
+    let quiet = call(&server.url, "reserve van-1 orders=1").stderr(full()).output().unwrap();
+    assert_eq!(quiet.status.code(), Some(0));
+    let rebuilt =
+        headroom(["rebuild", "--partition", "0", "--data-dir"]).arg(dir.path()).stderr(full()).output().unwrap();
+    assert_eq!(rebuilt.status.code(), Some(0), "{}", String::from_utf8_lossy(&rebuilt.stdout));
 }
 
 #[test]
