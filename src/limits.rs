@@ -132,7 +132,7 @@ pub const PARTITIONS_DEFAULT: u32 = 4;
 /// Most partitions of any log.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
-/// Replicas of every topic by default: with three, one broker may fail and nothing stops, and two and nothing is lost.
+/// Replicas of every topic by default: with three, one may fail and nothing stops; two may, and nothing is lost.
 pub const REPLICATION_DEFAULT: u16 = 3;
 /// Replicas that must have a record before it counts as written, when the configuration does not say.
 pub const MIN_IN_SYNC_DEFAULT: u16 = 2;

@@ -39,7 +39,9 @@ impl Place {
             return Ok(None);
         }
         let found = tail.read(partition, last, 1)?;
-        let is_it = found.first().and_then(|stored| read(partition, stored).ok()).is_some_and(|it| it.digest == chain);
+        // A reader that is to end reads nothing.
+        let found = found.first().ok_or_else(|| LogError::transient("the log gave no event"))?;
+        let is_it = read(partition, found).is_ok_and(|it| it.digest == chain);
         Ok((!is_it).then(|| not_continued(self.next_seq)))
     }
 }

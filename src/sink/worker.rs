@@ -47,7 +47,7 @@ pub struct Rules {
     pub pace: Pace,
     /// Where a partition begins that was never written; at its end where it has fewer events.
     pub first: First,
-    /// The number of events with which a batch is large enough, however many more there may be in one.
+    /// With so many events a batch ends at the end of its page.
     pub events_enough: u64,
     /// Whether events that cannot be read are set aside. Otherwise they stop their partition.
     pub is_aside: bool,
@@ -435,9 +435,19 @@ impl<'a, T: Target> Worker<'a, T> {
             self.report.written(&batch, took, clock.wall());
         }
         let left = end.saturating_sub(if is_whole { batch.until } else { batch.from });
-        self.report.looked(partition, true, left, (left > 0).then(|| clock.wall()));
+        let since = match self.standings.get(&partition) {
+            // Nothing was read: it is tried again at once, and what waits has waited for as long as before.
+            Some(Standing::Held(_, since)) if batch.events() == 0 && matches!(halt, Some(Halt::Later(_))) => {
+                self.fresh.insert(partition);
+                *since
+            }
+            _ => None,
+        };
+        let waited = since.map_or(0, |since| clock.now().0.saturating_sub(since.0));
+        let oldest = (left > 0).then(|| ago(clock.wall(), Duration::from_micros(waited)));
+        self.report.looked(partition, true, left, oldest);
         let place = if is_whole { batch.place() } else { place };
-        self.standings.insert(partition, Standing::Held(place, None));
+        self.standings.insert(partition, Standing::Held(place, since));
         match halt {
             None => Ok(Ok(if left > 0 { Looked::More } else { Looked::Idle })),
             Some(Halt::Later(error)) => Ok(Err(error)),

@@ -144,7 +144,7 @@ pub trait Sharing {
     fn demand(&mut self, demand: Amounts) -> Amounts;
 }
 
-/// Keeps nothing: what follows each other in a page is shared all the same.
+/// Keeps nothing: equal values in a row are shared within a page all the same.
 impl Sharing for () {
     fn pool(&mut self, pool: PoolId) -> PoolId {
         pool

@@ -91,9 +91,15 @@ fn copy_what_is_there(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
             copy_what_is_there(&entry.path(), &target);
-        } else if let Err(error) = fs::copy(entry.path(), target) {
-            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        } else {
+            copy_if_there(&entry.path(), &target);
         }
+    }
+}
+
+fn copy_if_there(from: &Path, to: &Path) {
+    if let Err(error) = fs::copy(from, to) {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     }
 }
 
@@ -107,7 +113,7 @@ fn copy_data(from: &Path, to: &Path, is_log_last: bool) {
             copy_what_is_there(&from.join(&name), &to.join(&name));
         } else {
             fs::create_dir_all(to).unwrap();
-            fs::copy(from.join(&name), to.join(&name)).unwrap();
+            copy_if_there(&from.join(&name), &to.join(&name));
         }
     }
 }

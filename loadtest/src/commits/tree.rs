@@ -78,9 +78,14 @@ impl Base for Tree {
         write.commit().map_err(told)
     }
 
-    /// Those of the journals and of the tables.
+    /// Those of the tables, once all is written and merged. The journals, which are files of a fixed size, are not in it.
     fn bytes(&self) -> Result<u64, String> {
-        self.db.disk_space().map_err(told)
+        let merged = |rows: &Keyspace| {
+            rows.rotate_memtable_and_wait()?;
+            rows.major_compact()?;
+            Ok(rows.disk_space())
+        };
+        Ok(merged(&self.events).map_err(told)? + merged(&self.commands).map_err(told)?)
     }
 }
 

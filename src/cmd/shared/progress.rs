@@ -51,9 +51,7 @@ impl Progress {
         if due > self.lines {
             self.lines = due;
             let took_ms = self.since.now().0 / 1_000;
-            let left_s =
-                left_ms(reached.saturating_sub(self.given), self.events.saturating_sub(reached), took_ms) / 1_000;
-            stderr::line(format_args!("{reached} of {}, {left_s} s left", counted(self.events, "event")));
+            stderr::line(so_far((reached, self.events), reached.saturating_sub(self.given), took_ms));
         }
     }
 
@@ -75,6 +73,13 @@ fn template(events: u64) -> String {
     format!("{{bar:40}} {{human_pos}} of {{human_len}} {}, {{per_sec}}, {{eta}} left", named(events, "event"))
 }
 
+/// How far something has come that handles so many events in all, of which it has handled this many in this time, and how long
+/// the rest takes if it goes on like that.
+pub(in crate::cmd) fn so_far((reached, all): (u64, u64), handled: u64, took_ms: u64) -> String {
+    let left_s = left_ms(handled, all.saturating_sub(reached), took_ms) / 1_000;
+    format!("{reached} of {}, {left_s} s left", counted(all, "event"))
+}
+
 /// How long so many more events take, when so many have taken this time.
 fn left_ms(read: u64, left: u64, took_ms: u64) -> u64 {
     took_ms.saturating_mul(left).checked_div(read).unwrap_or_default()
@@ -90,6 +95,14 @@ mod tests {
             assert!(template(events).contains(expected), "{}", template(events));
         }
         assert!(ProgressStyle::with_template(&template(1)).is_ok());
+    }
+
+    #[test]
+    fn how_far_it_is_says_how_long_the_rest_takes() {
+        assert_eq!(so_far((250, 1_000), 250, 10_000), "250 of 1000 events, 30 s left");
+        // The first half was there before.
+        assert_eq!(so_far((750, 1_000), 250, 10_000), "750 of 1000 events, 10 s left");
+        assert_eq!(so_far((1, 1), 1, 10_000), "1 of 1 event, 0 s left");
     }
 
     #[test]

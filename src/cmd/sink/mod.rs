@@ -68,7 +68,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Write what the log has now, as fast as possible, and end
+    /// Write what the log has now and end; as fast as possible, if sink_events_per_second does not bound it
     ///
     /// Also from the data directory of a stopped server. One that is interrupted says how far it is, and the next one goes on.
     /// Exit code 0: all of it is written.

@@ -1,11 +1,11 @@
 //! Tells how the writing goes, and counts.
 
+use crate::cmd::shared::progress::so_far;
 use crate::cmd::shared::stderr;
 use crate::domain::Micros;
 use crate::sink::{Batch, Report};
 use crate::telemetry::Metrics;
 use crate::time::Stopwatch;
-use crate::words::counted;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -77,7 +77,9 @@ impl Report for Tally {
         let Some((all, since)) = self.all.get().copied() else { return };
         let tenths = events.saturating_mul(10).checked_div(all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
-            stderr::line(progress(events, all, since.elapsed()));
+            let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            // Events that were decided since it began may be in its last batch.
+            stderr::line(so_far((events.min(all), all), events, took_ms));
         }
     }
 
@@ -91,31 +93,9 @@ impl Report for Tally {
     }
 }
 
-/// How far a backfill is that has written so many events in this time, and how long the rest takes if it goes on like that.
-fn progress(events: u64, all: u64, took: Duration) -> String {
-    // Events that were decided since it began may be in its last batch.
-    let so_far = format!("{} of {}", events.min(all), counted(all, "event"));
-    let left = u128::from(all.saturating_sub(events));
-    let left_ms = took.as_millis().saturating_mul(left).checked_div(u128::from(events)).unwrap_or_default();
-    match left_ms.div_ceil(1_000) {
-        0 => so_far,
-        seconds if seconds < 120 => format!("{so_far}, about {seconds} s left"),
-        seconds => format!("{so_far}, about {} min left", seconds.div_ceil(60)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_backfill_tells_how_long_the_rest_takes() {
-        let after = |events, seconds| progress(events, 1_000, Duration::from_secs(seconds));
-        assert_eq!(after(250, 10), "250 of 1000 events, about 30 s left");
-        assert_eq!(after(100, 100), "100 of 1000 events, about 15 min left");
-        assert_eq!([after(1_000, 10), after(1_007, 10)], ["1000 of 1000 events"; 2]);
-        assert_eq!(after(999, 0), "999 of 1000 events");
-    }
 
     #[test]
     fn it_is_told_once_that_others_have_all_partitions() {

@@ -52,7 +52,7 @@ const PLAIN_MAGIC: [u8; 4] = *b"HrF\x02";
 /// Bytes of a place in a trace: the trace, the span, and whether it is recorded. All of them are 0 where there is none.
 pub(super) const TRACE_BYTES: usize = 25;
 /// Most bytes of the length of a record.
-pub(super) const LENGTH_BYTES_MAX: usize = 5;
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// A flag: the frame is the last one of its batch. Only a batch with its last frame counts.
 pub(super) const LAST: u8 = 1;

@@ -66,7 +66,7 @@ impl Sign {
         Ok(rank)
     }
 
-    /// Whether another writer shows itself in a folder. In a store nothing tells at once whether one lives.
+    /// Whether another writer shows itself in a folder.
     pub(super) fn has_others(&self, bucket: &Bucket) -> Result<bool, TargetError> {
         let own = self.name();
         for other in self.signs(bucket)?.into_iter().filter(|object| object.name != own) {

@@ -52,7 +52,7 @@ impl Database {
         let waiting = Stopwatch::start();
         while self.say(&lock)?.text(0, 0) != Some("t") {
             if waiting.elapsed() > OTHERS_LIMIT {
-                let why = format!("another headroom sink apply or rebuild has been at work for {OTHERS_LIMIT:?}");
+                let why = format!("another headroom sink apply, rebuild or plan has been at work for {OTHERS_LIMIT:?}");
                 return Err(TargetError::Transient(why));
             }
             pause(OTHERS_LOOK);

@@ -98,7 +98,9 @@ impl Database {
         }
         let owner = owners.first().map_or("CURRENT_USER", String::as_str);
         self.say(&format!("CREATE SCHEMA {named} AUTHORIZATION {owner}"))?;
-        self.say(&format!("GRANT CREATE ON SCHEMA {named} TO {}", owners.join(", ")))?;
+        for owner in &owners {
+            self.say(&format!("GRANT CREATE ON SCHEMA {named} TO {owner}"))?;
+        }
         self.say(&format!("COMMENT ON SCHEMA {named} IS {}", literal(MARK)))?;
         for table in FOLLOWING {
             let like = format!("LIKE {}.{table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", quoted(&served));

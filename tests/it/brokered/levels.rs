@@ -164,6 +164,18 @@ fn versions(site: &Site) -> BTreeSet<u32> {
     stored.map(|event| wire::event::decode(&event.bytes).unwrap().version).collect()
 }
 
+/// The reservations that the log says were accepted.
+fn accepted(site: &Site) -> BTreeSet<String> {
+    let log = site.log();
+    let events = (0..PARTITIONS).flat_map(|partition| all_events(&log, partition));
+    let entries = events.filter_map(|event| {
+        let event = wire::event::decode(&event.bytes).unwrap().event;
+        let is_accepted = event.body.kind() == EventKind::Accepted;
+        event.body.entry().filter(|_| is_accepted).map(|entry| entry.reservation.to_string())
+    });
+    entries.collect()
+}
+
 /// The story: three processes are upgraded one after the other, one of them goes back and forth, and callers go on all the time.
 /// No answer is wrong, and no call fails but while one of the processes is restarted and partitions move for it.
 #[test]
@@ -232,15 +244,8 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     processes.iter().for_each(|process| process.terminate());
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-    let log = site.log();
-    let mut accepted = BTreeSet::new();
-    for event in (0..PARTITIONS).flat_map(|partition| all_events(&log, partition)) {
-        let event = wire::event::decode(&event.bytes).unwrap().event;
-        let entry = event.body.entry().filter(|_| event.body.kind() == EventKind::Accepted);
-        accepted.extend(entry.map(|entry| entry.reservation.to_string()));
-    }
     let told = callers.told.lock();
-    assert!(told.is_subset(&accepted), "somebody was told of what the log does not have");
+    assert!(told.is_subset(&accepted(&site)), "somebody was told of what the log does not have");
 }
 
 /// What `headroom topics finalize` has told, with its exit code. The processes come in any order.

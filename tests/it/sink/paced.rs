@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// it waits for none of the rest.
 #[test]
 fn a_backfill_at_a_bounded_speed_writes_small_batches_and_ends_when_it_is_told_to() {
-    const ACCEPTED: u64 = 30_000;
+    const ACCEPTED: u64 = 60_000;
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
     let mut writing = Writing::new(ACCEPTED);

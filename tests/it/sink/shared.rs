@@ -89,13 +89,17 @@ impl Way {
         let (is_cut, open) = (Arc::clone(&way.is_cut), Arc::clone(&way.open));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok).filter(|_| !is_cut.load(SeqCst)) {
-                let server = TcpStream::connect(address).unwrap();
+                let Ok(server) = TcpStream::connect(address) else { continue };
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     // Whoever leaves ends the connection.
                     std::thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Both)));
                 }
-                open.lock().push(client);
+                let mut open = open.lock();
+                open.push(client);
+                if is_cut.load(SeqCst) {
+                    open.drain(..).for_each(|client| drop(client.shutdown(Shutdown::Both)));
+                }
             }
         });
         way

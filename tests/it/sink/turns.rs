@@ -233,6 +233,7 @@ fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     assert_eq!((held(0), held(1)), (3, 3));
     // When it is the only one, it keeps its own.
     tails[0].fails.store(true, Relaxed);
+    look(&mut living, &clock, 5);
     living.remove(&1);
     look(&mut living, &clock, 60);
     assert_eq!(held(0), 3);
