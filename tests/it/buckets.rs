@@ -248,6 +248,13 @@ impl Bucket {
         }
     }
 
+    /// Whoever has shown that it writes is said to have ended, as time would say.
+    #[cfg(feature = "crash-points")]
+    pub fn signs_are_gone(&self) {
+        let signs = self.objects("positions").into_iter().filter(|(name, _)| name.starts_with("positions/writer-"));
+        signs.for_each(|(name, _)| self.reader().put(&name, b"left"));
+    }
+
     /// The store answers nobody until it is to go on.
     pub fn stands_still(&self) {
         signal(&self.store, Signal::STOP);

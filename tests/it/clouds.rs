@@ -8,6 +8,8 @@ use crate::cli::assert_says;
 use crate::places;
 use crate::process::{headroom, run};
 use crate::sink::bucket as sink;
+#[cfg(feature = "crash-points")]
+use crate::sink::redshift::{self, Redshift};
 use crate::snapshots::bucket as snapshots;
 
 const KINDS: [Kind; 3] = [Kind::Minio, Kind::Google, Kind::Azure];
@@ -55,6 +57,19 @@ fn a_sink_that_was_overtaken_writes_nothing_twice() {
 #[test]
 fn what_a_sink_that_died_has_begun_is_finished() {
     KINDS.iter().for_each(|kind| sink::is_finished_by_another(&Bucket::of(*kind)));
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_a_sink_of_files_repeats_nothing_and_loses_nothing() {
+    KINDS.iter().for_each(|kind| sink::is_whole_after_each_death(&Bucket::of(*kind)));
+}
+
+/// Redshift reads from S3 only.
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_a_sink_of_redshift_repeats_nothing_and_loses_nothing() {
+    redshift::is_whole_after_each_death(&Redshift::over(Bucket::of(Kind::Minio)));
 }
 
 /// Wrong keys, a bucket that is not there and a name that no bucket can have end a command with their names, and without the key.

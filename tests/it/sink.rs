@@ -9,6 +9,8 @@ mod columnar;
 mod conflicts;
 pub mod files;
 mod forms;
+#[cfg(feature = "crash-points")]
+mod killed;
 mod large;
 mod logs;
 mod lost_answers;
@@ -21,7 +23,7 @@ mod outage;
 mod paced;
 mod plans;
 pub mod postgres;
-mod redshift;
+pub mod redshift;
 mod refused;
 mod roles;
 mod samples;
@@ -59,7 +61,7 @@ fn serve(dir: &Path) -> Served {
 }
 
 /// The events that `headroom cat` prints, without those of internal pools.
-fn events(cat: &mut Command) -> Vec<Value> {
+pub fn events(cat: &mut Command) -> Vec<Value> {
     let ended = run(cat);
     assert_eq!(ended.code, 0, "{}", ended.err);
     let events = ended.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -82,28 +84,60 @@ fn assert_rest(database: &Database, log: &Path) {
 /// Whether the tables hold every event of a stopped server's log once, and what follows from the events.
 #[track_caller]
 fn assert_same(database: &Database, log: &Path) {
-    let on_log = |name: &str| {
-        let mut command = headroom([name]);
-        command.env("HEADROOM_DATA_DIR", log);
-        command
-    };
-    assert_rows(database, on_log);
+    assert_rows(database, |name| on_log(name, log));
 }
 
 /// The same, of the log on which this makes a command of `headroom`.
 #[track_caller]
 pub fn assert_rows(database: &Database, on_log: impl Fn(&str) -> Command) {
     state::assert_sums(database, || on_log("state"));
-    let events = events(&mut on_log("cat"));
-    let identity =
-        |event: &Value| format!("{}|{}|{}", event["partition"], event["seq"].as_str().unwrap(), event["digest"]);
-    let mut expected: Vec<String> = events.iter().map(|event| identity(event).replace('"', "")).collect();
-    expected.sort();
-    let rows = database.ask("SELECT partition, seq, digest FROM events");
+    assert_tables(database, &events(&mut on_log("cat")));
+}
+
+/// A command of `headroom` on this log.
+fn on_log(name: &str, log: &Path) -> Command {
+    let mut command = headroom([name]);
+    command.env("HEADROOM_DATA_DIR", log);
+    command
+}
+
+/// Partition, seq and digest of each of these events, sorted.
+pub fn identities(events: &[Value]) -> Vec<String> {
+    let identity = |event: &Value| format!("{}|{}|{}", event["partition"], event["seq"], event["digest"]);
+    let mut identities: Vec<String> = events.iter().map(|event| identity(event).replace('"', "")).collect();
+    identities.sort();
+    identities
+}
+
+/// The same of each row of events in a schema.
+#[track_caller]
+pub fn rows_of(database: &Database, schema: &str) -> Vec<String> {
+    let rows = database.ask(&format!("SELECT partition, seq, digest FROM {schema}.events"));
     let mut rows: Vec<String> = rows.lines().map(str::to_owned).collect();
     rows.sort();
-    assert_eq!(rows, expected);
-    assert_eq!(database.ask("SELECT sum(row_count) FROM sink_positions"), expected.len().to_string());
+    rows
+}
+
+/// The rows that a query finds by their first column, which no two of them share.
+#[track_caller]
+fn by_id(database: &Database, query: &str) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for row in database.ask(query).lines() {
+        let mut columns = row.split('|').map(str::to_owned);
+        let id = columns.next().unwrap();
+        assert!(found.insert(id, columns.collect()).is_none(), "{row} is not the only row with its id");
+    }
+    found
+}
+
+/// Whether the tables hold these events once, and what follows from them.
+#[track_caller]
+fn assert_tables(database: &Database, events: &[Value]) {
+    assert_eq!(rows_of(database, "headroom"), identities(events));
+    let miscounted =
+        "SELECT p.partition, p.row_count, count(e.seq) FROM sink_positions p LEFT JOIN events e USING (partition)
+        GROUP BY 1, 2 HAVING p.row_count <> count(e.seq)";
+    assert_eq!(database.ask(miscounted), "");
     let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
     // What the last events say of each pool and each reservation.
     let (mut pools, mut reservations) = (BTreeMap::new(), BTreeMap::new());
@@ -123,24 +157,16 @@ pub fn assert_rows(database: &Database, on_log: impl Fn(&str) -> Command) {
             }
         }
     }
-    let found = database.ask("SELECT pool, limits, used FROM pools");
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-    let found: BTreeMap<String, (Value, Value)> = found
-        .lines()
-        .map(|line| line.split('|').collect::<Vec<_>>())
-        .map(|row| (row[0].to_owned(), (json(row[1]), json(row[2]))))
-        .collect();
-    assert_eq!(found, pools);
-    let found = database.ask("SELECT reservation, pool, status, demand FROM reservations");
-    let found: BTreeMap<String, (String, String, Value)> = found
-        .lines()
-        .map(|line| line.split('|').collect::<Vec<_>>())
-        .map(|row| (row[0].to_owned(), (row[1].to_owned(), row[2].to_owned(), json(row[3]))))
-        .collect();
-    assert_eq!(found, reservations);
+    let found = by_id(database, "SELECT pool, limits, used FROM pools").into_iter();
+    assert_eq!(found.map(|(pool, row)| (pool, (json(&row[0]), json(&row[1])))).collect::<BTreeMap<_, _>>(), pools);
+    let found = by_id(database, "SELECT reservation, pool, status, demand FROM reservations").into_iter();
+    let found = found.map(|(id, row)| (id, (row[0].clone(), row[1].clone(), json(&row[2]))));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), reservations);
     // What is in use is what live reservations take.
-    let differ = "SELECT count(*) FROM pools p CROSS JOIN LATERAL jsonb_each_text(p.used) d (dimension, used)
-        WHERE p.retired_at IS NULL AND d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
+    let differ = "SELECT count(*) FROM pools p CROSS JOIN LATERAL jsonb_each_text(p.used::jsonb) d (dimension, used)
+        WHERE p.retired_at IS NULL AND d.used::bigint <> COALESCE((
+            SELECT sum((r.demand::jsonb ->> d.dimension)::bigint) FROM reservations r
             WHERE r.pool = p.pool AND r.status IN ('held', 'confirmed')), 0)";
     assert_eq!(database.ask(differ), "0");
 }

@@ -1,6 +1,10 @@
 //! Files in a bucket of a real store: no lock keeps two sinks apart there, and whoever was overtaken notices it.
 
-use super::files::{Lake, Rows, assert_events, rows};
+#[cfg(feature = "crash-points")]
+use super::files::POINTS;
+use super::files::{Lake, Rows, assert_events, by_partition, each_once, rows};
+#[cfg(feature = "crash-points")]
+use super::killed;
 use super::traffic::Traffic;
 use super::{on_path, serve};
 use crate::buckets::{self, Bucket, answering, empty, signal};
@@ -9,6 +13,7 @@ use crate::process::{Running, foreign_agent, headroom, run};
 use crate::wait::until;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -73,26 +78,24 @@ pub fn share_with_those_that_come_later(start: impl Fn() -> Running, sinks_max: 
     assert_eq!(sinks.remove(0).terminate().code, 0);
 }
 
-fn positions(bucket: &Bucket) -> Vec<Value> {
+fn positions(bucket: &Bucket) -> BTreeMap<u64, Value> {
     let objects = bucket.objects("positions").into_iter().filter(|(name, _)| name.ends_with(".json"));
-    objects.map(|(_, bytes)| serde_json::from_slice(&bytes).unwrap()).collect()
+    by_partition(objects.map(|(_, bytes)| bytes))
+}
+
+/// How many partitions have a batch that is announced and not complete.
+fn announced(bucket: &Bucket) -> usize {
+    positions(bucket).values().filter(|position| !position["begun_until"].is_null()).count()
 }
 
 pub fn written(bucket: &Bucket) -> u64 {
-    positions(bucket).iter().map(|position| position["next_seq"].as_u64().unwrap()).sum()
+    positions(bucket).values().map(|position| position["next_seq"].as_u64().unwrap()).sum()
 }
 
 /// Every row of every file, each once.
 #[track_caller]
 fn all(bucket: &Bucket) -> Rows {
-    let mut all = Rows::new();
-    for (name, bytes) in bucket.objects("events") {
-        for row in rows(&bytes) {
-            let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
-            assert!(all.insert(key, row).is_none(), "{key:?} is in {name} and in another file");
-        }
-    }
-    all
+    each_once(bucket.objects("events").into_iter().map(|(name, bytes)| (name, rows(&bytes))))
 }
 
 /// Whether the status says that everything is written.
@@ -198,13 +201,42 @@ pub fn is_finished_by_another(bucket: &Bucket) {
     traffic.calls(30);
     let mut dies = sink(bucket, log.path(), &["backfill", "--sink-batch-ms", "100"]);
     assert_ne!(run(dies.env("HEADROOM_CRASH_AT", "sink-file:1")).code, 0);
-    assert!(positions(bucket).iter().any(|position| !position["begun_until"].is_null()));
+    assert_ne!(announced(bucket), 0);
     traffic.calls(30);
     bucket.writers_are_gone();
     let last = Running::start(&mut sink(bucket, log.path(), &["--sink-batch-ms", "100"]));
     until("another one has finished it", || is_all_written(bucket, log.path()));
     served.running.terminate();
     assert_eq!(last.terminate().code, 0);
+    assert_rest(bucket, log.path());
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_the_files_of_a_bucket_repeat_nothing_and_lose_nothing() {
+    is_whole_after_each_death(&Bucket::start());
+}
+
+/// Backfills die at each point, and then sinks that would go on and have shown that they live. Whoever comes later is told that the
+/// dead have ended, as time would say.
+#[cfg(feature = "crash-points")]
+pub fn is_whole_after_each_death(bucket: &Bucket) {
+    let (log, mut unfinished) = (tempfile::tempdir().unwrap(), 0);
+    for (seed, args) in [(39, &["backfill"][..]), (40, &["--sink-batch-ms", "100"][..])] {
+        let next = || {
+            bucket.writers_are_gone();
+            bucket.signs_are_gone();
+            sink(bucket, log.path(), args)
+        };
+        killed::at_each(POINTS, seed, log.path(), next, || {
+            unfinished += announced(bucket);
+            // First the positions: the store may still carry out what the dead have asked for.
+            let positions = positions(bucket);
+            killed::assert_first_files(&positions, all(bucket), log.path());
+        });
+    }
+    assert!(unfinished >= 12, "{unfinished} batches were announced and not complete when it died");
+    bucket.writers_are_gone();
     assert_rest(bucket, log.path());
 }
 
@@ -223,10 +255,9 @@ fn sinks_that_overtake_each_other_on_a_slow_store_write_each_event_once() {
     };
     let sinks = [start(), start()];
     until("something is written", || positions(&bucket).len() == 3 && written(&bucket) > 0);
-    let is_announced = || positions(&bucket).iter().any(|position| !position["begun_until"].is_null());
     Traffic::new(&served.url, 34).beside(|| {
         for _ in 0..TAKE_OVERS {
-            until("a batch is on its way", is_announced);
+            until("a batch is on its way", || announced(&bucket) > 0);
             bucket.writers_are_gone();
             let before = written(&bucket);
             until("more is written", || written(&bucket) > before);

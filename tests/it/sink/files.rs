@@ -1,9 +1,11 @@
 //! Files for a lake: every event is in one file once, whatever is killed, full or gone, and readers count whole batches.
 
 use super::bucket::{COUNTED, share_with_those_that_come_later};
+#[cfg(feature = "crash-points")]
+use super::killed;
 use super::state::{units, used_of};
 use super::traffic::Traffic;
-use super::{events, on_path, serve};
+use super::{events, on_log, on_path, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::cli::on;
 use crate::process::{Running, headroom, run};
@@ -15,14 +17,15 @@ use headroom::sink::{COLUMNS, ColumnKind};
 use headroom::time::text;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
 /// The points at which the process may die, from before a batch is announced to after it is complete.
-const POINTS: &[&str] = &["sink-read", "sink-begun", "sink-file", "sink-written", "sink-committed"];
+#[cfg(feature = "crash-points")]
+pub const POINTS: &[&str] = &["sink-read", "sink-begun", "sink-file", "sink-written", "sink-committed"];
 
 /// A folder with files, as a reader has it.
 pub struct Lake {
@@ -82,8 +85,7 @@ impl Lake {
     pub fn positions(&self) -> BTreeMap<u64, Value> {
         let read = fs::read_dir(self.path().join("positions")).ok().into_iter().flatten();
         let paths = read.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().ends_with(".json"));
-        let parsed = paths.map(|path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap());
-        parsed.map(|position| (position["partition"].as_u64().unwrap(), position)).collect()
+        by_partition(paths.map(|path| fs::read(path).unwrap()))
     }
 
     /// How many events of all partitions are complete.
@@ -91,21 +93,40 @@ impl Lake {
         self.positions().values().map(|position| position["next_seq"].as_u64().unwrap()).sum()
     }
 
-    /// What a reader counts: the rows before the position of their partition. Each is there once, also among all rows.
+    /// Every row of every file, each once.
     #[track_caller]
-    pub fn complete(&self) -> BTreeMap<(u64, u64), Map<String, Value>> {
-        // First the positions: what is complete stays so.
-        let positions = self.positions();
-        let (mut complete, mut all) = (BTreeMap::new(), BTreeSet::new());
-        for row in self.files().into_iter().flat_map(|file| file.rows) {
-            let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
-            assert!(all.insert(key), "{key:?} is in two files");
-            if positions.get(&key.0).is_some_and(|position| key.1 < position["next_seq"].as_u64().unwrap()) {
-                complete.insert(key, row);
-            }
-        }
-        complete
+    fn all(&self) -> Rows {
+        each_once(self.files().into_iter().map(|file| (file.name, file.rows)))
     }
+
+    /// What a reader counts: the rows before the position of their partition.
+    #[track_caller]
+    pub fn complete(&self) -> Rows {
+        // First the positions: what is complete stays so.
+        let (positions, mut rows) = (self.positions(), self.all());
+        let next_seq = |partition: &u64| positions.get(partition).and_then(|position| position["next_seq"].as_u64());
+        rows.retain(|(partition, seq), _| next_seq(partition).is_some_and(|next| *seq < next));
+        rows
+    }
+}
+
+/// Positions by their partition.
+pub fn by_partition(positions: impl Iterator<Item = Vec<u8>>) -> BTreeMap<u64, Value> {
+    let positions = positions.map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
+    positions.map(|position| (position["partition"].as_u64().unwrap(), position)).collect()
+}
+
+/// The rows of these files, each of which is in one file once.
+#[track_caller]
+pub fn each_once(files: impl Iterator<Item = (String, Vec<Map<String, Value>>)>) -> Rows {
+    let mut all = Rows::new();
+    for (name, rows) in files {
+        for row in rows {
+            let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
+            assert!(all.insert(key, row).is_none(), "{key:?} is in {name}, and was found before");
+        }
+    }
+    all
 }
 
 /// The rows of an Avro file as the crate reads them.
@@ -140,7 +161,13 @@ pub type Rows = BTreeMap<(u64, u64), Map<String, Value>>;
 /// Whether the rows are the events of a stopped server's log, each once, with what it says in every column.
 #[track_caller]
 pub fn assert_events(rows: &Rows, log: &Path) {
-    let events = events(headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+    assert_columns(rows, &events(&mut on_log("cat", log)));
+    assert_sums(rows, log);
+}
+
+/// Whether the rows are these events, each once, with what it says in every column.
+#[track_caller]
+pub fn assert_columns(rows: &Rows, events: &[Value]) {
     let key =
         |event: &Value| (event["partition"].as_u64().unwrap(), event["seq"].as_str().unwrap().parse::<u64>().unwrap());
     assert_eq!(rows.keys().copied().collect::<Vec<_>>(), {
@@ -148,7 +175,7 @@ pub fn assert_events(rows: &Rows, log: &Path) {
         keys.sort_unstable();
         keys
     });
-    for event in &events {
+    for event in events {
         let row = &rows[&key(event)];
         assert_eq!(row.len(), COLUMNS.len());
         for column in COLUMNS.iter() {
@@ -167,7 +194,6 @@ pub fn assert_events(rows: &Rows, log: &Path) {
             assert!(is_same, "{}: {told} is {found} in {row:?}", column.name);
         }
     }
-    assert_sums(rows, log);
 }
 
 /// Whether what the last rows of each pool say is in use is what the state has.
@@ -226,30 +252,18 @@ fn every_event_is_in_one_file_of_its_day_whose_name_says_what_it_holds() {
 }
 
 /// The story: the machine of the sink is taken away while it writes. The log has grown when another one goes on, so it would
-/// cut its batch elsewhere, and what the first one left would be in two files. It dies at each point in each of the first
-/// batches, and after each death a reader has whole batches and no event twice.
+/// cut its batch elsewhere, and what the first one left would be in two files.
 #[cfg(feature = "crash-points")]
 #[test]
 fn killed_at_any_point_the_files_repeat_nothing_and_lose_nothing() {
-    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
-    let served = serve(log.path());
-    let mut traffic = Traffic::new(&served.url, 23);
-    let (mut died, mut announced) = (0, 0);
-    for nth in 1..=2 {
-        for point in POINTS {
-            traffic.calls(15);
-            let mut backfill = lake.sink(log.path(), &["backfill"]);
-            let ended = run(backfill.env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
-            died += u32::from(ended.code != 0);
-            announced += lake.positions().values().filter(|position| !position["begun_until"].is_null()).count();
-            let before = lake.complete().len();
-            assert!(before as u64 <= lake.written(), "{point}");
-        }
-    }
-    // Another process writes all partitions: each time at least two batches were to be written.
-    assert_eq!(died, 10);
+    let (log, lake, mut announced) = (tempfile::tempdir().unwrap(), Lake::new(), 0);
+    let backfill = || lake.sink(log.path(), &["backfill"]);
+    killed::at_each(POINTS, 23, log.path(), backfill, || {
+        let positions = lake.positions();
+        announced += positions.values().filter(|position| !position["begun_until"].is_null()).count();
+        killed::assert_first_files(&positions, lake.all(), log.path());
+    });
     assert!(announced >= 6, "{announced} batches were announced and not complete when it died");
-    served.running.terminate();
     assert_rest(&lake, log.path());
 }
 

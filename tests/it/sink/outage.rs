@@ -1,6 +1,7 @@
 //! A database that is away for long, or slow: everything is made up for, in bounded pieces, and callers do not notice.
 
 use super::postgres::Database;
+use super::redshift::Redshift;
 use super::traffic::Traffic;
 use super::{assert_rest, assert_same, serve};
 use crate::cli::handwritten_logs::Writing;
@@ -11,6 +12,7 @@ use crate::world::ManualClock;
 use headroom::domain::Micros;
 use headroom::limits::SINK_BATCH_EVENTS_DEFAULT;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 /// When the hour begins: 2020-11-21T10:00:00Z.
@@ -27,43 +29,76 @@ fn slow_down(database: &Database, seconds: f64) {
     ));
 }
 
-/// Whether nothing is left to write, by `headroom sink status`.
-fn is_written(database: &Database, log: &Path, partitions: usize) -> bool {
-    let status = run(&mut database.sink(log, &["status"]));
+/// What a sink writes to, whose database can be away.
+pub trait Away {
+    fn tables(&mut self) -> &mut Database;
+
+    /// `headroom sink` with these arguments, over the log of this directory.
+    fn sink(&self, log: &Path, args: &[&str]) -> Command;
+}
+
+impl Away for Database {
+    fn tables(&mut self) -> &mut Database {
+        self
+    }
+
+    fn sink(&self, log: &Path, args: &[&str]) -> Command {
+        Database::sink(self, log, args)
+    }
+}
+
+impl Away for Redshift {
+    fn tables(&mut self) -> &mut Database {
+        &mut self.tables
+    }
+
+    fn sink(&self, log: &Path, args: &[&str]) -> Command {
+        Redshift::sink(self, log, args)
+    }
+}
+
+/// Whether nothing is left to write, by this `headroom sink status`.
+fn is_written(mut status: Command, partitions: usize) -> bool {
+    let status = run(&mut status);
     assert_eq!(status.code, 0, "{}{}", status.out, status.err);
     status.out.lines().filter(|line| line.contains(", 0 events behind, ")).count() == partitions
 }
 
-/// The story: the database is down from ten to eleven, and the shop is open. At eleven it comes back, and a minute later the
-/// analysts have the hour as if nothing had been.
 #[test]
 fn an_hour_without_a_database_is_made_up_for() {
-    // Two seconds pass with each: a turn that the clock passes in its middle seems to take so long, and callers wait longer.
-    const CALLS: u64 = 1_800;
     let (log, mut database) = (tempfile::tempdir().unwrap(), Database::start());
     database.apply();
+    makes_up_for_an_hour(&mut database, log.path());
+    assert_rest(&database, log.path());
+}
+
+/// The story: the database is down from ten to eleven, and the shop is open. At eleven it comes back, and a minute later the
+/// analysts have the hour as if nothing had been.
+pub fn makes_up_for_an_hour(away: &mut impl Away, log: &Path) {
+    // Two seconds pass with each: a turn that the clock passes in its middle seems to take so long, and callers wait longer.
+    const CALLS: u64 = 1_800;
     let clock = Arc::new(ManualClock::at(TEN));
-    let server = Server::start(log.path(), 3, Arc::clone(&clock) as _);
+    let server = Server::start(log, 3, Arc::clone(&clock) as _);
     let mut traffic = Traffic::new(&format!("http://{}", server.address), 31);
-    let mut sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    let mut sink = Running::start(&mut away.sink(log, &["--sink-batch-ms", "100"]));
     traffic.calls(20);
-    until("all is written before", || is_written(&database, log.path(), 3));
-    let before = database.written();
-    database.stop();
+    until("all is written before", || is_written(away.sink(log, &["status"]), 3));
+    let before = away.tables().written();
+    away.tables().stop();
     for _ in 0..CALLS {
         traffic.calls(1);
         clock.pass_ms(3_600_000 / CALLS);
     }
     assert!(!sink.is_over(), "it waits for the database");
-    database.serve();
-    until("the lag falls to zero", || is_written(&database, log.path(), 3));
-    assert!(database.written() > before + CALLS / 2);
+    away.tables().serve();
+    until("the lag falls to zero", || is_written(away.sink(log, &["status"]), 3));
+    let tables = away.tables();
+    assert!(tables.written() > before + CALLS / 2);
     let minutes =
-        database.ask("SELECT count(DISTINCT date_trunc('minute', decided_at)) FROM events WHERE ask IS NOT NULL");
+        tables.ask("SELECT count(DISTINCT date_trunc('minute', decided_at)) FROM events WHERE ask IS NOT NULL");
     assert!(minutes.parse::<u64>().unwrap() >= 55, "{minutes} minutes have calls");
     assert_eq!(sink.terminate().code, 0);
     drop(server);
-    assert_rest(&database, log.path());
 }
 
 /// The story: the database has been away, and everything that was decided meanwhile waits in the log. The sink takes no more of

@@ -63,7 +63,7 @@ pub fn assert_sums(database: &Database, state: impl Fn() -> Command) {
         assert_eq!(used, told.pools, "pools of partition {partition} after {next_seq} events");
         let mut taken = BTreeMap::<String, BTreeMap<String, u64>>::new();
         let reservations = database.ask(&format!(
-            "SELECT pool, dimension, sum(units::bigint) FROM reservations, LATERAL jsonb_each_text(demand) d (dimension, units)
+            "SELECT pool, dimension, sum(units::bigint) FROM reservations, LATERAL jsonb_each_text(demand::jsonb) d (dimension, units)
              WHERE partition = {partition} AND status IN ('held', 'confirmed') GROUP BY 1, 2"
         ));
         for row in reservations.lines().map(|line| line.split('|').collect::<Vec<_>>()) {

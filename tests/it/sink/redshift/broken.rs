@@ -5,6 +5,9 @@ use super::{assert_rest, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, run};
 use crate::sink::bucket::{COUNTED, failures_of};
+#[cfg(feature = "crash-points")]
+use crate::sink::killed;
+use crate::sink::outage::makes_up_for_an_hour;
 use crate::sink::traffic::Traffic;
 use crate::wait::until;
 use headroom::sink::{Batch, Place, Rare, Target, TargetError};
@@ -25,27 +28,45 @@ fn start(redshift: &Redshift, log: &Path) -> Running {
     Running::start(&mut redshift.sink(log, &["--sink-batch-ms", "100"]))
 }
 
-/// The story: the machine of the sink is taken away while it writes, and no table has a key that would notice a row that came
-/// twice.
+/// How many rows of units are missing, and how many are there that no event has.
+#[cfg(feature = "crash-points")]
+const UNITS_DIFFER: &str = "
+    WITH found AS (SELECT partition, seq, dimension::text FROM decision_units),
+    expected AS (
+        SELECT DISTINCT partition, seq, jsonb_object_keys(part::jsonb)
+        FROM events CROSS JOIN LATERAL (VALUES (demand), (demand_before), (limits), (used)) parts (part))
+    SELECT (SELECT count(*) FROM (TABLE expected EXCEPT ALL TABLE found) missing),
+           (SELECT count(*) FROM (TABLE found EXCEPT ALL TABLE expected) unknown)";
+
 #[cfg(feature = "crash-points")]
 #[test]
 fn killed_at_any_point_the_sink_repeats_nothing_and_loses_nothing() {
-    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    is_whole_after_each_death(&Redshift::start());
+}
+
+/// The story: the machine of the sink is taken away while it writes, and no table has a key that would notice a row that came
+/// twice.
+#[cfg(feature = "crash-points")]
+pub fn is_whole_after_each_death(redshift: &Redshift) {
+    let log = tempfile::tempdir().unwrap();
     redshift.apply();
-    let served = serve(log.path());
-    let mut traffic = Traffic::new(&served.url, 51);
-    let mut died = 0;
-    for nth in 1..=2 {
-        for point in POINTS {
-            traffic.calls(15);
-            redshift.writers_are_gone();
-            let mut backfill = redshift.sink(log.path(), &["backfill"]);
-            let ended = run(backfill.env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
-            died += u32::from(ended.code != 0);
-        }
-    }
-    assert_eq!(died, 12);
-    served.running.terminate();
+    let backfill = || {
+        redshift.writers_are_gone();
+        redshift.sink(log.path(), &["backfill"])
+    };
+    killed::at_each(POINTS, 51, log.path(), backfill, || {
+        killed::assert_first_rows(&redshift.tables, log.path());
+        assert_eq!(redshift.tables.ask(UNITS_DIFFER), "0|0");
+    });
+    assert_rest(redshift, log.path());
+}
+
+/// While the database is away, the proxy in front of it ends each connection.
+#[test]
+fn an_hour_without_a_database_is_made_up_for() {
+    let (log, mut redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    makes_up_for_an_hour(&mut redshift, log.path());
     assert_rest(&redshift, log.path());
 }
 

@@ -12,6 +12,8 @@ use super::{assert_same, serve, two_lives};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{headroom, run};
 use crate::wait::until;
+#[cfg(feature = "crash-points")]
+pub use broken::is_whole_after_each_death;
 use dialect::is_reserved;
 use headroom::domain::Micros;
 use headroom::sink::postgres::{Database as SinkDatabase, Dialect, VIEWS, tables};

@@ -57,7 +57,12 @@ pub struct Redshift {
 
 impl Redshift {
     pub fn start() -> Redshift {
-        let (tables, bucket) = (Database::start(), Bucket::start());
+        Redshift::over(Bucket::start())
+    }
+
+    /// One that reads what is copied from this bucket, which speaks S3.
+    pub fn over(bucket: Bucket) -> Redshift {
+        let tables = Database::start();
         tables.ask(FUNCTIONS);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let redshift = Redshift {
