@@ -1,6 +1,6 @@
 //! `headroom serve`: runs the service until SIGTERM or SIGINT.
 
-use super::shared::source::cannot_open;
+use super::shared::source::cannot_make;
 use super::{Failure, Verdict};
 use crate::app::signals::Signals;
 use crate::app::{App, StartError};
@@ -52,7 +52,7 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
 
 fn cannot_start(error: StartError) -> Failure {
     match error {
-        StartError::Log(error) => cannot_open(&error),
+        StartError::Log(error) => cannot_make(&error),
         StartError::OtherLog(_) => Failure::Wrong(error.to_string()),
         other => Failure::Unusable(other.to_string()),
     }

@@ -39,10 +39,15 @@ fn bad_usage_exits_2_with_a_message_on_standard_error() {
     std::fs::write(foreign.path().join("log/segment-00000000"), "no log").unwrap();
     let none = dir.path().join("none");
     let loss = ["log", "accept-loss", "--because", "a test", "--log", "00000000000000000000000000000000"];
-    let cases: [(&[&str], Option<&Path>, &str); 12] = [
+    // What a user may not look at is refused by the system in the same way.
+    let within = file.join("data");
+    let cases: [(&[&str], Option<&Path>, &str); 15] = [
         (&["verify"], Some(&none), "none: there is none; name the directory of a log with --data-dir"),
         (&loss, Some(&none), "none: there is none; name the directory of a log with --data-dir"),
         (&["cat"], Some(&file), "cannot open the log"),
+        (&["backup", "--to", "file:///no/such"], Some(&within), "Not a directory"),
+        (&["verify"], Some(&within), "Not a directory"),
+        (&["serve", "--listen", "127.0.0.1:0"], Some(&within), "Not a directory"),
         (&["rebuild"], Some(foreign.path()), "is not a log of this program and was left as it is"),
         (&["verify"], Some(dir.path()), "cannot open the log"),
         (&["verify", "--no-such-flag"], Some(dir.path()), "unexpected argument"),

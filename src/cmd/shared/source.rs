@@ -206,10 +206,19 @@ fn gone(dir: &Path, error: OpenError) -> OpenError {
 pub(in crate::cmd) fn cannot_open(error: &OpenError) -> Failure {
     match error {
         OpenError::Damaged { .. } | OpenError::Behind { .. } => Failure::Wrong(error.to_string()),
-        OpenError::Io { path, .. } if !path.exists() => Failure::Unusable(format!(
+        // A path that this user may not look at says nothing of whether there is a log.
+        OpenError::Io { path, .. } if matches!(path.try_exists(), Ok(false)) => Failure::Unusable(format!(
             "cannot open the log {}: there is none; name the directory of a log with --data-dir",
             path.display()
         )),
         _ => Failure::Unusable(error.to_string()),
+    }
+}
+
+/// The same for a server, which makes a log where there is none: what hindered it is told.
+pub(in crate::cmd) fn cannot_make(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { .. } => Failure::Unusable(error.to_string()),
+        _ => cannot_open(error),
     }
 }
