@@ -3,7 +3,7 @@
 use super::owner::OwnerContext;
 use super::spawn;
 use crate::owner::begin::{Beginning, Looked};
-use crate::owner::swap::{Counted, Course, Reached, Swap};
+use crate::owner::swap::{Course, Reached, Swap};
 use crate::replica::{PartitionHandle, Replica};
 use crate::service::swap::{SwapBegun, SwapEnd, SwapFailed, SwapProgress, Swaps};
 use crate::time::Stopwatch;
@@ -106,7 +106,7 @@ fn took_ms(told: &Told) -> u64 {
 }
 
 fn swap(context: &OwnerContext, handle: &Arc<PartitionHandle>, run: &Run, is_over: &AtomicBool) -> SwapEnd {
-    let tail = Counted { tail: context.tail.as_ref(), course: &run.course, is_over };
+    let tail = run.course.counting(context.tail.as_ref(), is_over);
     let swap = Swap {
         beginning: Beginning { log_id: context.log_id, tail: &tail, snapshots: context.snapshots.as_deref() },
         handle,

@@ -57,6 +57,43 @@ pub trait CommittedTail: Send + Sync {
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError>;
 }
 
+/// A log of which events are read in another way. Everything else is asked of the log itself.
+pub struct ReadBy<'a, F> {
+    /// The log itself.
+    pub tail: &'a dyn CommittedTail,
+    /// Reads events of it, as [`CommittedTail::read`] does.
+    pub read: F,
+}
+
+impl<F> CommittedTail for ReadBy<'_, F>
+where
+    F: Fn(u32, u64, usize) -> Result<Vec<StoredEvent>, LogError> + Send + Sync,
+{
+    fn partitions(&self) -> u32 {
+        self.tail.partitions()
+    }
+
+    fn log_id(&self) -> Option<u128> {
+        self.tail.log_id()
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.first(partition)
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.end(partition)
+    }
+
+    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        self.tail.end_told(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        (self.read)(partition, from_seq, bytes_max)
+    }
+}
+
 /// One step of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Streamed {

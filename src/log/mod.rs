@@ -24,7 +24,7 @@ mod replies;
 pub use cluster::{ClusterLog, EndOffsets};
 pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, StoredCommand};
 pub use error::{ClaimError, LogError, LogErrorKind};
-pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
+pub use events::{CommittedTail, EventStream, ReadBy, StoredEvent, Streamed};
 pub use level::{
     EMBEDDED_LEVEL, FEATURE_LEVEL, FIRST_LEVEL, FeatureLevel, PACKED_LEVEL, RETIREMENT_LEVEL, known_embedded_level,
     known_level,

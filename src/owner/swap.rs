@@ -15,7 +15,7 @@ use super::recover::replay_from;
 use super::report::Report;
 use crate::crash;
 use crate::domain::Breach;
-use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
+use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind, ReadBy};
 use crate::replica::state::Frozen;
 use crate::replica::{
     Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Seal, StatusKind, SwapRequest, Swapped,
@@ -70,47 +70,23 @@ impl Course {
             [&self.first, &self.reached, &self.end, &self.bytes].map(|number| number.load(Relaxed));
         Reached { first, reached, end, bytes }
     }
-}
 
-/// A log of which is counted what is read of it. It reads nothing more once `is_over` holds.
-pub struct Counted<'a> {
-    /// What is read.
-    pub tail: &'a dyn CommittedTail,
-    /// Where it is counted.
-    pub course: &'a Course,
-    /// Whether nothing more is to be read.
-    pub is_over: &'a AtomicBool,
-}
-
-impl CommittedTail for Counted<'_> {
-    fn partitions(&self) -> u32 {
-        self.tail.partitions()
-    }
-
-    fn log_id(&self) -> Option<u128> {
-        self.tail.log_id()
-    }
-
-    fn first(&self, partition: u32) -> Result<u64, LogError> {
-        self.tail.first(partition)
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
-        self.tail.end(partition)
-    }
-
-    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
-        self.tail.end_told(partition)
-    }
-
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        if self.is_over.load(Relaxed) {
-            return Err(LogError::superseded("the process ends"));
-        }
-        let events = self.tail.read(partition, from_seq, bytes_max)?;
-        let bytes: usize = events.iter().map(|event| event.bytes.len()).fold(0, usize::saturating_add);
-        self.course.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
-        Ok(events)
+    /// The log, of which is counted here what is read of it. It reads nothing more once `is_over` holds.
+    pub fn counting<'a>(
+        &'a self,
+        tail: &'a dyn CommittedTail,
+        is_over: &'a AtomicBool,
+    ) -> impl CommittedTail + use<'a> {
+        let read = |partition, from_seq, bytes_max| {
+            if is_over.load(Relaxed) {
+                return Err(LogError::superseded("the process ends"));
+            }
+            let events = tail.read(partition, from_seq, bytes_max)?;
+            let bytes: usize = events.iter().map(|event| event.bytes.len()).fold(0, usize::saturating_add);
+            self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+            Ok(events)
+        };
+        ReadBy { tail, read }
     }
 }
 

@@ -174,19 +174,8 @@ impl Bucket {
 mod tests {
     use super::*;
     use crate::access::Rates;
+    use crate::time::ByHand;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-    struct ByHand(AtomicU64);
-
-    impl Clock for ByHand {
-        fn now(&self) -> Micros {
-            Micros(self.0.load(Relaxed))
-        }
-
-        fn wall(&self) -> Micros {
-            Micros(0)
-        }
-    }
 
     struct World {
         clock: Arc<ByHand>,

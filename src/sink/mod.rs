@@ -21,7 +21,7 @@ pub use carried::{Carried, Failure};
 use column::is_of_first_tables;
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
-pub use paced::{Paced, Speed};
+pub use paced::Speed;
 pub use share::{Rank, Writer};
 use target::Others;
 pub use target::{Progress, Target, TargetError};

@@ -2,7 +2,7 @@
 //! them: whoever serves the log feels what comes at once.
 
 use crate::domain::Micros;
-use crate::log::{CommittedTail, LogError, StoredEvent};
+use crate::log::{CommittedTail, ReadBy};
 use crate::time::Clock;
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -35,6 +35,27 @@ impl Speed {
         self.events_per_second.saturating_mul(ms) / 1_000
     }
 
+    /// The log, for one of the readers. `pause` waits for so long, and says whether the reader is to go on then: one that is to end
+    /// reads nothing, also where there is something.
+    pub fn paced<'a>(
+        &'a self,
+        tail: &'a dyn CommittedTail,
+        clock: &'a dyn Clock,
+        pause: &'a (dyn Fn(Duration) -> bool + Sync),
+    ) -> impl CommittedTail + use<'a> {
+        let read = move |partition, from_seq, bytes_max: usize| {
+            let now = clock.now();
+            let (at, expected_us) = self.turn(now);
+            if !pause(Duration::from_micros(at.0.saturating_sub(now.0))) {
+                return Ok(Vec::new());
+            }
+            let events = tail.read(partition, from_seq, bytes_max.min(PAGE_BYTES_MAX))?;
+            self.read(events.len(), expected_us);
+            Ok(events)
+        };
+        ReadBy { tail, read }
+    }
+
     /// When the caller may read a page, and the time that this page is expected to take. Who asks next reads after that time.
     fn turn(&self, now: Micros) -> (Micros, u64) {
         let mut turns = self.turns.lock();
@@ -52,51 +73,11 @@ impl Speed {
     }
 }
 
-/// The log, for one of the readers.
-pub struct Paced<'a> {
-    /// The log itself.
-    pub tail: &'a dyn CommittedTail,
-    /// What all readers share.
-    pub speed: &'a Speed,
-    /// By which they measure.
-    pub clock: &'a dyn Clock,
-    /// Waits for so long; whether the reader is to go on then, and not to end.
-    pub pause: &'a (dyn Fn(Duration) -> bool + Sync),
-}
-
-impl CommittedTail for Paced<'_> {
-    fn partitions(&self) -> u32 {
-        self.tail.partitions()
-    }
-
-    fn log_id(&self) -> Option<u128> {
-        self.tail.log_id()
-    }
-
-    fn first(&self, partition: u32) -> Result<u64, LogError> {
-        self.tail.first(partition)
-    }
-
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
-        self.tail.end(partition)
-    }
-
-    /// Empty also when the reader is to end.
-    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        let now = self.clock.now();
-        let (at, expected_us) = self.speed.turn(now);
-        if !(self.pause)(Duration::from_micros(at.0.saturating_sub(now.0))) {
-            return Ok(Vec::new());
-        }
-        let events = self.tail.read(partition, from_seq, bytes_max.min(PAGE_BYTES_MAX))?;
-        self.speed.read(events.len(), expected_us);
-        Ok(events)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{LogError, StoredEvent};
+    use crate::time::ByHand;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// When each of these pages is read by two readers, each of which needs this time for what it has read.
@@ -131,18 +112,6 @@ mod tests {
         assert!(is_even(&slow), "{slow:?}");
     }
 
-    struct ByHand(AtomicU64);
-
-    impl Clock for ByHand {
-        fn now(&self) -> Micros {
-            Micros(self.0.load(Relaxed))
-        }
-
-        fn wall(&self) -> Micros {
-            Micros(0)
-        }
-    }
-
     /// A log that has pages of 100 events, of one byte each.
     struct Hundreds(AtomicU64);
 
@@ -170,7 +139,7 @@ mod tests {
             clock.0.fetch_add(limit.as_micros() as u64, Relaxed);
             clock.now().0 < ends_at.load(Relaxed)
         };
-        let paced = Paced { tail: &log, speed: &speed, clock: &clock, pause: &pause };
+        let paced = speed.paced(&log, &clock, &pause);
         for page in 0..20 {
             assert_eq!(paced.read(0, page * 100, usize::MAX).unwrap().len(), 100);
             assert_eq!(clock.now(), Micros(7 + page * 100_000), "a hundred events are a tenth of a second");

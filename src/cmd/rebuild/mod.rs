@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail};
 use crate::owner::begin::Prefer;
 use crate::owner::recover;
-use crate::owner::swap::{Counted, Course};
+use crate::owner::swap::Course;
 use crate::replica::PartitionState;
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -260,7 +260,7 @@ fn further(
     progress: &mut Progress,
 ) -> Result<(Folded, PartitionState), ClaimError> {
     let (course, is_over, replaying) = (Course::default(), AtomicBool::new(false), Stopwatch::start());
-    let counted = Counted { tail, course: &course, is_over: &is_over };
+    let counted = course.counting(tail, &is_over);
     let state = recover::replay_from(&counted, state, end, &mut |reached| progress.reach(reached))?;
     let took = before.took.saturating_add(replaying.elapsed());
     let bytes = before.bytes.saturating_add(course.now().bytes);

@@ -15,7 +15,7 @@ use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
 use crate::sink::{
-    Carried, First, Looked, Pace, Paced, Progress, Report as _, Rules, Seen, Speed, Target, TargetError, Worker, Writer,
+    Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Speed, Target, TargetError, Worker, Writer,
 };
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
@@ -329,8 +329,8 @@ impl Shared {
             pause_unless(limit, || self.is_over());
             !self.is_over()
         };
-        let paced = self.speed.as_ref().map(|speed| Paced { tail, speed, clock: &self.clock, pause: &pause });
-        let tail = paced.as_ref().map_or(tail, |paced| paced);
+        let paced = self.speed.as_ref().map(|speed| speed.paced(tail, &self.clock, &pause));
+        let tail = paced.as_ref().map_or(tail, |paced| paced as &dyn CommittedTail);
         let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
         let rules = Rules { events_enough: self.events_enough(tail.partitions()), ..self.rules };
         let mut worker = Worker::new(tail, target, rules, &self.tally, carried, mine.iter().copied());

@@ -200,17 +200,27 @@ fn whoever_comes_goes_or_cannot_read_every_partition_is_written_and_the_shares_a
     (0..200).for_each(share_in_turns);
 }
 
+/// A writer for each of these, which begin together and share six partitions.
+fn of_six<'a>(
+    world: &'a Mutex<World>,
+    tails: &'a [Tail],
+    carried: &'a mut [Carried],
+) -> BTreeMap<usize, Worker<'a, Paper<'a>>> {
+    let mut living = BTreeMap::new();
+    for (number, (carried, tail)) in carried.iter_mut().zip(tails).enumerate() {
+        let target = Paper(world, number as u128);
+        living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..6));
+    }
+    living
+}
+
 /// The story: a sink that cannot read the log would keep a share that nobody writes.
 #[test]
 fn what_one_cannot_read_that_takes_no_share_another_one_writes() {
     let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
     let tails = [true, false].map(|fails| Tail::of(6, fails));
     let mut carried = [Carried::new(RULES.events_enough), Carried::new(RULES.events_enough)];
-    let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
-    for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
-        let target = Paper(&world, number as u128);
-        living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..6));
-    }
+    let mut living = of_six(&world, &tails, &mut carried);
     look(&mut living, &clock, 10);
     let held = |by: u128| world.lock().held.values().filter(|holder| **holder == by).count();
     assert_eq!((held(0), held(1), world.lock().living.len()), (0, 6, 1));
@@ -248,11 +258,7 @@ fn a_partition_that_nobody_can_read_takes_no_other_one_with_it() {
     let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
     let tails = [0, 1].map(|_| Tail::of(6, false));
     let mut carried = [Carried::new(RULES.events_enough), Carried::new(RULES.events_enough)];
-    let mut living: BTreeMap<usize, Worker<'_, Paper<'_>>> = BTreeMap::new();
-    for (number, (carried, tail)) in carried.iter_mut().zip(&tails).enumerate() {
-        let target = Paper(&world, number as u128);
-        living.insert(number, Worker::new(tail, target, RULES, &Nobody, carried, 0..6));
-    }
+    let mut living = of_six(&world, &tails, &mut carried);
     look(&mut living, &clock, 10);
     tails.iter().for_each(|tail| tail.broken.store(0, Relaxed));
     look(&mut living, &clock, 60);

@@ -11,7 +11,7 @@ use headroom::owner::begin::Beginning;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::recover::{kept, rebuild};
 use headroom::owner::shell::{End, Shell};
-use headroom::owner::swap::{Counted, Course, NotSwapped, Swap};
+use headroom::owner::swap::{Course, NotSwapped, Swap};
 use headroom::replica::{
     Brought, Compared, PartitionHandle, PartitionState, PartitionStatus, Position, Replaced, Replica, Seal, StatusKind,
     SwapRequest, Swapped,
@@ -81,7 +81,7 @@ pub fn swap(
     is_over: &AtomicBool,
 ) -> Result<Swapped, NotSwapped> {
     let course = Course::default();
-    let tail = Counted { tail, course: &course, is_over };
+    let tail = course.counting(tail, is_over);
     let beginning = Beginning { log_id: world.log.manifest().log_id, tail: &tail, snapshots: None };
     let swap = Swap { beginning, handle, report: &world.heard, course: &course, is_over };
     swap.run(|looked| assert!(looked.taken.is_none()))
