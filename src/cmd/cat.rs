@@ -2,8 +2,8 @@
 
 use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::source::{Source, running_server};
+use super::shared::stderr;
 use super::{Failure, Verdict};
-use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::PoolId;
 use crate::limits::TURN_BYTES_MAX;

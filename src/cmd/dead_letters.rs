@@ -3,9 +3,9 @@
 
 use super::shared::flags::{AnyLog, Flags};
 use super::shared::source::{Source, cannot_open, in_use};
+use super::shared::stderr;
 use super::{Failure, Verdict};
 use crate::app;
-use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::{Command, Micros, route};
 use crate::limits::LETTERS_MAX;

@@ -265,8 +265,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(Verdict::Wrong) => ExitCode::from(1),
         Err(failure) => {
             if !matches!(failure, Failure::Logged { .. }) {
-                // Standard error may be closed as well.
-                let _ = writeln!(io::stderr(), "headroom: {failure}");
+                shared::stderr::note(&failure);
             }
             ExitCode::from(match failure {
                 Failure::Closed => 0,

@@ -62,24 +62,23 @@ impl Common {
 
 impl Sharing for Common {
     fn pool(&mut self, pool: PoolId) -> PoolId {
-        if let Some(kept) = self.pools.get(&pool) {
-            return kept.clone();
-        }
-        if self.pools.len() < POOLS_PER_PARTITION_MAX {
-            self.pools.insert(pool.clone());
-        }
-        pool
+        kept(&mut self.pools, POOLS_PER_PARTITION_MAX, pool)
     }
 
     fn demand(&mut self, demand: Amounts) -> Amounts {
-        if let Some(kept) = self.demands.get(&demand) {
-            return kept.clone();
-        }
-        if self.demands.len() < SHARED_DEMANDS_MAX {
-            self.demands.insert(demand.clone());
-        }
-        demand
+        kept(&mut self.demands, SHARED_DEMANDS_MAX, demand)
     }
+}
+
+/// The same value as these have it. It becomes one of them while there are fewer than `most`.
+fn kept<T: Ord + Clone>(values: &mut BTreeSet<T>, most: usize, value: T) -> T {
+    if let Some(kept) = values.get(&value) {
+        return kept.clone();
+    }
+    if values.len() < most {
+        values.insert(value.clone());
+    }
+    value
 }
 
 /// The slots of one page, next to each other.

@@ -1,9 +1,9 @@
 //! The whole directory of a server that ended clean: log, checkpoint, witness and feature level, as a version left them together.
 
-use crate::bounded_log::bucket::copy;
 use crate::cli::on;
 use crate::lost_data::contents;
 use crate::process::{Served, agent, headroom};
+use crate::store::copy_tree;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ const SEGMENT_BYTES: usize = 1 << 20;
 
 fn recorded() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy(Path::new(RECORDED), dir.path());
+    copy_tree(Path::new(RECORDED), dir.path());
     let segment = dir.path().join("log/segment-00000000");
     let mut bytes = fs::read(&segment).unwrap();
     bytes.resize(SEGMENT_BYTES, 0);

@@ -12,6 +12,7 @@ use std::path::Path;
 const FILE_NAME: &str = "log.redb";
 /// Memory for pages of the file, as it was.
 const CACHE_BYTES: usize = 16 << 20;
+
 type Rows = TableDefinition<'static, (u32, u64), &'static [u8]>;
 const MANIFEST: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("manifest");
 const HEADS: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new("heads");

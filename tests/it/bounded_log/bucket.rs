@@ -5,6 +5,7 @@ use super::{BEGIN, KEEP_DAYS, SEGMENT_BYTES};
 use crate::bed::{Bed, Stopped, segments, url};
 use crate::buckets::{self, Bucket, empty, over_folder, refusal};
 use crate::process::{Ended, Served, headroom, run};
+use crate::store::copy_tree;
 use crate::turns::turn;
 use crate::wait::until;
 use crate::world::World;
@@ -14,22 +15,8 @@ use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, StoredEvent};
 use headroom::wire;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// Copies a folder with all that is in it.
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 /// Log and bucket have every event.
 fn is_whole(bucket: &Bucket, stopped: &Stopped) {
@@ -50,8 +37,8 @@ fn segments_leave_into_a_bucket_once_and_are_read_from_there() {
 pub fn leave_once_and_are_read(bucket: &Bucket) {
     let stopped = left_for_a_month();
     let [copied, snapshots] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    copy(&stopped.dir.path().join("log"), &copied.path().join("log"));
-    copy(stopped.snapshots.path(), snapshots.path());
+    copy_tree(&stopped.dir.path().join("log"), &copied.path().join("log"));
+    copy_tree(stopped.snapshots.path(), snapshots.path());
     let served = |stopped: &Stopped| {
         let mut serve = serve_into(stopped, bucket.place());
         bucket.named(&mut serve);

@@ -4,7 +4,7 @@ use super::answers::{Told, pool};
 use super::service::Log;
 use crate::fixtures;
 use crate::server::Server;
-use crate::store::copy_tree as copy;
+use crate::store::copy_tree;
 use headroom::replica::PartitionState;
 use headroom::time::SystemClock;
 use std::fs;
@@ -40,7 +40,7 @@ fn history() -> (Log, [Told; 2], [tempfile::TempDir; 2]) {
         // It writes its checkpoints as it ends.
         drop(server);
         let kept = tempfile::tempdir().unwrap();
-        copy(dir.path(), kept.path());
+        copy_tree(dir.path(), kept.path());
         kept
     });
     (log, told, copies)
@@ -61,12 +61,12 @@ fn a_damaged_checkpoint_never_changes_the_state() {
     let checkpoint = |dir: &Path, partition: u32| dir.join(format!("checkpoint/p{partition}"));
     type Spoil<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, u64, Spoil<'_>); 4] = [
-        ("as it was", 0, &|dir| copy(new.path(), dir)),
+        ("as it was", 0, &|dir| copy_tree(new.path(), dir)),
         ("deleted", 0, &|dir| fs::create_dir_all(dir).unwrap()),
-        ("from a while ago", 0, &|dir| copy(old.path(), dir)),
+        ("from a while ago", 0, &|dir| copy_tree(old.path(), dir)),
         ("of another partition", 2, &|dir| {
-            copy(&checkpoint(new.path(), 0), &checkpoint(dir, 1));
-            copy(&checkpoint(new.path(), 1), &checkpoint(dir, 0));
+            copy_tree(&checkpoint(new.path(), 0), &checkpoint(dir, 1));
+            copy_tree(&checkpoint(new.path(), 1), &checkpoint(dir, 0));
         }),
     ];
     for (n, (what, odd, spoil)) in (0..).zip(cases) {

@@ -1,9 +1,9 @@
 //! Snapshots in a bucket of a real store.
 
 use super::served::{command, define, figure, is_sound, reserve};
-use crate::bounded_log::bucket::copy;
 use crate::buckets::{self, Bucket, refusal, refusing};
 use crate::process::{Served, agent};
+use crate::store::copy_tree;
 use crate::wait::until;
 use serde_json::Value;
 use std::fs;
@@ -104,7 +104,7 @@ fn two_servers_that_write_snapshots_of_one_partition_begin_with_their_own() {
     define(&served);
     assert!((0..10).all(|n| reserve(&served, n)));
     assert_eq!(served.running.terminate().code, 0);
-    copy(one.path(), other.path());
+    copy_tree(one.path(), other.path());
     let both = [one.path(), other.path()];
     let servers = both.map(start);
     // Each pair of orders has the same place in the two logs.

@@ -1,7 +1,7 @@
 //! The forms of snapshots as they were recorded, so that no change of the code changes one unseen, and none is forgotten.
 
 use crate::bed::{Bed, bucket};
-use crate::bounded_log::bucket::copy;
+use crate::store::copy_tree;
 use headroom::domain::{Digest, Outline};
 use headroom::replica::checkpoint::Restoring;
 use headroom::snapshot::Reader;
@@ -34,7 +34,7 @@ fn a_snapshot_has_the_form_that_was_recorded_for_its_numbers() {
     let said: Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
     let folder = Path::new(RECORDED).join(format!("snapshot-{}-{}", said["format"], said["rows_format"]));
     if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() && !folder.exists() {
-        copy(bed.snapshots.path(), &folder);
+        copy_tree(bed.snapshots.path(), &folder);
     }
     for written in [rows, manifest] {
         let recorded = folder.join(written.strip_prefix(bed.snapshots.path()).unwrap());
@@ -63,7 +63,7 @@ fn a_snapshot_of_every_form_so_far_makes_the_same_state() {
     assert!(!folders.is_empty());
     for folder in folders {
         let place = tempfile::tempdir().unwrap();
-        copy(&folder, place.path());
+        copy_tree(&folder, place.path());
         let reader = Reader::new(Arc::new(bucket(place.path())), LOG);
         let (names, _) = reader.names(0, u64::MAX).unwrap();
         let [name] = &names[..] else { panic!("{} has one snapshot", folder.display()) };
