@@ -184,9 +184,11 @@ pub fn url(folder: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
-/// The files of a log, the oldest first.
+/// The segments of a log, the oldest first.
 pub fn segments(dir: &Path) -> Vec<PathBuf> {
-    ending(&dir.join("log"), "")
+    let mut files = ending(&dir.join("log"), "");
+    files.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("segment-"));
+    files
 }
 
 /// A log of a stopped server with its places.

@@ -1,6 +1,7 @@
 //! The log as this process has it open: its place in the data directory, its locks, and opening it again after a fault.
 
 use super::super::{LogError, Manifest, Opening};
+use super::begins;
 use super::disk::is_want_of_room;
 use super::error::{Fault, OpenError};
 use super::frame::Head;
@@ -233,7 +234,8 @@ pub(super) fn open(
 /// [`OpenError`].
 pub(super) fn prefix(dir: &Path, terms: Terms) -> Result<Store, OpenError> {
     let path = dir.join(LOG_DIR);
-    match segments(&path)? {
+    // A writer may let a segment leave while the names are read.
+    match segments(&path).or_else(|_| segments(&path))? {
         Some(numbers) => look(&path, numbers, terms),
         None => Err(is_none_begun(dir).err().unwrap_or(no_log(&path, carried::old_file(dir).as_deref()))),
     }
@@ -315,7 +317,7 @@ fn make((dir, path): (&Path, &Path), manifest: &Manifest, before: Before<'_>, te
     let heads = vec![Head::default(); manifest.partitions as usize];
     let dictionary = Dictionary::of_program();
     let header = SegmentHeader { manifest: *manifest, number: 0, first_batch: 1, before: (0, 0), heads, dictionary };
-    create(&*terms.disk, path, &header).map_err(io)?;
+    begins::forget(&*terms.disk, path).and_then(|()| create(&*terms.disk, path, &header)).map_err(io)?;
     crash::point("log-made");
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     [Some(dir), parent].into_iter().flatten().try_for_each(|dir| terms.disk.flush_dir(dir)).map_err(io)

@@ -6,9 +6,10 @@
 //! The log is the directory `log` of the data directory: segments of 64 MiB, each a header and frames one behind the
 //! other (`segment.rs`, `frame.rs`). A batch is appended to the last segment and flushed once. A sealed segment is
 //! never written again, and its header says how far every partition was: an old one can go as a whole. What a crash
-//! leaves of a batch is cut off at the next start; every other change of a byte is refused by name (`start.rs`). An
-//! index of the frames is kept in memory and made anew from them. There is none by time: only the question how a state was
-//! at a time would use it, and a clock may have been set back, so that one reads on to the end.
+//! leaves of a batch is cut off at the next start; every other change of a byte is refused by name (`start.rs`), and so is a first
+//! segment that has not left and is missing (`begins.rs`). An index of the frames is kept in memory and made anew from them.
+//! There is none by time: only the question how a state was at a time would use it, and a clock may have been set back, so that
+//! one reads on to the end.
 //!
 //! Why a form of our own: three were measured on the same workload. Two threads commit turns of real rows, an event and its
 //! command, with one flush for turns that meet.
@@ -41,6 +42,7 @@
 //! and a copy of a running log opens.
 
 mod archived;
+mod begins;
 mod carried;
 mod commit;
 mod dead_letters;

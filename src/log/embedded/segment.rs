@@ -92,7 +92,12 @@ pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
 
 /// The number of the segment of this name; `None` when it is no name of a segment.
 pub(super) fn number_in(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("segment-")?;
+    number_after("segment-", name)
+}
+
+/// The number of eight digits or more that follows in this name.
+pub(super) fn number_after(prefix: &str, name: &str) -> Option<u64> {
+    let number = name.strip_prefix(prefix)?;
     (number.len() >= 8 && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| number.parse().ok())?
 }
 

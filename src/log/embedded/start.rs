@@ -2,6 +2,7 @@
 //! is changed here. A log that a killed process has left may end in a torn batch, which is passed over. Everything else
 //! that is not as it was written is refused by name.
 
+use super::begins::begins_in;
 use super::disk::Named;
 use super::error::OpenError;
 use super::recent::Sealed;
@@ -27,25 +28,28 @@ pub(super) struct Started {
 /// directory.
 ///
 /// # Errors
-/// [`OpenError`] when the directory cannot be read, or a segment between others is missing.
+/// [`OpenError`] when the directory cannot be read, or a segment between others is missing, or the one that the note of the
+/// log's beginning names.
 pub(super) fn segments(dir: &Path) -> Result<Option<Range<u64>>, OpenError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io(dir, &error)),
     };
-    let mut found = Vec::new();
+    let (mut found, mut noted) = (Vec::new(), None);
     for entry in entries {
         let name = entry.map_err(|error| OpenError::io(dir, &error))?.file_name();
         found.extend(name.to_str().and_then(number_in));
+        noted = noted.max(name.to_str().and_then(begins_in));
     }
     found.sort_unstable();
     let Some(first) = found.first().copied() else { return Ok(None) };
-    let is_missing = (first..).zip(&found).find(|(expected, number)| expected != *number);
-    match is_missing {
-        Some((missing, _)) => {
-            Err(OpenError::damaged(&path_of(dir, missing), "it is missing, and later ones are there"))
-        }
+    let missing = |number, why: &str| Err(OpenError::damaged(&path_of(dir, number), format!("it is missing, {why}")));
+    if let Some(noted) = noted.filter(|noted| found.binary_search(noted).is_err()) {
+        return missing(noted, "and the log begins with it by its note begins-…");
+    }
+    match (first..).zip(&found).find(|(expected, number)| expected != *number) {
+        Some((between, _)) => missing(between, "and later ones are there"),
         None => Ok(Some(first..first.saturating_add(found.len() as u64))),
     }
 }

@@ -1,6 +1,7 @@
 //! An open log and its end. One thread appends at a time, and any number of threads read meanwhile (`read.rs`). Nothing
 //! here is retried: after a fault the segments have to be opened again before anything is known of them.
 
+use super::begins::note;
 use super::disk::{Disk, Named, is_want_of_room};
 use super::draft::Draft;
 use super::error::{Fault, damaged};
@@ -141,6 +142,7 @@ impl Store {
             self.terms.disk.write(&writer.named, writer.end, &vec![0; torn])?;
         }
         self.flush(&writer.named)?;
+        note(&*self.terms.disk, &self.dir, self.readable.read().first().number)?;
         [Some(&*self.dir), self.dir.parent()].into_iter().flatten().try_for_each(|dir| self.flush_names(dir))?;
         self.mark(&mut writer, true)?;
         self.flush(&writer.named)?;
@@ -244,6 +246,7 @@ impl Store {
         if self.has_lost_a_flush() {
             return Err(io::Error::other("a flush has failed, and nothing is removed before a restart").into());
         }
+        note(&*self.terms.disk, &self.dir, number.saturating_add(1))?;
         self.flush_names(&self.dir)?;
         let mut readable = self.readable.write();
         if readable.sealed.first().is_none_or(|sealed| sealed.header.number != number) {

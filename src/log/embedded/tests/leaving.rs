@@ -82,6 +82,50 @@ fn a_log_begins_after_what_has_left_it_and_says_so() {
     EmbeddedReader::check_frames(dir.path()).unwrap();
 }
 
+/// The story: somebody removes the first file of a log by hand, to have room. A log that began with the next one would look like
+/// one whose first events have left it.
+#[test]
+fn a_first_segment_that_was_removed_by_hand_is_missed() {
+    let dir = TempDir::new().unwrap();
+    let (log, _, owners, _) = several(&dir);
+    drop((log, owners));
+    let [at, aside] = [LOG_DIR, "aside"].map(|name| dir.path().join(name));
+    let misses = |removed: std::ops::RangeInclusive<u64>, missing: u64| {
+        fs::create_dir(&aside).unwrap();
+        let moved = |from, to| {
+            removed.clone().for_each(|number| fs::rename(path_of(from, number), path_of(to, number)).unwrap())
+        };
+        moved(&at, &aside);
+        let refused = [
+            Embedded::open(dir.path(), OPTIONS).map(drop).unwrap_err(),
+            EmbeddedReader::open(dir.path()).map(drop).unwrap_err(),
+            LogPrefix::open(dir.path()).map(drop).unwrap_err(),
+        ];
+        for refused in refused.map(|refused| refused.to_string()) {
+            let says = format!("segment-{missing:08}");
+            assert!(refused.contains(&says) && refused.contains("missing, and the log begins with it"), "{refused}");
+        }
+        moved(&aside, &at);
+        fs::remove_dir(&aside).unwrap();
+    };
+    misses(0..=0, 0);
+    misses(0..=2, 0);
+    let log = Embedded::open(dir.path(), OPTIONS).unwrap();
+    leave(&log);
+    leave(&log);
+    drop(log);
+    misses(2..=2, 2);
+    misses(2..=3, 2);
+    // Without a note it is opened as it is, and has one from then on.
+    let note = at.join("begins-00000002");
+    fs::remove_file(&note).unwrap();
+    fs::remove_file(path_of(&at, 2)).unwrap();
+    drop(EmbeddedReader::open(dir.path()).unwrap());
+    drop(Embedded::open(dir.path(), OPTIONS).unwrap());
+    assert!(at.join("begins-00000003").exists() && !note.exists());
+    misses(3..=3, 3);
+}
+
 /// The story: somebody reads an old segment in the moment in which it leaves. The reader is told, and the log goes on.
 #[test]
 fn a_reader_who_comes_a_moment_late_is_told_and_the_log_goes_on() {
@@ -114,8 +158,7 @@ fn only_the_oldest_sealed_segment_leaves_and_never_the_one_that_is_written() {
     while log.oldest().unwrap().is_some() {
         leave(&log);
     }
-    let count = files(dir.path()).len();
-    assert_eq!(count, 1);
+    assert_eq!(files(dir.path()).len(), 2, "the last segment, and the note that the log begins with it");
     let last = log.shared.file.with(|store| Ok(store.end().0.number)).unwrap();
     assert!(log.remove_oldest(last).unwrap_err().detail.contains("is not the oldest sealed one"));
     // It is the whole log now: nobody else may open it, and it goes on.
