@@ -1,12 +1,27 @@
-//! Signals that ask a process to stop, for processes that have something to finish first.
+//! Signals that would end a process: those that ask it to stop, for processes that have something to finish first, and the one
+//! that comes with a file which may not grow.
 
+use rustix::process::Signal as Number;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Listens for signals: they no longer end the process by themselves.
 pub struct Signals(Vec<Signal>);
+
+/// From now on, a file that may not grow any further (`ulimit -f`) is an error of the call that writes it, as on a full disk.
+/// Without that, SIGXFSZ ends the process without a word.
+///
+/// # Errors
+/// The system does not let the process listen.
+pub fn outlive_file_limits() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    // The signal stays caught for as long as the process runs.
+    signal(SignalKind::from_raw(Number::XFSZ.as_raw())).map(drop)
+}
 
 impl Signals {
     /// SIGINT and SIGTERM: a person or a supervisor asks the process to end.

@@ -26,6 +26,7 @@ mod topics;
 mod verify;
 
 use crate::access::Act;
+use crate::app::signals;
 use crate::log::LogError;
 use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -260,7 +261,9 @@ impl From<io::Error> for Failure {
 
 /// Runs the command, and turns its result into an exit code.
 pub fn run(cli: Cli) -> ExitCode {
-    match perform(cli) {
+    let outlives = signals::outlive_file_limits();
+    let outlives = outlives.map_err(|error| Failure::Unusable(format!("cannot listen for signals: {error}")));
+    match outlives.and_then(|()| perform(cli)) {
         Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(1),
         Err(failure) => {

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A server whose files may grow, or may not at first. The system ends a process that does not ignore that it may not.
+/// A server whose files may grow, or may not at first.
 fn command(dir: &Path, has_room: bool) -> Command {
     let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
     serve.arg(dir);
@@ -23,7 +23,7 @@ fn command(dir: &Path, has_room: bool) -> Command {
 fn limited(program: &Command, blocks: Option<u32>) -> Command {
     let limit = blocks.map(|blocks| format!("ulimit -S -f {blocks};")).unwrap_or_default();
     let mut command = Command::new("sh");
-    let script = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
+    let script = format!("{limit} exec \"$0\" \"$@\"");
     command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
     for (name, _) in program.get_envs() {
         command.env_remove(name);

@@ -335,16 +335,7 @@ fn a_disk_without_room_is_waited_for() {
     let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 26);
-    let plain = lake.sink(log.path(), &["--sink-batch-ms", "100"]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    let mut sink = Running::start(&mut limited);
+    let mut sink = Running::start(&mut lake.sink(log.path(), &["--sink-batch-ms", "100"]));
     until("something is written", || lake.written() > 0);
     let ours = getrlimit(Resource::Fsize);
     let room = |limit| prlimit(Some(Pid::from_child(sink.child())), Resource::Fsize, limit).unwrap();
