@@ -119,7 +119,7 @@ impl<'a> Keeper<'a> {
         if self.clock.now() < self.due {
             return;
         }
-        match self.step(is_over) {
+        match self.step(is_over).and_then(|step| self.asked(step)) {
             Ok(step) => {
                 self.tries = 0;
                 if matches!(step, Step::Uncovered) {
@@ -153,6 +153,14 @@ impl<'a> Keeper<'a> {
         let stepped = self.attend(&mut oldest, &reach, is_over);
         self.oldest = Some(oldest);
         stepped
+    }
+
+    /// Before anything can leave, the archive is asked whether it would take it: then a person has time to name another one.
+    fn asked(&self, step: Step) -> Result<Step, String> {
+        match (&step, &self.archive) {
+            (Step::Stays | Step::Uncovered, Some(archive)) => archive.prove().map(|()| step),
+            _ => Ok(step),
+        }
     }
 
     fn attend(&mut self, oldest: &mut Oldest, reach: &Reach, is_over: &dyn Fn() -> bool) -> Result<Step, String> {

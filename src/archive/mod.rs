@@ -24,6 +24,6 @@ pub trait Heard: Send + Sync {
     fn left(&self, segment: u64, is_archived: bool);
     /// A segment stays, because fewer than two snapshots of the partition cover it.
     fn uncovered(&self, segment: u64, partition: u32);
-    /// The oldest segment could not leave the log. It is tried again.
+    /// The oldest segment could not leave the log, or no segment could, because the archive takes none. It is tried again.
     fn failed(&self, why: &str);
 }

@@ -53,12 +53,19 @@ impl Shelf {
         Ok(())
     }
 
-    /// Asks the place once whether it replaces what is there: then another log with this id would lose its segments to this one.
-    fn prove(&self) -> Result<(), String> {
+    /// Asks the place once whether it takes objects, and whether it replaces what is there: then another log with this id would
+    /// lose its segments to this one.
+    ///
+    /// # Errors
+    /// Why it does not, or does, in words.
+    pub(super) fn prove(&self) -> Result<(), String> {
         if self.is_proven.load(Relaxed) {
             return Ok(());
         }
-        let heeds = self.objects.heeds_conditions(&format!("{:032x}/conditions", self.log_id));
+        let path = format!("{:032x}/conditions", self.log_id);
+        // A folder heeds them, and is not asked by the question.
+        self.objects.put(&path, b"Does this place take objects?".to_vec()).map_err(|error| error.detail)?;
+        let heeds = self.objects.heeds_conditions(&path);
         if !heeds.map_err(|error| error.detail)? {
             return Err("the store ignores If-None-Match, so it could replace a segment of another log: name another \
                         log_archive"

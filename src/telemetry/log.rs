@@ -35,7 +35,7 @@ impl LogMetrics {
             failures: counter(
                 r,
                 "headroom_log_leaving_failures_total",
-                "Attempts in which a segment could not be archived or removed. Each is tried again.",
+                "Failed attempts to archive a segment, to remove it, or to ask the archive whether it takes any. Each is tried again.",
             ),
         }
     }
@@ -65,6 +65,6 @@ impl Heard for LogMetrics {
 
     fn failed(&self, why: &str) {
         self.failures.inc();
-        tracing::warn!(why, "a segment that is older than log_keep cannot leave the log; trying again");
+        tracing::warn!(why, "segments cannot leave the log as log_keep says; trying again");
     }
 }

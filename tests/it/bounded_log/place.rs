@@ -54,6 +54,27 @@ fn nothing_leaves_before_the_place_has_it_as_it_was() {
     }
 }
 
+/// The story: nobody has mounted the folder of the archive, and the first file is due in forty days. A disk that is full then is no
+/// time to hear of it.
+#[test]
+fn a_place_that_takes_nothing_is_told_long_before_anything_is_due() {
+    let (bed, place) = old();
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, Some(Arc::clone(&place) as Arc<dyn Objects>), 100 * KEEP_MS);
+    let mut failures = |conduct| {
+        place.is(conduct);
+        keeper.round(&|| false);
+        bed.world.clock.pass_ms(60_000);
+        std::mem::take(&mut *bed.told.failed.lock()).len()
+    };
+    assert_eq!([Conduct::Gone, Conduct::Full, Conduct::Fine, Conduct::Gone].map(&mut failures), [1, 1, 0, 0]);
+    let nowhere = bucket(&bed.archive.path().join("not-mounted"));
+    bed.keeper(&reader, Some(Arc::new(nowhere)), 100 * KEEP_MS).round(&|| false);
+    let told = std::mem::take(&mut *bed.told.failed.lock());
+    assert!(told.len() == 1 && told[0].contains("there is no such folder"), "{told:?}");
+    assert_eq!((bed.world.log.first(0), bed.archived("").len()), (Ok(0), 0));
+}
+
 #[test]
 fn a_place_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let (bed, place) = old();
