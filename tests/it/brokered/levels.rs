@@ -15,18 +15,68 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
 const PARTITIONS: u32 = 4;
 const POOLS: usize = 8;
 const LIMIT: u64 = 100_000;
+/// Units of the pool that is soon sold out.
+const SCARCE: u64 = 20;
+
+/// What a caller wants with an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    /// One of the few units of the scarce pool.
+    Scarce,
+    /// A hold, which is confirmed.
+    Hold,
+    /// A reservation that is released.
+    Release,
+    /// A reservation that stays.
+    Keep,
+}
+
+impl Wish {
+    fn of(order: usize) -> Wish {
+        match order % 9 {
+            8 => Wish::Scarce,
+            2 => Wish::Hold,
+            5 => Wish::Release,
+            _ => Wish::Keep,
+        }
+    }
+}
+
+fn pool_of(order: usize) -> String {
+    if Wish::of(order) == Wish::Scarce { "scarce".to_owned() } else { format!("p{}", order % POOLS) }
+}
+
+/// What a caller was told for good of an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Told {
+    /// The id of the reservation that it got.
+    Taken(String),
+    /// There is nothing left.
+    SoldOut,
+}
+
+impl Told {
+    fn reservation(&self) -> Option<String> {
+        match self {
+            Told::Taken(id) => Some(id.clone()),
+            Told::SoldOut => None,
+        }
+    }
+}
 
 /// Callers, who know which processes are about to be restarted and call the others.
 #[derive(Default)]
 struct Callers {
     is_over: AtomicBool,
     serving: Mutex<BTreeMap<usize, String>>,
-    /// The reservations that somebody was told of.
-    told: Mutex<BTreeSet<String>>,
+    /// What callers were told of each order, by its number and its key.
+    told: Mutex<BTreeMap<(usize, String), Told>>,
     rounds: AtomicUsize,
     /// Restarts that have begun, and those that are over: partitions that were moved for them have their owners.
     begun: AtomicUsize,
@@ -51,18 +101,13 @@ impl Callers {
             if self.is_over.load(SeqCst) {
                 return;
             }
-            let (key, begun) = (format!("{caller}-{order}"), Stopwatch::start());
-            loop {
-                assert!(begun.elapsed() < PATIENCE, "nobody answered {key}");
-                let over = self.over.load(SeqCst);
-                match self.reserve(&agent, order, &key) {
-                    Ok(reservation) => {
-                        self.told.lock().insert(reservation);
-                        break;
-                    }
-                    Err(kind) => self.note(over, kind),
-                }
+            let key = format!("{caller}-{order}");
+            let told = self.until_told(order, |url| reserve(&agent, url, order, &key));
+            if let Told::Taken(id) = &told {
+                let after = |url: &str| after(&agent, Wish::of(order), &format!("{url}/v1/reservations/{id}"));
+                self.until_told(order, after);
             }
+            self.told.lock().insert((order, key), told);
             self.rounds.fetch_add(1, SeqCst);
         }
     }
@@ -73,19 +118,17 @@ impl Callers {
         *self.failed.lock().entry(failure).or_default() += 1;
     }
 
-    /// Asks one of the processes; an error says what kind of failure the caller saw.
-    fn reserve(&self, agent: &ureq::Agent, order: usize, key: &str) -> Result<String, String> {
-        let urls: Vec<_> = self.serving.lock().values().cloned().collect();
-        let request = agent.post(format!("{}/v1/reservations", urls[order % urls.len()]));
-        let request = request.header("idempotency-key", key).header("request-timeout-ms", "2000");
-        let body = json!({ "pool": format!("p{}", order % POOLS), "demand": { "orders": 1 } }).to_string();
-        let cut = |error: ureq::Error| format!("no answer: {error}");
-        let mut answer = request.content_type("application/json").send(&body).map_err(cut)?;
-        let said: Value = serde_json::from_str(&answer.body_mut().read_to_string().map_err(cut)?).unwrap();
-        match answer.status().as_u16() {
-            201 => Ok(said["reservation"].as_str().unwrap().to_owned()),
-            status @ (503 | 504) => Err(format!("{status} {}", said["code"].as_str().unwrap_or_default())),
-            status => panic!("{status}: {said}"),
+    /// Asks one of the processes, again and again until there is a definite answer.
+    fn until_told<T>(&self, order: usize, ask: impl Fn(&str) -> Result<T, String>) -> T {
+        let begun = Stopwatch::start();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "nobody answered order {order}");
+            let over = self.over.load(SeqCst);
+            let urls: Vec<_> = self.serving.lock().values().cloned().collect();
+            match ask(&urls[order % urls.len()]) {
+                Ok(answer) => return answer,
+                Err(kind) => self.note(over, kind),
+            }
         }
     }
 
@@ -124,6 +167,71 @@ impl Callers {
     fn failed_outside_of_restarts(&self) -> Vec<(Failure, usize)> {
         let failed = self.failed.lock().clone();
         failed.into_iter().filter(|(failure, _)| !failure.is_in_a_restart).collect()
+    }
+}
+
+/// Status and text of a definite answer; otherwise what kind of failure the caller saw.
+fn definite(answer: Result<Response<Body>, ureq::Error>) -> Result<(u16, Value), String> {
+    let cut = |error: ureq::Error| format!("no answer: {error}");
+    let mut answer = answer.map_err(cut)?;
+    let said: Value = serde_json::from_str(&answer.body_mut().read_to_string().map_err(cut)?).unwrap();
+    match answer.status().as_u16() {
+        status @ (503 | 504) => Err(format!("{status} {}", said["code"].as_str().unwrap_or_default())),
+        status => Ok((status, said)),
+    }
+}
+
+fn reserve(agent: &Agent, url: &str, order: usize, key: &str) -> Result<Told, String> {
+    let request = agent.post(format!("{url}/v1/reservations")).header("idempotency-key", key);
+    let request = request.header("request-timeout-ms", "2000").content_type("application/json");
+    let mut body = json!({ "pool": pool_of(order), "demand": { "orders": 1 } });
+    if Wish::of(order) == Wish::Hold {
+        body["hold_ttl_ms"] = 600_000.into();
+    }
+    let (status, said) = definite(request.send(body.to_string()))?;
+    match (status, said["code"].as_str()) {
+        (201, _) => Ok(Told::Taken(said["reservation"].as_str().unwrap().to_owned())),
+        (409, Some("over_limit")) if Wish::of(order) == Wish::Scarce => Ok(Told::SoldOut),
+        _ => panic!("{status}: {said}"),
+    }
+}
+
+/// What a caller does with a reservation. It may have been done by a call before, of which the caller heard nothing.
+fn after(agent: &Agent, wish: Wish, reservation: &str) -> Result<(), String> {
+    let answer = match wish {
+        Wish::Hold => {
+            let confirm = agent.post(format!("{reservation}/confirm"));
+            confirm.header("request-timeout-ms", "2000").send_empty()
+        }
+        Wish::Release => agent.delete(reservation).header("request-timeout-ms", "2000").call(),
+        Wish::Scarce | Wish::Keep => return Ok(()),
+    };
+    let (status, said) = definite(answer)?;
+    let is_done = status == 200 || (wish == Wish::Release && said["code"] == "already_released");
+    assert!(is_done, "{wish:?}: {status} {said}");
+    Ok(())
+}
+
+/// Checks that the pools have what callers were told, no more and no less, and that the same question gets the same answer.
+fn is_as_told(callers: &Callers, url: &str) {
+    let (agent, told) = (agent(), callers.told.lock());
+    let mut used: BTreeMap<String, u64> = BTreeMap::new();
+    for ((order, _), told) in &*told {
+        let is_kept = matches!(told, Told::Taken(_)) && Wish::of(*order) != Wish::Release;
+        *used.entry(pool_of(*order)).or_default() += u64::from(is_kept);
+    }
+    assert_eq!(used["scarce"], SCARCE, "all of it was sold");
+    assert!(told.values().any(|told| *told == Told::SoldOut));
+    for (pool, expected) in used {
+        until(&format!("{pool} has {expected} orders"), || {
+            let mut found = agent.get(format!("{url}/v1/pools/{pool}")).call().unwrap();
+            let found: Value = serde_json::from_str(&found.body_mut().read_to_string().unwrap()).unwrap();
+            found["used"]["orders"] == expected
+        });
+    }
+    let kept = || told.iter().filter(|((order, _), _)| Wish::of(*order) != Wish::Release);
+    for ((order, key), told) in kept().step_by(1 + kept().count() / 100) {
+        assert_eq!(reserve(&agent, url, *order, key).as_ref(), Ok(told), "{key}");
     }
 }
 
@@ -188,9 +296,10 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     let callers = Callers::default();
     callers.start(&processes, 1);
     let url = |n: usize, path: &str| format!("{}/v1/pools/{path}", processes[n].url().unwrap());
-    for pool in 0..POOLS {
-        let put = agent().put(url(0, &format!("p{pool}"))).header("request-timeout-ms", "5000");
-        let made = put.content_type("application/json").send(json!({ "limits": { "orders": LIMIT } }).to_string());
+    let pools = (0..POOLS).map(|pool| (format!("p{pool}"), LIMIT)).chain([("scarce".to_owned(), SCARCE)]);
+    for (pool, limit) in pools {
+        let put = agent().put(url(0, &pool)).header("request-timeout-ms", "5000");
+        let made = put.content_type("application/json").send(json!({ "limits": { "orders": limit } }).to_string());
         assert_eq!(made.unwrap().status(), 201);
     }
     std::thread::scope(|scope| {
@@ -233,6 +342,7 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     for process in &processes {
         assert!(!process.logged().contains("ERROR"), "{}", process.logged());
     }
+    is_as_told(&callers, &processes[2].url().unwrap());
     let again = site.run(["topics", "finalize"]);
     assert!(again.code == 0 && again.out.contains("already"), "{}{}", again.out, again.err);
     let deleted = agent().delete(url(1, "p7?with_reservations=true")).header("request-timeout-ms", "5000").call();
@@ -244,13 +354,13 @@ fn nobody_notices_an_upgrade_nor_a_way_back() {
     processes.iter().for_each(|process| process.terminate());
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-    let told = callers.told.lock();
-    assert!(told.is_subset(&accepted(&site)), "somebody was told of what the log does not have");
+    let taken: BTreeSet<_> = callers.told.lock().values().filter_map(Told::reservation).collect();
+    assert!(taken.is_subset(&accepted(&site)), "somebody was told of what the log does not have");
 }
 
 /// What `headroom topics finalize` has told, with its exit code. The processes come in any order.
 #[track_caller]
-fn told(ended: &Ended, code: i32, lines: &[&str]) {
+fn says(ended: &Ended, code: i32, lines: &[&str]) {
     let (mut found, mut expected): (Vec<_>, Vec<_>) = (ended.out.lines().collect(), lines.to_vec());
     found.sort_unstable();
     expected.sort_unstable();
@@ -267,7 +377,7 @@ fn finalize_names_who_keeps_the_level_as_it_is_and_raises_it_when_all_know_it() 
     let site = Site::made_by(Rig::shared(), 1, Some(1));
     let finalize = || site.run(["topics", "finalize"]);
     let nobody = finalize();
-    told(&nobody, 2, &[]);
+    says(&nobody, 2, &[]);
     assert_says(
         &nobody.err,
         &["the cluster shows no process in the group ", "start the processes of this version", "headroom topics acls"],
@@ -278,22 +388,22 @@ fn finalize_names_who_keeps_the_level_as_it_is_and_raises_it_when_all_know_it() 
     old.plays(Some(1));
     old.start();
     old.ready();
-    told(&finalize(), 1, &[&knows(1), "1 of 1 process cannot read feature level 2: it stays 1"]);
+    says(&finalize(), 1, &[&knows(1), "1 of 1 process cannot read feature level 2: it stays 1"]);
     new.start();
     new.ready();
-    told(&finalize(), 1, &[&knows(1), &knows(2), "1 of 2 processes cannot read feature level 2: it stays 1"]);
+    says(&finalize(), 1, &[&knows(1), &knows(2), "1 of 2 processes cannot read feature level 2: it stays 1"]);
     assert_eq!([&old, &new].map(level_of), [1, 1]);
     old.terminate();
     old.plays(None);
     old.start();
     old.ready();
     let raised = "the log has feature level 2, it was 1: older versions cannot serve it any more";
-    told(&finalize(), 0, &[&knows(2), &knows(2), raised]);
+    says(&finalize(), 0, &[&knows(2), &knows(2), raised]);
     until("both know it", || [&old, &new].map(level_of) == [2, 2]);
     let nothing = "the log has feature level 2 already; nothing to do";
-    told(&finalize(), 0, &[nothing]);
+    says(&finalize(), 0, &[nothing]);
     [&old, &new].into_iter().for_each(Serving::terminate);
-    told(&finalize(), 0, &[nothing]);
+    says(&finalize(), 0, &[nothing]);
 }
 
 #[test]
