@@ -249,17 +249,17 @@ pub const CLOCK_STEP_MS: u64 = 500;
 pub const CLOCK_AHEAD_MAX_MS: u64 = 10_000;
 /// Most milliseconds by which the wall clocks of an owner and of its partition's broker may differ for it to decide.
 pub const CLOCK_BROKER_MAX_MS: u64 = 5_000;
-/// Most that the time of a partition may be ahead of both its last event and a wall clock that is known to be right,
-/// in milliseconds.
+/// Most milliseconds that a partition's time may be ahead of both its last event and a wall clock that is known to be right.
 pub const CLOCK_TOLD_MAX_MS: u64 = 40_000;
 /// The owner offers a checkpoint after so many events.
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// The owner offers a checkpoint after so many milliseconds, if anything has changed.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
-/// Interval at which the file of an idle embedded log is checked to be in its place, in milliseconds.
+/// Interval at which files of the embedded log are checked to be in their places, in milliseconds.
 pub const FILE_LOOK_MS: u64 = 500;
-/// Interval at which the witness is flushed to disk, in milliseconds. A power failure may lose so much of what it has
-/// noted.
+/// Most sealed files that are checked then.
+pub const FILES_LOOKED_AT: usize = 32;
+/// Interval at which the witness is flushed to disk, in milliseconds. A power failure may lose so much of its notes.
 pub const WITNESS_FLUSH_MS: u64 = 500;
 /// Most partitions that a refusal to serve a log lists.
 pub const LOSSES_TOLD_MAX: usize = 8;

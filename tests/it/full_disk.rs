@@ -5,11 +5,13 @@ use crate::carried_log::{EVENTS, RECORDED_PLAIN, events};
 use crate::cli::assert_says;
 use crate::process::{Served, agent, headroom, run};
 use crate::wait::until;
+use headroom::time::Stopwatch;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A server whose files may grow, or may not at first.
@@ -164,6 +166,42 @@ fn a_log_of_the_version_before_is_not_touched_where_its_level_cannot_be_raised()
     }
 }
 
+/// The story: the disk is full but for some bytes. A small turn fits into them, and the next one does not. A server that took each
+/// small one for the end of the outage would tell on-call so every two seconds.
+#[test]
+fn a_disk_that_has_room_for_a_small_turn_alone_is_full_until_it_has_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(&mut command(dir.path(), true));
+    begin(&served);
+    let ours = getrlimit(Resource::Fsize);
+    let bytes = fs::metadata(dir.path().join("log/segment-00000000")).unwrap().len();
+    let limit = Rlimit { current: Some(bytes), ..ours };
+    prlimit(Some(Pid::from_child(served.running.child())), Resource::Fsize, limit).unwrap();
+    // Names that cannot be packed.
+    let name = |number: u128| format!("{:032x}", (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let define = |pool: u128| {
+        let areas: Vec<_> = (0..200).map(|area| name(pool * 200 + area)).collect();
+        let body = json!({ "limits": { "orders": 1 }, "areas": areas }).to_string();
+        let put = agent().put(format!("{}/v1/pools/large-{pool}", served.url)).content_type("application/json");
+        put.send(body).unwrap().status().as_u16()
+    };
+    let full = (0..1_000).find(|pool| define(*pool) != 201);
+    assert!(full.is_some_and(|pool| pool > 2), "{full:?} was the first that did not fit");
+    until("both partitions say so", || is_said(&served));
+    // It is opened again every two seconds at the least.
+    let since = Stopwatch::start();
+    while since.elapsed() < Duration::from_secs(6) {
+        assert!(is_said(&served));
+    }
+    room(&served, true);
+    until("a yes is said again", || reserve(&served, "second") == 201);
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for line in ["the log takes no turn", "the log takes turns again"] {
+        assert_eq!(ended.err.matches(line).count(), 1, "{line}: {}", ended.err);
+    }
+}
+
 /// The story: there is room for a note, and none for the first file of the new form. What was committed is read, nothing is
 /// promised, and the operator reads why.
 #[test]
@@ -181,7 +219,8 @@ fn a_log_of_the_version_before_is_read_until_there_is_room_for_a_file_of_the_new
             && standings.values().all(|standing| standing["why"].as_str().unwrap().starts_with(why))
     });
     println!("{}", ready.1);
-    assert!(ready.1.to_string().contains("File too large"), "{}", ready.1);
+    let told = ready.1.to_string();
+    assert!(["File too large", "no disk space is left"].iter().any(|why| told.contains(why)), "{told}");
     assert_eq!(reserve(&served, "refused"), 503);
     assert!(!next.exists());
     let pools = get(&served, "/v1/pools");

@@ -31,7 +31,12 @@ pub(super) fn note(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
     let moved = match noted {
         Some(noted) if noted >= number => return Ok(()),
         Some(noted) => disk.rename(&path_of(dir, noted), &path_of(dir, number)),
-        None => disk.create(&path_of(dir, number)).map(drop),
+        None => {
+            if number > 0 {
+                tracing::warn!(segment = number, "the log had no note of where it begins, and is taken to begin here");
+            }
+            disk.create(&path_of(dir, number)).map(drop)
+        }
     };
     match moved {
         Err(error) if is_want_of_room(&error) => forget(disk, dir),

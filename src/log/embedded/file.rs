@@ -12,14 +12,14 @@ use super::store::{Store, Terms, create};
 use super::{Before, Embedded, Shared, carried};
 use crate::crash;
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
+use crate::limits::{DEDUP_WINDOW_MS, FILES_LOOKED_AT, MEMORY_VERSION, PARTITIONS_MAX};
 use parking_lot::{Mutex, RwLock};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 /// The directory of the log in its data directory.
 pub(super) const LOG_DIR: &str = "log";
@@ -37,6 +37,8 @@ pub(super) struct LogFile {
     /// Opens the log again in the way in which it was opened first.
     opens: Box<dyn Fn() -> Result<Started, OpenError> + Send + Sync>,
     has_lost_a_flush: AtomicBool,
+    /// How often sealed files were looked for.
+    looks: AtomicUsize,
     /// The locks on the directory and on the first segment, against other processes. A file system that cannot lock the
     /// one may be able to lock the other.
     _lock: Option<File>,
@@ -52,8 +54,9 @@ impl LogFile {
         (lock, first_lock): (Option<File>, Option<File>),
     ) -> LogFile {
         let (manifest, heads, store) = (store.manifest, store.heads(), RwLock::new(Some(store)));
-        let (has_lost_a_flush, first_lock) = (AtomicBool::new(false), Mutex::new(first_lock));
-        LogFile { path, manifest, heads, store, opens, has_lost_a_flush, _lock: lock, first_lock }
+        let (has_lost_a_flush, looks, first_lock) =
+            (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(first_lock));
+        LogFile { path, manifest, heads, store, opens, has_lost_a_flush, looks, _lock: lock, first_lock }
     }
 
     /// A log that is only read, in a directory that nobody else knows of yet.
@@ -116,8 +119,9 @@ impl LogFile {
             return Err(OpenError::Io { path: self.path.clone(), detail });
         }
         let settled = settled(&self.path, &store, written_to);
+        let has_room = settled.and_then(|()| has_room(&self.path, &store));
         self.has_lost_a_flush.fetch_or(store.has_lost_a_flush(), SeqCst);
-        settled?;
+        has_room?;
         let heads = store.heads();
         *open = Some(store);
         Ok(heads)
@@ -138,11 +142,43 @@ impl LogFile {
         })
     }
 
+    /// Checks that the file that is written is in its place, and [`FILES_LOOKED_AT`] of the others, in turn from one call to the
+    /// next. Without one of them the log is refused at the next start.
+    ///
+    /// # Errors
+    /// [`LogError`], which names the file.
+    pub(super) fn is_whole(&self) -> Result<(), LogError> {
+        let Some(store) = &*self.store.read() else { return Ok(()) };
+        is_in_place(store)?;
+        are_sealed_there(store, self.looks.fetch_add(1, Relaxed))
+    }
+
     /// Checks that the path still names the open file: whatever is written to a removed file is lost when this process
     /// ends.
     pub(super) fn is_in_place(&self) -> Result<(), LogError> {
         self.store.read().as_ref().map_or(Ok(()), is_in_place)
     }
+}
+
+fn are_sealed_there(store: &Store, look: usize) -> Result<(), LogError> {
+    let looked_at: Vec<u64> = {
+        let sealed = &store.readable.read().sealed;
+        let looks = sealed.len().div_ceil(FILES_LOOKED_AT).max(1);
+        let pieces = sealed.chunks(FILES_LOOKED_AT).skip(look.checked_rem(looks).unwrap_or_default());
+        pieces.take(1).flatten().map(|sealed| sealed.header.number).collect()
+    };
+    for number in looked_at {
+        let path = path_of(&store.dir, number);
+        let is_gone = fs::metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        // It may have left the log meanwhile.
+        if is_gone && store.readable.read().sealed.iter().any(|sealed| sealed.header.number == number) {
+            return Err(LogError::operator(format!(
+                "{} was removed under this process: put it back; without it the log is not opened again",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_in_place(store: &Store) -> Result<(), LogError> {
@@ -253,6 +289,19 @@ fn no_log(path: &Path, old: Option<&Path>) -> OpenError {
         Some(old) => OpenError::Earlier { path: old.to_owned() },
         None => OpenError::io(&path_of(path, 0), &io::ErrorKind::NotFound.into()),
     }
+}
+
+/// Checks that a log which was opened again has room for more than a small turn. Else it would take that, say that all is well, and
+/// fail with the next one, again and again. Without room it can be read.
+fn has_room(path: &Path, store: &Store) -> Result<(), OpenError> {
+    match store.reserve() {
+        Err(Fault::Io(error)) if is_want_of_room(&error) && !store.has_lost_a_flush() => store.shut(),
+        Err(fault) if store.is_writable() => {
+            return Err(OpenError::Io { path: path.to_owned(), detail: fault.to_string() });
+        }
+        Ok(()) | Err(_) => {}
+    }
+    Ok(())
 }
 
 fn settled(path: &Path, store: &Store, written_to: u64) -> Result<(), OpenError> {

@@ -152,7 +152,7 @@ struct Shared {
     looked: Looked,
 }
 
-/// The time of the last check that the file is still at its path.
+/// The time of the last check that the files are still at their paths.
 struct Looked {
     since: Stopwatch,
     at_ms: AtomicU64,
@@ -478,7 +478,7 @@ impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         let intake = self.shared.intake(self.partition).ok_or_else(|| self.shared.no_partition(self.partition))?;
         if self.shared.looked.is_due()
-            && let Err(error) = self.shared.file.is_in_place()
+            && let Err(error) = self.shared.file.is_whole()
         {
             self.shared.committer.fail(error);
         }

@@ -46,7 +46,10 @@ pub(super) fn segments(dir: &Path) -> Result<Option<Range<u64>>, OpenError> {
     let Some(first) = found.first().copied() else { return Ok(None) };
     let missing = |number, why: &str| Err(OpenError::damaged(&path_of(dir, number), format!("it is missing, {why}")));
     if let Some(noted) = noted.filter(|noted| found.binary_search(noted).is_err()) {
-        return missing(noted, "and the log begins with it by its note begins-…");
+        return missing(
+            noted,
+            "and the log begins with it by its note begins-…: put it back, or read in OPERATING.md about a log that lost events",
+        );
     }
     match (first..).zip(&found).find(|(expected, number)| expected != *number) {
         Some((between, _)) => missing(between, "and later ones are there"),

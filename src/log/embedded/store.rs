@@ -264,6 +264,14 @@ impl Store {
         Ok(self.flush_names(&self.dir)?)
     }
 
+    /// Allocates a chunk behind the end.
+    ///
+    /// # Errors
+    /// [`Fault`]; the log is as it was.
+    pub(super) fn reserve(&self) -> Result<(), Fault> {
+        self.make_room(&mut self.writer.lock(), CHUNK_BYTES)
+    }
+
     /// Allocates zeros for so many bytes behind the end, and at least one more. They are flushed before they are used:
     /// then a file that ends within a frame was cut off. Overwriting allocated blocks makes the flush of a batch
     /// cheaper.

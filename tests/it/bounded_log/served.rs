@@ -230,6 +230,30 @@ fn a_file_that_was_deleted_by_hand_is_no_file_that_has_left() {
     is_whole(&stopped, "it is back");
 }
 
+/// The story: somebody deletes an old file of the log under the running server. Every yes from then on would lie in a log that is
+/// refused at the next start.
+#[test]
+fn a_server_whose_old_file_is_taken_away_says_yes_no_more_until_it_is_back() {
+    let stopped = left_for_a_month();
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let served = Served::start(serve.arg(stopped.dir.path()));
+    assert!(reserve_in_new_pool(&served));
+    let (old, aside) = (segments(stopped.dir.path()).remove(1), stopped.dir.path().join("aside"));
+    fs::rename(&old, &aside).unwrap();
+    let ready = || {
+        let mut reply = agent().get(format!("{}/readyz", served.url)).call().unwrap();
+        (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
+    };
+    until("it says so", || ready().0 == 503);
+    let told = ready().1;
+    assert!(told.contains("segment-00000001") && told.contains("put it back"), "{told}");
+    assert!(!reserve(&served, 1_000_002));
+    fs::rename(&aside, &old).unwrap();
+    until("it goes on", || ready().0 == 200);
+    assert!(reserve(&served, 1_000_003));
+    assert_eq!(served.running.terminate().code, 0);
+}
+
 /// The story: a byte of the disk under a bounded log has changed. No snapshot helps, so nobody is told to wait for one.
 #[test]
 fn a_damaged_frame_of_a_bounded_log_is_named_once_and_not_waited_for() {
