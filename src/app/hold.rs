@@ -34,6 +34,11 @@ impl Hold {
         }
         Ok(None)
     }
+
+    /// Whether no process has the directory. On a file system that cannot lock directories nobody knows, and the answer is no.
+    pub fn is_free(dir: &Path) -> bool {
+        File::open(dir).is_ok_and(|lock| lock.try_lock_shared().is_ok())
+    }
 }
 
 #[cfg(test)]
@@ -43,8 +48,9 @@ mod tests {
     #[test]
     fn a_directory_is_held_by_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(Hold::is_free(dir.path()));
         let held = Hold::take(dir.path()).unwrap();
-        assert!(held.is_some() && Hold::take(dir.path()).unwrap().is_none());
+        assert!(held.is_some() && Hold::take(dir.path()).unwrap().is_none() && !Hold::is_free(dir.path()));
         drop(held);
         assert!(Hold::take(dir.path()).unwrap().is_some());
         assert!(Hold::take(&dir.path().join("none")).is_err());

@@ -109,8 +109,11 @@ pub(super) fn restore(config: &Config, args: &RestoreArgs, out: &mut impl Write)
 /// Tells what each backup holds. One that cannot be read is told as that, and is no reason to hide the others. One that was
 /// deleted meanwhile is left out.
 fn list(place: &Place, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let mut is_fine = true;
-    for backup in place.backups()? {
+    let (backups, mut is_fine) = (place.backups()?, true);
+    if backups.is_empty() {
+        return Err(Failure::Unusable("the place has no backup".to_owned()));
+    }
+    for backup in backups {
         let id = &backup.id;
         match place.held(&backup) {
             Ok(None) => {}

@@ -4,7 +4,7 @@
 use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{DataDir, Flags};
 use super::shared::operator_turn::reason;
-use super::shared::source::running_server;
+use super::shared::source::own_server;
 use super::{Failure, Verdict};
 use crate::config::Config;
 use clap::Subcommand;
@@ -38,7 +38,7 @@ impl Action {
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
     let Action::Set { because, certificate, .. } = action;
     let own = certificate.read().map_err(Failure::Unusable)?;
-    let server = running_server(&config.data_dir, own.as_ref()).map_err(|why| {
+    let server = own_server(&config.data_dir, own.as_ref()).map_err(|why| {
         let dir = config.data_dir.display();
         Failure::Unusable(format!(
             "no running server of {dir} answers, and this command works through one: {why}; start it, or name its \

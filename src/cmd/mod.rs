@@ -172,7 +172,7 @@ enum Command {
     /// Print what callers asked for and did not get, from the tables that `sink` writes
     ///
     /// Each order counts once, under whatever keys its caller tried, and a call that names no order once for each key. What a
-    /// higher limit would have admitted is an estimate: it assumes that every call which the pool refused before had been
+    /// higher limit would have admitted is an estimate: it assumes that every call which this limit refused before had been
     /// admitted as well.
     LostDemand(lost_demand::Args),
     /// Compare, create and change the topics of a log on a Kafka cluster

@@ -2,7 +2,7 @@
 //! what callers have reserved only how much there is.
 
 use super::shared::certificate::{Certificate, CertificateFlags};
-use super::shared::source::running_server;
+use super::shared::source::own_server;
 use super::{Failure, Verdict, topics};
 use crate::client::running::RunningServer;
 use crate::config::Config;
@@ -38,7 +38,7 @@ pub(super) fn run(
 fn write(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<(), Failure> {
     let (version, now) = (env!("CARGO_PKG_VERSION"), Shown(SystemClock::new().wall()));
     writeln!(out, "Support bundle of headroom {version}, made at {now}")?;
-    match running_server(&config.data_dir, own) {
+    match own_server(&config.data_dir, own) {
         Ok(server) => of_server(&server, out)?,
         Err(why) => section(out, "Server", &format!("No server could be asked: {why}"))?,
     }

@@ -160,10 +160,8 @@ impl Metrics {
         let direction = if by_us > 0 { FORWARD } else { BACK };
         self.clock.steps.with_label_values(&[direction]).inc();
         let by_ms = i64::try_from(by_us / 1_000).unwrap_or(i64::MAX);
-        tracing::warn!(
-            by_ms,
-            "the wall clock has stepped {direction}: the time of partitions follows, and never goes back"
-        );
+        let partitions = if by_us > 0 { "follows" } else { "goes on at half its pace until the clock has caught up" };
+        tracing::warn!(by_ms, "the wall clock has stepped {direction}: the time of partitions {partitions}");
     }
 }
 

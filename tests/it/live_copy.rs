@@ -84,6 +84,26 @@ fn a_copy_of_a_running_log_holds_its_first_part_or_is_refused() {
     println!("{opened} of {COPIES} copies opened");
 }
 
+/// The story: an operator tries a command on a copy first. The copy names the server of the original, whose time must not change.
+#[test]
+fn a_command_on_a_copy_does_nothing_to_the_server_of_the_original() {
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let served = serve(dir.path());
+    let copy = copies.path().join("copy");
+    copy_what_is_there(dir.path(), &copy);
+    assert!(copy.join("server.addr").exists());
+    let set = on(&copy, ["clock", "set", "--because", "only a copy"]);
+    assert_eq!(set.code, 2, "{}{}", set.out, set.err);
+    assert_says(&set.err, &["no server is running on ", "copy"]);
+    let bundle = copies.path().join("bundle");
+    let support = on(&copy, ["support", "--out", bundle.to_str().unwrap()]);
+    assert_eq!(support.code, 0, "{}{}", support.out, support.err);
+    assert_says(&fs::read_to_string(bundle).unwrap(), &["No server could be asked: no server is running on "]);
+    let set = on(dir.path(), ["clock", "set", "--because", "the server itself"]);
+    assert!(set.code == 0 && set.out.contains("not changed: its time is not ahead"), "{}{}", set.out, set.err);
+    assert_eq!(served.running.terminate().code, 0);
+}
+
 /// Copies a directory in which files come and go.
 fn copy_what_is_there(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

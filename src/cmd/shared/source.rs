@@ -2,7 +2,7 @@
 //! Kafka cluster.
 
 use super::stderr;
-use crate::app::{self, ADDRESS_FILE, Location, StartError};
+use crate::app::{self, ADDRESS_FILE, Hold, Location, StartError};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
 use crate::cmd::shared::certificate::Certificate;
@@ -168,6 +168,15 @@ pub(in crate::cmd) fn running_server(dir: &Path, own: Option<&Certificate>) -> R
         }
         Some(_) => error.to_string(),
     })
+}
+
+/// The same for a command that changes something, or tells of this directory alone: a copy of a data directory names the server of
+/// the original, which is not meant.
+pub(in crate::cmd) fn own_server(dir: &Path, own: Option<&Certificate>) -> Result<RunningServer, String> {
+    if Hold::is_free(dir) {
+        return Err(format!("no server is running on {}", dir.display()));
+    }
+    running_server(dir, own)
 }
 
 /// A process has the data directory open, and cannot be asked.
