@@ -45,6 +45,8 @@ struct Held {
     tag: Tag,
     /// Kept for as long as the partition is.
     lock: Lock,
+    /// Whether it was seen that no file goes beyond the position.
+    is_looked_at: bool,
 }
 
 impl From<StoreError> for TargetError {
@@ -173,6 +175,28 @@ impl Files {
         Ok(())
     }
 
+    /// Looks once, before the first new batch of a partition that was taken, whether a file has events of it already. An older
+    /// copy of the position, put back by hand, would have them written a second time.
+    fn ends_at_position(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        let (Some(held), Some(row)) = (self.held.get_mut(&batch.partition), unpack(&batch.rows)) else { return Ok(()) };
+        if held.is_looked_at {
+            return Ok(());
+        }
+        let day = day_of(row.day);
+        let goes_beyond = |name: &str| last_of(name, batch.partition).is_some_and(|last| last >= batch.from);
+        if let Some(file) = self.bucket.list(&day, LISTED_MAX)?.iter().find(|file| goes_beyond(&file.name)) {
+            return Err(TargetError::Partition(format!(
+                "{} ends before seq {}, and {day}/{} has events from there on, so it is an older copy: put the newest one back, or \
+                 write to another place",
+                position(batch.partition),
+                batch.from,
+                file.name
+            )));
+        }
+        held.is_looked_at = true;
+        Ok(())
+    }
+
     /// Writes the files of a batch, one for each day, and what is set aside of it, in so many times the usual time.
     fn write(&self, batch: &Batch, patience: u32) -> Result<(), TargetError> {
         let (since, limit) = (Stopwatch::start(), FILES_LIMIT.saturating_mul(patience));
@@ -192,10 +216,8 @@ impl Files {
         }
         for (day, rows) in days {
             let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { continue };
-            let date = time::text(Micros(day.saturating_mul(DAY_US)));
-            let date = date.split('T').next().unwrap_or_default();
-            let name = format!("p{:05}-{first:020}-{last:020}.{}", batch.partition, self.format.name());
-            let path = format!("{EVENTS}/day={date}/{name}");
+            let name = format!("{}{first:020}-{last:020}.{}", files_of(batch.partition), self.format.name());
+            let path = format!("{}/{name}", day_of(day));
             let data = rows.iter().map(|(_, datum)| *datum);
             let file = match self.format {
                 FilesFormat::Avro => self.encoder.container(&path, data)?,
@@ -269,7 +291,7 @@ impl Target for Files {
         let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
             return Ok(None);
         };
-        self.held.insert(partition, Held { index, tag, lock });
+        self.held.insert(partition, Held { index, tag, lock, is_looked_at: false });
         Ok(Some(place))
     }
 
@@ -320,7 +342,10 @@ impl Target for Files {
             return Err(TargetError::Fenced);
         }
         match index.begun_until {
-            None => self.set(batch.partition, |index| index.begun(batch))?,
+            None => {
+                self.ends_at_position(batch)?;
+                self.set(batch.partition, |index| index.begun(batch))?;
+            }
             Some(_) if index.is_begun(batch) => {}
             Some(until) => {
                 return Err(TargetError::Partition(format!(
@@ -378,6 +403,23 @@ fn unpack(rows: &[u8]) -> Option<Packed<'_>> {
     Some(Packed { seq: u64::from_le_bytes(*seq), day: u64::from_le_bytes(*day), datum, after })
 }
 
+/// The folder of the events of a day, which has this number.
+fn day_of(day: u64) -> String {
+    let date = time::text(Micros(day.saturating_mul(DAY_US)));
+    format!("{EVENTS}/day={}", date.split('T').next().unwrap_or_default())
+}
+
+/// What the names of the files of a partition begin with.
+fn files_of(partition: u32) -> String {
+    format!("p{partition:05}-")
+}
+
+/// The seq of the last event in the file of this name; `None` of a name that is none of the partition's.
+fn last_of(name: &str, partition: u32) -> Option<u64> {
+    let (_, last) = name.strip_prefix(&files_of(partition))?.split_once('-')?;
+    last.split('.').next()?.parse().ok()
+}
+
 fn position(partition: u32) -> String {
     format!("{POSITIONS}/p{partition:05}.json")
 }
@@ -397,7 +439,7 @@ fn partition_of(name: &str) -> Option<u32> {
 
 fn orphaned(bucket: &Bucket, partition: u32) -> Result<Option<String>, TargetError> {
     for folder in [EVENTS, SET_ASIDE] {
-        if bucket.has(folder, |name| name.starts_with(&format!("p{partition:05}-")))? {
+        if bucket.has(folder, |name| name.starts_with(&files_of(partition)))? {
             let gone = position(partition);
             let why =
                 format!("{gone} is not there, and files of its partition are: put it back, or write to another place");

@@ -1,6 +1,6 @@
 //! One connection, used by code that blocks.
 
-use super::dialect::{Dialect, quoted};
+use super::dialect::{Dialect, literal, quoted};
 use crate::causes::causes;
 use crate::sink::TargetError;
 use crate::time::Stopwatch;
@@ -153,7 +153,25 @@ impl Database {
         let done = self.runtime.block_on(within(limit, self.ending.clone(), work(&mut self.client)));
         self.is_hung = matches!(done, Err(Trouble::Late(_)));
         self.is_in_use = self.dialect == Dialect::Postgres && done.as_ref().is_err_and(Trouble::is_of_locks);
-        done.map_err(Trouble::told)
+        done.map_err(|trouble| self.of_schema(&trouble).unwrap_or_else(|| trouble.told()))
+    }
+
+    /// Why no table is found, when that is because this user may not look into the schema. The database itself says then that
+    /// the table does not exist.
+    fn of_schema(&mut self, trouble: &Trouble) -> Option<TargetError> {
+        let Trouble::Database(error) = trouble else { return None };
+        if error.code() != Some(&SqlState::UNDEFINED_TABLE) {
+            return None;
+        }
+        let ask = format!(
+            "SELECT 1 FROM pg_namespace WHERE nspname = {name} AND NOT has_schema_privilege({name}, 'USAGE')",
+            name = literal(&self.schema)
+        );
+        let asked = async |client: &mut Client| Ok(client.simple_query(&ask).await?);
+        let told = self.runtime.block_on(within(self.limit(), self.ending.clone(), asked(&mut self.client))).ok()?;
+        told.iter()
+            .any(|message| matches!(message, SimpleQueryMessage::Row(_)))
+            .then(|| TargetError::Operator(format!("this user lacks the right USAGE for the schema {}", self.schema)))
     }
 }
 

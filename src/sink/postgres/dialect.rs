@@ -91,6 +91,9 @@ impl Dialect {
             Dialect::Postgres => &[
                 "SET application_name = 'headroom sink'",
                 "SET timezone = 'UTC'",
+                // The names and texts that the catalog tells are compared with ours.
+                "SET quote_all_identifiers = off",
+                "SET intervalstyle = 'postgres'",
                 "SET idle_in_transaction_session_timeout = '2min'",
                 "SET tcp_keepalives_idle = 10",
                 "SET tcp_keepalives_interval = 5",

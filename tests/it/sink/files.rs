@@ -88,6 +88,11 @@ impl Lake {
         by_partition(paths.map(|path| fs::read(path).unwrap()))
     }
 
+    /// The names of the files of events.
+    pub fn names(&self) -> Vec<String> {
+        self.files().into_iter().map(|file| file.name).collect()
+    }
+
     /// How many events of all partitions are complete.
     pub fn written(&self) -> u64 {
         self.positions().values().map(|position| position["next_seq"].as_u64().unwrap()).sum()

@@ -75,6 +75,37 @@ fn a_sink_whose_lock_or_position_was_deleted_stops_before_it_writes_on() {
     assert_rest(&lake, log.path());
 }
 
+/// The story: somebody puts positions back that are older than the files. What follows them would be written a second time.
+#[test]
+fn an_older_copy_of_a_position_stops_its_partition_before_an_event_is_written_twice() {
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let more = |seed| {
+        let served = serve(log.path());
+        Traffic::new(&served.url, seed).calls(60);
+        served.running.terminate();
+    };
+    let names = || (0..3).map(|partition| lake.path().join(format!("positions/p{partition:05}.json")));
+    let copied = || names().map(|name| fs::read(name).unwrap()).collect::<Vec<_>>();
+    let put_back = |copies: &[Vec<u8>]| names().zip(copies).for_each(|(name, copy)| fs::write(name, copy).unwrap());
+    more(44);
+    assert_eq!(backfill(&lake, log.path()).0, 0);
+    let older = copied();
+    more(45);
+    assert_eq!(backfill(&lake, log.path()).0, 0);
+    let (newest, written) = (copied(), lake.names());
+    more(46);
+    put_back(&older);
+    let (code, told) = backfill(&lake, log.path());
+    assert_eq!(code, 1, "{told}");
+    for partition in 0..3 {
+        let says = format!("positions/p{partition:05}.json ends before seq ");
+        assert!(told.contains(&says) && told.contains("so it is an older copy"), "{told}");
+    }
+    assert_eq!(lake.names(), written);
+    put_back(&newest);
+    assert_rest(&lake, log.path());
+}
+
 /// The story: a sink died in its first batch, and the next one was started with another log, or reads what the first one set
 /// aside. The file that may be there is not the one that it would write.
 #[test]

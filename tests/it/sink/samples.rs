@@ -20,7 +20,7 @@ real database, so it says what the tables say.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
 - Times are in UTC. `window_start` and `areas` of an event are those of its pool: read the view `decisions`, or join `pool_lives`,
   where each life of a pool has a row. The same id may have had several lives, with other slots.
-- Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`).
+- Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`); one that was never written has no row there.
 - In Amazon Redshift objects and lists are JSON in a text, `decision_units` is a table, `partition` and `open` need double quotes,
   and `lead_time` is in seconds ([what differs](../OPERATING.md#tables-in-amazon-redshift)).
 - Files in a folder or a bucket have the columns of `events` as well ([Files for a lake](../OPERATING.md#files-for-a-lake)).

@@ -1,8 +1,8 @@
 -- One row for each call to reserve or amend that a pool refused for a reason of the pool, counted once in a life of the pool for
 -- each order, under whatever keys it came, and for each key where no order was named. It has the units that were asked for in the
 -- dimension that decided, those that were left, whether the same key or order was accepted in another pool within an hour, and
--- `raise_needed`. That is an estimate: by how much the limit would have had to be higher for this call and all that the pool
--- refused before it in this life, 9223372036854775807 at most. Where no dimension decided (closed, paused, past_cutoff), there is
+-- `raise_needed`. That is an estimate: by how much the limit would have had to be higher for this call and all that this limit
+-- refused before it in this life of the pool, 9223372036854775807 at most. Where no dimension decided (closed, paused, past_cutoff), there is
 -- a row for each dimension of which units were asked for; `part` counts the rows of a call, so that those with `part = 1` count
 -- calls. `slot_day` is the day (UTC) on which the slot begins that the pool had last in this life; of a pool without a window, the
 -- day of the refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only where a call with

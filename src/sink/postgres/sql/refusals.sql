@@ -1,6 +1,6 @@
 -- One row for each day (UTC), command, reason and dimension: how often callers were refused. `attempts` counts every call,
--- and `keys` counts each Idempotency-Key once, so that retries do not look like demand. A call without a key is a key of
--- its own.
+-- and `keys` counts each Idempotency-Key once for each pool, so that retries do not look like demand. A call without a key is a
+-- key of its own.
 SELECT (e.decided_at AT TIME ZONE 'UTC')::date AS day, e.ask, e.reason, e.dimension,
        count(*) AS attempts,
        count(DISTINCT COALESCE(e.pool, '') || chr(10) || COALESCE(e.key, e.command_id, '')) AS keys
