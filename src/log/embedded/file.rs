@@ -294,12 +294,12 @@ fn no_log(path: &Path, old: Option<&Path>) -> OpenError {
 /// Checks that a log which was opened again has room for more than a small turn. Else it would take that, say that all is well, and
 /// fail with the next one, again and again. Without room it can be read.
 fn has_room(path: &Path, store: &Store) -> Result<(), OpenError> {
+    if !store.is_writable() {
+        return Ok(());
+    }
     match store.reserve() {
         Err(Fault::Io(error)) if is_want_of_room(&error) && !store.has_lost_a_flush() => store.shut(),
-        Err(fault) if store.is_writable() => {
-            return Err(OpenError::Io { path: path.to_owned(), detail: fault.to_string() });
-        }
-        Ok(()) | Err(_) => {}
+        reserved => reserved.map_err(|fault| OpenError::Io { path: path.to_owned(), detail: fault.to_string() })?,
     }
     Ok(())
 }

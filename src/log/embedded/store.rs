@@ -264,12 +264,21 @@ impl Store {
         Ok(self.flush_names(&self.dir)?)
     }
 
-    /// Allocates a chunk behind the end.
+    /// Looks whether there is room for a chunk: in a file of its own, because the next turn may go into a new segment, and because
+    /// this one may have its length without the blocks for it; and behind the end of this one, unless it is sealed before.
     ///
     /// # Errors
     /// [`Fault`]; the log is as it was.
     pub(super) fn reserve(&self) -> Result<(), Fault> {
-        self.make_room(&mut self.writer.lock(), CHUNK_BYTES)
+        let mut writer = self.writer.lock();
+        let zeros = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or_default()];
+        let named = self.terms.disk.create(&self.dir.join("room.new"))?;
+        let written = self.terms.disk.write(&named, 0, &zeros).and_then(|()| self.terms.disk.flush(&named));
+        self.terms.disk.remove(&named.path)?;
+        written?;
+        let is_sealed_before = writer.header.manifest.format_version < FORMAT_VERSION
+            || writer.end.saturating_add(CHUNK_BYTES) > self.sealed_at(&writer);
+        if is_sealed_before { Ok(()) } else { self.make_room(&mut writer, CHUNK_BYTES) }
     }
 
     /// Allocates zeros for so many bytes behind the end, and at least one more. They are flushed before they are used:

@@ -178,13 +178,18 @@ impl Files {
     /// Looks once, before the first new batch of a partition that was taken, whether a file has events of it already. An older
     /// copy of the position, put back by hand, would have them written a second time.
     fn ends_at_position(&mut self, batch: &Batch) -> Result<(), TargetError> {
-        let (Some(held), Some(row)) = (self.held.get_mut(&batch.partition), unpack(&batch.rows)) else { return Ok(()) };
-        if held.is_looked_at {
-            return Ok(());
-        }
+        let held = self.held.get(&batch.partition).filter(|held| !held.is_looked_at);
+        let (Some(held), Some(row)) = (held, unpack(&batch.rows)) else { return Ok(()) };
         let day = day_of(row.day);
         let goes_beyond = |name: &str| last_of(name, batch.partition).is_some_and(|last| last >= batch.from);
         if let Some(file) = self.bucket.list(&day, LISTED_MAX)?.iter().find(|file| goes_beyond(&file.name)) {
+            let is_held = self.bucket.holds(&lock(batch.partition), &held.lock)?
+                && read(&self.bucket, batch.partition)?.is_some_and(|(_, tag)| tag == held.tag);
+            if !is_held {
+                // Who has taken the partition has written them.
+                self.held.remove(&batch.partition);
+                return Err(TargetError::Fenced);
+            }
             return Err(TargetError::Partition(format!(
                 "{} ends before seq {}, and {day}/{} has events from there on, so it is an older copy: put the newest one back, or \
                  write to another place",
@@ -193,7 +198,7 @@ impl Files {
                 file.name
             )));
         }
-        held.is_looked_at = true;
+        self.held.entry(batch.partition).and_modify(|held| held.is_looked_at = true);
         Ok(())
     }
 

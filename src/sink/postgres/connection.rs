@@ -168,8 +168,10 @@ impl Database {
             name = literal(&self.schema)
         );
         let asked = async |client: &mut Client| Ok(client.simple_query(&ask).await?);
-        let told = self.runtime.block_on(within(self.limit(), self.ending.clone(), asked(&mut self.client))).ok()?;
-        told.iter()
+        let told = self.runtime.block_on(within(self.limit(), self.ending.clone(), asked(&mut self.client)));
+        self.is_hung = matches!(told, Err(Trouble::Late(_)));
+        told.ok()?
+            .iter()
             .any(|message| matches!(message, SimpleQueryMessage::Row(_)))
             .then(|| TargetError::Operator(format!("this user lacks the right USAGE for the schema {}", self.schema)))
     }

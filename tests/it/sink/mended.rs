@@ -517,3 +517,28 @@ fn a_plan_names_the_rights_that_are_missing() {
     let (code, refused) = plan("analyst");
     assert!(code == 1 && refused[0].starts_with("the database takes no writes"), "{refused:?}");
 }
+
+/// The story: a right is revoked, and the sink says that the tables are gone. Somebody makes them anew.
+#[test]
+fn a_schema_that_this_user_may_not_look_into_is_named_and_no_table_is_said_to_be_gone() {
+    let (database, log) = (Database::start(), tempfile::tempdir().unwrap());
+    written(&database, log.path());
+    database.ask("CREATE ROLE clerk LOGIN; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk");
+    for what in ["status", "backfill"] {
+        let refused = run(&mut database.sink_as("clerk", log.path(), &[what]));
+        let says = "this user lacks the right USAGE for the schema headroom";
+        assert!(refused.code != 0 && refused.err.contains(says), "{what}: {}{}", refused.out, refused.err);
+        assert!(!refused.err.contains("does not exist"), "{what}: {}", refused.err);
+    }
+}
+
+#[test]
+fn settings_of_a_database_that_change_how_it_tells_names_and_times_are_no_differences() {
+    let database = Database::start();
+    database.apply();
+    for setting in ["quote_all_identifiers = on", "intervalstyle = 'sql_standard'"] {
+        database.ask(&format!("ALTER DATABASE postgres SET {setting}"));
+    }
+    let planned = run(&mut database.sink_as("analyst", nowhere(), &["plan"]));
+    assert_eq!(planned.code, 0, "{}{}", planned.out, planned.err);
+}

@@ -2,6 +2,7 @@
 
 use super::super::disk::{Disk, Named};
 use super::super::file::LOG_DIR;
+use super::super::segment::CHUNK_BYTES;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,6 +41,8 @@ pub(super) fn left_by(image: Image) -> TempDir {
 #[derive(Debug, Default)]
 pub(super) struct Conduct {
     pub(super) writes_fail: bool,
+    /// There is room for what is small, and a file may get any length.
+    pub(super) chunks_fail: bool,
     /// The write after so many more is made, or half of it, and is told to have failed; so do all that follow.
     pub(super) fails_after: Option<usize>,
     pub(super) fails_half: bool,
@@ -151,6 +154,9 @@ impl Disk for TestDisk {
     }
 
     fn write(&self, named: &Named, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.0.0.lock().chunks_fail && bytes.len() as u64 >= CHUNK_BYTES {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"));
+        }
         self.0.0.lock().changed(|file| Change::Bytes(file, offset, bytes.to_vec()), &named.path)?;
         let mut conduct = self.0.0.lock();
         let is_half = conduct.fails_after == Some(0) && conduct.fails_half;

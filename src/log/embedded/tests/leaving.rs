@@ -265,6 +265,27 @@ fn a_log_that_fails_again_as_soon_as_it_is_opened_is_opened_more_and_more_seldom
     assert!(!log.shared.reopening.is_told());
 }
 
+/// The story: the disk has some bytes left. A small turn fits into them and the next one does not, and on-call is told of the end of
+/// the outage again and again.
+#[test]
+fn a_log_takes_no_turn_again_before_there_is_room_for_a_chunk() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    conduct.0.lock().writes_fail = true;
+    assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 1)), CommitOutcome::Unknown);
+    conduct.0.lock().writes_fail = false;
+    conduct.0.lock().chunks_fail = true;
+    let before = log.reopenings();
+    while log.reopenings() < before + 3 {
+        assert!(matches!(log.reopen(), Reopened::Later(_)));
+        std::thread::yield_now();
+    }
+    conduct.0.lock().chunks_fail = false;
+    assert_eq!(reopened(&log), Reopened::Whole);
+    assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 1)), CommitOutcome::Ok);
+    assert!(!dir.path().join(LOG_DIR).join("room.new").exists());
+}
+
 /// A segment is checked from its first byte to its last one before it is handed to anybody.
 #[test]
 fn a_damaged_segment_is_not_handed_over() {
