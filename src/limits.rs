@@ -255,9 +255,9 @@ pub const CLOCK_TOLD_MAX_MS: u64 = 40_000;
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// The owner offers a checkpoint after so many milliseconds, if anything has changed.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
-/// Interval at which files of the embedded log are checked to be in their places, in milliseconds.
+/// Interval at which the file that the embedded log writes is checked to be in its place, in milliseconds.
 pub const FILE_LOOK_MS: u64 = 500;
-/// Most sealed files that are checked then.
+/// Most sealed files of it that are looked for after each flush of the witness.
 pub const FILES_LOOKED_AT: usize = 32;
 /// Interval at which the witness is flushed to disk, in milliseconds. A power failure may lose so much of its notes.
 pub const WITNESS_FLUSH_MS: u64 = 500;

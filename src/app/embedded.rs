@@ -44,7 +44,10 @@ pub(super) fn start(
     let store = Arc::new(SledStore::open(&config.data_dir));
     let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
-    let flushing = Flushing::start(&store, log_id, partitions)?;
+    let flushing = {
+        let log = Arc::clone(&log);
+        Flushing::start(&store, (log_id, partitions), move || log.look())?
+    };
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);
     let replica = Arc::new(Replica::new(log.partitions()));
     let gateway =

@@ -63,7 +63,7 @@ fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<Sled
             return Err(StartError::OtherLog(format!("{} (in {})", told(&[loss], found), topics.events)));
         }
     }
-    let flushing = Flushing::start(&store, found, log.manifest().partitions)?;
+    let flushing = Flushing::start(&store, (found, log.manifest().partitions), || ())?;
     let dir = &config.data_dir;
     keep_topics(dir, &log.cluster().topics).map_err(|error| StartError::Io(dir.clone(), error))?;
     Ok((store, flushing))

@@ -13,24 +13,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread that flushes the witness to the disk.
+/// The thread that flushes the witness to the disk, and looks at what is there meanwhile.
 pub(super) struct Flushing {
     told: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Flushing {
-    /// Opens the witness of this log for writing, and starts the thread.
+    /// Opens the witness of this log for writing, and starts the thread. It calls `look` after each flush.
     ///
     /// # Errors
     /// [`StartError::Witness`] when the witness cannot be written.
-    pub(super) fn start(store: &Arc<SledStore>, log_id: u128, partitions: u32) -> Result<Flushing, StartError> {
+    pub(super) fn start(
+        store: &Arc<SledStore>,
+        (log_id, partitions): (u128, u32),
+        look: impl Fn() + Send + 'static,
+    ) -> Result<Flushing, StartError> {
         store.witness().begin(log_id, partitions).map_err(|error| StartError::Witness(error.detail))?;
         let (told, wait) = bounded::<()>(0);
         let store = Arc::clone(store);
         let thread = spawn("witness", move || {
             while wait.recv_timeout(Duration::from_millis(WITNESS_FLUSH_MS)) == Err(RecvTimeoutError::Timeout) {
                 store.witness().flush();
+                look();
             }
             store.witness().flush();
         })?;

@@ -86,9 +86,9 @@ impl LogFile {
         self.store.try_read()?.as_ref().map(Store::dictionary)
     }
 
-    /// Whether the log can be read and not written.
-    pub(super) fn is_read_only(&self) -> bool {
-        !self.store.read().as_ref().is_some_and(Store::is_writable)
+    /// Why the log can be read and not written, in words; `None` when it can be written.
+    pub(super) fn unwritable(&self) -> Option<String> {
+        self.store.read().as_ref().map_or_else(|| Some("it is closed".to_owned()), Store::unwritable)
     }
 
     /// Whether a flush has failed: see [`Store::has_lost_a_flush`].
@@ -118,10 +118,12 @@ impl LogFile {
             let detail = "it is not the log that this process had open".to_owned();
             return Err(OpenError::Io { path: self.path.clone(), detail });
         }
-        let settled = settled(&self.path, &store, written_to);
-        let has_room = settled.and_then(|()| has_room(&self.path, &store));
+        // A log without room for more than a small turn would take that, say that all is well, and fail with the next one, again
+        // and again.
+        let settle = || store.settle(written_to).map_err(Fault::from).and_then(|()| store.reserve());
+        let settled = settled(&self.path, &store, settle);
         self.has_lost_a_flush.fetch_or(store.has_lost_a_flush(), SeqCst);
-        has_room?;
+        settled?;
         let heads = store.heads();
         *open = Some(store);
         Ok(heads)
@@ -142,14 +144,12 @@ impl LogFile {
         })
     }
 
-    /// Checks that the file that is written is in its place, and [`FILES_LOOKED_AT`] of the others, in turn from one call to the
-    /// next. Without one of them the log is refused at the next start.
+    /// Checks that [`FILES_LOOKED_AT`] of the sealed files are in their places, in turn from one call to the next.
     ///
     /// # Errors
-    /// [`LogError`], which names the file.
-    pub(super) fn is_whole(&self) -> Result<(), LogError> {
+    /// [`LogError`], which names the file that is not.
+    pub(super) fn are_sealed_there(&self) -> Result<(), LogError> {
         let Some(store) = &*self.store.read() else { return Ok(()) };
-        is_in_place(store)?;
         are_sealed_there(store, self.looks.fetch_add(1, Relaxed))
     }
 
@@ -258,7 +258,7 @@ pub(super) fn open(
     let release = Box::new(move |file: &LogFile| {
         let open = file.store.read();
         let Some(store) = open.as_ref() else { return Ok(()) };
-        settled(&at, store, written_to)?;
+        settled(&at, store, || Ok(store.settle(written_to)?))?;
         old.map_or(Ok(()), |old| carried::remove(&dir, &old, &terms))
     });
     Ok((LogFile::new(path, store, opens, (lock, first_lock)), release))
@@ -291,24 +291,14 @@ fn no_log(path: &Path, old: Option<&Path>) -> OpenError {
     }
 }
 
-/// Checks that a log which was opened again has room for more than a small turn. Else it would take that, say that all is well, and
-/// fail with the next one, again and again. Without room it can be read.
-fn has_room(path: &Path, store: &Store) -> Result<(), OpenError> {
-    if !store.is_writable() {
-        return Ok(());
-    }
-    match store.reserve() {
-        Err(Fault::Io(error)) if is_want_of_room(&error) && !store.has_lost_a_flush() => store.shut(),
-        reserved => reserved.map_err(|fault| OpenError::Io { path: path.to_owned(), detail: fault.to_string() })?,
+/// Makes a log ready for turns. Without room for that it can still be read, and says so. After a failed flush nobody knows what is
+/// on the disk.
+fn settled(path: &Path, store: &Store, settle: impl FnOnce() -> Result<(), Fault>) -> Result<(), OpenError> {
+    match settle() {
+        Err(Fault::Io(error)) if is_want_of_room(&error) && !store.has_lost_a_flush() => store.lacks_room(&error),
+        settled => settled.map_err(|fault| OpenError::Io { path: path.to_owned(), detail: fault.to_string() })?,
     }
     Ok(())
-}
-
-fn settled(path: &Path, store: &Store, written_to: u64) -> Result<(), OpenError> {
-    let done = store.settle(written_to);
-    // Without room for the end alone the log can still be read. After a failed flush nobody knows what is on the disk.
-    let is_readable = |error: &_| is_want_of_room(error) && !store.has_lost_a_flush();
-    done.or_else(|error| if is_readable(&error) { Ok(()) } else { Err(OpenError::io(path, &error)) })
 }
 
 /// Checks that this process supports the terms of a log.

@@ -152,7 +152,7 @@ struct Shared {
     looked: Looked,
 }
 
-/// The time of the last check that the files are still at their paths.
+/// The time of the last check that the file that is written is still at its path.
 struct Looked {
     since: Stopwatch,
     at_ms: AtomicU64,
@@ -234,6 +234,14 @@ impl Embedded {
     /// The manifest of the log.
     pub fn manifest(&self) -> Manifest {
         self.shared.file.manifest
+    }
+
+    /// Looks whether the sealed files are in their places: each call at some of them, in turn. Without one of them the log is
+    /// refused at the next start, so it takes no turn until it is back.
+    pub fn look(&self) {
+        if let Err(error) = self.shared.file.are_sealed_there() {
+            self.shared.committer.fail(error);
+        }
     }
 
     /// Closes the queues: from now on commands are refused, and owners get [`Polled::Closed`] when they have polled the
@@ -478,7 +486,7 @@ impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         let intake = self.shared.intake(self.partition).ok_or_else(|| self.shared.no_partition(self.partition))?;
         if self.shared.looked.is_due()
-            && let Err(error) = self.shared.file.is_whole()
+            && let Err(error) = self.shared.file.is_in_place()
         {
             self.shared.committer.fail(error);
         }

@@ -163,6 +163,7 @@ impl Shared {
 
 /// Why a file that was opened for writing cannot be written; `None` when it can.
 pub(super) fn want_of_room(file: &LogFile) -> Option<LogError> {
-    let detail = || format!("no disk space is left to write {}; it can still be read", file.path.display());
-    file.is_read_only().then(|| LogError::operator(detail()))
+    let detail =
+        |why| format!("no disk space is left to write {}, which can still be read: {why}", file.path.display());
+    file.unwritable().map(|why| LogError::operator(detail(why)))
 }

@@ -74,6 +74,8 @@ pub(super) struct Store {
     pub(super) recent: Recent,
     /// Whether batches may be appended. Not before the log is settled, and not after a fault.
     is_writable: AtomicBool,
+    /// Why there is no room for a turn, in the words of the system.
+    lacking: Mutex<Option<String>>,
     has_lost_a_flush: AtomicBool,
 }
 
@@ -89,6 +91,7 @@ impl Store {
             readable: RwLock::new(Readable { sealed, active, file }),
             recent: Recent::default(),
             is_writable: AtomicBool::new(false),
+            lacking: Mutex::default(),
             has_lost_a_flush: AtomicBool::new(false),
         }
     }
@@ -122,6 +125,18 @@ impl Store {
 
     pub(super) fn is_writable(&self) -> bool {
         self.is_writable.load(SeqCst)
+    }
+
+    /// Refuses all further changes, because there is no room for them.
+    pub(super) fn lacks_room(&self, error: &io::Error) {
+        self.shut();
+        *self.lacking.lock() = Some(error.to_string());
+    }
+
+    /// Why the log cannot be written, in words; `None` when it can.
+    pub(super) fn unwritable(&self) -> Option<String> {
+        let lacking = || self.lacking.lock().clone().unwrap_or_else(|| "it is only read".to_owned());
+        (!self.is_writable()).then(lacking)
     }
 
     /// Refuses all further changes.

@@ -1,6 +1,6 @@
 //! One connection, used by code that blocks.
 
-use super::dialect::{Dialect, literal, quoted};
+use super::dialect::{Dialect, quoted};
 use crate::causes::causes;
 use crate::sink::TargetError;
 use crate::time::Stopwatch;
@@ -163,17 +163,8 @@ impl Database {
         if error.code() != Some(&SqlState::UNDEFINED_TABLE) {
             return None;
         }
-        let ask = format!(
-            "SELECT 1 FROM pg_namespace WHERE nspname = {name} AND NOT has_schema_privilege({name}, 'USAGE')",
-            name = literal(&self.schema)
-        );
-        let asked = async |client: &mut Client| Ok(client.simple_query(&ask).await?);
-        let told = self.runtime.block_on(within(self.limit(), self.ending.clone(), asked(&mut self.client)));
-        self.is_hung = matches!(told, Err(Trouble::Late(_)));
-        told.ok()?
-            .iter()
-            .any(|message| matches!(message, SimpleQueryMessage::Row(_)))
-            .then(|| TargetError::Operator(format!("this user lacks the right USAGE for the schema {}", self.schema)))
+        let lacks = self.lacks_usage().is_ok_and(|lacks| lacks);
+        lacks.then(|| TargetError::Operator(format!("this user lacks the right USAGE for the schema {}", self.schema)))
     }
 }
 

@@ -39,6 +39,12 @@ fn needed(table: &str, dialect: Dialect) -> &'static [&'static str] {
 }
 
 impl Database {
+    /// Whether this user may not look for names in the schema.
+    pub(super) fn lacks_usage(&mut self) -> Result<bool, TargetError> {
+        let of_schema = self.say(&SCHEMA.replace("$1", &literal(&self.schema)))?;
+        Ok(!of_schema.rows.is_empty() && !has(&of_schema, 0, 0))
+    }
+
     /// The rights that are missing to make these differences go away, to write, and to rebuild.
     pub(super) fn missing_rights(&mut self, differences: &[Difference]) -> Result<Vec<Difference>, TargetError> {
         let named = literal(&self.schema);
