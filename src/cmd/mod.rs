@@ -33,6 +33,8 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use shared::certificate::CertificateFlags;
 use shared::flags::{Every, Flags, FoldedLog, WholeLog};
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -186,8 +188,16 @@ enum Command {
 impl Cli {
     /// Reads the arguments of the process. On bad usage, and for help, it prints and ends the process.
     pub fn read() -> Cli {
-        let matches = Cli::with_notes().get_matches();
-        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Cli::parsed(env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads the arguments of a process, of which the first one is its name.
+    ///
+    /// # Errors
+    /// [`clap::Error`] on bad usage, and for help.
+    pub fn parsed(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        let matches = Cli::with_notes().try_get_matches_from(args)?;
+        Cli::from_arg_matches(&matches)
     }
 
     /// The command line with a help of its own: settings of callers and of a cluster are left to `headroom serve --help`.

@@ -2,7 +2,8 @@
 //! restarted one after the other, and brokers die, come back and hang. After each fault the log keeps every law, every
 //! caller was told the truth, and all processes agree with a replay. What callers saw meanwhile is printed.
 //!
-//! `HEADROOM_NEMESIS_SECONDS` goes on with faults at random for so long, `HEADROOM_NEMESIS_SEED` repeats a run's choices.
+//! `HEADROOM_NEMESIS_SECONDS` goes on with faults at random for so long, `HEADROOM_NEMESIS_BLACKOUTS` sets how often all processes
+//! die at once, and `HEADROOM_NEMESIS_SEED` repeats a run's choices.
 
 mod callers;
 mod checks;
@@ -82,7 +83,8 @@ fn all_processes_die_at_once() {
     let rig = Rig::start(1, false);
     let site = Site::new(&rig, PARTITIONS);
     let mut world = World::new(&rig, &site);
-    let mut silences: Vec<Duration> = (0..10).flat_map(|_| world.suffer(Fault::KillAll)).collect();
+    let mut silences: Vec<Duration> =
+        (0..knob("HEADROOM_NEMESIS_BLACKOUTS", 4)).flat_map(|_| world.suffer(Fault::KillAll)).collect();
     silences.sort_unstable();
     assert!(silences[silences.len() / 2] < KILLED_LIMIT, "{silences:.2?}");
     world.close();
