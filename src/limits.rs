@@ -119,6 +119,10 @@ pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
 /// Most pools of one partition, with the ids that cannot be defined anew yet.
 pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
 
+/// How often a data directory that is in use is tried to be locked: whoever only looks at its lock has it for a moment.
+pub const LOCK_TRIES: u32 = 10;
+/// Pause between two of these attempts, in milliseconds.
+pub const LOCK_RETRY_MS: u64 = 10;
 /// First wait before an embedded log that failed is opened again, in milliseconds. It doubles with every failure.
 pub const LOG_REOPEN_MS: u64 = 50;
 /// Longest such wait, in milliseconds. Where opening takes long it is longer: opening takes at most one part in
@@ -280,8 +284,7 @@ pub const CLAIM_STEADY_MS: u64 = 10_000;
 pub const SLOW_MS: u64 = 3_000;
 /// Turns that must have been too slow before an owner hands over.
 pub const SLOW_TURNS: u64 = 2;
-/// Shortest time for which an owner that has handed over stays away, in milliseconds. It doubles when it hands over
-/// again soon.
+/// Shortest time that an owner that has handed over stays away, in milliseconds. It doubles when that comes again soon.
 pub const SLOW_REST_MS: u64 = 30_000;
 /// Longest such time, in milliseconds.
 pub const SLOW_REST_MAX_MS: u64 = 480_000;
@@ -374,8 +377,7 @@ pub const HTTP_KEPT_WAIT_MS: u64 = 1_000;
 pub const HTTP_CONNECTIONS_ENDING_MAX: usize = 64;
 /// How long a connection is read after its last answer, in milliseconds, so that the answer arrives.
 pub const HTTP_LINGER_MS: u64 = 200;
-/// How long a caller that has closed its sending side may take to accept the first byte of an answer, in
-/// milliseconds.
+/// How long a caller that has closed its sending side may take for the first byte of an answer, in milliseconds.
 pub const HTTP_KNOCK_MS: u64 = 20;
 /// How long after SIGTERM connections are accepted that had begun before, in milliseconds: one round trip.
 pub const HTTP_NEWCOMERS_MS: u64 = 50;
@@ -384,8 +386,7 @@ pub const HTTP_NEWCOMERS_MS: u64 = 50;
 pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Most requests of one HTTP/2 connection that are open at the same time.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
-/// How many more requests of one HTTP/2 connection may be cancelled by their caller than are answered. Then the
-/// connection is cut off.
+/// How many more requests of an HTTP/2 connection its caller may cancel than are answered. Then it is cut off.
 pub const HTTP2_CANCELLED_MAX: usize = 256;
 /// Bytes of one request's body that an HTTP/2 caller may send before they are read.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
@@ -446,8 +447,7 @@ pub const SEARCH_STEP_POOLS: usize = 1_024;
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
 /// Most readers of one partition that may wait for newer state.
 pub const FRESH_WAITERS_MAX: usize = 4_096;
-/// Most connections that are served while the log is being opened, each for one request. Further ones wait in the
-/// listener's backlog.
+/// Most connections that are served while the log is being opened, each for one request. Further ones wait.
 pub const STARTING_CONNECTIONS_MAX: usize = 64;
 /// Interval of log lines that report the progress of a start, in milliseconds.
 pub const STARTUP_LINE_MS: u64 = 3_000;
@@ -502,7 +502,7 @@ const _: () = {
     assert!(2 * QUOTA_NAMED_MAX <= QUOTA_BUCKETS_MAX);
     assert!(STARTING_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX && READINESS_LOOK_MS < STARTUP_LINE_MS);
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
-    assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS);
+    assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS && LOCK_TRIES as u64 * LOCK_RETRY_MS < LOG_REOPEN_MAX_MS);
     // A stall that has just begun is found by the next check, or by the next question to the log and the check after
     // it.
     assert!(STALLED_MS + PULSE_MS + 2 * READINESS_LOOK_MS < READINESS_SHOWS_MS);

@@ -1,15 +1,11 @@
 //! The lock on a data directory of a log on a cluster: one process at a time keeps its checkpoints there.
 
+use crate::limits::{LOCK_RETRY_MS, LOCK_TRIES};
 use crate::time::pause;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
-
-/// The number of attempts to lock a directory that is in use, and the pause between them. While a child process is
-/// being started, it holds the locks of its parent for a moment.
-const TRIES: u32 = 10;
-const TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// The lock on a data directory, held until it is dropped or the process ends. An embedded log that is open in the
 /// directory holds the same lock.
@@ -25,11 +21,11 @@ impl Hold {
     /// When the directory does not exist or may not be opened.
     pub fn take(dir: &Path) -> io::Result<Option<Hold>> {
         let lock = File::open(dir)?;
-        for _ in 0..TRIES {
+        for _ in 0..LOCK_TRIES {
             match lock.try_lock() {
                 // On a file system that cannot lock directories, the directory counts as free.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(Hold { _lock: lock })),
-                Err(TryLockError::WouldBlock) => pause(TRY_EVERY),
+                Err(TryLockError::WouldBlock) => pause(Duration::from_millis(LOCK_RETRY_MS)),
             }
         }
         Ok(None)

@@ -12,7 +12,8 @@ use super::store::{Store, Terms, create};
 use super::{Before, Embedded, Shared, carried};
 use crate::crash;
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, FILES_LOOKED_AT, MEMORY_VERSION, PARTITIONS_MAX};
+use crate::limits::{DEDUP_WINDOW_MS, FILES_LOOKED_AT, LOCK_RETRY_MS, LOCK_TRIES, MEMORY_VERSION, PARTITIONS_MAX};
+use crate::time::pause;
 use parking_lot::{Mutex, RwLock};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -20,6 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
 
 /// The directory of the log in its data directory.
 pub(super) const LOG_DIR: &str = "log";
@@ -337,11 +339,22 @@ pub(super) fn check_frames(dir: &Path, terms: Terms) -> Result<(), OpenError> {
 
 /// Locks a file or directory for one writer or any number of readers.
 pub(super) fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<File>, OpenError> {
+    locked(dir, path, writable, &mut pause)
+}
+
+/// The same with a way to rest. A writer tries again for a moment: whoever asks whether the directory is free, and a child that is
+/// being started, has the lock for less.
+fn locked(dir: &Path, path: &Path, writable: bool, rest: &mut dyn FnMut(Duration)) -> Result<Option<File>, OpenError> {
     let handle = File::open(path).map_err(|error| OpenError::io(path, &error))?;
-    match if writable { handle.try_lock() } else { handle.try_lock_shared() } {
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
-        Ok(()) => Ok(Some(handle)),
-        Err(TryLockError::Error(_)) => Ok(None),
+    let mut tries = if writable { LOCK_TRIES } else { 1 };
+    loop {
+        tries = tries.saturating_sub(1);
+        match if writable { handle.try_lock() } else { handle.try_lock_shared() } {
+            Err(TryLockError::WouldBlock) if tries == 0 => return Err(OpenError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::WouldBlock) => rest(Duration::from_millis(LOCK_RETRY_MS)),
+            Ok(()) => return Ok(Some(handle)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
     }
 }
 
@@ -360,4 +373,38 @@ fn make((dir, path): (&Path, &Path), manifest: &Manifest, before: Before<'_>, te
     crash::point("log-made");
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     [Some(dir), parent].into_iter().flatten().try_for_each(|dir| terms.disk.flush_dir(dir)).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: `headroom support` asks whether a directory is free just when the supervisor starts its server.
+    #[test]
+    fn a_writer_waits_for_a_moment_for_who_only_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let looks = || {
+            let looks = File::open(dir.path()).unwrap();
+            looks.try_lock_shared().unwrap();
+            looks
+        };
+        let (mut held, mut rests) = (Some(looks()), 0);
+        let locked_after = |held: &mut Option<File>, rests: &mut u32, lasts: u32| {
+            locked(dir.path(), dir.path(), true, &mut |_| {
+                *rests += 1;
+                drop(held.take_if(|_| *rests == lasts));
+            })
+        };
+        let lock = locked_after(&mut held, &mut rests, LOCK_TRIES - 1).unwrap();
+        assert!(lock.is_some() && held.is_none());
+        drop(lock);
+        // Who reads a log has it for longer.
+        let (mut held, mut rests) = (Some(looks()), 0);
+        let refused = locked_after(&mut held, &mut rests, LOCK_TRIES).unwrap_err();
+        assert_eq!((refused, rests), (OpenError::InUse { dir: dir.path().to_owned() }, LOCK_TRIES - 1));
+        drop(held);
+        let _writer = locked_after(&mut None, &mut 0, 0).unwrap();
+        let reads = locked(dir.path(), dir.path(), false, &mut |_| unreachable!("a reader asks the server instead"));
+        assert!(reads.is_err_and(|error| matches!(error, OpenError::InUse { .. })));
+    }
 }
