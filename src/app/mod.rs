@@ -15,6 +15,7 @@ mod local;
 mod looks;
 mod owner;
 mod owning;
+mod places;
 mod private;
 mod process;
 mod shutdown;
@@ -32,6 +33,7 @@ pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
 pub use level::{check as check_level, level, raise as raise_level};
 pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};
+pub use places::is_elsewhere;
 pub use private::write_private;
 pub use snapshots::snapshots;
 pub use start_error::StartError;
@@ -100,6 +102,7 @@ impl App {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<App, StartError> {
         let data_dir = config.data_dir.clone();
         let listen = config.listen;
+        places::check(config)?;
         files::raise();
         files::close(&data_dir);
         let tls = config.tls.clone().map(Server::load).transpose().map_err(StartError::Tls)?.map(Arc::new);

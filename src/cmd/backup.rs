@@ -11,7 +11,6 @@ use crate::objects::Bucket;
 use crate::time::{Clock, Shown, SystemClock};
 use crate::words::counted;
 use std::io::Write;
-use std::path::Path;
 
 /// What is backed up, and where.
 #[derive(Debug, clap::Args)]
@@ -59,7 +58,7 @@ impl RestoreArgs {
 pub(super) fn back_up(config: &Config, args: &BackupArgs, out: &mut impl Write) -> Result<Verdict, Failure> {
     is_embedded(config)?;
     is_known(&config.data_dir)?;
-    is_elsewhere(&args.to, &config.data_dir)?;
+    app::is_elsewhere(&args.to, &config.data_dir, "--to").map_err(Failure::Unusable)?;
     let place = place(&args.to)?;
     let wall = SystemClock::new().wall();
     let log = LogPrefix::open(&config.data_dir).map_err(|error| cannot_open(&error))?;
@@ -129,20 +128,6 @@ fn list(place: &Place, out: &mut impl Write) -> Result<Verdict, Failure> {
         }
     }
     Ok(Verdict::fine_if(is_fine))
-}
-
-/// Refuses a folder within the data directory: whatever takes the log away takes its backups as well.
-fn is_elsewhere(place: &ObjectPlace, data_dir: &Path) -> Result<(), Failure> {
-    let ObjectPlace::Folder(folder) = place else { return Ok(()) };
-    // A folder or a directory that is not there is refused by name when it is opened.
-    let (Ok(folder), Ok(data_dir)) = (folder.canonicalize(), data_dir.canonicalize()) else { return Ok(()) };
-    match folder.starts_with(&data_dir) {
-        false => Ok(()),
-        true => Err(Failure::Unusable(format!(
-            "{place} is in the data directory {}, and would be lost with it: name a folder elsewhere with --to",
-            data_dir.display()
-        ))),
-    }
 }
 
 fn is_embedded(config: &Config) -> Result<(), Failure> {

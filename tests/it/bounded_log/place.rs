@@ -4,6 +4,7 @@
 use super::{BEGIN, KEEP_DAYS, KEEP_MS};
 use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments, url};
 use crate::faulty::{Conduct, Faulty};
+use crate::process::{Served, headroom, run};
 use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
 use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
@@ -370,4 +371,31 @@ fn what_lies_before_a_hole_in_an_archive_is_not_read_and_the_hole_is_named() {
     let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
     assert_eq!(verified.code, 2, "{}{}", verified.out, verified.err);
     fs::rename(stopped.dir.path().join("elsewhere"), stopped.archive.path()).unwrap();
+}
+
+/// The story: the folder for snapshots, or that for what leaves the log, lies in the data directory. What is to outlive the disk
+/// would be lost with it, and a server says so before it writes anything.
+#[test]
+fn a_folder_within_the_data_directory_is_refused_at_the_start() {
+    let above = tempfile::tempdir().unwrap();
+    let (dir, elsewhere) = (above.path().join("data"), above.path().join("snapshots"));
+    [&dir.join("kept"), &elsewhere].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+    let serve = |args: &[&str]| {
+        let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        serve.arg(&dir).args(args);
+        serve
+    };
+    for within in [dir.join("kept"), dir.join("none"), dir.clone()] {
+        let (within, elsewhere) = (url(&within), url(&elsewhere));
+        let of_archive = ["--snapshots", &elsewhere, "--log-archive", &within];
+        for (args, flag) in [(&["--snapshots", &*within][..], "--snapshots"), (&of_archive, "--log-archive")] {
+            let refused = run(&mut serve(args));
+            assert_eq!((refused.code, &*refused.out), (2, ""), "{}", refused.err);
+            assert!(refused.err.contains(&format!("{within} is in the data directory")), "{}", refused.err);
+            assert!(refused.err.contains(&format!("name a folder elsewhere with {flag}")), "{}", refused.err);
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing was made");
+        }
+    }
+    let beside = Served::start(&mut serve(&["--snapshots", &url(&elsewhere)]));
+    assert_eq!(beside.running.terminate().code, 0);
 }
