@@ -103,6 +103,11 @@ impl LogError {
         matches!(self.kind, LogErrorKind::Transient | LogErrorKind::Withheld { may_pass: true })
     }
 
+    /// Whether the log does not have what was asked for, and has not failed.
+    pub fn is_out_of_range(&self) -> bool {
+        self.kind == LogErrorKind::OutOfRange
+    }
+
     /// Whether a place did not give what it has: nothing is known of that part of the log.
     pub fn is_withheld(&self) -> bool {
         matches!(self.kind, LogErrorKind::Withheld { .. })

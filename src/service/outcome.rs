@@ -52,7 +52,7 @@ pub enum Code {
     TimeoutUnknown,
     /// The reader of a watch takes nothing for too long.
     SlowReader,
-    /// A watch cannot begin at its position.
+    /// The log does not have the position at which a reader begins.
     PositionOutOfRange,
     /// Older versions may serve the log, and could not read what the call asks for.
     FeatureLevel,
@@ -127,7 +127,7 @@ impl Code {
                 unknown(passing("timeout", "No decision came in time, and the call may still be applied"))
             }
             Code::SlowReader => passing("slow_reader", "The reader of the watch is too slow"),
-            Code::PositionOutOfRange => fault("position_out_of_range", "The watch cannot begin at this position"),
+            Code::PositionOutOfRange => fault("position_out_of_range", "The log does not have this position"),
             Code::FeatureLevel => fault("feature_level", "The log's feature level does not have this yet"),
             Code::Internal => unknown(passing("internal", "The server failed")),
         }

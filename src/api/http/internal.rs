@@ -6,7 +6,7 @@ use super::health::nothing_at;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use crate::service::Code;
-use crate::service::operator::StateSummary;
+use crate::service::operator::{LogError, StateSummary};
 use crate::threads;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
         let service = api.service();
         let (log, partitions) = (format!("{:032x}", service.log_id()), service.partition_count());
         let (firsts, ends) =
-            service.log_firsts().and_then(|firsts| Ok((firsts, service.log_ends()?))).map_err(unreadable)?;
+            service.log_firsts().and_then(|firsts| Ok((firsts, service.log_ends()?))).map_err(unread)?;
         Ok(Reply::json(StatusCode::OK, &LogDto { log, partitions, firsts, ends }))
     })
     .await
@@ -52,7 +52,7 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
     let from = request.query(&["from"])?.number("from")?.unwrap_or_default();
     // Whoever reads all of a log, be it a sink, must not be noticed by those who reserve.
     aside(move || {
-        let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unreadable)?;
+        let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unread)?;
         let mut body = Vec::new();
         for event in page.events {
             let traceparent = event.trace.map(|trace| trace.traceparent()).unwrap_or_default();
@@ -107,13 +107,21 @@ async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
 
 /// The same on a thread that stands back for those who answer callers.
 async fn aside(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    whole(threads::aside(work).map_err(unreadable)?.await)
+    whole(threads::aside(work).map_err(|error| refused(Code::Internal, error))?.await)
 }
 
 fn whole(done: Result<Answer, JoinError>) -> Answer {
     done.unwrap_or_else(|_| Err(Problem::bug("a read of the log panicked")))
 }
 
-fn unreadable(error: impl Display) -> Problem {
-    Problem::of(Code::Internal, format!("the log cannot be read: {error}"))
+/// What has left the log is asked for by mistake; everything else is a fault of this server.
+fn unread(error: LogError) -> Problem {
+    match error.is_out_of_range() {
+        true => refused(Code::PositionOutOfRange, error),
+        false => refused(Code::Internal, error),
+    }
+}
+
+fn refused(code: Code, error: impl Display) -> Problem {
+    Problem::of(code, format!("the log cannot be read: {error}"))
 }
