@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::gateway::{CallReport, Gateway};
 use crate::log::embedded::{Embedded, Options, Reopened};
 use crate::log::{
-    ClaimError, CommandSink, CommittedTail, FeatureLevel, LogError, LogErrorKind, Manifest, Opening, ReplyChannel,
-    known_embedded_level,
+    ClaimError, CommandSink, CommittedTail, FeatureLevel, LogError, LogErrorKind, Manifest, Opening, PartitionLog,
+    ReplyChannel, known_embedded_level,
 };
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
@@ -42,7 +42,7 @@ pub(super) fn start(
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
     level::check(&config.data_dir)?;
     let store = Arc::new(SledStore::open(&config.data_dir));
-    let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
+    let log = open(&config.data_dir, options, &store, opening)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
     let flushing = {
         let log = Arc::clone(&log);

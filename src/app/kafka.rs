@@ -8,7 +8,7 @@ use super::{Hold, LogRuntime, StartError};
 use crate::config::{self, Config};
 use crate::log::kafka::Kafka;
 use crate::log::kafka::ops::preflight::{keep_topics, preflight};
-use crate::log::{ClusterLog, PartitionLog, known_level};
+use crate::log::{ClusterLog, Opening, PartitionLog, known_level};
 use crate::owner::losses::{Loss, What};
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -23,11 +23,13 @@ pub(super) fn start(
     kafka: &config::Kafka,
     clock: Arc<dyn Clock>,
     (metrics, tracing): (Arc<Metrics>, Arc<Tracing>),
+    opening: &Opening,
 ) -> Result<LogRuntime, StartError> {
     let io = |error| StartError::Io(config.data_dir.clone(), error);
     std::fs::create_dir_all(&config.data_dir).map_err(io)?;
     let hold = Hold::take(&config.data_dir).map_err(io)?.ok_or_else(|| StartError::InUse(config.data_dir.clone()))?;
     let (log, cluster_id) = checked(config, kafka, preflight)?;
+    opening.goes_on().map_err(|_| StartError::GivenUp)?;
     let partitions = log.manifest().partitions;
     tracing::info!(cluster_id, partitions, "the cluster passed every check");
     let (level, known) = (log.level().of_log(), known_level());

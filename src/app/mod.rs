@@ -95,11 +95,16 @@ pub struct App {
 
 impl App {
     /// Opens the log, starts the threads that own and follow partitions, and listens. States are rebuilt meanwhile;
-    /// `/readyz` says when all of them are.
+    /// `/readyz` says when all of them are. `opening` tells how far the log is open, and can give it up.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<App, StartError> {
+    pub async fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        opening: &Arc<Opening>,
+    ) -> Result<App, StartError> {
         let data_dir = config.data_dir.clone();
         let listen = config.listen;
         places::check(config)?;
@@ -121,17 +126,16 @@ impl App {
         let canaries = Canaries::new(config, &tracing);
         let runtime = {
             let told = (Arc::clone(&metrics), Arc::clone(&tracing));
-            let opening = Arc::new(Opening::default());
-            let (config, of) = (config.clone(), Arc::clone(&opening));
+            let (config, of) = (config.clone(), Arc::clone(opening));
             let clock = Arc::clone(&clock);
             let started = tokio::task::spawn_blocking(move || {
                 let _watched = threads::watch("opening");
                 match &config.kafka {
-                    Some(kafka) => kafka::start(&config, kafka, clock, told),
+                    Some(kafka) => kafka::start(&config, kafka, clock, told, &of),
                     None => embedded::start(&config, clock, told, &of),
                 }
             });
-            let started = http::starting(&listener, &opening, &tracing, tls.as_ref(), told_until(&opening, started));
+            let started = http::starting(&listener, opening, &tracing, tls.as_ref(), told_until(opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             // A caller with a JWT is known from the first call on, if the issuer answers.
             let (started, ()) = tokio::join!(started, access.refresh_keys());

@@ -46,6 +46,8 @@ pub enum StartError {
     Tls(TlsError),
     /// A file of the data directory cannot be written, or a thread not started.
     Io(PathBuf, std::io::Error),
+    /// The process was asked to end before the log was open.
+    GivenUp,
 }
 
 impl fmt::Display for StartError {
@@ -70,6 +72,7 @@ impl fmt::Display for StartError {
             StartError::Access(why) => write!(f, "cannot read who may call: {why}"),
             StartError::Tls(error) => write!(f, "TLS cannot be spoken: {error}"),
             StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            StartError::GivenUp => f.write_str("the process was asked to end before the log was open"),
         }
     }
 }
@@ -79,5 +82,14 @@ impl std::error::Error for StartError {}
 impl From<LogError> for StartError {
     fn from(error: LogError) -> StartError {
         StartError::Cluster(error)
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> StartError {
+        match error {
+            OpenError::GivenUp => StartError::GivenUp,
+            error => StartError::Log(error),
+        }
     }
 }

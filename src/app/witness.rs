@@ -3,7 +3,7 @@
 use super::{StartError, level, spawn};
 use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
 use crate::log::embedded::{Before, Embedded, OpenError, Options};
-use crate::log::{CommittedTail, LogError, Opening};
+use crate::log::{CommittedTail, LogError, Opening, ReadBy};
 use crate::owner::losses::{Loss, loss};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
@@ -50,7 +50,7 @@ impl Flushing {
 }
 
 /// Opens the embedded log in `dir`, if it holds everything that was seen of it, and gives it the feature level of this version.
-/// `opening` shows the progress meanwhile.
+/// `opening` shows the progress meanwhile, and can give it up.
 ///
 /// # Errors
 /// [`OpenError`]; existing files are left as they are.
@@ -63,7 +63,11 @@ pub fn open(
     let judge = |log: Option<&Embedded>| {
         let Some(log) = log else { return nothing_was_seen(store) };
         let log_id = log.manifest().log_id;
-        let losses = losses(log, store, log_id).map_err(|error| error.to_string())?;
+        let read = |partition, from_seq, bytes_max| {
+            opening.goes_on().map_err(|error| LogError::superseded(error.to_string()))?;
+            log.read(partition, from_seq, bytes_max)
+        };
+        let losses = losses(&ReadBy { tail: log, read }, store, log_id).map_err(|error| error.to_string())?;
         if losses.is_empty() { Ok(()) } else { Err(told(&losses, log_id)) }
     };
     Embedded::open_after(dir, options, Before { judge: &judge, raise: &|| raised(dir) }, opening)

@@ -5,10 +5,18 @@ use super::{Failure, Verdict};
 use crate::app::signals::Signals;
 use crate::app::{App, StartError};
 use crate::config::{Config, LogFormat};
+use crate::limits::{LEAVE_MS, SHUTDOWN_MS};
+use crate::log::Opening;
 use crate::telemetry::Metrics;
 use crate::time::SystemClock;
 use std::io::Write;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a start may take to end that was given up: a disk may not answer.
+const STARTING_LIMIT: Duration = Duration::from_millis(LEAVE_MS + SHUTDOWN_MS);
 
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let is_json = config.log_format == LogFormat::Json;
@@ -29,8 +37,28 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
         let cannot = |error| Failure::Unusable(format!("cannot listen for signals: {error}"));
         let mut interrupts = Signals::interrupts().map_err(cannot)?;
         let metrics = Arc::new(Metrics::new().access_log(config.access_log));
-        let app = App::start(config, Arc::new(SystemClock::new()), metrics).await;
-        let app = app.map_err(cannot_start)?;
+        let (opening, clock) = (Arc::<Opening>::default(), Arc::new(SystemClock::new()));
+        let mut starting = pin!(App::start(config, clock, metrics, &opening));
+        let mut is_over = false;
+        let app = tokio::select! {
+            biased;
+            app = &mut starting => app,
+            () = interrupts.received() => {
+                tracing::info!("shutting down before the log is open");
+                is_over = true;
+                opening.give_up();
+                timeout(STARTING_LIMIT, starting).await.map_err(|_| {
+                    Failure::Wrong("the log is still being opened, and the process does not wait for it".to_owned())
+                })?
+            }
+        };
+        let app = match app {
+            Err(StartError::GivenUp) => {
+                tracing::info!("stopped before the log was open; it was left as it was");
+                return Ok(Verdict::Fine);
+            }
+            app => app.map_err(cannot_start)?,
+        };
         // With port 0 this line tells the port. Nobody has to read it: a closed output is no error.
         let url = app.url();
         match config.log_format {
@@ -38,7 +66,9 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
             LogFormat::Json => tracing::info!(url, "headroom listens"),
         }
         let shutdown = async move {
-            interrupts.received().await;
+            if !is_over {
+                interrupts.received().await;
+            }
             tracing::info!("shutting down");
         };
         let ended = app.run(shutdown).await;

@@ -1,6 +1,9 @@
-//! The progress of opening a log, for the threads that wait for it.
+//! The progress of opening a log, for the threads that wait for it, and the way to give it up.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// The number of bytes that were read since the opening began, of those of the file that is read: the last segment of
 /// the log, or a file of an earlier version. Parts of it may be read more than once.
@@ -8,7 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Opening {
     read: AtomicU64,
     of: AtomicU64,
+    is_given_up: AtomicBool,
 }
+
+/// Why a log that was being opened is read no further.
+#[derive(Debug)]
+struct GivenUp;
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process ends before the log is open")
+    }
+}
+
+impl Error for GivenUp {}
 
 impl Opening {
     /// Begins to count, for a file of so many bytes.
@@ -26,5 +42,23 @@ impl Opening {
     pub fn told(&self) -> Option<(u64, u64)> {
         let of = self.of.load(Relaxed);
         (of > 0).then(|| (self.read.load(Relaxed), of))
+    }
+
+    /// Gives the opening up: whoever opens the log reads no further, and leaves it as it is. A log that is open stays open.
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Relaxed);
+    }
+
+    /// Whether it goes on. It is asked before each piece that is read, and before the first change.
+    ///
+    /// # Errors
+    /// It was given up; [`Opening::was_given_up`] tells this error from those of the system.
+    pub fn goes_on(&self) -> io::Result<()> {
+        if self.is_given_up.load(Relaxed) { Err(io::Error::other(GivenUp)) } else { Ok(()) }
+    }
+
+    /// Whether this is the error of an opening that was given up.
+    pub fn was_given_up(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<GivenUp>())
     }
 }

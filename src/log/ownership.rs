@@ -130,6 +130,11 @@ pub trait PartitionLog: Send + Sync {
     /// owner.
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
 
+    /// Whether the partition is not to be decided any more in this process, so that who reads its events need not come to their end.
+    fn is_closed(&self, _partition: u32) -> bool {
+        false
+    }
+
     /// The feature level at which its owners write. A log that only this process serves has the newest one.
     fn level(&self) -> FeatureLevel {
         FeatureLevel::default()

@@ -126,12 +126,20 @@ impl Recovery<'_> {
 
     /// Folds these events before a claim does, on all cores; none of them when there are as many partitions as cores, whose
     /// claims keep all of them busy. What cannot be read is left to the claim, which needs no further thread and tells why.
-    fn read_ahead(&self, handle: &PartitionHandle, seqs: Range<u64>) -> Result<(), ClaimError> {
+    fn read_ahead<L: PartitionLog>(
+        &self,
+        log: &L,
+        handle: &PartitionHandle,
+        seqs: Range<u64>,
+    ) -> Result<(), ClaimError> {
         if processors() <= self.tail.partitions() as usize {
             return Ok(());
         }
         let until = seqs.end;
         let read = ahead(self.tail, handle.id(), seqs, until, |events| {
+            if log.is_closed(handle.id()) {
+                return Err(LogError::superseded("the process ends").into());
+            }
             handle.write(|state| fold_all(state, events)).map_err(ClaimError::Breach)?;
             self.committed(events);
             Ok(())
@@ -151,7 +159,7 @@ impl Recovery<'_> {
             && let Ok(end) = self.tail.end(partition)
         {
             handle.progress().set_end_seq(end);
-            self.read_ahead(handle, next_seq()..end.saturating_sub(1))?;
+            self.read_ahead(log, handle, next_seq()..end.saturating_sub(1))?;
         }
         let from = next_seq();
         log.claim(partition, from, &mut |event| {

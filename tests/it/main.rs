@@ -32,6 +32,7 @@ mod fixtures;
 mod follower;
 mod fresh_reads;
 mod full_disk;
+mod giving_up;
 mod golden;
 mod grpc;
 mod http;

@@ -66,7 +66,10 @@ impl Server {
 
     /// Serving as it is configured; partitions may not be ready.
     pub fn of(config: &Config, clock: Arc<dyn Clock>) -> Server {
-        let start = || runtime().block_on(App::start(config, Arc::clone(&clock), Arc::new(Metrics::new())));
+        let start = || {
+            let metrics = Arc::new(Metrics::new());
+            runtime().block_on(App::start(config, Arc::clone(&clock), metrics, &Arc::default()))
+        };
         let app = once_free(start).unwrap_or_else(|error| panic!("{error}"));
         let (address, gateway, service) = (app.address(), Arc::clone(app.gateway()), Arc::clone(app.service()));
         let (stop, stopped) = oneshot::channel();

@@ -144,7 +144,7 @@ async fn with_server(
     // From the start: a process that a signal ends at once cannot delete its directory.
     let cannot = |error| format!("cannot listen for signals: {error}");
     let (mut interrupts, mut hangup) = (Signals::interrupts().map_err(cannot)?, Signals::hangup().map_err(cannot)?);
-    let app = App::start(config, clock, Arc::new(Metrics::new())).await;
+    let app = App::start(config, clock, Arc::new(Metrics::new()), &Arc::default()).await;
     let app = app.map_err(|error| error.to_string())?;
     let address = app.address();
     let (stop, stopped) = oneshot::channel::<()>();

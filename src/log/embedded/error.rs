@@ -1,6 +1,6 @@
 //! The errors of the file, in words for the operator who has to repair it.
 
-use crate::log::LogError;
+use crate::log::{LogError, Opening};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,8 @@ pub enum OpenError {
         /// How many were asked for.
         asked: u32,
     },
+    /// The process ends, and waits no longer for the log.
+    GivenUp,
 }
 
 impl fmt::Display for OpenError {
@@ -112,6 +114,7 @@ impl fmt::Display for OpenError {
                 let most = crate::limits::PARTITIONS_MAX;
                 write!(f, "a log cannot have {asked} partitions, only 1 to {most}")
             }
+            OpenError::GivenUp => f.write_str("the log was not opened, because the process ends"),
         }
     }
 }
@@ -123,7 +126,7 @@ impl From<OpenError> for LogError {
     fn from(error: OpenError) -> LogError {
         let detail = error.to_string();
         match error {
-            OpenError::InUse { .. } | OpenError::Io { .. } => LogError::transient(detail),
+            OpenError::InUse { .. } | OpenError::Io { .. } | OpenError::GivenUp => LogError::transient(detail),
             OpenError::Damaged { .. }
             | OpenError::Foreign { .. }
             | OpenError::Mismatch { .. }
@@ -138,7 +141,10 @@ impl From<OpenError> for LogError {
 
 impl OpenError {
     pub(super) fn io(path: &Path, error: &io::Error) -> OpenError {
-        OpenError::Io { path: path.to_owned(), detail: error.to_string() }
+        match Opening::was_given_up(error) {
+            true => OpenError::GivenUp,
+            false => OpenError::Io { path: path.to_owned(), detail: error.to_string() },
+        }
     }
 
     pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> OpenError {

@@ -234,11 +234,11 @@ pub(super) fn open(
         is_none_begun(dir)?;
         match (access, &old) {
             (Access::Write(_, before), Some(old)) => {
-                let admitted = |new: &Path| admitted((dir, old, new), (before, partitions), &terms);
+                let admitted = |new: &Path| admitted((dir, old, new), (before, partitions), &terms, &opening);
                 carried::carry_over((dir, old, &path), &admitted, &terms, &opening)?;
             }
             (Access::Write(manifest, before), None) => {
-                (before.judge)(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
+                before.judged(None, &path, &opening)?;
                 make((dir, &path), manifest, before, &terms)?;
             }
             (Access::ReadOnly, old) => return Err(no_log(&path, old.as_deref())),
@@ -246,16 +246,16 @@ pub(super) fn open(
     }
     let first = segments(&path)?.unwrap_or_default().start;
     let first_lock = self::lock(dir, &path_of(&path, first), writable)?;
-    let (at, of_terms) = (path.clone(), terms.clone());
+    let (at, of_terms, given) = (path.clone(), terms.clone(), Arc::clone(&opening));
     let opens = Box::new(move || {
         let numbers = segments(&at)?.unwrap_or_default();
-        let started = start(&at, numbers, (writable, of_terms.clone()), &opening)?;
+        let started = start(&at, numbers, (writable, of_terms.clone()), &given)?;
         agreed(&at, &started.store.manifest, partitions)?;
         Ok(started)
     });
     let Started { store, written_to } = opens()?;
     let old = old.filter(|_| writable);
-    old.iter().try_for_each(|old| carried::is_held(old, &store, &path))?;
+    old.iter().try_for_each(|old| carried::is_held(old, &store, &path, &opening))?;
     let (dir, at) = (dir.to_owned(), path.clone());
     let release = Box::new(move |file: &LogFile| {
         let open = file.store.read();
@@ -320,10 +320,11 @@ fn admitted(
     (dir, old, new): (&Path, &Path, &Path),
     (before, partitions): (Before<'_>, Option<u32>),
     terms: &Terms,
+    opening: &Opening,
 ) -> Result<(), OpenError> {
     let log = Embedded { shared: Arc::new(Shared::new(LogFile::unplaced(new, terms)?, Vec::new())) };
     agreed(old, &log.manifest(), partitions)?;
-    (before.judge)(Some(&log)).map_err(|detail| OpenError::Behind { path: old.to_owned(), detail })?;
+    before.judged(Some(&log), old, opening)?;
     before.raised(dir)?;
     crash::point("carried-raised");
     Ok(())

@@ -134,6 +134,13 @@ impl Before<'_> {
     /// Nothing is asked, and nothing is done.
     pub const NOTHING: Before<'static> = Before { judge: &|_| Ok(()), raise: &|| Ok(()) };
 
+    fn judged(&self, log: Option<&Embedded>, path: &Path, opening: &Opening) -> Result<(), OpenError> {
+        let judged = (self.judge)(log);
+        // Who gave up has not read all of it, and a verdict on the rest is none.
+        opening.goes_on().map_err(|error| OpenError::io(path, &error))?;
+        judged.map_err(|detail| OpenError::Behind { path: path.to_owned(), detail })
+    }
+
     fn raised(&self, dir: &Path) -> Result<(), OpenError> {
         (self.raise)().map_err(|detail| OpenError::Io { path: dir.to_owned(), detail })
     }
@@ -191,7 +198,7 @@ impl Embedded {
         Embedded::open_on(dir, options, (Before::NOTHING, &Arc::default()), terms)
     }
 
-    /// The same after what is to be asked and done before. `opening` shows the progress meanwhile.
+    /// The same after what is to be asked and done before. `opening` shows the progress meanwhile, and can give it up.
     ///
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
@@ -223,8 +230,7 @@ impl Embedded {
         let (file, release) = file::open(dir, access, options.partitions, terms, Arc::clone(opening))?;
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
         let log = Embedded { shared: Arc::new(Shared::new(file, intakes)) };
-        (before.judge)(Some(&log))
-            .map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
+        before.judged(Some(&log), &log.shared.file.path, opening)?;
         before.raised(dir)?;
         release(&log.shared.file)?;
         log.shared.committer.set_read_only(reopen::want_of_room(&log.shared.file));
@@ -449,6 +455,9 @@ impl PartitionLog for Embedded {
                 from = event.seq.saturating_add(1);
                 answer = Some(fold(event).map_err(ClaimError::Breach)?);
             }
+            if from != head.next_seq && self.is_closed(partition) {
+                return Err(LogError::superseded("the process ends before all events are folded").into());
+            }
         }
         match answer {
             Some(answer) if answer != head.next_input => Err(ClaimError::Log(LogError::internal(format!(
@@ -458,6 +467,10 @@ impl PartitionLog for Embedded {
             )))),
             _ => Ok(owned.ready()),
         }
+    }
+
+    fn is_closed(&self, partition: u32) -> bool {
+        self.shared.intake(partition).is_none_or(Intake::is_closed)
     }
 }
 

@@ -135,11 +135,6 @@ impl Embedded {
     pub fn reopenings(&self) -> u64 {
         self.shared.reopening.times.load(Relaxed)
     }
-
-    /// Whether the partition decides no more commands.
-    pub fn is_closed(&self, partition: u32) -> bool {
-        self.shared.intake(partition).is_none_or(super::Intake::is_closed)
-    }
 }
 
 impl Shared {

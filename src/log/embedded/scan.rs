@@ -37,6 +37,7 @@ impl<'a> Window<'a> {
             if self.bytes.len() < wanted {
                 self.bytes.resize(wanted, 0);
             }
+            self.opening.goes_on()?;
             let Some(buffer) = self.bytes.get_mut(..wanted) else { return Ok(None) };
             (self.start, self.filled) = (offset, 0);
             self.filled = self.named.read_up_to(offset, buffer)?;

@@ -67,7 +67,7 @@ pub(super) fn start(
     (writable, terms): (bool, Terms),
     opening: &Opening,
 ) -> Result<Started, OpenError> {
-    let (sealed, last) = headers(dir, numbers, writable)?;
+    let (sealed, last) = headers(dir, numbers, writable, opening)?;
     end(dir, terms, sealed, last, opening)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn start(
 /// # Errors
 /// [`OpenError`].
 pub(super) fn look(dir: &Path, numbers: Range<u64>, terms: Terms) -> Result<Store, OpenError> {
-    let (sealed, (named, header)) = headers(dir, numbers, false)?;
+    let (sealed, (named, header)) = headers(dir, numbers, false, &Opening::default())?;
     let io = |error: io::Error| OpenError::io(&named.path, &error);
     // The slot first: its batch was written before it. A writer may have been at both of them while they were read.
     let slot = last_slot(&named, &header).or_else(|_| last_slot(&named, &header))?;
@@ -93,11 +93,13 @@ fn headers(
     dir: &Path,
     numbers: Range<u64>,
     writable: bool,
+    opening: &Opening,
 ) -> Result<(Vec<Sealed>, (Named, SegmentHeader)), OpenError> {
     let (mut sealed, mut last): (Vec<Sealed>, Option<(Named, SegmentHeader)>) = (Vec::new(), None);
     for number in numbers {
         let path = path_of(dir, number);
-        let named = Named::open(path.clone(), writable).map_err(|error| OpenError::io(&path, &error))?;
+        let named = opening.goes_on().and_then(|()| Named::open(path.clone(), writable));
+        let named = named.map_err(|error| OpenError::io(&path, &error))?;
         let mut header = header(&named, number)?;
         if let Some((before, its)) = last.take() {
             belongs(&before, &its, &header, &path)?;

@@ -100,8 +100,8 @@ fn written(from: (&RedbFile, &Path), new: &Path, terms: &Terms) -> Result<(), Op
 ///
 /// # Errors
 /// [`OpenError::Behind`] when it does not: then nobody knows which of the two is to be served.
-pub(super) fn is_held(old: &Path, store: &Store, log: &Path) -> Result<(), OpenError> {
-    let file = RedbFile::open(old, &Arc::default())?;
+pub(super) fn is_held(old: &Path, store: &Store, log: &Path, opening: &Arc<Opening>) -> Result<(), OpenError> {
+    let file = RedbFile::open(old, opening)?;
     let behind = |what: &str| {
         let detail = format!("{} beside it {what}: move the one away that is not to be served", old.display());
         Err(OpenError::Behind { path: log.to_owned(), detail })

@@ -119,7 +119,7 @@ fn refusal(path: &Path, fault: RedbFault) -> OpenError {
                 redb::Error::DatabaseAlreadyOpen => OpenError::Io { path, detail },
                 redb::Error::Io(ref error) => match error.kind() {
                     io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => OpenError::Damaged { path, detail },
-                    _ => OpenError::Io { path, detail },
+                    _ => OpenError::io(&path, error),
                 },
                 _ => OpenError::Damaged { path, detail },
             }

@@ -58,6 +58,7 @@ impl<B: StorageBackend> StorageBackend for Unwritten<B> {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.opening.goes_on()?;
         self.opening.reads(out.len());
         let changes = self.changes.lock();
         let on_disk = usize::try_from(self.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
