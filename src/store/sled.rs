@@ -91,24 +91,31 @@ impl SledStore {
         Ok(kept)
     }
 
-    /// Moves all checkpoints and the witness into a new directory, for an operator who looks into a loss, and returns
-    /// the directory.
+    /// Moves the checkpoints of these partitions and the witness into a new directory, for an operator who looks into a loss,
+    /// and returns the directory.
     ///
     /// # Errors
-    /// When it cannot be moved.
-    pub fn set_aside(&self) -> std::io::Result<PathBuf> {
+    /// When they cannot be moved.
+    pub fn set_aside(&self, partitions: impl IntoIterator<Item = u32>) -> std::io::Result<PathBuf> {
         let mut open = self.open.lock();
         std::mem::take(&mut *open).into_values().for_each(close);
         let data_dir = self.root.parent().unwrap_or(&self.root);
         let aside = (1..).map(|n: u64| data_dir.join(format!("lost-{n}"))).find(|dir| !dir.exists());
         let aside = aside.unwrap_or_else(|| data_dir.join("lost"));
-        fs::create_dir(&aside)?;
-        for path in [self.witness.path(), &self.root] {
+        let checkpoints = aside.join(self.root.file_name().unwrap_or_default());
+        fs::create_dir_all(&checkpoints)?;
+        let of_partitions =
+            partitions.into_iter().flat_map(|partition| [self.dir(partition), self.aside_dir(partition)]);
+        let of_partitions = of_partitions.map(|path| (path, &checkpoints));
+        // The witness last: as long as it is there, it tells of the loss.
+        for (path, to) in of_partitions.chain([(self.witness.path().to_owned(), &aside)]) {
             if let Some(name) = path.file_name().filter(|_| path.exists()) {
-                fs::rename(path, aside.join(name))?;
+                fs::rename(&path, to.join(name))?;
             }
         }
-        fs::File::open(data_dir)?.sync_all()?;
+        for flushed in [&*checkpoints, &*aside, &*self.root, data_dir].into_iter().filter(|dir| dir.exists()) {
+            fs::File::open(flushed)?.sync_all()?;
+        }
         Ok(aside)
     }
 

@@ -3,6 +3,7 @@
 
 pub mod bucket;
 mod killed;
+mod lost;
 mod place;
 mod served;
 

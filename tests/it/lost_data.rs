@@ -193,7 +193,7 @@ fn a_server_whose_file_is_taken_away_says_yes_no_more() {
 }
 
 /// What a refusal says of the log to name.
-fn id_in(told: &str) -> String {
+pub fn id_in(told: &str) -> String {
     told.split("--log ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
 }
 

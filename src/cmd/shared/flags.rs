@@ -105,7 +105,7 @@ pub(in crate::cmd) struct LostLog;
 
 impl Takes for LostLog {
     fn takes(setting: Setting) -> bool {
-        OwnedLog::takes(setting) || setting == Setting::Partitions
+        OwnedLog::takes(setting) || matches!(setting, Setting::Partitions | Setting::LogArchive)
     }
 }
 

@@ -74,7 +74,23 @@ impl<L: CommittedTail> WithArchive<L> {
         })
     }
 
-    /// The same, when nothing else is needed any more.
+    /// The number of the last segment in the place, where it reaches beyond the end of the log: the log is an older copy, or the
+    /// segment is of another course of it.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, or the place does not give what it has.
+    pub fn ahead(&self) -> Result<Option<u64>, LogError> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        let Some(last) = archive.numbers()?.and_then(|numbers| numbers.end.checked_sub(1)) else { return Ok(None) };
+        for (partition, end) in (0..).zip(&archive.reach(last)?.end) {
+            if end.next_seq > self.log.end(partition)? {
+                return Ok(Some(last));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The log alone, when nothing else is needed any more.
     pub fn into_log(self) -> L {
         self.log
     }
@@ -242,14 +258,8 @@ impl Archived {
         if let Some(indexed) = recent.iter().find(|indexed| indexed.header.number == number) {
             return Ok(Arc::clone(indexed));
         }
-        let bytes = self.archive.segment(number).map_err(fault)?;
-        let end = bytes.len() as u64;
-        let read = InMemory { path: PathBuf::from(format!("segment {number} of the archive")), bytes };
-        let header = SegmentHeader::read(&read)?.map_err(|why| damaged(format!("it is no segment: {why:?}")))?;
-        if (header.manifest.log_id, header.number) != (log_id, number) {
-            let (of, log) = (header.number, header.manifest.log_id);
-            return Err(damaged(format!("what should be segment {number} is segment {of} of log {log:032x}")));
-        }
+        let (read, header) = fetched(&*self.archive, log_id, number)?;
+        let end = read.bytes.len() as u64;
         let indexed = Arc::new(indexed(Arc::new(read), &Sealed { header: Arc::new(header), end })?);
         recent.push_back(Arc::clone(&indexed));
         if recent.len() > KEPT {
@@ -257,6 +267,18 @@ impl Archived {
         }
         Ok(indexed)
     }
+}
+
+/// The bytes of a segment in a place, and its header.
+pub(super) fn fetched(archive: &dyn Archive, log_id: u128, number: u64) -> Result<(InMemory, SegmentHeader), Fault> {
+    let bytes = archive.segment(number).map_err(fault)?;
+    let read = InMemory { path: PathBuf::from(format!("segment {number} of the archive")), bytes };
+    let header = SegmentHeader::read(&read)?.map_err(|why| damaged(format!("it is no segment: {why:?}")))?;
+    if (header.manifest.log_id, header.number) != (log_id, number) {
+        let (of, log) = (header.number, header.manifest.log_id);
+        return Err(damaged(format!("what should be segment {number} is segment {of} of log {log:032x}")));
+    }
+    Ok((read, header))
 }
 
 /// What a place does not give is not known; what it has wrong stays wrong.

@@ -52,8 +52,20 @@ pub(super) fn forget(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     notes(dir)?.into_iter().try_for_each(|number| disk.remove(&path_of(dir, number)))
 }
 
+/// Notes that the log begins with this segment, whatever notes there are.
+///
+/// # Errors
+/// Those of the operating system.
+pub(super) fn renew(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
+    forget(disk, dir)?;
+    disk.create(&path_of(dir, number)).map(drop)
+}
+
 /// What the notes of the directory say: more than one is there for a moment, or after a power cut.
-fn notes(dir: &Path) -> io::Result<Vec<u64>> {
+///
+/// # Errors
+/// Those of the operating system.
+pub(super) fn notes(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         found.extend(entry?.file_name().to_str().and_then(begins_in));

@@ -2,6 +2,7 @@
 //! become durable in one batch; before that a command is in memory only. The contents are checked when they are read.
 //! This log has no compaction and no reply channel. Its oldest segments may leave it as a whole (`leaving.rs`), and can be read
 //! where they went (`archived.rs`).
+//! A log that is lost goes on after them (`continued.rs`).
 //!
 //! The log is the directory `log` of the data directory: segments of 64 MiB, each a header and frames one behind the
 //! other (`segment.rs`, `frame.rs`). A batch is appended to the last segment and flushed once. A sealed segment is
@@ -45,6 +46,7 @@ mod archived;
 mod begins;
 mod carried;
 mod commit;
+mod continued;
 mod dead_letters;
 mod disk;
 mod draft;
@@ -68,6 +70,7 @@ mod tests;
 mod training;
 
 pub use archived::{Archive, WithArchive};
+pub use continued::continue_after;
 pub use draft::sample;
 pub use error::OpenError;
 pub use frame::Head;

@@ -128,6 +128,14 @@ impl SegmentHeader {
         if self.manifest.format_version == PLAIN_VERSION { Form::Plain } else { Form::Packed }
     }
 
+    /// What the segment after it is packed against when none was made for that one.
+    pub(super) fn next_dictionary(&self) -> Dictionary {
+        match self.form() {
+            Form::Plain => Dictionary::of_program(),
+            Form::Packed => self.dictionary.clone(),
+        }
+    }
+
     pub(super) fn place(&self, offset: u64) -> Place<'_> {
         Place {
             form: self.form(),

@@ -213,10 +213,7 @@ impl Store {
     /// The dictionary of the segment after the one that is written.
     fn next_dictionary(&self, writer: &mut Writer) -> Dictionary {
         let made = writer.training.take().and_then(Training::made);
-        made.unwrap_or_else(|| match writer.header.form() {
-            Form::Plain => Dictionary::of_program(),
-            Form::Packed => writer.header.dictionary.clone(),
-        })
+        made.unwrap_or_else(|| writer.header.next_dictionary())
     }
 
     /// Makes the next segment. From then on the one before is sealed: its end is in the header of the next one.

@@ -24,7 +24,7 @@ pub fn left_for_a_month() -> Stopped {
     stopped
 }
 
-fn serve(stopped: &Stopped) -> Command {
+pub(super) fn serve(stopped: &Stopped) -> Command {
     serve_into(stopped, &url(stopped.archive.path()))
 }
 
@@ -50,7 +50,7 @@ pub(super) fn all_have_left(stopped: &Stopped) -> bool {
 }
 
 /// A server from whose log all that is old has left, and the event with which it begins now.
-fn begun_later(stopped: &Stopped) -> (Served, f64) {
+pub(super) fn begun_later(stopped: &Stopped) -> (Served, f64) {
     let sealed = segments(stopped.dir.path()).len() - 1;
     let served = Served::start(&mut serve(stopped));
     until("all that is old has left", || figure(&served, "headroom_log_segments_left_total") == Some(sealed as f64));
@@ -61,7 +61,7 @@ fn begun_later(stopped: &Stopped) -> (Served, f64) {
 }
 
 /// Log and archive verify, have every event, and the pool has so many orders.
-fn is_whole(stopped: &Stopped, of: &str) {
+pub(super) fn is_whole(stopped: &Stopped, of: &str) {
     let verified = stopped.whole("verify", &[]);
     assert_eq!(verified.code, 0, "{of}: {}{}", verified.out, verified.err);
     let printed = stopped.whole("cat", &[]);

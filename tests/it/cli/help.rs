@@ -45,7 +45,7 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let owned_log = [&any_log[..], &[Setting::Snapshots, Setting::KafkaAlternatingProducers]].concat();
     let sink_tables = [LOG_LINES, &sink].concat();
     let sink_log = [&any_log[..], &sink].concat();
-    let lost_log = [&owned_log[..], &[Setting::Partitions]].concat();
+    let lost_log = [&owned_log[..], &[Setting::Partitions, Setting::LogArchive]].concat();
     let permissions = [LOG_LINES, CONNECTION, &topics].concat();
     let of_topics = [
         Setting::Partitions,

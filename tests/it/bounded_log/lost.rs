@@ -1,0 +1,147 @@
+//! A bounded log that has lost its end, or all of its files, while its archive is whole. Only what the archive does not have is
+//! lost.
+
+use super::served::{all_have_left, begun_later, is_whole, left_for_a_month, reserve_in_new_pool, serve};
+use super::{BEGIN, KEEP_DAYS};
+use crate::bed::{Bed, Stopped, segments, url};
+use crate::lost_data::id_in;
+use crate::process::{Ended, Served, headroom, run};
+use crate::snapshots::served::reserve;
+use crate::store::copy_tree;
+use crate::wait::until;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+/// What a server says that is to serve what is left, with the name of the log in it.
+fn refused(stopped: &Stopped) -> String {
+    let refused = run(&mut serve(stopped));
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("were seen as committed and are gone"), "{}", refused.err);
+    refused.err
+}
+
+fn accept(stopped: &Stopped, id: &str, places: &[&str]) -> Ended {
+    let mut accept = headroom(["log", "accept-loss", "--because", "told by the tests", "--log", id, "--data-dir"]);
+    run(accept.arg(stopped.dir.path()).args(places))
+}
+
+fn assert_says(ended: &Ended, code: i32, says: &[&str]) {
+    let told = format!("{}{}", ended.out, ended.err);
+    assert_eq!(ended.code, code, "{told}");
+    says.iter().for_each(|part| assert!(told.contains(part), "{part}: {told}"));
+}
+
+fn without(files: &[PathBuf]) {
+    files.iter().for_each(|path| fs::remove_file(path).unwrap());
+}
+
+/// The story: the disk loses the last files of a log, and both snapshots that are left were written after that. What is left of the
+/// log begins in the middle, and nothing but the archive leads to it.
+#[test]
+fn a_bounded_log_that_lost_its_end_goes_on_from_its_archive() {
+    let mut bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(!bed.leave().is_empty());
+    bed.day();
+    let manifests = bed.objects(".json");
+    let stopped = Stopped::of(bed);
+    without(&manifests[..manifests.len() - 2]);
+    let files = segments(stopped.dir.path());
+    without(&files[3..]);
+    let told = refused(&stopped);
+    let (id, archive, snapshots) = (id_in(&told), url(stopped.archive.path()), url(stopped.snapshots.path()));
+    assert_says(&stopped.whole("rebuild", &["--snapshots", &snapshots]), 1, &["nothing was rebuilt"]);
+    let alone = accept(&stopped, &id, &["--snapshots", &snapshots]);
+    assert_says(&alone, 2, &["hold more than the", "or name the place of what has left the log with --log-archive"]);
+    let left = stopped.whole("state", &["--json"]);
+    let accepted = accept(&stopped, &id, &["--snapshots", &snapshots, "--log-archive", &archive]);
+    assert_says(&accepted, 0, &["partition 0: events ", "recorded in the log as accepted", "are now in ", "lost-1"]);
+    assert!(stopped.dir.path().join("lost-1/checkpoint/p0").exists());
+    // What was given away before the loss still is.
+    let pools = |ended: &Ended| serde_json::from_str::<Value>(&ended.out).unwrap()["pools"].clone();
+    assert_eq!(pools(&stopped.whole("state", &["--json"])), pools(&left), "{}{}", left.out, left.err);
+    let again = accept(&stopped, &id, &["--log-archive", &archive]);
+    assert_says(&again, 0, &["the log holds every event that was seen; nothing was changed"]);
+    is_served(&stopped);
+    assert_says(&stopped.whole("verify", &[]), 0, &["are lost: told by the tests: events ", "clean: no law broken"]);
+}
+
+/// Served again, and bounded: what is old leaves it for the archive.
+fn is_served(stopped: &Stopped) {
+    let served = Served::start(&mut serve(stopped));
+    assert!(reserve_in_new_pool(&served));
+    let mut orders = 1;
+    // Two snapshots have to cover what leaves.
+    until("all that is old has left", || {
+        orders += 1;
+        reserve(&served, orders) && all_have_left(stopped)
+    });
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(!ended.err.contains("cannot leave the log"), "{}", ended.err);
+    is_whole(stopped, "served again");
+}
+
+/// A stopped server with nothing of its log on the disk, whose last file is moved away.
+fn gone() -> (Stopped, String) {
+    let stopped = left_for_a_month();
+    let (served, _) = begun_later(&stopped);
+    assert!(reserve_in_new_pool(&served));
+    assert_eq!(served.running.terminate().code, 0);
+    without(&segments(stopped.dir.path()));
+    let id = id_in(&refused(&stopped));
+    (stopped, id)
+}
+
+/// The story: the one file that a bounded log has on the disk is lost. A new log would begin with empty pools, and months of orders
+/// would be given up that the archive has.
+#[test]
+fn a_bounded_log_without_a_file_goes_on_behind_its_archive() {
+    let (stopped, id) = gone();
+    let (archive, elsewhere) = (url(stopped.archive.path()), tempfile::tempdir().unwrap());
+    let wrong = accept(&stopped, &id, &["--log-archive", &url(elsewhere.path())]);
+    assert_says(&wrong, 2, &["segments have left the log, and the archive has none of log", "name the place"]);
+    let unnamed = accept(&stopped, &id, &[]);
+    assert_says(
+        &unnamed,
+        2,
+        &["segments have left the log: name the place", "with --log-archive", "delete the note begins-"],
+    );
+    assert_eq!(segments(stopped.dir.path()), [] as [PathBuf; 0]);
+    let accepted = accept(&stopped, &id, &["--log-archive", &archive]);
+    let says = [
+        "the log goes on behind its archive, with segment ",
+        "partition 0: events ",
+        "recorded in the log as accepted",
+    ];
+    assert_says(&accepted, 0, &says);
+    assert!(!accepted.out.contains("partition 0: events 0 to"), "{}", accepted.out);
+    is_whole(&stopped, "accepted");
+    is_served(&stopped);
+}
+
+/// The story: a copy of the log of last month is put in the place of the one that is lost. The archive has more than the copy, and
+/// nobody who accepts a loss means to lose that.
+#[test]
+fn an_older_copy_does_not_hide_what_the_archive_has() {
+    let stopped = left_for_a_month();
+    let (copy, log) = (tempfile::tempdir().unwrap(), stopped.dir.path().join("log"));
+    copy_tree(&log, copy.path());
+    let (served, _) = begun_later(&stopped);
+    assert_eq!(served.running.terminate().code, 0);
+    fs::remove_dir_all(&log).unwrap();
+    copy_tree(copy.path(), &log);
+    without(&segments(stopped.dir.path())[2..]);
+    let id = id_in(&refused(&stopped));
+    let archive = url(stopped.archive.path());
+    let hidden = accept(&stopped, &id, &["--log-archive", &archive]);
+    assert_says(
+        &hidden,
+        2,
+        &["the archive has more of the log than", "and it would be lost: move all files from there"],
+    );
+    refused(&stopped);
+    fs::rename(&log, copy.path().join("moved")).unwrap();
+    assert_says(&accept(&stopped, &id, &["--log-archive", &archive]), 0, &["the log goes on behind its archive"]);
+    is_served(&stopped);
+}
