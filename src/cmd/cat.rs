@@ -39,12 +39,17 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
     let wanted = source.partitions(what.partition)?;
-    let next = wanted.map(|partition| (partition, what.from.unwrap_or_else(|| begins(source.tail(), partition))));
+    let left = Left { may_be_elsewhere: config.kafka.is_none() && config.log_archive.is_none() };
+    let next = wanted.map(|partition| (partition, what.from.unwrap_or_else(|| left.begins(source.tail(), partition))));
     let mut printing = Printing { next: next.collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.
     let unread = printing.print(source.tail())?;
     if let Some(why) = unread.values().find(|why| !source.is_at_fault(why)) {
         return Err(Failure::Unusable(why.to_string()));
+    }
+    let asked = what.from.unwrap_or(u64::MAX);
+    if let Some(why) = unread.keys().find_map(|partition| left.is_asked(source.tail(), *partition, asked)) {
+        return Err(Failure::Unusable(why));
     }
     for (partition, why) in unread {
         printing.odd = printing.odd.saturating_add(1);
@@ -58,14 +63,36 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     Ok(Verdict::fine_if(printing.odd == 0))
 }
 
-/// The first event that the log has. Where that is not the first one of the partition, it is told.
-fn begins(tail: &dyn CommittedTail, partition: u32) -> u64 {
-    // If it cannot be told, reading says why.
-    let first = tail.first(partition).unwrap_or_default();
-    if first > 0 {
-        stderr::note(format_args!("partition {partition} begins with seq {first}: the events before it are gone"));
+/// What is before the first event of a log.
+#[derive(Clone, Copy)]
+struct Left {
+    /// Whether it may be in an archive that was not named.
+    may_be_elsewhere: bool,
+}
+
+impl Left {
+    /// The first event that the log has. Where that is not the first one of the partition, it is told.
+    fn begins(self, tail: &dyn CommittedTail, partition: u32) -> u64 {
+        // If it cannot be told, reading says why.
+        let first = tail.first(partition).unwrap_or_default();
+        if first > 0 {
+            let rest = match self.may_be_elsewhere {
+                true => "have left the log; --log-archive names the place to which they went",
+                false => "are gone",
+            };
+            stderr::note(format_args!("partition {partition} begins with seq {first}: the events before it {rest}"));
+        }
+        first
     }
-    first
+
+    /// That an event is asked for which may be elsewhere; none where it is not.
+    fn is_asked(self, tail: &dyn CommittedTail, partition: u32, seq: u64) -> Option<String> {
+        let first = tail.first(partition).ok().filter(|first| self.may_be_elsewhere && seq < *first)?;
+        Some(format!(
+            "partition {partition} begins with seq {first}, and --from asks for seq {seq}, which has left the log: name the place \
+             to which it went with --log-archive"
+        ))
+    }
 }
 
 /// Prints new events until the output is closed. A server that stops is waited for. While none runs, nothing is

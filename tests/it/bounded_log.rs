@@ -118,7 +118,12 @@ fn a_season_takes_the_disk_of_ten_days_and_log_and_archive_are_the_log_that_kept
     }
     // Without the archive it is told from where the log is trusted.
     let read = bounded.bare("cat", &[]);
-    assert!(read.err.contains(&format!("partition 0 begins with seq {first}: the events before it are gone")));
+    let left =
+        format!("partition 0 begins with seq {first}: the events before it have left the log; --log-archive names");
+    assert!(read.err.contains(&left), "{}", read.err);
+    let asked = bounded.bare("cat", &["--from", "17"]);
+    let left = format!("begins with seq {first}, and --from asks for seq 17, which has left the log: name the place");
+    assert!((asked.code, &*asked.out) == (2, "") && asked.err.contains(&left), "{}", asked.err);
     assert_eq!(read.out.lines().count() as u64, end - first);
     let snapshots = url(bounded.snapshots.path());
     let trusted = bounded.bare("verify", &["--snapshots", &snapshots]);
