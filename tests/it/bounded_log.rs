@@ -154,7 +154,7 @@ fn a_season_takes_the_disk_of_ten_days_and_log_and_archive_are_the_log_that_kept
     };
     assert_eq!(lines(bounded.whole("rebuild", &[])), lines(unbounded.bare("rebuild", &[])));
     let refused = bounded.bare("rebuild", &[]);
-    assert!(refused.code != 0 && refused.err.contains("no place of snapshots is set"), "{}", refused.err);
+    assert!(refused.code == 2 && refused.err.contains("no place of snapshots is set"), "{}", refused.err);
 }
 
 /// The story: the clock of the machine jumps ten years ahead. Everything is old by that clock, and nothing leaves by it alone.

@@ -18,7 +18,7 @@ use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::client::running::RunningServer;
 use crate::config::Config;
-use crate::log::{ClaimError, CommittedTail};
+use crate::log::{ClaimError, CommittedTail, LogErrorKind};
 use crate::owner::begin::Prefer;
 use crate::owner::recover;
 use crate::owner::swap::Course;
@@ -327,11 +327,13 @@ impl Rebuilding<'_> {
 }
 
 /// The events cannot be applied. That is wrong, and not unusable, because the log could be opened, unless a place did not give what
-/// has left it.
+/// has left it, or nothing covers that.
 fn left_as_it_was(error: ClaimError) -> Failure {
     let told = |why: &dyn std::fmt::Display| format!("{why}; the old checkpoint was left as it was");
     match error {
-        ClaimError::Log(error) if error.is_withheld() => Failure::Unusable(told(&error)),
+        ClaimError::Log(error) if error.is_withheld() || error.kind == LogErrorKind::Uncovered => {
+            Failure::Unusable(told(&error))
+        }
         ClaimError::Log(error) => Failure::Wrong(told(&error)),
         ClaimError::Breach(breach) => Failure::Wrong(told(&breach)),
     }
