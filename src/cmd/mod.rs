@@ -76,7 +76,9 @@ enum Command {
     ///
     /// Reads the log of a stopped server (--data-dir), of a running one through its HTTP interface (--data-dir), or of a
     /// Kafka cluster (--kafka-brokers). Changes nothing. When the first events are gone, the oldest snapshot that covers them
-    /// is trusted, and the log is checked from there on. Exit code 0: no law is broken.
+    /// is trusted, and the log is checked from there on. With --snapshots, every snapshot is read and compared with the log.
+    /// Exit code 0: no law is broken, and every snapshot is sound. 1: something is wrong, and named. 2: not proven, because a place
+    /// was not named or does not answer, or bad usage.
     Verify {
         #[command(flatten)]
         flags: Flags<FoldedLog>,

@@ -27,6 +27,7 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::config::tests::check;
     use crate::config::{DAY_MS, HOUR_MS};
 
@@ -55,6 +56,20 @@ mod tests {
         ] {
             let told = kept(settings).unwrap_err();
             assert!(told.contains(says), "{told}");
+        }
+    }
+
+    #[test]
+    fn places_are_taken_from_a_dump_only_where_none_is_named() {
+        let named =
+            |snapshots, archive| check(&[(Setting::Snapshots, snapshots), (Setting::LogArchive, archive)]).unwrap();
+        let (server, own) = (named("s3://shop/prod", "file:///archive"), named("file:///s", "file:///a"));
+        let places = |config: Config| (config.snapshots.map(|snapshots| snapshots.place), config.log_archive);
+        let bare = || check(&[]).unwrap();
+        assert_eq!(places(bare().with_places_of(&server.dump())), places(server.clone()));
+        assert_eq!(places(own.clone().with_places_of(&server.dump())), places(own));
+        for odd in [bare().dump(), "snapshots = 7\nlog_archive = [".to_owned(), "snapshots = \"nowhere\"".to_owned()] {
+            assert_eq!(places(bare().with_places_of(&odd)), (None, None), "{odd}");
         }
     }
 }

@@ -208,6 +208,19 @@ impl Config {
         }
     }
 
+    /// The same, with the places of snapshots and of what has left the log as the dump of another process names them, where
+    /// this one names none.
+    #[must_use]
+    pub fn with_places_of(self, dump: &str) -> Config {
+        let file = FileText { path: "dump".to_owned(), text: dump.to_owned() };
+        let raw = Raw::gather(&Inputs { file: Some(file), ..Inputs::default() });
+        let mut checking = Checking { given: &raw.given, problems: Vec::new() };
+        let snapshots = self.snapshots.clone().or_else(|| snapshots::check(&mut checking));
+        let archive = self.log_archive.clone();
+        let log_archive = archive.or_else(|| checking.optional(Setting::LogArchive, object_place));
+        Config { snapshots, log_archive, ..self }
+    }
+
     /// The settings in force as a TOML file, each with its source. Saved and given with `--config`, the file means the
     /// same. Secrets are left out: a server with such a file asks for them.
     pub fn dump(&self) -> String {

@@ -14,6 +14,7 @@ use std::fmt;
 
 /// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
 pub const TRIED_MAX: usize = 8;
+const NO_PLACE: &str = "no place of snapshots is set";
 
 /// The snapshots of a log, and the log.
 #[derive(Clone, Copy)]
@@ -85,6 +86,16 @@ impl Looked {
     }
 }
 
+/// What a snapshot turned out to be.
+pub enum Examined {
+    /// It is whole, and the log does not contradict it: this is the state that it holds.
+    Sound(Box<PartitionState>),
+    /// It is whole, and holds more events than the log has: how many those are.
+    Ahead(String),
+    /// It is not what was written, or not what the log leads to, in words.
+    Wrong(String),
+}
+
 impl Beginning<'_> {
     /// The state from which a tool folds the events of a partition: none as long as the log has its first event, and
     /// otherwise that of a snapshot which covers what is gone.
@@ -108,7 +119,7 @@ impl Beginning<'_> {
         let Some(snapshots) = self.snapshots else {
             return match first {
                 0 => Ok(Looked::default()),
-                _ => Err(uncovered_for(prefer, partition, first, "no place of snapshots is set")),
+                _ => Err(uncovered_for(prefer, partition, first, NO_PLACE)),
             };
         };
         let end = self.tail.end(partition)?;
@@ -193,6 +204,33 @@ impl Beginning<'_> {
         (move || asked.unwrap_or_else(ask), state)
     }
 
+    /// Reads all of a snapshot, puts it together to a state, and compares its place with the log, as far as the log still has
+    /// the events around it.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read. It is [`LogErrorKind::Withheld`](crate::log::LogErrorKind::Withheld) where the
+    /// place did not give the snapshot.
+    pub fn examine(&self, partition: u32, name: &SnapshotName) -> Result<Examined, LogError> {
+        let Some(snapshots) = self.snapshots else { return Err(LogError::withheld(false, NO_PLACE)) };
+        let state = match copied(snapshots, self.log_id, partition, &name.text) {
+            Ok(state) => state,
+            Err(error) if error.kind == StoreErrorKind::Damaged => {
+                return Ok(Examined::Wrong(bare(name, &error.detail)));
+            }
+            Err(error) => return Err(LogError::withheld(!error.needs_operator(), bare(name, &error.detail))),
+        };
+        let (first, next_seq) = (self.tail.first(partition)?, state.position().next_seq);
+        if next_seq >= first {
+            if let Some(more) = more_than(self.tail, partition, next_seq)? {
+                return Ok(Examined::Ahead(more));
+            }
+            if let Some(why) = mismatch(self.tail, &state, first)? {
+                return Ok(Examined::Wrong(why));
+            }
+        }
+        Ok(Examined::Sound(Box::new(state)))
+    }
+
     /// Whether a snapshot is whole and the log continues it. All of it is read, and put together to a state.
     ///
     /// # Errors
@@ -256,13 +294,8 @@ impl Place {
     /// Asks a log that begins with `first`.
     fn ask(tail: &dyn CommittedTail, partition: u32, next_seq: u64, first: u64) -> Result<Place, LogError> {
         let no_state = |why: String| Ok(Place { next_seq, chain: Err(why) });
-        // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
-        // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
-        if next_seq > tail.end(partition)? {
-            let end = tail.end_told(partition)?;
-            if next_seq > end {
-                return no_state(format!("it holds {next_seq} events, and the log has {end}"));
-            }
+        if let Some(more) = more_than(tail, partition, next_seq)? {
+            return no_state(more);
         }
         if next_seq < first {
             return no_state(format!("its next event is seq {next_seq}, and the log begins with seq {first}"));
@@ -289,6 +322,22 @@ impl Place {
             Ok(_) => None,
         }
     }
+}
+
+/// That a state of so many events holds more than the log; none where it does not.
+fn more_than(tail: &dyn CommittedTail, partition: u32, next_seq: u64) -> Result<Option<String>, LogError> {
+    // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
+    // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
+    if next_seq <= tail.end(partition)? {
+        return Ok(None);
+    }
+    let end = tail.end_told(partition)?;
+    Ok((next_seq > end).then(|| format!("it holds {next_seq} events, and the log has {end}")))
+}
+
+/// What is told of a snapshot, without its name.
+fn bare(name: &SnapshotName, told: &str) -> String {
+    told.strip_prefix(&format!("snapshot {}: ", name.text)).unwrap_or(told).to_owned()
 }
 
 /// The digest of an event of a log that begins with `first`. Where the event is the last one that is gone, the next one

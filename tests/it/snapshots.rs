@@ -5,6 +5,7 @@ pub mod bucket;
 mod head_gone;
 mod recorded;
 pub mod served;
+mod verified;
 
 use crate::bed::{Bed, HOUR_MS, KEEP, RULE};
 use crate::faulty::{Conduct, Faulty};

@@ -5,11 +5,11 @@ use crate::app;
 use crate::cmd::Failure;
 use crate::config::Config;
 use crate::log::{ClaimError, CommittedTail, LogError};
-use crate::owner::begin::{Beginning, Looked, Moment, Prefer};
+use crate::owner::begin::{Beginning, Examined, Looked, Moment, Prefer};
 use crate::owner::moment::Then;
 use crate::owner::recover::replay_from;
 use crate::replica::PartitionState;
-use crate::store::{SnapshotName, Snapshots};
+use crate::store::{SnapshotName, Snapshots, StoreError};
 use crate::time::text;
 use std::sync::Arc;
 
@@ -33,6 +33,19 @@ impl<'a> Folding<'a> {
     /// What a partition begins with.
     pub(in crate::cmd) fn begin(&self, partition: u32, prefer: Prefer) -> Result<Looked, LogError> {
         self.beginning().covering(partition, prefer)
+    }
+
+    /// All snapshots of a partition, the oldest first, those that hold more than the log as well; none without a place for them.
+    pub(in crate::cmd) fn snapshots(&self, partition: u32) -> Result<Vec<SnapshotName>, StoreError> {
+        let Some(snapshots) = &self.snapshots else { return Ok(Vec::new()) };
+        let (mut names, _) = snapshots.names(partition, u64::MAX)?;
+        names.reverse();
+        Ok(names)
+    }
+
+    /// Reads a snapshot, and compares it with the log.
+    pub(in crate::cmd) fn examine(&self, partition: u32, name: &SnapshotName) -> Result<Examined, LogError> {
+        self.beginning().examine(partition, name)
     }
 
     fn beginning(&self) -> Beginning<'_> {

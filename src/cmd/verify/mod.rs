@@ -1,11 +1,15 @@
 //! `headroom verify`: checks every law that a log can show with the auditor's model, and compares by digest the states
 //! that must be equal (L7). For a stopped server it also checks every page of the file. Where the log still has the
-//! commands, it compares each event with the command that it answers (L2). It reads one partition after the other, a batch
-//! of events at a time: memory grows with the live state, never with the length of the log. A log that is written
-//! meanwhile is checked up to its end at the start. Nothing is changed.
+//! commands, it compares each event with the command that it answers (L2). Where a place of snapshots is named, it reads every
+//! snapshot. It reads one partition after the other, a batch of events or one snapshot at a time: memory grows with the live
+//! state, never with the length of the log. A log that is written meanwhile is checked up to its end at the start. Nothing is
+//! changed.
 
 mod commands;
+mod head;
 mod print;
+mod report;
+mod snapshots;
 mod trust;
 
 use super::shared::certificate::{Certificate, CertificateFlags};
@@ -29,6 +33,9 @@ use crate::replica::{PartitionState, Position};
 use crate::store::sled::SledStore;
 use crate::wire;
 use commands::{Commands, Finding};
+use head::{Head, Unnamed};
+use report::{NotProven, VerifyReport};
+use snapshots::Snapshots;
 use std::io::Write;
 use std::path::Path;
 use trust::Trust;
@@ -58,44 +65,6 @@ impl PartitionFindings {
     }
 }
 
-/// The findings in all partitions.
-struct VerifyReport {
-    found: Vec<PartitionFindings>,
-    /// The number of breaches in all partitions.
-    breaches: u64,
-    /// Damage of a file or of the archive, even where the events of the log can still be read.
-    damage: Option<String>,
-    /// The partitions of which nothing was found, because something was not given.
-    not_proven: Vec<NotProven>,
-}
-
-/// A partition that could not be verified.
-struct NotProven {
-    partition: u32,
-    why: String,
-}
-
-impl VerifyReport {
-    fn is_clean(&self) -> bool {
-        self.breaches == 0 && self.damage.is_none()
-    }
-
-    /// The partitions that are not proven, in words: why the first one is not, and which others.
-    fn not_proven(&self) -> Option<String> {
-        let (NotProven { partition, why }, others) = self.not_proven.split_first()?;
-        let mut told = format!("not proven: partition {partition}: {why}");
-        let mut last = why;
-        for other in others {
-            told.push_str(&format!("; neither is partition {}", other.partition));
-            if other.why != *last {
-                told.push_str(&format!(": {}", other.why));
-                last = &other.why;
-            }
-        }
-        Some(told)
-    }
-}
-
 /// What is verified, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(super) struct What {
@@ -112,41 +81,56 @@ pub(super) struct What {
 pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
-    let source = Source::open(config, own.as_ref())?;
+    let mut source = Source::open(config, own.as_ref())?;
     let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
+    let known = head::known(config, &source, &evidence);
+    if known.log_archive != config.log_archive {
+        source = Source::open(&known, own.as_ref())?;
+    }
+    let config = &known;
     let folding = Folding::new(config, source.tail(), source.log_id())?;
-    let (mut found, mut not_proven) = (Vec::new(), Vec::new());
+    let (mut report, unnamed) = (VerifyReport::default(), Unnamed::of(config));
     let asked = source.partitions(what.partition)?;
     for partition in asked.clone() {
-        match Verifying::new(&source, &evidence, &folding, partition).and_then(Verifying::run) {
-            Ok(findings) => found.push(findings),
+        let mut snapshots = Snapshots::list(&folding, partition);
+        let verifying = Verifying::new(&source, &evidence, (&folding, unnamed), partition, &mut snapshots);
+        match verifying.and_then(Verifying::run) {
+            Ok(findings) => report.found.push(findings),
             Err(error) => {
-                not_proven.push(NotProven { partition, why: error.to_string() });
+                let not_proven = |partition, why| NotProven { partition, why, is_of_snapshots: false };
+                report.not_proven.push(not_proven(partition, error.to_string()));
                 // Each of the others would be waited for in vain. Where one broker answers, they may be broken all the same.
                 if let Some(why) = source.unanswered(&error) {
                     let why = format!("no broker answers any more: {why}");
                     let others = asked.clone().filter(|other| *other > partition);
-                    not_proven.extend(others.map(|partition| NotProven { partition, why: why.clone() }));
+                    report.not_proven.extend(others.map(|partition| not_proven(partition, why.clone())));
                     break;
                 }
             }
         }
+        if config.snapshots.is_some() {
+            report.add_snapshots(partition, snapshots.judge());
+        }
     }
-    let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
-    let damage = damage.or_else(|| source.lacks());
-    let report = VerifyReport { found, breaches, damage, not_proven };
+    report.damage = damage.or_else(|| source.lacks());
+    let told = match what.json {
+        true => print::json(&report, out),
+        false if report.is_told() => print::text(&report, out),
+        false => Ok(()),
+    };
+    match told.and_then(|()| out.flush()).map_err(Failure::from) {
+        // A reader that has closed the output still gets the exit code.
+        Ok(()) | Err(Failure::Closed) => {}
+        Err(failure) => return Err(failure),
+    }
+    let is_wrong = report.judgement().is_wrong();
     match report.not_proven() {
-        Some(why) if report.is_clean() => return Err(Failure::Unusable(why)),
+        Some(why) if !is_wrong => return Err(Failure::Unusable(why)),
         // What is broken is broken, whatever the rest is.
         Some(why) => stderr::note(why),
         None => {}
     }
-    let verdict = Verdict::fine_if(report.is_clean());
-    match if what.json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {
-        // A reader that has closed the output still gets the exit code.
-        Ok(()) | Err(Failure::Closed) => Ok(verdict),
-        Err(failure) => Err(failure),
-    }
+    Ok(Verdict::fine_if(!is_wrong))
 }
 
 /// What the data directory shows beside the log itself.
@@ -182,6 +166,15 @@ impl LocalEvidence {
     }
 }
 
+/// The commands of a partition, where they can be read.
+fn commands_of(source: &Source, partition: u32) -> Result<Option<Commands<'_>>, LogError> {
+    Ok(match source {
+        Source::Directory(reader) => Some(Commands::of_decided(reader, partition)?),
+        Source::Server(_) => None,
+        Source::Cluster(log) => Some(Commands::of_taken(&**log, partition)?),
+    })
+}
+
 /// Damage of any page of a file that no server has open, unused pages included. Other errors are reported when the file
 /// is opened for reading.
 fn damage(dir: &Path) -> Option<String> {
@@ -192,7 +185,7 @@ fn damage(dir: &Path) -> Option<String> {
 }
 
 /// The verification of one partition.
-struct Verifying<'a> {
+struct Verifying<'a, 's> {
     source: &'a Source,
     evidence: &'a LocalEvidence,
     partition: u32,
@@ -202,23 +195,28 @@ struct Verifying<'a> {
     next: u64,
     /// Whether there is something to begin with: the first event, or a snapshot that covers what is gone.
     is_begun: bool,
+    /// Where there is not: the head that a place which was not named may cover.
+    head: Option<Head>,
     audit: PartitionAudit,
     /// The commands that the events answer, where the log has them.
     commands: Option<Commands<'a>>,
     /// The state by the owner's own fold; `None` after an event that it refused.
     fold: Option<PartitionState>,
+    /// The snapshots with which the fold is compared.
+    snapshots: &'s mut Snapshots<'a>,
     breaches: Vec<Breach>,
     notes: Vec<String>,
     agreeing: Vec<String>,
 }
 
-impl<'a> Verifying<'a> {
+impl<'a, 's> Verifying<'a, 's> {
     fn new(
         source: &'a Source,
         evidence: &'a LocalEvidence,
-        folding: &Folding<'_>,
+        (folding, unnamed): (&Folding<'_>, Unnamed),
         partition: u32,
-    ) -> Result<Verifying<'a>, LogError> {
+        snapshots: &'s mut Snapshots<'a>,
+    ) -> Result<Verifying<'a, 's>, LogError> {
         // The state is read first: everything in it is committed by then, and the log only grows.
         let live = match (source, evidence) {
             (Source::Server(server), _) => Some(server.log().state(partition)?),
@@ -231,8 +229,14 @@ impl<'a> Verifying<'a> {
             _ => tail.end(partition),
         };
         let begun = end.and_then(|end| Ok((end, Trust::of(tail, folding, partition)?)));
-        let is_begun = begun.is_ok();
+        let (is_begun, mut head) = (begun.is_ok(), None);
+        if let Err(error) = &begun
+            && error.kind == LogErrorKind::Uncovered
+        {
+            head = unnamed.head(tail, partition, snapshots, error)?;
+        }
         let (until, trust, mut commands) = match begun {
+            Err(_) if head.is_some() => (0, Trust::anew(partition, tail.partitions()), None),
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
             Err(error) if error.kind != LogErrorKind::Transient && source.is_at_fault(&error) => {
                 let mut trust = Trust::anew(partition, tail.partitions());
@@ -241,12 +245,7 @@ impl<'a> Verifying<'a> {
             }
             begun => {
                 let (end, trust) = begun?;
-                let commands = match source {
-                    Source::Directory(reader) => Some(Commands::of_decided(reader, partition)?),
-                    Source::Server(_) => None,
-                    Source::Cluster(log) => Some(Commands::of_taken(&**log, partition)?),
-                };
-                (end.max(trust.state.position().next_seq), trust, commands)
+                (end.max(trust.state.position().next_seq), trust, commands_of(source, partition)?)
             }
         };
         let Trust { state, audit, notes, breaches } = trust;
@@ -254,6 +253,7 @@ impl<'a> Verifying<'a> {
         if let Some(commands) = &mut commands {
             commands.begin(next_input);
         }
+        snapshots.reach(&state);
         Ok(Verifying {
             source,
             evidence,
@@ -262,9 +262,11 @@ impl<'a> Verifying<'a> {
             live,
             next,
             is_begun,
+            head,
             audit,
             commands,
             fold: is_begun.then_some(state),
+            snapshots,
             breaches,
             notes,
             agreeing: Vec::new(),
@@ -278,6 +280,12 @@ impl<'a> Verifying<'a> {
         self.note_commands();
         let compared = self.compare(digest);
         self.keep(compared, |_| "not compared with states".to_owned())?;
+        if let Some(head) = self.head.take() {
+            if self.breaches.is_empty() {
+                return Err(head.not_proven(&self.notes));
+            }
+            self.notes.push(format!("not proven: {}", head.why()));
+        }
         let Verifying { audit, breaches, mut notes, agreeing, .. } = self;
         let report = audit.finish();
         if report.lost > 0 {
@@ -299,6 +307,15 @@ impl<'a> Verifying<'a> {
 
     /// Reads the partition to its end, and checks what it reads.
     fn check(&mut self) -> Result<(), LogError> {
+        if let Some(head) = &self.head {
+            match head.fault(self.source.tail()) {
+                Ok(fault) => self.breaches.extend(fault),
+                Err(error) if self.source.is_at_fault(&error) => {
+                    self.breach(Law::Chain, self.next, format!("the log cannot be read to its end: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let mut bytes_max = TURN_BYTES_MAX;
         while self.next < self.until {
             match self.source.tail().read(self.partition, self.next, bytes_max) {
@@ -401,6 +418,7 @@ impl<'a> Verifying<'a> {
             self.fold = None;
             return;
         }
+        self.snapshots.reach(state);
         self.compare_live();
     }
 

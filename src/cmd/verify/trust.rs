@@ -66,14 +66,33 @@ fn lead_in(
     events: Range<u64>,
     chain: Digest,
 ) -> Result<Option<Breach>, LogError> {
+    let seq = events.end.saturating_sub(1);
+    Ok(match chain_of(tail, partition, events)? {
+        Err(breach) => Some(breach),
+        Ok(Some(last)) if last != chain => {
+            let detail = format!("it has the digest {last}, and the snapshot after it {chain}");
+            Some(Breach { law: Law::Chain, partition, seq, detail })
+        }
+        Ok(_) => None,
+    })
+}
+
+/// The digest of the last of these events, which the log has; none when there are none. Or the first fault in their chain.
+pub(super) fn chain_of(
+    tail: &dyn CommittedTail,
+    partition: u32,
+    events: Range<u64>,
+) -> Result<Result<Option<Digest>, Breach>, LogError> {
     let (mut next, mut last) = (events.start, None);
-    let breach = |seq, detail| Ok(Some(Breach { law: Law::Chain, partition, seq, detail }));
+    let breach = |seq, detail| Ok(Err(Breach { law: Law::Chain, partition, seq, detail }));
     while next < events.end {
-        for stored in tail.read(partition, next, TURN_BYTES_MAX)? {
+        let mut read = tail.read(partition, next, TURN_BYTES_MAX)?;
+        read.retain(|stored| stored.seq < events.end);
+        if read.is_empty() {
+            return breach(next, format!("the log ends here, and {} events were committed", events.end));
+        }
+        for stored in read {
             let seq = stored.seq;
-            if seq >= events.end {
-                break;
-            }
             let chained = match wire::event::decode(&stored.bytes) {
                 Ok(chained) => chained,
                 Err(error) => return breach(seq, format!("its bytes cannot be decoded as an event: {error}")),
@@ -91,10 +110,5 @@ fn lead_in(
             (next, last) = (next.saturating_add(1), Some(chained.digest));
         }
     }
-    match last {
-        Some(last) if last != chain => {
-            breach(events.end.saturating_sub(1), format!("it has the digest {last}, and the snapshot after it {chain}"))
-        }
-        _ => Ok(None),
-    }
+    Ok(Ok(last))
 }

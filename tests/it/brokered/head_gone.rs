@@ -182,7 +182,8 @@ fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
     says(&verified, 0, &[&trusted, "(state digest ", "taken at ", &from, "clean: no law broken in "]);
     assert_says(&verified.out, &["fold", "checkpoint at "]);
     let whole = "no place of snapshots is set";
-    says(&on(&site, "cold", ["verify"], &[]), 1, &["L3 broken at partition 0", whole, "BROKEN: "]);
+    let unproven = format!("the log begins at event {newest}; its head cannot be proven without --snapshots");
+    says(&on(&site, "cold", ["verify"], &[]), 2, &[&unproven, "follow on each other"]);
 
     says(&topics(&site, "plan", &settings), 0, &["partition 0 has lost its first events, and is covered by snapshot "]);
     says(&topics(&site, "check", &[]), 1, &["refused: ", whole]);
@@ -249,8 +250,17 @@ fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
         older + 1
     );
     refused(&cold, &[&begins, "its rows have 7 bytes", &short]);
+    let bad = "BAD SNAPSHOT of partition 0: ";
+    says(
+        &on(&site, "tool", ["verify"], &["--snapshots", &place]),
+        1,
+        &[&begins, "BROKEN: ", bad, "its rows have 7 bytes"],
+    );
+    for args in [&["--snapshots", &*other][..], &[]] {
+        let unproven = format!("the log begins at event {}; its head cannot be proven without ", older + 1);
+        says(&on(&site, "tool", ["verify"], args), 2, &[&unproven]);
+    }
     for args in [&["--snapshots", &*place][..], &[]] {
-        says(&on(&site, "tool", ["verify"], args), 1, &[&begins, "BROKEN: "]);
         says(&on(&site, "tool", ["rebuild"], args), 2, &[&begins, "left as it was"]);
         says(&topics(&site, "plan", args), 1, &["refused: ", &begins]);
     }
@@ -258,8 +268,11 @@ fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
     cold.ready();
     assert_eq!(put(&cold, 180), 200);
     cold.terminate();
+    // Others of its snapshots are damaged still.
     let verified = on(&site, "cold", ["verify"], &["--snapshots", &place]);
-    says(&verified, 0, &[&format!("verified from seq {newest} on"), "clean: no law broken in "]);
+    let is_clean = all.iter().all(|(seq, _)| *seq <= older || *seq == newest);
+    let verdict = if is_clean { "clean: no law broken in " } else { "BAD SNAPSHOTS: " };
+    says(&verified, i32::from(!is_clean), &[&format!("verified from seq {newest} on"), verdict]);
 
     // Not one event is left: nobody can tell what a snapshot lacks.
     remove_events(site.cluster(), Offset::End);

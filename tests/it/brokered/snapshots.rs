@@ -41,6 +41,9 @@ fn a_new_machine_begins_with_a_snapshot_and_ends_up_with_the_state_of_the_log() 
     until("a snapshot is written", || first.logged().contains("snapshot written"));
     (40..50).for_each(|n| until("a yes", || reserve(&url, n)));
     first.kill9();
+    let verified = site.run(["verify", "--snapshots", &place]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains(" of them with the state to which the events lead"), "{}", verified.out);
     let begin = |name: &str| {
         let machine = site.serving(name).with(settings);
         machine.start();
@@ -69,4 +72,7 @@ fn a_new_machine_begins_with_a_snapshot_and_ends_up_with_the_state_of_the_log() 
     assert!(!logged.contains("rebuilding from this snapshot"), "{logged}");
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let verified = site.run(["verify", "--snapshots", &place]);
+    let named = verified.out.matches("BAD SNAPSHOT of partition 0: ").count();
+    assert_eq!((verified.code, named), (1, spoilt), "{}{}", verified.out, verified.err);
 }
