@@ -33,7 +33,9 @@ fn against_headroom(arguments: &str) -> (bool, Value) {
     let settings = [(Setting::DataDir, dir.path().to_str().unwrap()), (Setting::Listen, "127.0.0.1:0")];
     let flags = settings.map(|(setting, text)| (setting, text.to_owned())).into();
     let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
-    let app = runtime.block_on(App::start(&config, Arc::new(SystemClock::new()), Arc::new(Metrics::new()))).unwrap();
+    let app = runtime
+        .block_on(App::start(&config, Arc::new(SystemClock::new()), Arc::new(Metrics::new()), &Arc::default()))
+        .unwrap();
     let address = app.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = runtime.spawn(app.run(async { drop(stopped.await) }));

@@ -191,7 +191,10 @@ fn too_short(has: u64, end: u64) -> String {
 }
 
 fn not_continued(seq: u64) -> String {
-    format!("the event at seq {seq} does not continue what is written: the log was replaced or has lost events")
+    format!(
+        "the event at seq {seq} does not continue what is written: the log was replaced or has lost events, or somebody has \
+         changed the position"
+    )
 }
 
 /// When an event of the log was decided; `None` when it cannot be read.

@@ -52,10 +52,15 @@ impl Carried {
         self.events_max.min(enough.max(EVENTS_MIN))
     }
 
-    /// A batch of so many events was not written.
-    pub(super) fn broke_off(&mut self, events: u64) {
+    /// A batch of so many events was not written. One that was announced has to be written as it is, so only those after it become
+    /// smaller.
+    pub(super) fn broke_off(&mut self, events: u64, is_announced: bool) {
         self.events_max = (events.min(self.events_max) / 2).max(EVENTS_MIN);
-        tracing::info!(events = self.events_max, "the next batch is smaller");
+        if is_announced {
+            tracing::info!(events, "the batch was announced, so the same one is tried again");
+        } else if self.events_max < events {
+            tracing::info!(events = self.events_max, "the next batch is smaller");
+        }
     }
 
     /// The partition was not written now, or none of the writer was.
@@ -120,16 +125,16 @@ mod tests {
         let mut carried = Carried::new(LARGEST);
         carried.written(LARGEST);
         assert_eq!(carried.events_max(), LARGEST);
-        carried.broke_off(LARGEST);
+        carried.broke_off(LARGEST, false);
         assert_eq!(carried.events_max(), LARGEST / 2);
         // It was short because its rows are long.
-        carried.broke_off(3_000);
+        carried.broke_off(3_000, true);
         assert_eq!(carried.events_max(), 1_500);
         carried.written(1_499);
         assert_eq!(carried.events_max(), 1_500);
         carried.written(1_500);
         assert_eq!(carried.events_max(), 1_500 + LARGEST / STEPS);
-        (0..9).for_each(|_| carried.broke_off(LARGEST));
+        (0..9).for_each(|_| carried.broke_off(LARGEST, false));
         assert_eq!(carried.events_max(), EVENTS_MIN);
         // One that was announced is as large as it was then.
         carried.written(LARGEST);

@@ -235,8 +235,7 @@ impl<'a, T: Target> Worker<'a, T> {
     fn share(&mut self, now: Micros) -> Result<(), TargetError> {
         let share = self.target.rank()?.share(self.standings.len());
         self.share = (share, later(now));
-        let is_held = |partition: &u32| matches!(self.standings.get(partition), Some(Standing::Held(..)));
-        let held: Vec<u32> = self.standings.keys().copied().filter(is_held).collect();
+        let held = self.held();
         let had_more = std::mem::replace(&mut self.had_more, held.len() > share);
         for partition in held.iter().copied().skip(share).filter(|_| had_more) {
             self.leave(partition, now)?;
@@ -249,8 +248,15 @@ impl<'a, T: Target> Worker<'a, T> {
         Ok(())
     }
 
+    /// The partitions that this writer has.
+    fn held(&self) -> Vec<u32> {
+        let is_held =
+            |(partition, standing): (&u32, &Standing)| matches!(standing, Standing::Held(..)).then_some(*partition);
+        self.standings.iter().filter_map(is_held).collect()
+    }
+
     fn look_at_each(&mut self, clock: &dyn Clock) -> Result<Looked, TargetError> {
-        let held = self.standings.values().filter(|standing| matches!(standing, Standing::Held(..))).count();
+        let held = self.held().len();
         let (mut looked, mut has_claimed) = (Looked::Idle, false);
         for partition in self.standings.keys().copied().collect::<Vec<_>>() {
             let now = clock.now();
@@ -424,7 +430,8 @@ impl<'a, T: Target> Worker<'a, T> {
                 }
                 Err(error) => {
                     if matches!(error, TargetError::Transient(_)) {
-                        self.carried.broke_off(batch.events());
+                        let is_announced = self.target.begun(partition).is_some();
+                        self.carried.broke_off(batch.events(), is_announced);
                     }
                     return Err(error);
                 }

@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 /// The directory of what a script fetches.
-fn fetched(script: &str) -> PathBuf {
+pub fn fetched(script: &str) -> PathBuf {
     let mut fetch = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
     let output = fetch.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{script} failed");

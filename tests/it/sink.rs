@@ -7,6 +7,8 @@ pub mod bucket;
 #[cfg(feature = "parquet")]
 mod columnar;
 mod conflicts;
+#[cfg(feature = "parquet")]
+mod duckdb;
 pub mod files;
 mod forms;
 #[cfg(feature = "crash-points")]
@@ -22,6 +24,7 @@ mod newer;
 mod outage;
 mod paced;
 mod plans;
+mod positions;
 pub mod postgres;
 pub mod redshift;
 mod refused;

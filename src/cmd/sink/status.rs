@@ -41,21 +41,25 @@ pub(super) fn status(
 ) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
     let mut to = Asked::open(config)?;
-    let (log, written, incomplete) = match &mut to {
-        Asked::Tables(database) => (database.log()?, database.progress()?, database.incomplete()?),
+    let (log, written, wrong) = match &mut to {
+        Asked::Tables(database) => {
+            let mut wrong = database.lacked()?;
+            wrong.extend(database.incomplete()?.iter().map(ToString::to_string));
+            (database.log()?, database.progress()?, wrong)
+        }
         Asked::Files(files) => (Files::log_of(&files.place)?, Files::progress(&files.place)?, Vec::new()),
     };
     if let Some(why) = other_log(log.as_deref(), source.tail().log_id()) {
         return Err(Failure::Wrong(why));
     }
-    for difference in &incomplete {
+    for why in &wrong {
         if is_json {
-            stderr::note(difference);
+            stderr::note(why);
         } else {
-            writeln!(out, "{difference}")?;
+            writeln!(out, "{why}")?;
         }
     }
-    let (mut is_fine, wall) = (incomplete.is_empty(), SystemClock::new().wall());
+    let (mut is_fine, wall) = (wrong.is_empty(), SystemClock::new().wall());
     for partition in source.partitions(None)? {
         let told = match written.iter().find(|progress| progress.partition == partition) {
             None => Told::unwritten(partition, source.tail().end(partition)?, to.orphaned(partition)?),

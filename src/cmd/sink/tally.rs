@@ -19,6 +19,8 @@ pub(super) struct Tally {
     pub(super) partitions: OnceLock<u32>,
     /// Events that a backfill had to write when it began, once they are counted, and the time since then.
     pub(super) all: OnceLock<(u64, Stopwatch)>,
+    /// The partitions that were begun before it, and where each stood, if it was told where partitions begin.
+    pub(super) begun: OnceLock<Vec<(u32, u64)>>,
     pub(super) events: AtomicU64,
     pub(super) rows: AtomicU64,
     tenths: AtomicU64,
@@ -51,6 +53,7 @@ impl Tally {
             metrics: Metrics::new(),
             partitions: OnceLock::new(),
             all: OnceLock::new(),
+            begun: OnceLock::new(),
             events: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             tenths: AtomicU64::new(0),

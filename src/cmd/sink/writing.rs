@@ -190,6 +190,9 @@ pub(super) fn backfill(
     let shared = Arc::new(Shared::new(log, sink, rules, LOOK[0], goals));
     write_all(&shared, Some(partitions), None, out)?;
     let tally = &shared.tally;
+    if let Some(begun) = tally.begun.get().filter(|begun| !begun.is_empty()) {
+        writeln!(out, "{}", not_begun_at(first, begun))?;
+    }
     let (rows, events) = (tally.rows.load(Relaxed), tally.events.load(Relaxed));
     let written = format!("{} of {} written", counted(rows, "row"), counted(events, "event"));
     if tally.is_cut.load(Relaxed) {
@@ -213,6 +216,29 @@ fn goal(tail: &dyn CommittedTail, partition: u32, first: First) -> Result<Range<
         // A claim tells when the log cannot say it.
         First::OfLog => tail.first(partition).unwrap_or_default()..end,
     })
+}
+
+/// The partitions for which this begin has no meaning, because they were begun before, and where each stood.
+fn begun_before(first: First, goals: &[Range<u64>], written: &[Progress]) -> Vec<(u32, u64)> {
+    if first == First::Seq(0) {
+        return Vec::new();
+    }
+    let is_begun = |progress: &&Progress| {
+        let goal = goals.get(progress.partition as usize);
+        progress.written_s_ago.is_some() || goal.is_some_and(|goal| goal.start < progress.place.next_seq)
+    };
+    written.iter().filter(is_begun).map(|progress| (progress.partition, progress.place.next_seq)).collect()
+}
+
+/// What is told of them.
+fn not_begun_at(first: First, begun: &[(u32, u64)]) -> String {
+    let from = match first {
+        First::Seq(seq) => seq.to_string(),
+        First::OfLog => "first".to_owned(),
+    };
+    let begun: Vec<String> =
+        begun.iter().map(|(partition, next_seq)| format!("partition {partition} at seq {next_seq}")).collect();
+    format!("--from {from} has no meaning for what was begun before, which went on where it was: {}", begun.join(", "))
 }
 
 impl Shared {
@@ -296,6 +322,7 @@ impl Shared {
                     let numbered = (0..).zip(&self.goals);
                     let left = numbered.map(|(partition, goal)| left_of(goal, partition, &written)).sum();
                     self.tally.all.get_or_init(|| (left, Stopwatch::start()));
+                    self.tally.begun.get_or_init(|| begun_before(self.rules.first, &self.goals, &written));
                     return Ok(());
                 }
                 Err(error @ TargetError::Transient(_)) => {

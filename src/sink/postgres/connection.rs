@@ -261,7 +261,7 @@ impl Trouble {
         error.code().is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(code))
     }
 
-    fn told(self) -> TargetError {
+    pub(super) fn told(self) -> TargetError {
         match self {
             Trouble::Fenced => TargetError::Fenced,
             Trouble::Operator(why) => TargetError::Operator(why),

@@ -28,9 +28,10 @@ const TEMP: &str = "SELECT has_database_privilege(current_database(), 'TEMP')";
 const READ_ONLY: &str = "SELECT current_setting('transaction_read_only')";
 
 /// What is done to a table of ours. In Redshift rows of the tables that follow from the events are deleted with each batch, and in
-/// PostgreSQL by a rebuild.
-fn needed(table: &str, dialect: Dialect) -> &'static [&'static str] {
+/// PostgreSQL by a rebuild alone.
+fn needed(table: &str, dialect: Dialect, is_rebuilt: bool) -> &'static [&'static str] {
     match (table, dialect) {
+        (table, Dialect::Postgres) if FOLLOWING.contains(&table) && !is_rebuilt => &["SELECT", "INSERT", "UPDATE"],
         (table, _) if FOLLOWING.contains(&table) => &RIGHTS,
         // Whoever locks a table needs to be allowed to change its rows.
         ("sink_positions", _) | ("sink_log", Dialect::Redshift) => &["SELECT", "INSERT", "UPDATE"],
@@ -70,9 +71,19 @@ impl Database {
         // Redshift looks for a table by its name, which needs the schema.
         if self.dialect == Dialect::Postgres || has(&of_schema, 0, 0) {
             let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &named))?;
-            missing.extend(of_relations(&relations, &changed(differences), self.dialect));
+            missing.extend(of_relations(&relations, &changed(differences), self.dialect, true));
         }
         Ok(missing.into_iter().map(|what| Difference { what, fix: Fix::Refused }).collect())
+    }
+
+    /// The rights for tables that this user lacks to write, in words.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn lacked(&mut self) -> Result<Vec<String>, TargetError> {
+        let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &literal(&self.schema)))?;
+        let lacked = of_relations(&relations, &BTreeSet::new(), self.dialect, false).into_iter();
+        Ok(lacked.map(|what| format!("{what}, without which nothing is written")).collect())
     }
 }
 
@@ -81,13 +92,14 @@ fn has(said: &Said, row: usize, column: usize) -> bool {
     said.text(row, column).is_some_and(|told| told.starts_with('t'))
 }
 
-fn of_relations(said: &Said, changed: &BTreeSet<&str>, dialect: Dialect) -> Vec<String> {
+fn of_relations(said: &Said, changed: &BTreeSet<&str>, dialect: Dialect, is_rebuilt: bool) -> Vec<String> {
     let known = tables(dialect);
     let mut missing = Vec::new();
     for row in 0..said.rows.len() {
         let name = said.text(row, 0).unwrap_or_default();
         if has(said, row, 1) && known.iter().any(|table| table.name == name) {
-            let lacks = |(at, right): &(usize, &str)| needed(name, dialect).contains(right) && !has(said, row, *at);
+            let needed = needed(name, dialect, is_rebuilt);
+            let lacks = |(at, right): &(usize, &str)| needed.contains(right) && !has(said, row, *at);
             let rights: Vec<&str> = (3..).zip(RIGHTS).filter(lacks).map(|(_, right)| right).collect();
             if !rights.is_empty() {
                 missing.push(format!("this user lacks the rights {} for {name}", rights.join(", ")));

@@ -174,6 +174,23 @@ impl Postgres {
         i64::from(self.number().cast_unsigned())
     }
 
+    /// That an event of a batch is in the tables already, which only an older copy of the position leads to.
+    fn there(&mut self, batch: &Batch) -> Result<Option<TargetError>, TargetError> {
+        let Batch { partition, from, until, .. } = batch;
+        for table in sql::OF_BATCHES {
+            let first = format!(
+                "SELECT min(seq) FROM {table} WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
+            );
+            if let Some(seq) = self.database.say(&first)?.number(0, 0) {
+                return Ok(Some(TargetError::Partition(format!(
+                    "the row of partition {partition} in sink_positions ends before seq {from}, and {table} has seq {seq} \
+                     already, so it is an older copy: put the newest one back, or begin anew in another sink_schema"
+                ))));
+            }
+        }
+        Ok(None)
+    }
+
     /// The writers of the same partitions that take a share.
     fn living(&mut self) -> Result<BTreeSet<i64>, TargetError> {
         let shared = self.shared();
@@ -270,7 +287,12 @@ impl Target for Postgres {
         let copy = &self.copy;
         let taken = self.database.run(async |client| {
             let mut transaction = client.transaction().await?;
-            let taken = write(&mut transaction, batch, claim, copy).await?;
+            let taken = match write(&mut transaction, batch, claim, copy).await {
+                Err(Trouble::Database(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    return Ok(Err(error));
+                }
+                taken => taken?,
+            };
             crash::point("sink-written");
             if taken == batch.row_count {
                 transaction.commit().await?;
@@ -278,8 +300,12 @@ impl Target for Postgres {
             } else {
                 transaction.rollback().await?;
             }
-            Ok(taken)
+            Ok(Ok(taken))
         })?;
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.there(batch)?.unwrap_or_else(|| Trouble::Database(error).told())),
+        };
         if taken == batch.row_count {
             return Ok(());
         }

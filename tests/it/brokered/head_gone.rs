@@ -181,23 +181,20 @@ fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
     let from = format!("and verified from seq {newest} on");
     says(&verified, 0, &[&trusted, "(state digest ", "taken at ", &from, "clean: no law broken in "]);
     assert_says(&verified.out, &["fold", "checkpoint at "]);
-    let whole = "no place of snapshots is set";
+    let unnamed = "no place of snapshots is set";
     let unproven = format!("the log begins at event {newest}; its head cannot be proven without --snapshots");
     says(&on(&site, "cold", ["verify"], &[]), 2, &[&unproven, "follow on each other"]);
 
     says(&topics(&site, "plan", &settings), 0, &["partition 0 has lost its first events, and is covered by snapshot "]);
-    says(&topics(&site, "check", &[]), 1, &["refused: ", whole]);
+    says(&topics(&site, "check", &[]), 1, &["refused: ", unnamed]);
 
     let printed = site.run(["cat"]);
     let told = format!("partition 0 begins with seq {newest}: the events before it are gone");
     says(&printed, 0, &[&told]);
     assert_eq!(printed.out.lines().count() as u64, end - newest);
     let asked = run(site.command(["cat"]).args(["--from", "0"]));
-    says(
-        &asked,
-        1,
-        &["partition 0 cannot be printed: ", &format!("begins with seq {newest}: events 0 to {} are gone", newest - 1)],
-    );
+    let gone = format!("begins with seq {newest}: events 0 to {} are gone", newest - 1);
+    says(&asked, 1, &["partition 0 cannot be printed: ", &gone]);
 
     let rebuilt = on(&site, "cold", ["rebuild"], &settings);
     says(
@@ -205,7 +202,7 @@ fn a_log_without_its_head_is_served_from_a_snapshot_that_covers_it() {
         0,
         &["the log has lost its first events; begins with snapshot ", "led to the same state", "reads back"],
     );
-    says(&on(&site, "cold", ["rebuild"], &[]), 2, &[whole, "the old checkpoint was left as it was"]);
+    says(&on(&site, "cold", ["rebuild"], &[]), 2, &[unnamed, "the old checkpoint was left as it was"]);
     // The checkpoint in a data directory is enough for its own process.
     let again = site.serving("cold");
     again.start();

@@ -295,7 +295,7 @@ fn a_batch_that_takes_longer_than_usual_is_written() {
     let ended = backfill.ended();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(
-        ended.err.contains(": no answer within 10 s") && ended.err.contains("the next batch is smaller"),
+        ended.err.contains(": no answer within 10 s") && ended.err.contains("so the same one is tried again"),
         "{}",
         ended.err
     );

@@ -89,6 +89,15 @@ fn new_tables_may_begin_at_a_later_event() {
     assert_eq!((ended.code, &*ended.out), (0, "2 rows of 2 events written\n"), "{}", ended.err);
     assert_eq!(database.ask("SELECT min(seq), max(seq), count(*) FROM events"), "4|5|2");
     assert_eq!(database.ask("SELECT first_seq, next_seq FROM sink_positions"), "4|6");
+    // Somebody believes that it brings the others as well.
+    for from in ["2", "first"] {
+        let again = run(&mut database.sink(dir.path(), &["backfill", "--from", from]));
+        let told = format!(
+            "--from {from} has no meaning for what was begun before, which went on where it was: partition 0 at seq 6\n\
+             0 rows of 0 events written\n"
+        );
+        assert_eq!((again.code, again.out), (0, told), "{}", again.err);
+    }
 }
 
 /// A place for rows: what is in it, and the command of its sink.

@@ -156,7 +156,10 @@ fn a_batch_that_cannot_be_written_is_tried_less_and_less_often() {
     });
     assert!(since.elapsed() > Duration::from_secs(6), "{:?}", since.elapsed());
     fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
-    assert_eq!(backfill.ended().code, 0);
+    let ended = backfill.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let is_told = ended.err.contains("the batch was announced, so the same one is tried again");
+    assert!(is_told && !ended.err.contains("the next batch is smaller"), "{}", ended.err);
     assert_rest(&lake, log.path());
 }
 
@@ -194,6 +197,9 @@ fn a_begin_behind_the_end_of_a_partition_is_its_end() {
     let ended = run(&mut lake.sink(log.path(), &["backfill", "--from", "1000"]));
     assert_eq!((ended.code, &*ended.out), (0, "0 rows of 0 events written\n"), "{}", ended.err);
     assert_eq!(lake.positions()[&0]["next_seq"], json!(5));
+    let earlier = run(&mut lake.sink(log.path(), &["backfill", "--from", "3"]));
+    let told = "--from 3 has no meaning for what was begun before, which went on where it was: partition 0 at seq 5\n";
+    assert_eq!((earlier.code, &*earlier.out), (0, &*format!("{told}0 rows of 0 events written\n")), "{}", earlier.err);
 }
 
 /// The story: analysts read the folder as other users. What they may read is decided by who starts the sink.

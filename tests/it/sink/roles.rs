@@ -1,6 +1,8 @@
 //! A database in which nobody who works with the tables is a superuser: the sink has a user of its own, and so have its readers.
 
 use super::postgres::Database;
+use super::traffic::Traffic;
+use super::{assert_rest, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Ended, Running, run};
 use crate::wait::until;
@@ -153,4 +155,47 @@ fn tables_of_a_role_that_the_sink_is_in_stay_its_own() {
         assert_eq!(roles.ask("headroom", RIGHTS), rights, "{owned}");
     }
     roles.assert_fine("plan", "the tables are as they should be\n");
+}
+
+/// The story: somebody tidies up the rights of the database under a running sink, and the next one looks for the reason where the
+/// page sends him.
+#[test]
+fn a_right_that_goes_away_under_a_sink_is_told_by_the_status() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    database.ask(
+        "CREATE ROLE clerk LOGIN; GRANT USAGE ON SCHEMA headroom TO clerk;
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA headroom TO clerk",
+    );
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 55);
+    let start = || Running::start(&mut database.sink_as("clerk", log.path(), &["--sink-batch-ms", "100"]));
+    let status = |args: &[&str]| run(&mut database.sink_as("clerk", log.path(), &[&["status"], args].concat()));
+    for (right, table) in [("INSERT", "events"), ("UPDATE", "pools"), ("UPDATE", "sink_positions")] {
+        let mut sink = start();
+        until("all is well", || {
+            traffic.calls(1);
+            let told = status(&[]);
+            told.code == 0 && !told.out.contains("stopped") && !told.out.contains("never written")
+        });
+        database.ask(&format!("REVOKE {right} ON {table} FROM clerk"));
+        until("it has ended", || {
+            traffic.calls(1);
+            sink.is_over()
+        });
+        let says = format!("the database says: permission denied for table {table} (42501)");
+        let ended = sink.ended();
+        assert!(ended.code == 1 && ended.err.contains(&says), "{}", ended.err);
+        let lacks = format!("this user lacks the rights {right} for {table}, without which nothing is written\n");
+        let told = status(&[]);
+        assert!(told.code == 1 && told.out.starts_with(&lacks), "{}{}", told.out, told.err);
+        let told = status(&["--json"]);
+        assert!(told.code == 1 && told.err.contains(lacks.trim_end()), "{}{}", told.out, told.err);
+        database.ask(&format!("GRANT {right} ON {table} TO clerk"));
+    }
+    let sink = start();
+    until("the next one goes on", || status(&[]).code == 0);
+    served.running.terminate();
+    assert_eq!(sink.terminate().code, 0);
+    assert_rest(&database, log.path());
 }
