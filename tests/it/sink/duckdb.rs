@@ -31,7 +31,8 @@ struct Page {
     complete: String,
     is_whole: String,
     merge: String,
-    /// What stands in place of the reader of Parquet where the files are Avro.
+    /// What stands in place of the reader of Parquet where the files are Avro. Both are told `hive_partitioning = false`: else they add
+    /// a column for the name of the folder.
     avro: String,
 }
 
