@@ -55,6 +55,11 @@ pub fn continue_after(
             )));
         }
     };
+    if last.saturating_add(1) < left {
+        return Err(LogError::operator(format!(
+            "{left} segments have left the log, and the archive ends with segment {last}: name the place to which all have gone"
+        )));
+    }
     let next = after(log_id, last, archive)?;
     raise().map_err(LogError::operator)?;
     let terms = of_this_machine();
