@@ -1,11 +1,10 @@
 //! The lock on a data directory of a log on a cluster: one process at a time keeps its checkpoints there.
 
-use crate::limits::{LOCK_RETRY_MS, LOCK_TRIES};
+use crate::log::embedded::try_lock;
 use crate::time::pause;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 /// The lock on a data directory, held until it is dropped or the process ends. An embedded log that is open in the
 /// directory holds the same lock.
@@ -21,14 +20,11 @@ impl Hold {
     /// When the directory does not exist or may not be opened.
     pub fn take(dir: &Path) -> io::Result<Option<Hold>> {
         let lock = File::open(dir)?;
-        for _ in 0..LOCK_TRIES {
-            match lock.try_lock() {
-                // On a file system that cannot lock directories, the directory counts as free.
-                Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(Hold { _lock: lock })),
-                Err(TryLockError::WouldBlock) => pause(Duration::from_millis(LOCK_RETRY_MS)),
-            }
+        match try_lock(&lock, true, &mut pause) {
+            // On a file system that cannot lock directories, the directory counts as free.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Hold { _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
         }
-        Ok(None)
     }
 
     /// Whether no process has the directory. On a file system that cannot lock directories nobody knows, and the answer is no.

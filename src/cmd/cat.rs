@@ -39,7 +39,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let own = what.certificate.read().map_err(Failure::Unusable)?;
     let source = Source::open(config, own.as_ref())?;
     let wanted = source.partitions(what.partition)?;
-    let left = Left { may_be_elsewhere: config.kafka.is_none() && config.log_archive.is_none() };
+    let left = Left { may_be_elsewhere: config.archive_is_unnamed() };
     let next = wanted.map(|partition| (partition, what.from.unwrap_or_else(|| left.begins(source.tail(), partition))));
     let mut printing = Printing { next: next.collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.

@@ -208,6 +208,11 @@ impl Config {
         }
     }
 
+    /// Whether what has left the log may be in an archive that is not named. What has left a cluster went nowhere.
+    pub fn archive_is_unnamed(&self) -> bool {
+        self.kafka.is_none() && self.log_archive.is_none()
+    }
+
     /// The same, with the places of snapshots and of what has left the log as the dump of another process names them, where
     /// this one names none.
     #[must_use]

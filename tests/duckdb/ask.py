@@ -1,4 +1,4 @@
-"""Asks DuckDB the statements of its argument, a list in JSON, one after the other, and prints a list of the rows of each.
+"""Asks DuckDB the statement of its argument, and prints its rows as JSON.
 
 A row is an object by its columns, and a time in it is a number of microseconds since 1970."""
 
@@ -28,4 +28,4 @@ def ask(connection, statement):
 connection = duckdb.connect()
 for extension in Path(duckdb.__file__).parent.parent.glob("duckdb_ext/extensions/*/*/*.duckdb_extension"):
     connection.load_extension(str(extension))
-json.dump([ask(connection, statement) for statement in json.loads(sys.argv[1])], sys.stdout)
+json.dump(ask(connection, sys.argv[1]), sys.stdout)

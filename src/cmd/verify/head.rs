@@ -20,9 +20,7 @@ pub(super) struct Unnamed {
 
 impl Unnamed {
     pub(super) fn of(config: &Config) -> Unnamed {
-        // What has left a cluster went nowhere.
-        let archive = config.kafka.is_none() && config.log_archive.is_none();
-        Unnamed { snapshots: config.snapshots.is_none(), archive }
+        Unnamed { snapshots: config.snapshots.is_none(), archive: config.archive_is_unnamed() }
     }
 
     /// Why the head of a partition cannot be proven, for which `error` says that nothing covers it; none where every place was

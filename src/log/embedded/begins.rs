@@ -52,15 +52,6 @@ pub(super) fn forget(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     notes(dir)?.into_iter().try_for_each(|number| disk.remove(&path_of(dir, number)))
 }
 
-/// Notes that the log begins with this segment, whatever notes there are.
-///
-/// # Errors
-/// Those of the operating system.
-pub(super) fn renew(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
-    forget(disk, dir)?;
-    disk.create(&path_of(dir, number)).map(drop)
-}
-
 /// What the notes of the directory say: more than one is there for a moment, or after a power cut.
 ///
 /// # Errors

@@ -343,18 +343,27 @@ pub(super) fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<Fil
     locked(dir, path, writable, &mut pause)
 }
 
-/// The same with a way to rest. A writer tries again for a moment: whoever asks whether the directory is free, and a child that is
-/// being started, has the lock for less.
 fn locked(dir: &Path, path: &Path, writable: bool, rest: &mut dyn FnMut(Duration)) -> Result<Option<File>, OpenError> {
     let handle = File::open(path).map_err(|error| OpenError::io(path, &error))?;
+    match try_lock(&handle, writable, rest) {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        Ok(()) => Ok(Some(handle)),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Locks a file or directory. A writer tries again for a moment, and calls `rest` before: whoever asks whether the directory is
+/// free, and a child that is being started, has the lock for less.
+///
+/// # Errors
+/// [`TryLockError::WouldBlock`] while somebody else has the lock; the other one when nobody can have it.
+pub fn try_lock(handle: &File, writable: bool, rest: &mut dyn FnMut(Duration)) -> Result<(), TryLockError> {
     let mut tries = if writable { LOCK_TRIES } else { 1 };
     loop {
         tries = tries.saturating_sub(1);
         match if writable { handle.try_lock() } else { handle.try_lock_shared() } {
-            Err(TryLockError::WouldBlock) if tries == 0 => return Err(OpenError::InUse { dir: dir.to_owned() }),
-            Err(TryLockError::WouldBlock) => rest(Duration::from_millis(LOCK_RETRY_MS)),
-            Ok(()) => return Ok(Some(handle)),
-            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if tries > 0 => rest(Duration::from_millis(LOCK_RETRY_MS)),
+            done => return done,
         }
     }
 }

@@ -73,6 +73,7 @@ pub use archived::{Archive, WithArchive};
 pub use continued::continue_after;
 pub use draft::sample;
 pub use error::OpenError;
+pub use file::try_lock;
 pub use frame::Head;
 pub use leaving::{Reach, Whole};
 pub use prefix::{LogPrefix, PrefixSegment};

@@ -77,9 +77,9 @@ impl Reader<'_> {
         assert!(!statement.contains("/srv/"), "{statement}");
         let mut ask = Command::new(&self.python);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/duckdb/ask.py");
-        let ended = run(ask.arg(script).arg(json!([statement]).to_string()));
+        let ended = run(ask.arg(script).arg(&statement));
         assert_eq!(ended.code, 0, "{statement}: {}", ended.err);
-        serde_json::from_str::<Vec<_>>(&ended.out).unwrap().remove(0)
+        serde_json::from_str(&ended.out).unwrap()
     }
 
     /// Rows of events, of which none comes twice.
