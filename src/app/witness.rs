@@ -134,7 +134,8 @@ pub fn told(losses: &[Loss], log_id: u128) -> String {
     } else {
         format!(
             "bring back the log that has them, or accept the loss for good with headroom log accept-loss \
-             --log {log_id:032x} --because TEXT, and with the --data-dir or --config of this server"
+             --log {log_id:032x} --because TEXT, with the --data-dir or --config of this server, and with its --log-archive \
+             if it has one"
         )
     };
     format!("{}; {way_out}", text.join("; "))

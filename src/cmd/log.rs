@@ -3,15 +3,16 @@
 
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
-use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
+use super::shared::operator_turn::{claim_until_committed, commit_barrier, commit_event, reason};
 use super::shared::source::{cannot_open, in_use, is_known};
 use super::shared::stderr;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
+use crate::crash;
 use crate::domain::hex128;
 use crate::log::embedded::{Archive, EmbeddedReader, OpenError, Options, WithArchive, continue_after};
-use crate::log::{ClaimError, ClusterLog, CommittedTail, Fold, LogErrorKind, PartitionLog, ReadBy};
+use crate::log::{ClaimError, ClusterLog, CommittedTail, Fold, LogError, LogErrorKind, PartitionLog, ReadBy};
 use crate::owner::begin::Moment;
 use crate::owner::losses::Loss;
 use crate::owner::moment::Then;
@@ -20,7 +21,6 @@ use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
 use crate::time::{Clock, SystemClock};
 use clap::Subcommand;
-use std::fmt::Display;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -74,14 +74,20 @@ struct Lost {
     /// Whether its files are all gone, and the number of partitions that were seen then, if it is known.
     is_gone: bool,
     partitions: Option<u32>,
-    /// Whether the log goes on in a new file, behind what had left it.
-    is_continued: bool,
+    /// The partitions of which the log has no event since it goes on behind its archive.
+    bare: Vec<u32>,
 }
 
 impl Lost {
     /// The losses of a log that is there.
     fn of(log_id: u128, losses: Vec<Loss>) -> Lost {
-        Lost { log_id, losses, is_gone: false, partitions: None, is_continued: false }
+        Lost { log_id, losses, is_gone: false, partitions: None, bare: Vec::new() }
+    }
+
+    /// The partitions without an event that have lost nothing.
+    fn unharmed(&self) -> impl Iterator<Item = u32> {
+        let has_lost = |partition: &u32| self.losses.iter().any(|loss| loss.partition == *partition);
+        self.bare.iter().copied().filter(move |partition| !has_lost(partition))
     }
 }
 
@@ -92,16 +98,17 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     let (dir, store) = (&config.data_dir, SledStore::open(&config.data_dir));
     is_known(dir)?;
     let mut lost = looked(config, id, &store)?;
-    if !is_to_accept(id, lost.log_id, &lost.losses, out)? {
+    if !is_to_accept(id, &lost, out)? {
         return Ok(Verdict::Fine);
     }
-    let archived = || app::archive(config, id).map_err(|error| Failure::Unusable(error.to_string()));
-    let archive = archived()?;
-    let is_archived = archive.is_some();
+    let archived = || archive(config, id);
+    let is_archived = archived()?.is_some();
     if lost.is_gone {
-        go_on_after(dir, &mut lost, archive.as_deref(), &store, out)?;
+        if goes_on(dir, id, archived()?.as_deref(), out)? {
+            lost = looked(config, id, &store)?;
+        }
     } else if is_archived {
-        is_newest(&WithArchive::new(opened(dir)?, id, archive), dir)?;
+        is_newest(&WithArchive::new(opened(dir)?, id, archived()?), dir)?;
     }
     let options = Options { partitions: lost.partitions, log_id: id, now: SystemClock::new().now() };
     let log = app::open_as_it_is(dir, options).map_err(|error| cannot_open(&error))?;
@@ -134,8 +141,20 @@ fn looked(config: &Config, id: u128, store: &SledStore) -> Result<Lost, Failure>
     let (dir, cannot) = (&config.data_dir, |error: StoreError| Failure::Unusable(error.detail));
     match EmbeddedReader::open(dir) {
         Ok(reader) => {
-            let log_id = reader.manifest().log_id;
-            Ok(Lost::of(log_id, app::losses(&reader, store, log_id)?))
+            let (log_id, bare) = (reader.manifest().log_id, bare(&reader)?);
+            if log_id != id || bare.is_empty() {
+                return Ok(Lost::of(log_id, app::losses(&reader, store, log_id)?));
+            }
+            // The last events of these partitions are in the archive.
+            let archive = archive(config, id)?.ok_or_else(|| {
+                Failure::Unusable(format!(
+                    "the log has no event of partition {}, and earlier ones have left it: name the place to which they have \
+                     gone with --log-archive",
+                    bare.first().copied().unwrap_or_default()
+                ))
+            })?;
+            let whole = WithArchive::new(reader, id, Some(archive));
+            Ok(Lost { bare, ..Lost::of(id, app::losses(&whole, store, id)?) })
         }
         // The file is missing: a new one is made, with the partitions that were seen.
         Err(OpenError::Io { path, .. }) if dir.is_dir() && !path.exists() => {
@@ -152,19 +171,25 @@ fn opened(dir: &Path) -> Result<EmbeddedReader, Failure> {
     EmbeddedReader::open(dir).map_err(|error| cannot_open(&error))
 }
 
+/// The partitions of which a log has no event, while earlier ones have left it.
+fn bare(log: &EmbeddedReader) -> Result<Vec<u32>, LogError> {
+    let is_bare = |partition: &u32| Ok(log.first(*partition)? > 0 && log.first(*partition)? == log.end(*partition)?);
+    let told = |partition| is_bare(&partition).map(|is_bare| is_bare.then_some(partition)).transpose();
+    (0..log.partitions()).filter_map(told).collect()
+}
+
+fn archive(config: &Config, id: u128) -> Result<Option<Box<dyn Archive>>, Failure> {
+    app::archive(config, id).map_err(|error| Failure::Unusable(error.to_string()))
+}
+
 /// Makes the file in which a log goes on whose own files are gone, behind what had left it: only what came after that is lost.
-fn go_on_after(
-    dir: &Path,
-    lost: &mut Lost,
-    archive: Option<&dyn Archive>,
-    store: &SledStore,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
+/// Returns whether anything had.
+fn goes_on(dir: &Path, id: u128, archive: Option<&dyn Archive>, out: &mut impl Write) -> Result<bool, Failure> {
     let raise = || app::raise_level(dir).map_err(|error| error.to_string());
-    let Some(number) = continue_after(dir, lost.log_id, archive, &raise)? else { return Ok(()) };
+    let Some(number) = continue_after(dir, id, archive, &raise)? else { return Ok(false) };
+    crash::point("log-continued");
     writeln!(out, "the log goes on behind its archive, with segment {number}")?;
-    *lost = Lost { is_continued: true, ..Lost::of(lost.log_id, app::losses(&opened(dir)?, store, lost.log_id)?) };
-    Ok(())
+    Ok(true)
 }
 
 /// Refuses to lose what the archive has.
@@ -192,7 +217,7 @@ fn of_cluster(
     let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
     let (store, log_id) = (SledStore::open(dir), log.manifest().log_id);
     let lost = Lost::of(log_id, app::losses(&log, &store, log_id)?);
-    if !is_to_accept(id, log_id, &lost.losses, out)? {
+    if !is_to_accept(id, &lost, out)? {
         return Ok(Verdict::Fine);
     }
     let folding = Folding::new(config, &log, log_id)?;
@@ -200,19 +225,21 @@ fn of_cluster(
 }
 
 /// Whether `id` names this log, and the log has lost events that an operator may accept.
-fn is_to_accept(id: u128, found: u128, losses: &[Loss], out: &mut impl Write) -> Result<bool, Failure> {
+fn is_to_accept(id: u128, lost: &Lost, out: &mut impl Write) -> Result<bool, Failure> {
+    let Lost { log_id: found, losses, bare, .. } = lost;
     if losses.iter().any(Loss::is_of_another_log) {
-        return Err(Failure::Wrong(app::told(losses, found)));
+        return Err(Failure::Wrong(app::told(losses, *found)));
     }
-    if found != id {
+    if *found != id {
         return Err(Failure::Unusable(format!(
             "the id of this log is {found:032x}, and --log names {id:032x}: give the id that the refusal names"
         )));
     }
-    if losses.is_empty() {
+    let is_whole = losses.is_empty() && bare.is_empty();
+    if is_whole {
         writeln!(out, "the log holds every event that was seen; nothing was changed")?;
     }
-    Ok(!losses.is_empty())
+    Ok(!is_whole)
 }
 
 fn accept<L: PartitionLog + CommittedTail>(
@@ -223,44 +250,64 @@ fn accept<L: PartitionLog + CommittedTail>(
     store: &SledStore,
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
-    let mut states = Vec::new();
-    let has_lost = |partition: &u32| lost.losses.iter().any(|loss| loss.partition == *partition);
-    let others = (0..log.partitions()).filter(|partition| lost.is_continued && !has_lost(partition));
+    let state = |partition| state(partition, log.end(partition)?);
     // Nothing is recorded before all of them are known.
-    for (partition, loss) in
-        lost.losses.iter().map(|loss| (loss.partition, Some(loss))).chain(others.map(|p| (p, None)))
-    {
-        states.push((state(partition, log.end(partition)?)?, loss));
+    let unharmed = lost.unharmed().map(state).collect::<Result<Vec<_>, _>>()?;
+    let states = lost.losses.iter().map(|loss| state(loss.partition)).collect::<Result<Vec<_>, _>>()?;
+    let (cover, shape) = (Cover { log, store, log_id: lost.log_id }, || (log.partitions(), log.level()));
+    for mut state in unharmed {
+        cover.with(&mut state)?;
+        let partition = state.partition();
+        // The first event of what goes on names the digest of the last one before it, which was seen.
+        let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
+        claim_until_committed(&mut state, claim, |owned, state| commit_barrier(owned, shape(), state))?;
+        writeln!(out, "partition {partition}: the archive has every event that was seen")?;
     }
-    for (state, loss) in states.iter_mut().filter_map(|(state, loss)| Some((state, (*loss)?))) {
+    let mut recorded = Vec::new();
+    for (mut state, loss) in states.into_iter().zip(&lost.losses) {
         let Range { start: from, end: until } = loss.events();
         let detail = format!("{because}: {}", loss.what);
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(loss.partition, from, fold);
-        claim_until_committed(state, claim, |owned, state| {
-            commit_event(owned, (log.partitions(), log.level()), state, |owner, state, now| {
+        claim_until_committed(&mut state, claim, |owned, state| {
+            commit_event(owned, shape(), state, |owner, state, now| {
                 owner.events_lost(state, (from, until), &detail, (loss.last(), now))
             })
         })?;
         writeln!(out, "{loss}; recorded in the log as accepted")?;
+        recorded.push(state);
     }
-    let cannot = |why: &str, error: &dyn Display| Failure::Unusable(format!("{why}: {error}"));
-    if !lost.losses.is_empty() {
+    crash::point("loss-recorded");
+    if !recorded.is_empty() {
         let aside = store.set_aside(lost.losses.iter().map(|loss| loss.partition));
-        let aside = aside
-            .map_err(|error| cannot("the notes and checkpoints that have seen the events cannot be moved", &error))?;
+        let aside = aside.map_err(|error| {
+            let why = "the notes and checkpoints that have seen the events cannot be moved";
+            Failure::Unusable(format!("{why}: {error}"))
+        })?;
         writeln!(out, "the notes and checkpoints that have seen the events are now in {}", aside.display())?;
     }
-    for (state, _) in &mut states {
-        let partition = state.partition();
-        // Where the first events have left the log, snapshots that would cover them may hold what is lost.
-        if log.first(partition)? > 0 {
-            let kept = store.wipe(partition, "a loss was accepted");
-            kept.and_then(|()| store.apply(&state.draft_checkpoint(lost.log_id).encode())).map_err(|error| {
-                cannot("the loss is accepted, and headroom rebuild has to make the checkpoints", &error)
-            })?;
-        }
-    }
+    recorded.iter_mut().try_for_each(|state| cover.with(state))?;
     Ok(Verdict::Fine)
+}
+
+/// Checkpoints for partitions whose first events have left the log.
+struct Cover<'a, L> {
+    log: &'a L,
+    store: &'a SledStore,
+    log_id: u128,
+}
+
+impl<L: CommittedTail> Cover<'_, L> {
+    /// Keeps this state: snapshots that would cover what has left may hold what is lost.
+    fn with(&self, state: &mut PartitionState) -> Result<(), Failure> {
+        let partition = state.partition();
+        if self.log.first(partition)? == 0 {
+            return Ok(());
+        }
+        let kept = self.store.wipe(partition, "a loss was accepted");
+        kept.and_then(|()| self.store.apply(&state.draft_checkpoint(self.log_id).encode())).map_err(|error| {
+            Failure::Unusable(format!("there is no checkpoint, and headroom rebuild has to make it: {error}"))
+        })
+    }
 }
 
 fn id(text: &str) -> Result<u128, String> {

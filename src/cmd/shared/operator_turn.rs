@@ -45,6 +45,18 @@ pub(in crate::cmd) fn claim_until_committed<O>(
     Err(Failure::Unusable(format!("servers claimed partition {partition} back {TRIES} times: stop them and try again")))
 }
 
+/// Commits the first turn of an owner, the Barrier. Returns whether it is in the log; when it is not, the partition has another
+/// owner.
+pub(in crate::cmd) fn commit_barrier(
+    mut owned: impl OwnedPartition,
+    (partitions, level): (u32, FeatureLevel),
+    state: &mut PartitionState,
+) -> Result<bool, Failure> {
+    let owner = Partition::claim(state, partitions).writing(level);
+    let barrier = owner.barrier(state, nonce(), SystemClock::new().now());
+    commit(&mut owned, &owner, state, barrier)
+}
+
 /// Commits the two turns of an owner that adds one event: the Barrier, and the event that `stage` makes. Returns whether
 /// both are in the log; when they are not, the partition has another owner.
 pub(in crate::cmd) fn commit_event(
@@ -54,17 +66,23 @@ pub(in crate::cmd) fn commit_event(
     stage: impl FnOnce(&Partition, &PartitionState, Micros) -> Staged,
 ) -> Result<bool, Failure> {
     let (owner, clock) = (Partition::claim(state, partitions).writing(level), SystemClock::new());
-    let mut commit = |state: &mut PartitionState, staged: Staged| {
-        let outcome = owned.commit(staged.turn());
-        owner.conclude(state, staged, outcome).map_err(|breach| Failure::Wrong(breach.to_string()))?;
-        Ok::<_, Failure>(outcome == CommitOutcome::Ok)
-    };
     let barrier = owner.barrier(state, nonce(), clock.now());
-    if !commit(state, barrier)? {
+    if !commit(&mut owned, &owner, state, barrier)? {
         return Ok(false);
     }
     let event = stage(&owner, state, clock.now());
-    commit(state, event)
+    commit(&mut owned, &owner, state, event)
+}
+
+fn commit(
+    owned: &mut impl OwnedPartition,
+    owner: &Partition,
+    state: &mut PartitionState,
+    staged: Staged,
+) -> Result<bool, Failure> {
+    let outcome = owned.commit(staged.turn());
+    owner.conclude(state, staged, outcome).map_err(|breach| Failure::Wrong(breach.to_string()))?;
+    Ok(outcome == CommitOutcome::Ok)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a random number tells this claim from all others")]

@@ -2,7 +2,7 @@
 //! segment, as if the last one there had left it just now. What it had beyond that is lost, and is not this file's affair.
 
 use super::archived::{Archive, fetched};
-use super::begins::{notes, renew};
+use super::begins::{note, notes};
 use super::error::damaged;
 use super::file::{LOG_DIR, lock};
 use super::of_this_machine;
@@ -16,12 +16,12 @@ use std::io;
 use std::path::Path;
 
 /// Makes the segment with which the log of this id goes on in a data directory that has none, and returns its number. Before the
-/// first change it calls `raise`, whose error says why there can be none. `None` where nothing has left the log, or the directory
-/// has a segment.
+/// first change it calls `raise`, whose error says why there can be none. `None` where nothing is known to have left the log and no
+/// archive is named, or the directory has a segment.
 ///
 /// # Errors
 /// [`LogError`] when the directory is in use, the disk does not answer, or the place does not give its last segment; and when
-/// segments have left the log, and there is no place or none of them in it. Nothing is made then, or all of it.
+/// the archive has nothing of the log, or segments have left it and no archive is named. Nothing is made then, or all of it.
 pub fn continue_after(
     dir: &Path,
     log_id: u128,
@@ -36,15 +36,14 @@ pub fn continue_after(
     let io = |error: io::Error| LogError::transient(format!("{}: {error}", path.display()));
     let noted = if path.is_dir() { notes(&path).map_err(io)? } else { Vec::new() };
     let left = noted.into_iter().max().unwrap_or_default();
-    let numbers = archive.map(Archive::numbers).transpose()?;
-    let last = numbers.as_ref().and_then(|numbers| numbers.iter().max().copied());
+    let last = archive.map(Archive::numbers).transpose()?.and_then(|numbers| numbers.into_iter().max());
     let (archive, last) = match (archive, last) {
         (Some(archive), Some(last)) => (archive, last),
-        (_, None) | (None, _) if left == 0 => return Ok(None),
+        (None, _) if left == 0 => return Ok(None),
         (Some(_), None) => {
             return Err(LogError::operator(format!(
-                "{left} segments have left the log, and the archive has none of log {log_id:032x}: name the place to which \
-                 they have gone"
+                "no file of the log is there, and the archive has no segment of log {log_id:032x}: name the place to which \
+                 they have gone, or no archive if nothing had left the log"
             )));
         }
         (None, _) => {
@@ -63,7 +62,7 @@ pub fn continue_after(
     let next = after(log_id, last, archive)?;
     raise().map_err(LogError::operator)?;
     let terms = of_this_machine();
-    let made = fs::create_dir_all(&path).and_then(|()| renew(&*terms.disk, &path, next.number));
+    let made = fs::create_dir_all(&path).and_then(|()| note(&*terms.disk, &path, next.number));
     // The names in the directory of the log are flushed with the segment.
     made.and_then(|()| create(&*terms.disk, &path, &next)).and_then(|_| terms.disk.flush_dir(dir)).map_err(io)?;
     Ok(Some(next.number))

@@ -12,6 +12,7 @@ use crate::wait::until;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// What a server says that is to serve what is left, with the name of the log in it.
 fn refused(stopped: &Stopped) -> String {
@@ -22,8 +23,13 @@ fn refused(stopped: &Stopped) -> String {
 }
 
 fn accept(stopped: &Stopped, id: &str, places: &[&str]) -> Ended {
+    run(&mut accepting(stopped, id, places))
+}
+
+fn accepting(stopped: &Stopped, id: &str, places: &[&str]) -> Command {
     let mut accept = headroom(["log", "accept-loss", "--because", "told by the tests", "--log", id, "--data-dir"]);
-    run(accept.arg(stopped.dir.path()).args(places))
+    accept.arg(stopped.dir.path()).args(places);
+    accept
 }
 
 fn assert_says(ended: &Ended, code: i32, says: &[&str]) {
@@ -100,7 +106,7 @@ fn a_bounded_log_without_a_file_goes_on_behind_its_archive() {
     let (stopped, id) = gone();
     let (archive, elsewhere) = (url(stopped.archive.path()), tempfile::tempdir().unwrap());
     let wrong = accept(&stopped, &id, &["--log-archive", &url(elsewhere.path())]);
-    assert_says(&wrong, 2, &["segments have left the log, and the archive has none of log", "name the place"]);
+    assert_says(&wrong, 2, &["the archive has no segment of log ", "name the place", "or no archive if nothing"]);
     let unnamed = accept(&stopped, &id, &[]);
     assert_says(
         &unnamed,
@@ -144,4 +150,46 @@ fn an_older_copy_does_not_hide_what_the_archive_has() {
     fs::rename(&log, copy.path().join("moved")).unwrap();
     assert_says(&accept(&stopped, &id, &["--log-archive", &archive]), 0, &["the log goes on behind its archive"]);
     is_served(&stopped);
+}
+
+/// The story: a disk loses the log, and an old copy of the checkpoint is brought back. The archive has every event that is seen in
+/// it. Nothing is lost that anybody knows of, and the log goes on; also when the first try was killed.
+#[test]
+#[cfg(feature = "crash-points")]
+fn a_log_of_which_the_archive_has_all_that_was_seen_goes_on_behind_it() {
+    let mut bed = Bed::of_days(BEGIN, 3);
+    let (seen, copy) = (bed.world.path().join("checkpoint"), tempfile::tempdir().unwrap());
+    copy_tree(&seen, copy.path());
+    (0..KEEP_DAYS + 5).for_each(|_| bed.day());
+    assert!(!bed.leave().is_empty());
+    let stopped = Stopped::of(bed);
+    without(&segments(stopped.dir.path()));
+    fs::remove_dir_all(&seen).unwrap();
+    copy_tree(copy.path(), &seen);
+    let (id, archive) = (id_in(&refused(&stopped)), url(stopped.archive.path()));
+    assert_dies(&stopped, &id, "log-continued:1");
+    let unnamed = accept(&stopped, &id, &[]);
+    assert_says(&unnamed, 2, &["the log has no event of partition 0", "have gone with --log-archive"]);
+    let accepted = accept(&stopped, &id, &["--log-archive", &archive]);
+    assert_says(&accepted, 0, &["partition 0: the archive has every event that was seen"]);
+    assert!(!accepted.out.contains("accepted"), "{}", accepted.out);
+    is_served(&stopped);
+}
+
+/// The story: the machine goes down when the loss is in the log, and the checkpoints that have seen more are still there.
+#[test]
+#[cfg(feature = "crash-points")]
+fn killed_after_a_loss_was_recorded_the_log_is_rebuilt_from_its_archive() {
+    let (stopped, id) = gone();
+    assert_dies(&stopped, &id, "loss-recorded:1");
+    let again = accept(&stopped, &id, &["--log-archive", &url(stopped.archive.path())]);
+    assert_says(&again, 0, &["nothing was changed"]);
+    assert_says(&stopped.whole("rebuild", &[]), 0, &["partition 0"]);
+    is_served(&stopped);
+}
+
+fn assert_dies(stopped: &Stopped, id: &str, point: &str) {
+    let mut accept = accepting(stopped, id, &["--log-archive", &url(stopped.archive.path())]);
+    let ended = run(accept.env("HEADROOM_CRASH_AT", point));
+    assert_eq!(ended.code, -1, "{point}: {}{}", ended.out, ended.err);
 }
