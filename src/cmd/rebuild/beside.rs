@@ -54,20 +54,54 @@ pub(super) fn compare(
 }
 
 fn judged(LiveState { next_seq, chain, digest, .. }: &LiveState, log: Seal) -> Compared {
-    let is_fine = (*next_seq, chain, digest) == (log.next_seq, &log.chain.to_string(), &log.digest.to_string());
-    let told = match next_seq.checked_sub(1) {
-        _ if log.next_seq > *next_seq => {
+    let Seal { next_seq: new_next, chain: new_chain, digest: new } = log;
+    let is_same = (*next_seq, chain, digest) == (new_next, &new_chain.to_string(), &new.to_string());
+    let (is_fine, told) = match next_seq.checked_sub(1) {
+        _ if new_next > *next_seq => (
+            None,
             format!(
-                "not compared: its next event is seq {next_seq}, and that of the oldest snapshot is seq {}",
-                log.next_seq
-            )
-        }
-        _ if !is_fine => {
-            let Seal { chain: new_chain, digest: new, .. } = log;
-            format!("DIFFERS: it has digest {digest} after event {chain}, the log leads to {new} after {new_chain}")
-        }
-        None => "the same, before the first event".to_owned(),
-        Some(last) => format!("the same after event {last}"),
+                "not compared: its next event is seq {next_seq}, and that of the oldest snapshot is seq {new_next}"
+            ),
+        ),
+        _ if !is_same => (
+            Some(false),
+            format!("DIFFERS: it has digest {digest} after event {chain}, the log leads to {new} after {new_chain}"),
+        ),
+        None => (Some(true), "the same, before the first event".to_owned()),
+        Some(last) => (Some(true), format!("the same after event {last}")),
     };
     Compared { what: "live state", is_fine, told }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Folded, Rebuilt};
+    use super::*;
+    use crate::domain::Digest;
+
+    /// A state that is behind what the log and its snapshots lead to is no difference.
+    #[test]
+    fn a_state_is_the_same_or_different_or_was_not_compared() {
+        let seal = Seal { next_seq: 8, chain: Digest([1; 16]), digest: Digest([2; 16]) };
+        for (next_seq, digest, verdict) in [(8, 2, "same"), (8, 3, "different"), (7, 3, "not_compared")] {
+            let (chain, digest) = (seal.chain.to_string(), Digest([digest; 16]).to_string());
+            let state = LiveState { next_seq, chain, digest, status: "follower".to_owned() };
+            let folded = Folded {
+                partition: 0,
+                snapshot: None,
+                passed_over: Vec::new(),
+                first: 0,
+                bytes: 0,
+                took: Duration::ZERO,
+                seal,
+                pools: 0,
+                live: 0,
+            };
+            let rebuilt = Rebuilt { folded, process: None, compared: vec![judged(&state, seal)] };
+            let mut out = Vec::new();
+            rebuilt.json(7, &mut out).unwrap();
+            let told: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!((&told["verdict"], &told["fine"]), (&verdict.into(), &(verdict == "same").into()));
+        }
+    }
 }

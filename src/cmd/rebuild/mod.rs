@@ -312,7 +312,7 @@ impl Rebuilding<'_> {
                 ),
             ),
         };
-        let old = Compared { what: "old checkpoint", is_fine, told };
+        let old = Compared { what: "old checkpoint", is_fine: Some(is_fine), told };
         let (is_fine, told) = match after {
             Ok(Some(after)) if after == folded.seal => (true, "reads back as the same state".to_owned()),
             Ok(None) if end == 0 => (true, "none, because there are no events".to_owned()),
@@ -321,7 +321,7 @@ impl Rebuilding<'_> {
                 (false, format!("DIFFERS: {why}"))
             }
         };
-        let new = Compared { what: "new checkpoint", is_fine, told };
+        let new = Compared { what: "new checkpoint", is_fine: Some(is_fine), told };
         Ok(Rebuilt { folded, process: None, compared: vec![old, new] })
     }
 }

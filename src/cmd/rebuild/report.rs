@@ -52,8 +52,8 @@ impl Folded {
 pub(super) struct Compared {
     /// What it is the state of.
     pub(super) what: &'static str,
-    /// Whether all is well with it.
-    pub(super) is_fine: bool,
+    /// Whether all is well with it; `None` where it could not be compared.
+    pub(super) is_fine: Option<bool>,
     /// What came of it, in words.
     pub(super) told: String,
 }
@@ -79,7 +79,15 @@ pub(super) struct Rebuilt {
 
 impl Rebuilt {
     pub(super) fn is_fine(&self) -> bool {
-        self.compared.iter().all(|compared| compared.is_fine)
+        self.compared.iter().all(|compared| compared.is_fine == Some(true))
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.compared.iter().any(|compared| compared.is_fine == Some(false)) {
+            true => "different",
+            false if self.is_fine() => "same",
+            false => "not_compared",
+        }
     }
 
     pub(super) fn text(&self, out: &mut impl Write) -> io::Result<()> {
@@ -125,7 +133,7 @@ impl Rebuilt {
             "pools": pools,
             "live": live,
             "compared": self.compared.iter().map(compared).collect::<Vec<Value>>(),
-            "verdict": if self.is_fine() { "same" } else { "different" },
+            "verdict": self.verdict(),
             "fine": self.is_fine(),
         });
         writeln!(out, "{report}")?;

@@ -69,9 +69,11 @@ impl Source {
         }
     }
 
-    /// Whether this error shows a fault of the log: the log still answers, and no place withholds what was asked for.
+    /// Whether this error shows a fault of the log: the log still answers, and no place withholds what was asked for. A partition
+    /// of a cluster may be slow, or have no leader for a while, when others answer.
     pub(in crate::cmd) fn is_at_fault(&self, error: &LogError) -> bool {
-        !error.is_withheld() && self.is_there()
+        let may_pass = matches!(self, Source::Cluster(_)) && error.kind == LogErrorKind::Transient;
+        !may_pass && !error.is_withheld() && self.is_there()
     }
 
     fn is_there(&self) -> bool {

@@ -175,8 +175,7 @@ fn commands_of(source: &Source, partition: u32) -> Result<Option<Commands<'_>>, 
     })
 }
 
-/// Damage of any page of a file that no server has open, unused pages included. Other errors are reported when the file
-/// is opened for reading.
+/// Damage of any frame of a log that no server has open. Other errors are reported when it is opened for reading.
 fn damage(dir: &Path) -> Option<String> {
     match EmbeddedReader::check_frames(dir) {
         Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
@@ -324,7 +323,10 @@ impl<'a, 's> Verifying<'a, 's> {
                     self.breach(Law::Chain, self.next, detail);
                     break;
                 }
-                Ok(events) => self.observe(&events)?,
+                Ok(events) => {
+                    self.observe(&events)?;
+                    bytes_max = TURN_BYTES_MAX;
+                }
                 // Read event by event up to the place that cannot be read.
                 Err(_) if bytes_max > 1 => bytes_max = 1,
                 Err(error) if self.source.is_at_fault(&error) => {

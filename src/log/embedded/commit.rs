@@ -101,6 +101,11 @@ impl Committer {
         state.failed.clone().or_else(|| state.read_only.clone())
     }
 
+    /// Waits until no turn is being written. While the file accepts none, no further one begins.
+    pub(super) fn rests(&self) {
+        self.moved.wait_while(&mut self.state.lock(), |state| state.writing);
+    }
+
     /// Sets the reason why the file can only be read; `None` when it accepts turns.
     pub(super) fn set_read_only(&self, why: Option<LogError>) {
         self.state.lock().read_only = why;
@@ -119,7 +124,6 @@ impl Committer {
         read_only: Option<LogError>,
     ) -> Result<(), LogError> {
         let mut state = self.state.lock();
-        self.moved.wait_while(&mut state, |state| state.writing);
         for (partition, (known, head)) in state.partitions.iter().zip(heads).enumerate() {
             let Head { next_seq, next_input } = known.head;
             if head.next_seq < next_seq || head.next_input < next_input {

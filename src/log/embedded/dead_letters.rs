@@ -13,18 +13,19 @@ use crate::limits::LETTERS_MAX;
 use crate::wire;
 
 impl Shared {
-    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
+    /// The oldest dead letters of a partition, so many at most.
+    fn letters(&self, partition: u32, most: usize) -> Result<Vec<DeadLetter>, LogError> {
         let head = self.committer.head(partition)?;
         let (mut letters, mut from) = (Vec::new(), self.first(partition)?.next_seq);
-        while from < head.next_seq {
+        'all: while from < head.next_seq {
             for event in self.events(partition, from, head.next_seq, CLAIM_READ_BYTES)? {
                 from = event.seq.saturating_add(1);
                 // headroom verify reports an event that cannot be read.
                 let Ok(chained) = wire::event::decode(&event.bytes) else { continue };
                 let event = &chained.event;
                 let (Some(reason), Some(cause)) = (event.body.undecidable(), &event.cause) else { continue };
-                if letters.len() >= LETTERS_MAX {
-                    return Ok(letters);
+                if letters.len() >= most {
+                    break 'all;
                 }
                 let said = Undecidable { offset: cause.input_offset, at: event.decided_at, reason };
                 let length = self.command(partition, said.offset)?.map_or(0, |record| record.bytes.len());
@@ -48,7 +49,9 @@ impl Shared {
         let settled = self.file.with(|store| {
             let told = store.letters()?.into_iter().filter(|(of, ..)| *of == partition);
             for (_, offset, body) in told {
-                let Some(letter) = letters.iter_mut().find(|letter| letter.said.offset == offset) else { continue };
+                // They are in the order of their commands.
+                let Ok(at) = letters.binary_search_by_key(&offset, |letter| letter.said.offset) else { continue };
+                let Some(letter) = letters.get_mut(at) else { continue };
                 letter.resolved = Some(read(&body).ok_or_else(|| {
                     damaged(format!("the resolution of dead letter {} is not what was written", letter.id()))
                 })?);
@@ -88,7 +91,7 @@ const ITS_SERVERS: &str = "only its own server appends commands to the embedded 
 
 impl DeadLetters for Embedded {
     fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
-        self.shared.letters(partition)
+        self.shared.letters(partition, LETTERS_MAX)
     }
 
     fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
@@ -119,5 +122,49 @@ impl DeadLetters for EmbeddedReader {
 
     fn resolve(&self, _: DeadLetterId, _: Resolution, _: Micros) -> Result<(), LogError> {
         Err(LogError::internal("the log was opened for reading"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Cause, Digest, Event, EventBody};
+    use crate::log::embedded::Options;
+    use crate::log::{CommitOutcome, OwnedPartition as _, PartitionLog as _, Turn, TurnEvent};
+    use tempfile::TempDir;
+
+    const NOW: Micros = Micros(1);
+
+    /// An event that says that the command at this offset cannot be decided, and that command.
+    fn undecided(offset: u64) -> (TurnEvent, StoredCommand) {
+        let cause = Cause { input_offset: offset, skipped: 0, command: None, unread: None };
+        let event = Event {
+            partition: 0,
+            seq: offset,
+            epoch: 1,
+            prev: Digest::default(),
+            decided_at: NOW,
+            cause: Some(cause),
+            body: EventBody::Malformed { detail: "no record".to_owned() },
+        };
+        let (bytes, _) = wire::event::encode(&event);
+        let command = StoredCommand { offset, skipped: 0, bytes: b"no command".to_vec(), trace: None };
+        (TurnEvent { seq: offset, key: None, bytes }, command)
+    }
+
+    /// The story: a partition has more dead letters than are listed. One of those that are was discarded, and is listed as such.
+    #[test]
+    fn what_was_resolved_is_listed_as_such_also_where_there_are_more_than_are_listed() {
+        let dir = TempDir::new().unwrap();
+        let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: NOW }).unwrap();
+        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        let (events, inputs) = (0..5).map(undecided).unzip();
+        assert_eq!(owned.commit(Turn { events, inputs, dead: Vec::new() }.into()), CommitOutcome::Ok);
+        log.resolve(DeadLetterId { partition: 0, offset: 1 }, Resolution::Discarded, NOW).unwrap();
+        for (most, listed) in [(9, 5), (5, 5), (3, 3)] {
+            let letters = log.shared.letters(0, most).unwrap();
+            let resolved: Vec<_> = letters.iter().map(|letter| letter.resolved.map(|resolved| resolved.0)).collect();
+            assert_eq!((resolved.len(), resolved[0], resolved[1]), (listed, None, Some(Resolution::Discarded)));
+        }
     }
 }

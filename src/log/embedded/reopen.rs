@@ -141,6 +141,8 @@ impl Shared {
     /// An error means that the log has lost committed turns. A log that cannot be opened stays failed, without an
     /// error.
     fn reopen(&self) -> Result<(), LogError> {
+        // A turn that is still on its way would be written behind the ends that are read here.
+        self.committer.rests();
         match self.file.reopen() {
             Ok(heads) => {
                 let read_only = want_of_room(&self.file);

@@ -380,8 +380,8 @@ fn packed(drafts: &mut [Draft], writer: &Writer) -> Result<u64, Fault> {
     Ok(drafts.iter().map(|draft| draft.length() as u64).fold(0, u64::saturating_add))
 }
 
-/// Makes a segment under a temporary name and renames it, so that a crash leaves no half-made one. Returns how many
-/// bytes it has.
+/// Makes a segment under a temporary name and renames it, so that a crash leaves no half-made one. Returns it, and
+/// how many bytes it has.
 pub(super) fn create(disk: &dyn Disk, dir: &Path, header: &SegmentHeader) -> io::Result<(Named, u64)> {
     let path = path_of(dir, header.number);
     let named = disk.create(&path.with_extension("new"))?;
