@@ -23,6 +23,5 @@ pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use origin::other_log;
 pub use paced::Speed;
 pub use share::{Rank, Writer};
-use target::Others;
-pub use target::{Progress, Target, TargetError};
+pub use target::{Others, Progress, Target, TargetError};
 pub use worker::{First, Looked, Pace, Report, Rules, Seen, Worker};

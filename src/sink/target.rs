@@ -5,9 +5,15 @@ use super::carried::Failure;
 use super::column::Row;
 use super::share::Rank;
 use crate::time::Stopwatch;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// A position that was looked at twice counts as one that has stood still for so long at most, however much later the second look
+/// was. In between this writer may have lost its connection, and the other one with it.
+const LOOKS_APART_MAX: Duration = Duration::from_secs(30);
 
 /// Why a target did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +90,12 @@ pub trait Target {
     /// [`TargetError`] when the target cannot tell, or what it has of the partition cannot be gone on with.
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError>;
 
+    /// In how long this writer takes a partition from the one that has it, where nothing but a position that stands still tells that
+    /// a writer has ended. `None` where a lock tells it, and of a position that was seen to move: its writer lives.
+    fn left_in(&self, _partition: u32) -> Option<Duration> {
+        None
+    }
+
     /// Lets the other writers of the same partitions know that this one lives, and tells which one of them it is. A target whose
     /// writers do not know each other leaves each partition to whoever claims it first.
     ///
@@ -149,32 +161,55 @@ pub trait Target {
 }
 
 /// The positions that other writers have, where nothing tells whether a writer lives: one that has not changed for longer than
-/// a living writer needs is left. If that was too early, the writer that was overtaken notices it and has done no harm.
-pub(super) struct Others<T> {
-    left_after: Duration,
-    /// The position of each partition, and since when it is as it is.
-    seen: BTreeMap<u32, (T, Stopwatch)>,
+/// a living writer needs is left. If that was too early, the writer that was overtaken notices it and has done no harm. The writers
+/// of a process share what they have seen, however often they connect.
+#[derive(Clone)]
+pub struct Others<T> {
+    /// How long a living writer leaves its position as it is, at most.
+    pub(super) left_after: Duration,
+    seen: Arc<Mutex<BTreeMap<u32, Watched<T>>>>,
+}
+
+/// The position of another writer.
+struct Watched<T> {
+    position: T,
+    /// For how long it was seen to stand still, until it was looked at last.
+    still: Duration,
+    looked: Stopwatch,
+    /// When it stands still for longer than this, its writer has ended.
+    limit: Duration,
+    has_moved: bool,
 }
 
 impl<T: PartialEq + Clone> Others<T> {
-    pub(super) fn new(left_after: Duration) -> Others<T> {
-        Others { left_after, seen: BTreeMap::new() }
+    /// Of a process that has seen none yet.
+    pub fn new(left_after: Duration) -> Others<T> {
+        Others { left_after, seen: Arc::default() }
     }
 
-    /// Whether the position of another writer has not changed for so long that it has ended. `more` is the time that this one
-    /// needs in addition.
-    pub(super) fn is_left(&mut self, partition: u32, position: &T, more: Duration) -> bool {
-        let left_after = self.left_after.saturating_add(more);
-        self.saw(partition, position).is_some_and(|since| since.elapsed() > left_after)
+    /// Looks at the position of another writer: whether it has not changed for so long that the writer has ended. `more` is the time
+    /// that this one needs in addition.
+    pub(super) fn is_left(&self, partition: u32, position: &T, more: Duration) -> bool {
+        let limit = self.left_after.saturating_add(more);
+        let mut seen = self.seen.lock();
+        let before = seen.remove(&partition);
+        let still = match &before {
+            Some(before) if before.position == *position => {
+                before.still.saturating_add(before.looked.elapsed().min(LOOKS_APART_MAX))
+            }
+            _ => Duration::ZERO,
+        };
+        let has_moved = before.is_some_and(|before| before.has_moved || before.position != *position);
+        let looked = Stopwatch::start();
+        seen.insert(partition, Watched { position: position.clone(), still, looked, limit, has_moved });
+        still > limit
     }
 
-    /// Since when the position of another writer is seen as it is; `None` when it has changed.
-    pub(super) fn saw(&mut self, partition: u32, position: &T) -> Option<&Stopwatch> {
-        let is_new = self.seen.get(&partition).is_none_or(|(seen, _)| seen != position);
-        if is_new {
-            self.seen.insert(partition, (position.clone(), Stopwatch::start()));
-        }
-        self.seen.get(&partition).filter(|_| !is_new).map(|(_, since)| since)
+    /// In how long a position is left that goes on standing still; `None` of one that was not seen, or was seen to move.
+    pub(super) fn left_in(&self, partition: u32) -> Option<Duration> {
+        let seen = self.seen.lock();
+        let watched = seen.get(&partition).filter(|watched| !watched.has_moved)?;
+        Some(watched.limit.saturating_sub(watched.still))
     }
 }
 
@@ -193,6 +228,10 @@ impl Target for Box<dyn Target> {
 
     fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
         (**self).claim(partition, first)
+    }
+
+    fn left_in(&self, partition: u32) -> Option<Duration> {
+        (**self).left_in(partition)
     }
 
     fn rank(&mut self) -> Result<Rank, TargetError> {
@@ -239,13 +278,36 @@ mod tests {
     #[test]
     fn a_writer_has_ended_when_its_position_stands_still_for_longer_than_a_living_one_needs() {
         const NO_MORE: Duration = Duration::ZERO;
-        let mut soon = Others::new(Duration::ZERO);
+        let soon = Others::new(Duration::ZERO);
         assert!(!soon.is_left(0, &7, NO_MORE), "it is seen for the first time");
         assert!(soon.is_left(0, &7, NO_MORE));
         assert!(!soon.is_left(0, &7, Duration::MAX), "it needs more time");
         assert!(!soon.is_left(0, &8, NO_MORE), "it has moved");
         assert!(!soon.is_left(1, &8, NO_MORE), "another partition");
-        let mut late = Others::new(Duration::MAX);
+        let late = Others::new(Duration::MAX);
         assert!((0..3).all(|_| !late.is_left(0, &7, NO_MORE)));
+    }
+
+    /// The story: a sink connects again and again, and each time it began to wait for a dead one from the start.
+    #[test]
+    fn what_was_seen_of_other_writers_is_known_over_the_next_connection() {
+        const NO_MORE: Duration = Duration::ZERO;
+        let others = Others::new(Duration::ZERO);
+        assert!(!others.clone().is_left(0, &7, NO_MORE), "it is seen for the first time");
+        assert!(others.clone().is_left(0, &7, NO_MORE));
+    }
+
+    #[test]
+    fn it_is_known_how_long_a_dead_writer_is_waited_for_and_that_another_one_lives() {
+        let others = Others::new(Duration::from_secs(150));
+        assert_eq!(others.left_in(0), None, "nobody has seen it");
+        others.is_left(0, &7, Duration::from_secs(60));
+        assert_eq!(others.left_in(0), Some(Duration::from_secs(210)));
+        others.is_left(0, &7, Duration::ZERO);
+        assert!(others.left_in(0).is_some_and(|left| left < Duration::from_secs(150)));
+        others.is_left(0, &8, Duration::ZERO);
+        assert_eq!(others.left_in(0), None, "it has moved");
+        others.is_left(0, &8, Duration::ZERO);
+        assert_eq!(others.left_in(0), None, "its writer lived a moment ago");
     }
 }

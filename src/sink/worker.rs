@@ -311,6 +311,11 @@ impl<'a, T: Target> Worker<'a, T> {
         }
     }
 
+    /// In how long this writer takes a partition from the one that has it, as its target tells: [`Target::left_in`].
+    pub fn left_in(&self, partition: u32) -> Option<Duration> {
+        self.target.left_in(partition)
+    }
+
     /// Remembers of which partition an error was that may pass.
     fn carry<R>(&mut self, partition: u32, clock: &dyn Clock, done: Result<R, TargetError>) -> Result<R, TargetError> {
         if let Err(TargetError::Transient(why) | TargetError::Refused(why)) = &done {

@@ -7,15 +7,17 @@ use crate::api::http;
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, is_known, running_server};
+use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
 use crate::log::{CommittedTail, LogError};
-use crate::objects::CALL_LIMIT;
+use crate::objects::{CALL_LIMIT, Tag};
 use crate::sink::files::{FILES_LIMIT, Files};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending, Postgres, Sessions};
 use crate::sink::redshift::Redshift;
 use crate::sink::{
-    Carried, First, Looked, Pace, Progress, Report as _, Rules, Seen, Speed, Target, TargetError, Worker, Writer,
+    Carried, First, Looked, Others, Pace, Progress, Report as _, Rules, Seen, Speed, Target, TargetError, Worker,
+    Writer,
 };
 use crate::threads;
 use crate::time::{Clock as _, Stopwatch, SystemClock, pause_unless};
@@ -38,7 +40,7 @@ const LOOK: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(20
 /// Shortest and longest pause before the database or the log is asked again that did not answer. Each is twice as long as the
 /// one before.
 const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
-/// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
+/// A backfill gives up when a sink that lives has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
 /// A sink in Redshift or in a bucket has ended when it has not moved its position for so long after a batch was due. A living one
@@ -77,26 +79,23 @@ impl Log {
 /// How the target is opened.
 enum To {
     Tables { access: Access, sessions: Sessions, process: u128 },
-    Redshift { access: Access, settings: SinkRedshift, process: u128, left_after: Duration },
-    Files { files: SinkFiles, process: u128, left_after: Duration, ending: Ending },
+    Redshift { access: Access, settings: SinkRedshift, process: u128, others: Others<(i64, i64)> },
+    Files { files: SinkFiles, process: u128, others: Others<Tag>, ending: Ending },
 }
 
 impl To {
     fn of(sink: &Sink, ending: Ending) -> To {
-        let (process, due) = (process_id(), Duration::from_millis(sink.batch_ms));
+        let (process, left_after) = (process_id(), Duration::from_millis(sink.batch_ms).saturating_add(LEFT_AFTER));
         match &sink.to {
             SinkTo::Tables(database) => {
                 let access = access_to(database, Some(ending));
                 match database.redshift.clone() {
                     None => To::Tables { access, sessions: Sessions::default(), process },
-                    Some(settings) => {
-                        let left_after = due.saturating_add(LEFT_AFTER);
-                        To::Redshift { access, settings, process, left_after }
-                    }
+                    Some(settings) => To::Redshift { access, settings, process, others: Others::new(left_after) },
                 }
             }
             SinkTo::Files(files) => {
-                To::Files { files: files.clone(), process, left_after: due.saturating_add(LEFT_AFTER), ending }
+                To::Files { files: files.clone(), process, others: Others::new(left_after), ending }
             }
         }
     }
@@ -107,12 +106,12 @@ impl To {
             To::Tables { access, sessions, process } => {
                 Box::new(Postgres::open(access, sessions, Writer { process: *process, rest })?)
             }
-            To::Redshift { access, settings, process, left_after } => {
-                Box::new(Redshift::open(access, settings, *process, *left_after)?)
+            To::Redshift { access, settings, process, others } => {
+                Box::new(Redshift::open(access, settings, *process, others)?)
             }
-            To::Files { files, process, left_after, ending } => {
+            To::Files { files, process, others, ending } => {
                 let writer = Writer { process: *process, rest };
-                Box::new(Files::open(files, writer, *left_after, Some(ending.clone()))?)
+                Box::new(Files::open(files, writer, others, Some(ending.clone()))?)
             }
         })
     }
@@ -361,7 +360,7 @@ impl Shared {
         let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
         let rules = Rules { events_enough: self.events_enough(tail.partitions()), ..self.rules };
         let mut worker = Worker::new(tail, target, rules, &self.tally, carried, mine.iter().copied());
-        let mut elsewhere_since = None;
+        let mut elsewhere = Elsewhere::default();
         while !self.is_over() {
             match worker.look(&self.clock) {
                 Err(error) => return Ok(Some(error)),
@@ -371,15 +370,13 @@ impl Shared {
                     if looked != Looked::Claimed {
                         *retry = RETRY[0];
                     }
-                    let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
-                    elsewhere_since = elsewhere.map(|_| elsewhere_since.unwrap_or_else(Stopwatch::start));
-                    let is_late = |since: Stopwatch| since.elapsed() > ALONE_WITHIN && !self.goals.is_empty();
-                    if let Some(partition) = elsewhere.filter(|_| elsewhere_since.is_some_and(is_late)) {
-                        let why = format!("another sink writes partition {partition}: leave the writing to it");
-                        return Ok(Some(TargetError::Operator(why)));
-                    }
-                    if !self.goals.is_empty() && self.is_done(&worker, &mine) {
-                        return Ok(None);
+                    if !self.goals.is_empty() {
+                        if let Some(why) = elsewhere.looked(&worker, &mine) {
+                            return Ok(Some(TargetError::Operator(why)));
+                        }
+                        if self.is_done(&worker, &mine) {
+                            return Ok(None);
+                        }
                     }
                     if looked == Looked::Idle {
                         pause_unless(self.look_every, || self.is_over());
@@ -407,6 +404,41 @@ impl Shared {
             Seen::Stopped => true,
             Seen::Written(next_seq) => next_seq >= until(*partition),
         })
+    }
+}
+
+/// What a backfill knows of other sinks that have its partitions.
+#[derive(Default)]
+struct Elsewhere {
+    /// Since when one that lives has a partition.
+    living_since: Option<Stopwatch>,
+    is_told: bool,
+}
+
+impl Elsewhere {
+    /// Why a backfill does not wait for partitions of others. Where one that has ended is known only by positions that stand still,
+    /// it waits as long as that takes, and tells once how long that is.
+    fn looked(&mut self, worker: &Worker<'_, Box<dyn Target>>, mine: &[u32]) -> Option<String> {
+        let (mut living, mut waits) = (None, Vec::new());
+        for partition in mine.iter().copied().filter(|partition| worker.seen(*partition) == Seen::Elsewhere) {
+            match worker.left_in(partition) {
+                Some(left) => waits.push(left),
+                None => living = living.or(Some(partition)),
+            }
+        }
+        let is_asked = mine.iter().all(|partition| worker.seen(*partition) != Seen::Unasked);
+        if let Some(longest) = waits.iter().max().filter(|_| is_asked && !self.is_told) {
+            let (count, s) = (counted(waits.len() as u64, "partition"), longest.as_secs().saturating_add(1));
+            stderr::note(format_args!(
+                "another sink had {count} to write, and no lock tells whether it lives: this one waits, {s} s at most, and goes on \
+                 if nothing is written there meanwhile"
+            ));
+            self.is_told = true;
+        }
+        self.living_since = living.map(|_| self.living_since.unwrap_or_else(Stopwatch::start));
+        let is_late = self.living_since.is_some_and(|since| since.elapsed() > ALONE_WITHIN);
+        let living = living.filter(|_| is_late)?;
+        Some(format!("another sink writes partition {living}: leave the writing to it"))
     }
 }
 

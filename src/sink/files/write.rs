@@ -62,14 +62,15 @@ impl From<StoreError> for TargetError {
 }
 
 impl Files {
-    /// Opens the place. `writer` is the same one however often it opens it. `ending` bounds the waits at its end.
+    /// Opens the place. `writer` is the same one however often it opens it, and so are the `others` that its process has seen.
+    /// `ending` bounds the waits at its end.
     ///
     /// # Errors
     /// [`TargetError::Operator`] when the client cannot be made, or the store ignores conditions.
     pub fn open(
         files: &SinkFiles,
         writer: Writer,
-        left_after: Duration,
+        others: &Others<Tag>,
         ending: Option<Ending>,
     ) -> Result<Files, TargetError> {
         let SinkFiles { place, format } = files;
@@ -89,9 +90,9 @@ impl Files {
             bucket,
             format: *format,
             writer: format!("{:032x}", writer.process),
-            sign: Sign::of(writer, left_after),
+            sign: Sign::of(writer, others.left_after),
             held: BTreeMap::new(),
-            others: Others::new(left_after),
+            others: others.clone(),
             encoder: Encoder::new(&LAKE),
             seq: column("seq")?,
             decided_at: column("decided_at")?,
@@ -166,13 +167,20 @@ impl Files {
         if self.sign.is_of_store() {
             for partition in partitions(&self.bucket)? {
                 if !self.held.contains_key(&partition)
-                    && let Ok(Some((_, tag))) = read(&self.bucket, partition)
+                    && let Ok(Some((index, tag))) = read(&self.bucket, partition)
                 {
-                    self.others.saw(partition, &tag);
+                    self.is_left(&index, &tag);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Looks at the position of another writer in a store: whether that writer has ended. With a batch that was announced it has
+    /// longer.
+    fn is_left(&self, index: &Index, tag: &Tag) -> bool {
+        let more = FILES_LIMIT.saturating_mul(index.patience().saturating_sub(1));
+        self.others.is_left(index.partition, tag, more)
     }
 
     /// Looks once, before the first new batch of a partition that was taken, whether a file has events of it already. An older
@@ -272,8 +280,7 @@ impl Target for Files {
         let found = read(&self.bucket, partition)?;
         if let (Lock::Unknown, Some((index, tag))) = (&lock, &found) {
             let is_elsewhere = index.writer.as_ref().is_some_and(|writer| *writer != self.writer);
-            let more = FILES_LIMIT.saturating_mul(index.patience().saturating_sub(1));
-            if is_elsewhere && !self.others.is_left(partition, tag, more) {
+            if is_elsewhere && !self.is_left(index, tag) {
                 return Ok(None);
             }
         }
@@ -298,6 +305,10 @@ impl Target for Files {
         };
         self.held.insert(partition, Held { index, tag, lock, is_looked_at: false });
         Ok(Some(place))
+    }
+
+    fn left_in(&self, partition: u32) -> Option<Duration> {
+        self.others.left_in(partition)
     }
 
     fn rank(&mut self) -> Result<Rank, TargetError> {

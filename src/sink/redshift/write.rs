@@ -37,7 +37,8 @@ struct Position {
 }
 
 impl Redshift {
-    /// Connects. The tables have to be as they should be. `writer` names this process, however often it connects.
+    /// Connects. The tables have to be as they should be. `writer` names this process, and `others` are what it has seen of others,
+    /// however often it connects.
     ///
     /// # Errors
     /// [`TargetError::Operator`] names each difference.
@@ -45,7 +46,7 @@ impl Redshift {
         access: &Access,
         settings: &SinkRedshift,
         writer: u128,
-        left_after: Duration,
+        others: &Others<(i64, i64)>,
     ) -> Result<Redshift, TargetError> {
         let bucket = Bucket::open(&settings.staging).map_err(|error| TargetError::Operator(error.detail))?;
         let mut database = Database::with_tables(access)?;
@@ -59,7 +60,7 @@ impl Redshift {
             writer: format!("{writer:032x}"),
             packer: Packer::new(),
             claims: BTreeMap::new(),
-            others: Others::new(left_after),
+            others: others.clone(),
         })
     }
 
@@ -217,6 +218,10 @@ impl Target for Redshift {
         }
         self.claims.insert(partition, seen.map_or(1, |claim| claim.saturating_add(1)));
         Ok(place)
+    }
+
+    fn left_in(&self, partition: u32) -> Option<Duration> {
+        self.others.left_in(partition)
     }
 
     fn put(&self, row: &Row, rows: &mut Vec<u8>) {

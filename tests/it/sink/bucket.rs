@@ -11,12 +11,14 @@ use crate::buckets::{self, Bucket, answering, empty, signal};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, foreign_agent, headroom, run};
 use crate::wait::until;
+use headroom::time::Stopwatch;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 fn sink(bucket: &Bucket, log: &Path, args: &[&str]) -> Command {
     let mut command = headroom(["sink"]);
@@ -110,6 +112,37 @@ pub fn assert_rest(bucket: &Bucket, log: &Path) {
     let ended = run(&mut sink(bucket, log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert_events(&all(bucket), log);
+}
+
+/// Arguments of a backfill that has not to wait for long batches of others.
+pub const SOON: &[&str] = &["backfill", "--sink-batch-ms", "100"];
+
+/// The story: a sink or a backfill was killed, and the next backfill finds its partitions, of which no lock tells that nobody writes
+/// them. It does not give up, says for how long it waits, and goes on when time has said that the dead one has ended.
+#[track_caller]
+pub fn waits_for_the_dead(backfill: &mut Command, time_passes: impl FnOnce()) {
+    let (mut backfill, since) = (Running::start(backfill), Stopwatch::start());
+    until("it has waited for longer than for a sink that lives", || {
+        assert!(!backfill.is_over());
+        since.elapsed() > Duration::from_secs(10)
+    });
+    time_passes();
+    let ended = backfill.ended();
+    let is_told = ended.err.contains("and no lock tells whether it lives: this one waits, 151 s at most");
+    assert!(ended.code == 0 && is_told, "{}", ended.err);
+}
+
+#[test]
+fn a_backfill_waits_for_the_positions_of_a_sink_that_was_killed() {
+    let (log, bucket) = (tempfile::tempdir().unwrap(), Bucket::start());
+    let served = serve(log.path());
+    let mut killed = Running::start(&mut sink(&bucket, log.path(), &["--sink-batch-ms", "100"]));
+    until("it has all partitions", || positions(&bucket).len() == 3);
+    killed.kill();
+    Traffic::new(&served.url, 35).calls(20);
+    served.running.terminate();
+    waits_for_the_dead(&mut sink(&bucket, log.path(), SOON), || bucket.writers_are_gone());
+    assert_rest(&bucket, log.path());
 }
 
 #[test]

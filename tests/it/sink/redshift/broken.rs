@@ -4,13 +4,14 @@ use super::proxy::{Fault, Redshift};
 use super::{assert_rest, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, run};
-use crate::sink::bucket::{COUNTED, failures_of};
+use crate::sink::bucket::{COUNTED, SOON, failures_of, waits_for_the_dead};
 #[cfg(feature = "crash-points")]
 use crate::sink::killed;
 use crate::sink::outage::makes_up_for_an_hour;
 use crate::sink::traffic::Traffic;
 use crate::wait::until;
-use headroom::sink::{Batch, Place, Rare, Target, TargetError};
+use headroom::sink::{Batch, Others, Place, Rare, Target, TargetError};
+use headroom::time::pause;
 use std::path::Path;
 use std::time::Duration;
 
@@ -210,7 +211,13 @@ fn a_sink_that_hung_and_was_overtaken_writes_nothing_twice() {
     let first = start(&redshift, log.path());
     let held = || redshift.tables.ask("SELECT count(*) FROM sink_positions WHERE writer IS NOT NULL");
     until("the first one has all partitions", || held() == "3");
-    let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
+    let mut backfill = Running::start(&mut redshift.sink(log.path(), &["backfill"]));
+    until("a backfill sees that the first one writes", || {
+        traffic.calls(1);
+        pause(Duration::from_millis(50));
+        backfill.is_over()
+    });
+    let refused = backfill.ended();
     assert!(refused.code == 1 && refused.err.contains("another sink writes partition"), "{}", refused.err);
     redshift.fails("LOCK TABLE", Fault::Waits);
     traffic.calls(20);
@@ -275,7 +282,8 @@ fn sinks_that_come_and_go_write_each_event_once() {
 fn a_partition_is_taken_over_when_its_position_stands_still() {
     let redshift = Redshift::start();
     redshift.apply();
-    let (mut first, mut second) = (redshift.target(1, Duration::MAX), redshift.target(2, Duration::from_millis(100)));
+    let (patient, soon) = (Others::new(Duration::MAX), Others::new(Duration::from_millis(100)));
+    let (mut first, mut second) = (redshift.target(1, &patient), redshift.target(2, &soon));
     let begin = Some(Place { next_seq: 0, chain: None });
     assert_eq!((first.claim(0, 0), second.claim(0, 0)), (Ok(begin), Ok(None)));
     assert_eq!(first.claim(0, 0), Ok(begin), "it claims again, as after an error");
@@ -291,6 +299,33 @@ fn a_partition_is_taken_over_when_its_position_stands_still() {
     assert_eq!(position(), "1|3|f", "who was overtaken gives nothing back");
     drop(second);
     assert_eq!(position(), "1|3|t");
+}
+
+/// The story: the connection of a sink breaks again and again. It does not begin each time to wait for a dead writer.
+#[test]
+fn a_dead_writer_is_waited_for_over_several_connections() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let mut dead = redshift.target(1, &Others::new(Duration::MAX));
+    let begin = Ok(Some(Place { next_seq: 0, chain: None }));
+    assert_eq!(dead.claim(0, 0), begin);
+    let others = Others::new(Duration::from_millis(100));
+    until("it is taken over", || redshift.target(2, &others).claim(0, 0) == begin);
+}
+
+#[test]
+fn a_backfill_waits_for_the_positions_of_a_sink_that_was_killed() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    let mut sink = start(&redshift, log.path());
+    let held = "SELECT count(*) FROM sink_positions WHERE writer IS NOT NULL";
+    until("it has all partitions", || redshift.tables.ask(held) == "3");
+    sink.kill();
+    Traffic::new(&served.url, 59).calls(20);
+    served.running.terminate();
+    waits_for_the_dead(&mut redshift.sink(log.path(), SOON), || redshift.writers_are_gone());
+    assert_rest(&redshift, log.path());
 }
 
 /// Uploads that hang are given up, and what the store still does of them is the same file again.

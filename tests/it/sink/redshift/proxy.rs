@@ -9,6 +9,7 @@ use crate::sink::messages::{body, greet, send};
 use crate::sink::on_path;
 use crate::sink::postgres::Database;
 use headroom::config::{SinkRedshift, object_place};
+use headroom::sink::Others;
 use headroom::sink::postgres::Access;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -17,7 +18,6 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Barrier, Mutex};
-use std::time::Duration;
 
 /// Functions and a view of Redshift that the sink uses and PostgreSQL does not have.
 const FUNCTIONS: &str = "
@@ -98,10 +98,10 @@ impl Redshift {
     }
 
     /// A writer in this process, which has no way to the bucket.
-    pub fn target(&self, writer: u128, left_after: Duration) -> headroom::sink::redshift::Redshift {
+    pub fn target(&self, writer: u128, others: &Others<(i64, i64)>) -> headroom::sink::redshift::Redshift {
         let staging = object_place("s3://lake/some/place").unwrap();
         let settings = SinkRedshift { staging, role: "default".to_owned() };
-        headroom::sink::redshift::Redshift::open(&self.access(), &settings, writer, left_after).unwrap()
+        headroom::sink::redshift::Redshift::open(&self.access(), &settings, writer, others).unwrap()
     }
 
     /// `headroom` with these arguments and the settings of the sink.
