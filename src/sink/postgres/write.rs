@@ -136,7 +136,7 @@ impl Database {
         Ok(begun.map(|progress| (progress.partition, progress.place)).collect())
     }
 
-    /// How far each partition is written that was ever begun.
+    /// How far each partition is written that was ever begun. One whose row is wrong has stopped, and says so.
     ///
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
@@ -144,17 +144,22 @@ impl Database {
         let said = self.say(&self.dialect.say(sql::PROGRESS))?;
         let progress = |row: usize| {
             let number = |column: usize| said.number(row, column);
-            Ok(Progress {
+            let next_seq = number(1).unwrap_or_default();
+            let (place, wrong) = match place(next_seq, said.text(row, 2)) {
+                Ok(place) => (place, None),
+                Err(why) => (Place { next_seq: next_seq.cast_unsigned(), chain: None }, Some(why)),
+            };
+            Progress {
                 partition: number(0).and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
-                place: place(number(1).unwrap_or_default(), said.text(row, 2)).map_err(TargetError::Operator)?,
+                place,
                 row_count: number(3).unwrap_or_default(),
                 set_aside: number(4).unwrap_or_default(),
                 written_s_ago: number(5),
-                stopped: said.text(row, 6).map(str::to_owned),
+                stopped: wrong.or_else(|| said.text(row, 6).map(str::to_owned)),
                 failed: said.text(row, 7).map(str::to_owned).zip(number(8)),
-            })
+            }
         };
-        (0..said.rows.len()).map(progress).collect()
+        Ok((0..said.rows.len()).map(progress).collect())
     }
 }
 
@@ -231,13 +236,16 @@ impl Target for Postgres {
             }
             client.execute(sql::BEGIN_POSITION, &[&partition, &first]).await?;
             let row = client.query_one(sql::CLAIM, &[&partition]).await?;
-            let place = place(row.get(0), row.get(1)).map_err(Trouble::Operator)?;
-            Ok(Claimed::Here(place, row.get(2)))
+            Ok(Claimed::Here(place(row.get(0), row.get(1)), row.get(2)))
         })?;
         match claimed {
-            Claimed::Here(place, claim) => {
+            Claimed::Here(Ok(place), claim) => {
                 self.claims.insert(partition, claim);
                 Ok(Some(place))
+            }
+            Claimed::Here(Err(why), _) => {
+                self.release(partition)?;
+                Err(TargetError::Partition(why))
             }
             Claimed::Elsewhere => Ok(None),
             Claimed::Lost => Err(TargetError::Transient(format!(
@@ -334,7 +342,8 @@ impl Target for Postgres {
 
 /// What comes of asking for a partition.
 enum Claimed {
-    Here(Place, i64),
+    /// The place, or why the row has none, and the number of the claim.
+    Here(Result<Place, String>, i64),
     Elsewhere,
     /// A session of this process had it that is lost, and is being ended.
     Lost,
@@ -401,7 +410,12 @@ pub(in crate::sink) fn place(next_seq: i64, chain: Option<&str>) -> Result<Place
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
-    Digest::parse(text).ok_or_else(|| format!("sink_positions.chain is {text:?}, which is no digest"))
+    Digest::parse(text).ok_or_else(|| {
+        format!(
+            "chain in its row of sink_positions is {text:?}, which is no digest: put back what was there, or begin anew in another \
+             sink_schema"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Redshift {
         let number = |column: usize| said.number(0, column).unwrap_or_default();
         Ok(Some(Position {
             next_seq: number(0),
-            place: place(number(0), said.text(0, 1)).map_err(TargetError::Operator)?,
+            place: place(number(0), said.text(0, 1)).map_err(TargetError::Partition)?,
             claim: number(2),
             writer: said.text(0, 3).map(str::to_owned),
         }))
@@ -84,7 +84,14 @@ impl Redshift {
     fn locked(&mut self, work: impl FnOnce(&mut Redshift) -> Result<bool, TargetError>) -> Result<bool, TargetError> {
         self.database.say("BEGIN")?;
         self.database.say(hold_positions(Dialect::Redshift))?;
-        let is_done = work(self)?;
+        let is_done = match work(self) {
+            Err(error @ TargetError::Partition(_)) => {
+                // The other partitions are written over this connection all the same.
+                self.database.say("ROLLBACK")?;
+                return Err(error);
+            }
+            done => done?,
+        };
         if is_done {
             crash::point("sink-written");
         }

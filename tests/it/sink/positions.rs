@@ -6,6 +6,8 @@ use super::{assert_rest, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, run};
 use crate::wait::until;
+use headroom::sink::postgres::{Postgres, Sessions};
+use headroom::sink::{Target, TargetError, Writer};
 use std::path::Path;
 
 /// What the page for operators tells whoever has no newer copy of the row.
@@ -94,6 +96,44 @@ fn an_older_copy_before_an_event_that_was_set_aside_is_named_too() {
     let says = format!("in sink_positions ends before seq {aside}, and sink_set_aside has seq {aside} already");
     assert!(refused.code == 1 && refused.err.contains(&says), "{}", refused.err);
     assert_eq!(database.ask("SELECT count(*) FROM sink_set_aside"), "1");
+}
+
+/// The story: somebody has changed a text by hand, and cut it short. That partition stops and says so, the others are written, and the
+/// status tells of all.
+#[test]
+fn a_chain_that_is_no_digest_stops_its_partition_and_the_others_go_on() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    more(log.path(), 87);
+    backfill(&database, log.path());
+    database.ask("CREATE TABLE public.right_one AS SELECT chain FROM sink_positions WHERE partition = 1");
+    database.ask("UPDATE sink_positions SET chain = '00' WHERE partition = 1");
+    more(log.path(), 88);
+    let position =
+        |partition| database.ask(&format!("SELECT next_seq FROM sink_positions WHERE partition = {partition}"));
+    let before = [0, 1, 2].map(position);
+    let says = "chain in its row of sink_positions is \"00\", which is no digest: put back what was there, or begin anew in another \
+                sink_schema";
+    let refused = run(&mut database.sink(log.path(), &["backfill"]));
+    assert!(
+        refused.code == 1 && refused.err.contains("which is no digest: put back what was there"),
+        "{}",
+        refused.err
+    );
+    let after = [0, 1, 2].map(position);
+    assert!(after[0] != before[0] && after[1] == before[1] && after[2] != before[2], "{before:?} {after:?}");
+    let status = run(&mut database.sink(log.path(), &["status"]));
+    assert!(status.code == 1 && status.out.contains(&format!("partition 1: stopped: {says}\n")), "{}", status.out);
+    assert_eq!(status.out.matches(", 0 events behind").count(), 2, "{}", status.out);
+    let access = database.access();
+    let open = || Postgres::open(&access, &Sessions::default(), Writer { process: 1, rest: 0 }).unwrap();
+    for target in [&mut open(), &mut open()] {
+        let claimed = target.claim(1, 0);
+        let is_told = matches!(&claimed, Err(TargetError::Partition(why)) if why == says);
+        assert!(is_told, "nobody keeps its lock: {claimed:?}");
+    }
+    database.ask("UPDATE sink_positions SET chain = (SELECT chain FROM public.right_one) WHERE partition = 1");
+    assert_rest(&database, log.path());
 }
 
 /// The story: somebody wants the sink to leave an event out, or to write some again, and changes a number.

@@ -328,6 +328,30 @@ fn a_backfill_waits_for_the_positions_of_a_sink_that_was_killed() {
     assert_rest(&redshift, log.path());
 }
 
+/// A text that somebody has changed by hand stops its partition, and the session goes on with the others.
+#[test]
+fn a_chain_that_is_no_digest_stops_its_partition_alone() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let served = serve(log.path());
+    Traffic::new(&served.url, 65).calls(30);
+    served.running.terminate();
+    let backfill = || run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert_eq!(backfill().code, 0);
+    redshift.tables.ask("UPDATE sink_positions SET chain = '00' WHERE partition = 1");
+    let mut target = redshift.target(1, &Others::new(Duration::MAX));
+    let claimed = target.claim(1, 0);
+    assert!(matches!(&claimed, Err(TargetError::Partition(why)) if why.contains("which is no digest")), "{claimed:?}");
+    assert!(matches!(target.claim(0, 0), Ok(Some(_))));
+    drop(target);
+    let refused = backfill();
+    let is_told = refused.err.contains("which is no digest: put back what was there");
+    assert!(refused.code == 1 && is_told, "{}", refused.err);
+    let status = run(&mut redshift.sink(log.path(), &["status"]));
+    let is_told = status.out.contains("partition 1: stopped: chain in its row of sink_positions is \"00\"");
+    assert!(status.code == 1 && is_told && status.out.contains("partition 2: next seq "), "{}", status.out);
+}
+
 /// Uploads that hang are given up, and what the store still does of them is the same file again.
 #[test]
 fn a_bucket_that_stands_still_is_waited_for() {
