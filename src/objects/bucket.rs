@@ -301,6 +301,33 @@ impl Bucket {
         self.call((Act::List, folder), listed_bytes(LISTED_MAX), look)
     }
 
+    /// The name of the first object of this folder, and not of those in it, that comes after this name in their order; `None` when
+    /// none does. A store tells it with one page, however many objects there are. A folder has no order, and is read to its end.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn first_after(&self, folder: &str, name: &str) -> Result<Option<String>, StoreError> {
+        let (at, after) = (self.path(folder), self.path(&format!("{folder}/{name}")));
+        let is_in_order = matches!(self.reached, Reached::Store { .. });
+        let look = |client: Arc<dyn ObjectStore>| async move {
+            let depth = at.parts().count().saturating_add(1);
+            let (mut objects, mut first) = (client.list_with_offset(Some(&at), &after), None::<Path>);
+            while let Some(object) = objects.next().await.transpose()? {
+                let found = object.location;
+                // Not every store begins behind the name.
+                let is_first = found > after && first.as_ref().is_none_or(|first| found < *first);
+                if is_first && found.parts().count() == depth {
+                    first = Some(found);
+                    if is_in_order {
+                        break;
+                    }
+                }
+            }
+            Ok(first.and_then(|first| first.filename().map(str::to_owned)))
+        };
+        self.call((Act::List, folder), listed_bytes(LISTED_MAX), look)
+    }
+
     /// Writes an object within so long a time.
     ///
     /// # Errors
@@ -481,107 +508,4 @@ impl Objects for Bucket {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::StoreErrorKind;
-
-    /// Those credentials that a server gives cannot be checked before the client has them.
-    #[test]
-    fn a_client_that_panics_has_failed_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-        let failed = bucket.call((Act::Read, "it"), 0, |_| async {
-            std::panic::resume_unwind(Box::new("no header"));
-            #[expect(unreachable_code, reason = "it gives the call its type")]
-            Ok(())
-        });
-        assert!(
-            failed
-                .unwrap_err()
-                .detail
-                .ends_with("cannot read it: the client panicked: a line above this one says where")
-        );
-        bucket.put("it", b"more".to_vec()).unwrap();
-        assert_eq!(bucket.get("it", 9).unwrap(), Some(Got::Whole(b"more".to_vec())));
-    }
-
-    /// Writers that start together make the same folder within the place.
-    #[test]
-    fn locks_that_are_taken_at_once_in_a_new_folder_are_taken() {
-        for _ in 0..50 {
-            let dir = tempfile::tempdir().unwrap();
-            std::thread::scope(|scope| {
-                let lock = |n: usize| {
-                    let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-                    bucket.lock(&format!("positions/{n}.lock"))
-                };
-                let taken: Vec<_> = (0..4).map(|n| scope.spawn(move || lock(n))).collect();
-                for lock in taken {
-                    assert!(matches!(lock.join().unwrap(), Ok(Lock::Held(_))));
-                }
-            });
-        }
-    }
-
-    /// The story: a process was killed after an object had got its name and before that name was flushed. Another one found
-    /// it, counted it as written, and then the power failed.
-    #[test]
-    fn the_names_of_an_object_are_flushed_also_when_it_was_there_already() {
-        static SEEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-        fn noting(folder: &FsPath) -> io::Result<()> {
-            SEEN.lock().push(folder.to_owned());
-            flush(folder)
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-        bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: noting };
-        let all = ["log/segments", "log", ""].map(|folder| dir.path().join(folder));
-        let flushed = || std::mem::take(&mut *SEEN.lock());
-        for is_new in [true, false] {
-            assert_eq!(bucket.create("log/segments/1", b"1".to_vec()).unwrap(), is_new);
-            assert_eq!(flushed(), all, "{is_new}");
-            assert_eq!(bucket.replace("log/segments/2", b"2".to_vec(), None).unwrap().is_some(), is_new);
-            assert_eq!(flushed(), all, "{is_new}");
-        }
-        bucket.put("log/segments/1", b"2".to_vec()).unwrap();
-        assert_eq!(flushed(), all);
-    }
-
-    /// The story: a folder belongs to another user. It is not waited for as a slow one is.
-    #[test]
-    fn a_folder_that_this_process_may_not_write_is_told_with_the_path_and_what_the_system_says() {
-        fn refusing(_: &FsPath) -> io::Result<()> {
-            Err(io::Error::from_raw_os_error(13))
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-        bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: refusing };
-        let refused = bucket.put("log/1", b"1".to_vec()).unwrap_err();
-        assert_eq!(refused.kind, StoreErrorKind::Refused);
-        let path = dir.path().join("log/1");
-        let said = format!(
-            "cannot write log/1: the system refuses it ({}: Permission denied (os error 13)): give",
-            path.display()
-        );
-        assert!(refused.detail.contains(&said), "{refused}");
-    }
-
-    /// Somebody cleans up in a folder while it is written.
-    #[test]
-    fn in_a_folder_an_object_that_was_deleted_or_changed_is_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-        let first = bucket.replace("it", b"1".to_vec(), None).unwrap().unwrap();
-        assert_eq!(bucket.replace("it", b"2".to_vec(), None).unwrap(), None, "it is there");
-        let second = bucket.replace("it", b"22".to_vec(), Some(&first)).unwrap().unwrap();
-        assert_eq!(bucket.replace("it", b"3".to_vec(), Some(&first)).unwrap(), None, "it has changed");
-        bucket.delete("it").unwrap();
-        assert_eq!(bucket.replace("it", b"3".to_vec(), Some(&second)).unwrap(), None, "it is gone");
-        let lock = bucket.lock("lock").unwrap();
-        assert!(bucket.holds("lock", &lock).unwrap());
-        bucket.delete("lock").unwrap();
-        assert!(!bucket.holds("lock", &lock).unwrap());
-        let other = bucket.lock("lock").unwrap();
-        assert!(bucket.holds("lock", &other).unwrap() && !bucket.holds("lock", &lock).unwrap());
-    }
-}
+mod tests;

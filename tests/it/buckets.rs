@@ -66,6 +66,12 @@ pub fn at(command: &mut Command, url: &str) {
     command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
 }
 
+/// A place of the store that was named to a command, as the program opens it.
+pub fn opened(place: &str, named: &Command) -> objects::Bucket {
+    let variables = named.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned()));
+    objects::Bucket::open_with(&object_place(place).unwrap(), variables).unwrap()
+}
+
 /// The HMAC-SHA256 of a text.
 fn keyed_hash(key: &[u8], text: &str) -> Vec<u8> {
     let key = PKey::hmac(key).unwrap();
@@ -177,8 +183,7 @@ impl Bucket {
     pub fn opened(&self) -> objects::Bucket {
         let mut named = Command::new("");
         self.named(&mut named);
-        let variables = named.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned()));
-        objects::Bucket::open_with(&object_place(self.place()).unwrap(), variables).unwrap()
+        opened(self.place(), &named)
     }
 
     /// The URL of another way to the store, on which each connection carries so many bytes a second to it.
@@ -461,7 +466,8 @@ pub fn over_folder(folder: &Path, instead: impl Fn(&str) -> Option<Vec<u8>> + Cl
     })
 }
 
-fn answer(status: &str, body: &[u8]) -> Vec<u8> {
+/// An answer with this body.
+pub fn answer(status: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 {status}\r\nETag: \"it\"\r\nLast-Modified: Sat, 28 Nov 2026 00:00:00 GMT\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",

@@ -52,6 +52,10 @@ pub fn keeps_what_it_was_given(place: &Bucket) {
     }
     (0..3).for_each(|n| place.put(&format!("many/{n}"), Vec::new()).unwrap());
     assert_eq!((listed("many", 2).len(), listed("many", 3).len()), (2, 3));
+    ["b-2", "c-1", "b-1", "a/within"].iter().for_each(|name| place.put(&format!("named/{name}"), Vec::new()).unwrap());
+    let after = |name: &str| place.first_after("named", name).unwrap().unwrap_or_default();
+    assert_eq!(["a", "b-1", "b-2", "c-1"].map(after), ["b-1", "b-2", "c-1", ""]);
+    assert_eq!(place.first_after("none", "a").unwrap(), None);
 }
 
 #[test]
@@ -86,12 +90,35 @@ fn a_directory_with_the_name_of_an_object_is_named() {
 }
 
 mod bucket {
-    use crate::buckets::Bucket;
+    use crate::buckets::{Bucket, answer, answering, at, opened};
+    use std::io::Write;
+    use std::process::Command;
+    use std::sync::mpsc;
 
     #[test]
     fn one_of_s3_does() {
         let bucket = Bucket::start();
         super::heeds_conditions(&bucket.opened());
         super::keeps_what_it_was_given(&bucket.opened());
+    }
+
+    /// The story: a day has a hundred thousand files. Who looks for one of them neither reads the names of all, nor stops before it.
+    #[test]
+    fn what_comes_after_a_name_among_very_many_is_asked_for_once() {
+        let (tell, told) = mpsc::channel();
+        let url = answering(move |head, _, client| {
+            tell.send(head.lines().next().unwrap().to_owned()).unwrap();
+            let rest = "<LastModified>2026-11-28T00:00:00Z</LastModified><Size>1</Size>";
+            let object = format!("<Contents><Key>some/place/day/p-7</Key>{rest}</Contents>");
+            let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>";
+            let page = format!("<ListBucketResult>{object}{more}</ListBucketResult>");
+            client.write_all(&answer("200 OK", page.as_bytes()))
+        });
+        let mut named = Command::new("");
+        at(&mut named, &url);
+        let place = opened("s3://lake/some/place", &named);
+        assert_eq!(place.first_after("day", "p-5").unwrap().as_deref(), Some("p-7"));
+        let asked: Vec<String> = told.try_iter().collect();
+        assert!(asked.len() == 1 && asked[0].contains("start-after=some%2Fplace%2Fday%2Fp-5"), "{asked:?}");
     }
 }

@@ -189,8 +189,9 @@ impl Files {
         let held = self.held.get(&batch.partition).filter(|held| !held.is_looked_at);
         let (Some(held), Some(row)) = (held, unpack(&batch.rows)) else { return Ok(()) };
         let day = day_of(row.day);
-        let goes_beyond = |name: &str| last_of(name, batch.partition).is_some_and(|last| last >= batch.from);
-        if let Some(file) = self.bucket.list(&day, LISTED_MAX)?.iter().find(|file| goes_beyond(&file.name)) {
+        // Batches begin where others end, so the next file is the first of those that this one would write once more.
+        let next = self.bucket.first_after(&day, &format!("{}{:020}", files_of(batch.partition), batch.from))?;
+        if let Some(file) = next.filter(|file| file.starts_with(&files_of(batch.partition))) {
             let is_held = self.bucket.holds(&lock(batch.partition), &held.lock)?
                 && read(&self.bucket, batch.partition)?.is_some_and(|(_, tag)| tag == held.tag);
             if !is_held {
@@ -199,11 +200,10 @@ impl Files {
                 return Err(TargetError::Fenced);
             }
             return Err(TargetError::Partition(format!(
-                "{} ends before seq {}, and {day}/{} has events from there on, so it is an older copy: put the newest one back, or \
-                 write to another place",
+                "{} ends before seq {}, and {day}/{file} has events from there on, so it is an older copy: put the newest one back, \
+                 or write to another place",
                 position(batch.partition),
-                batch.from,
-                file.name
+                batch.from
             )));
         }
         self.held.entry(batch.partition).and_modify(|held| held.is_looked_at = true);
@@ -428,12 +428,6 @@ fn day_of(day: u64) -> String {
 /// What the names of the files of a partition begin with.
 fn files_of(partition: u32) -> String {
     format!("p{partition:05}-")
-}
-
-/// The seq of the last event in the file of this name; `None` of a name that is none of the partition's.
-fn last_of(name: &str, partition: u32) -> Option<u64> {
-    let (_, last) = name.strip_prefix(&files_of(partition))?.split_once('-')?;
-    last.split('.').next()?.parse().ok()
 }
 
 fn position(partition: u32) -> String {
