@@ -96,12 +96,13 @@ pub trait Target {
         None
     }
 
-    /// Lets the other writers of the same partitions know that this one lives, and tells which one of them it is. A target whose
-    /// writers do not know each other leaves each partition to whoever claims it first.
+    /// Lets the other writers of the same partitions know that this one lives, and tells which one of them it is. `open` are those
+    /// partitions that this writer does not have. A target whose writers do not know each other leaves each partition to whoever
+    /// claims it first.
     ///
     /// # Errors
     /// [`TargetError`] when the target cannot tell.
-    fn rank(&mut self) -> Result<Rank, TargetError> {
+    fn rank(&mut self, _open: &[u32]) -> Result<Rank, TargetError> {
         Ok(Rank::ALONE)
     }
 
@@ -234,8 +235,8 @@ impl Target for Box<dyn Target> {
         (**self).left_in(partition)
     }
 
-    fn rank(&mut self) -> Result<Rank, TargetError> {
-        (**self).rank()
+    fn rank(&mut self, open: &[u32]) -> Result<Rank, TargetError> {
+        (**self).rank(open)
     }
 
     fn withdraw(&mut self) -> Result<(), TargetError> {

@@ -233,7 +233,8 @@ impl<'a, T: Target> Worker<'a, T> {
     /// Asks how many partitions are the share of this writer, and gives back what it has had beyond for two looks. Who finds out
     /// in a folder which writers live may look like one for a moment.
     fn share(&mut self, now: Micros) -> Result<(), TargetError> {
-        let share = self.target.rank()?.share(self.standings.len());
+        let open = self.open();
+        let share = self.target.rank(&open)?.share(self.standings.len());
         self.share = (share, later(now));
         let held = self.held();
         let had_more = std::mem::replace(&mut self.had_more, held.len() > share);
@@ -242,10 +243,15 @@ impl<'a, T: Target> Worker<'a, T> {
         }
         if held.len() >= share {
             // It does not ask for them, so nobody else tells.
-            let open = self.standings.iter().filter(|(_, standing)| matches!(standing, Standing::Open(_)));
-            open.for_each(|(partition, _)| self.report.looked(*partition, false, 0, None));
+            self.open().into_iter().for_each(|partition| self.report.looked(partition, false, 0, None));
         }
         Ok(())
+    }
+
+    /// The partitions that others may have.
+    fn open(&self) -> Vec<u32> {
+        let open = self.standings.iter().filter(|(_, standing)| matches!(standing, Standing::Open(_)));
+        open.map(|(partition, _)| *partition).collect()
     }
 
     /// The partitions that this writer has.

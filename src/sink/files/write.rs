@@ -161,19 +161,16 @@ impl Files {
         Ok(())
     }
 
-    /// Sees in a store how far the others are, whose partitions this writer does not ask for while it has its share: when it asks,
-    /// it knows for how long they have stood still.
-    fn watch(&mut self) -> Result<(), TargetError> {
+    /// Sees in a store how far the others are with these partitions, for which this writer does not ask while it has its share: when
+    /// it asks, it knows for how long they have stood still.
+    fn watch(&self, open: &[u32]) {
         if self.sign.is_of_store() {
-            for partition in partitions(&self.bucket)? {
-                if !self.held.contains_key(&partition)
-                    && let Ok(Some((index, tag))) = read(&self.bucket, partition)
-                {
+            for partition in open {
+                if let Ok(Some((index, tag))) = read(&self.bucket, *partition) {
                     self.is_left(&index, &tag);
                 }
             }
         }
-        Ok(())
     }
 
     /// Looks at the position of another writer in a store: whether that writer has ended. With a batch that was announced it has
@@ -311,11 +308,11 @@ impl Target for Files {
         self.others.left_in(partition)
     }
 
-    fn rank(&mut self) -> Result<Rank, TargetError> {
+    fn rank(&mut self, open: &[u32]) -> Result<Rank, TargetError> {
         match self.sign.found() {
             Some(rank) => Ok(rank),
             None => {
-                self.watch()?;
+                self.watch(open);
                 self.sign.rank(&self.bucket)
             }
         }

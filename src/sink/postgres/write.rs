@@ -254,7 +254,7 @@ impl Target for Postgres {
         }
     }
 
-    fn rank(&mut self) -> Result<Rank, TargetError> {
+    fn rank(&mut self, _: &[u32]) -> Result<Rank, TargetError> {
         if !self.is_known {
             let (shared, own) = (self.shared(), self.number());
             // A session that is lost may still have it, for this very writer.

@@ -31,6 +31,8 @@ const RULES: Rules = Rules {
 struct World {
     held: BTreeMap<u32, u128>,
     living: BTreeSet<u128>,
+    /// The partitions that others may have, as whoever asked last for its rank has said.
+    open: Vec<u32>,
 }
 
 /// The world, for one writer.
@@ -54,10 +56,11 @@ impl Target for Paper<'_> {
         Ok((holder == self.1).then_some(Place { next_seq: 0, chain: None }))
     }
 
-    fn rank(&mut self) -> Result<Rank, TargetError> {
-        let living = &mut self.0.lock().living;
-        living.insert(self.1);
-        Ok(Writer { process: self.1, rest: 0 }.rank(self.1, living.clone()))
+    fn rank(&mut self, open: &[u32]) -> Result<Rank, TargetError> {
+        let mut world = self.0.lock();
+        world.living.insert(self.1);
+        world.open = open.to_vec();
+        Ok(Writer { process: self.1, rest: 0 }.rank(self.1, world.living.clone()))
     }
 
     fn withdraw(&mut self) -> Result<(), TargetError> {
@@ -198,6 +201,17 @@ fn share_in_turns(seed: u64) {
 #[test]
 fn whoever_comes_goes_or_cannot_read_every_partition_is_written_and_the_shares_are_even() {
     (0..200).for_each(share_in_turns);
+}
+
+/// The other partitions of the log are written by other writers of its process, and the target need not look at them.
+#[test]
+fn the_target_is_told_which_partitions_of_a_writer_others_have() {
+    let (world, clock) = (Mutex::new(World::default()), ManualClock::at(Micros(1)));
+    world.lock().held.extend([(0, 9), (1, 9)]);
+    let (tail, mut carried) = (Tail::of(6, false), Carried::new(RULES.events_enough));
+    let worker = Worker::new(&tail, Paper(&world, 1), RULES, &Nobody, &mut carried, [1, 3, 5].into_iter());
+    look(&mut BTreeMap::from([(0, worker)]), &clock, 5);
+    assert_eq!(world.lock().open, [1]);
 }
 
 /// A writer for each of these, which begin together and share six partitions.
