@@ -3,7 +3,7 @@
 //! through. One process does this at a time.
 
 use super::connection::Database;
-use super::dialect::{Dialect, literal};
+use super::dialect::Dialect;
 use super::plan::{Difference, Fix};
 use super::rights::changed;
 use super::sql;
@@ -48,7 +48,7 @@ impl Database {
         if self.dialect == Dialect::Redshift {
             return Ok(());
         }
-        let lock = sql::LOCK_TABLES.replace("$1", &literal(&self.schema));
+        let lock = sql::LOCK_TABLES.replace("$1", &self.dialect.literal(&self.schema));
         let waiting = Stopwatch::start();
         while self.say(&lock)?.text(0, 0) != Some("t") {
             if waiting.elapsed() > OTHERS_LIMIT {
@@ -65,7 +65,7 @@ impl Database {
     /// # Errors
     /// [`TargetError::Transient`] when one is changing them, which is named.
     pub fn look_at_tables(&mut self) -> Result<(), TargetError> {
-        let schema = literal(&self.schema);
+        let schema = self.dialect.literal(&self.schema);
         if self.dialect == Dialect::Redshift
             || self.say(&sql::LOCK_TABLES_TO_LOOK.replace("$1", &schema))?.text(0, 0) == Some("t")
         {
@@ -148,7 +148,7 @@ impl Database {
         may_be_read: bool,
         tried: Duration,
     ) -> Result<TargetError, TargetError> {
-        let said = self.say(&USERS.replace("$1", &literal(&self.schema)))?;
+        let said = self.say(&USERS.replace("$1", &self.dialect.literal(&self.schema)))?;
         let text = |row: usize, column: usize| said.text(row, column).unwrap_or_default();
         let is_in_the_way = |row: &usize| named.contains(text(*row, 0)) && (!may_be_read || text(*row, 1) == "t");
         let Some(row) = (0..said.rows.len()).find(is_in_the_way) else {

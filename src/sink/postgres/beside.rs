@@ -4,7 +4,7 @@
 
 use super::apply::{LOCK_LIMIT, LOCK_PAUSE, LOCK_TRIED};
 use super::connection::Database;
-use super::dialect::{literal, quoted};
+use super::dialect::quoted;
 use super::rebuild::{Range, in_pieces};
 use super::sql;
 use super::tables::FOLLOWING;
@@ -191,9 +191,9 @@ impl Database {
                 "indexes, rights or settings of the tables were changed while new ones were filled: rebuild again";
             return Err(TargetError::Operator(why.to_owned()));
         }
-        let oids: Vec<String> = old.iter().map(|table| format!("{}::regclass", literal(table))).collect();
+        let oids: Vec<String> = old.iter().map(|table| format!("{}::regclass", self.dialect.literal(table))).collect();
         let views = self.texts(&VIEWS.replace("{served}", &oids.join(", ")))?;
-        let statistics = STATISTICS.replace("$1", &literal(&fresh)).replace("{served}", &oids.join(", "));
+        let statistics = STATISTICS.replace("$1", &self.dialect.literal(&fresh)).replace("{served}", &oids.join(", "));
         let statistics = self.texts(&statistics)?;
         self.look_in("LOCAL", &[&fresh, &served])?;
         self.say(&format!("SET LOCAL lock_timeout = {}", READER_LIMIT.as_millis()))?;

@@ -58,6 +58,15 @@ impl Dialect {
         said
     }
 
+    /// A text as SQL. A backslash begins an escape: always in Redshift, and in PostgreSQL where an E stands before the quote.
+    pub(in crate::sink) fn literal(self, text: &str) -> String {
+        let text = text.replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('\'', "''");
+        match self {
+            Dialect::Postgres => format!("E'{text}'"),
+            Dialect::Redshift => format!("'{text}'"),
+        }
+    }
+
     /// The type of a column, as the catalogue of the database spells it.
     pub fn type_of_column(self, column: &Column) -> &'static str {
         match self {
@@ -168,12 +177,6 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as SQL, as Redshift reads it: a backslash begins an escape.
-pub(in crate::sink) fn literal(text: &str) -> String {
-    let text = text.replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('\'', "''");
-    format!("'{text}'")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +195,7 @@ mod tests {
     #[test]
     fn names_and_texts_are_quoted() {
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
-        assert_eq!(literal("it's a \\ and \0"), "'it''s a \\\\ and \u{fffd}'");
+        assert_eq!(Dialect::Postgres.literal("it's a \\ and \0"), "E'it''s a \\\\ and \u{fffd}'");
+        assert_eq!(Dialect::Redshift.literal("it's a \\ and \0"), "'it''s a \\\\ and \u{fffd}'");
     }
 }

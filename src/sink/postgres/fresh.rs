@@ -2,7 +2,7 @@
 //! others have made of the served ones. What cannot be made again is named before anything begins.
 
 use super::connection::Database;
-use super::dialect::{Dialect, literal, quoted};
+use super::dialect::{Dialect, quoted};
 use super::plan::{Difference, Fix, INCOMPLETE};
 use super::tables::{FOLLOWING, tables};
 use crate::sink::TargetError;
@@ -50,14 +50,15 @@ impl Database {
 
     /// Refuses what a rebuild beside the served tables would lose, or may not make again.
     pub(super) fn check_carried(&mut self) -> Result<(), TargetError> {
-        let names: Vec<String> = FOLLOWING.iter().map(|table| literal(table)).collect();
-        let ours = tables(self.dialect).into_iter().filter(|table| FOLLOWING.contains(&table.name));
+        let dialect = self.dialect;
+        let names: Vec<String> = FOLLOWING.iter().map(|table| dialect.literal(table)).collect();
+        let ours = tables(dialect).into_iter().filter(|table| FOLLOWING.contains(&table.name));
         let known = ours.flat_map(|table| {
-            let pair = move |column: String| format!("({}, {})", literal(table.name), literal(&column));
+            let pair = move |column: String| format!("({}, {})", dialect.literal(table.name), dialect.literal(&column));
             table.columns.into_iter().map(move |column| pair(column.name))
         });
         let known: Vec<String> = known.collect();
-        let asked = self.dialect.say(NOT_CARRIED).replace("$1", &literal(&self.schema));
+        let asked = dialect.say(NOT_CARRIED).replace("$1", &dialect.literal(&self.schema));
         let asked = asked.replace("{tables}", &names.join(", ")).replace("{known}", &known.join(", "));
         let mut lost = self.texts(&asked)?;
         if self.fresh_schema().len() > NAME_BYTES_MAX {
@@ -75,10 +76,11 @@ impl Database {
 
     /// The statements that make the fresh tables what the served ones are. Tables are looked for in the served schema alone.
     pub(super) fn form(&mut self) -> Result<Vec<String>, TargetError> {
-        let mut form = Vec::new();
+        let (mut form, dialect) = (Vec::new(), self.dialect);
         for table in FOLLOWING {
-            let asked = self.dialect.say(FORM).replace("$1", &literal(&self.schema));
-            form.extend(self.texts(&asked.replace("$2", &literal(table)).replace("$3", &literal(INCOMPLETE)))?);
+            let asked = dialect.say(FORM).replace("$1", &dialect.literal(&self.schema));
+            let asked = asked.replace("$2", &dialect.literal(table)).replace("$3", &dialect.literal(INCOMPLETE));
+            form.extend(self.texts(&asked)?);
             form.extend(self.grants(table)?);
         }
         Ok(form)
@@ -89,8 +91,8 @@ impl Database {
     pub(super) fn make_fresh(&mut self) -> Result<Vec<String>, TargetError> {
         let (served, fresh) = (self.schema.clone(), self.fresh_schema());
         let form = self.form()?;
-        let tables: Vec<String> = FOLLOWING.iter().map(|table| literal(table)).collect();
-        let owners = OWNERS.replace("$1", &literal(&served)).replace("{tables}", &tables.join(", "));
+        let tables: Vec<String> = FOLLOWING.iter().map(|table| self.dialect.literal(table)).collect();
+        let owners = OWNERS.replace("$1", &self.dialect.literal(&served)).replace("{tables}", &tables.join(", "));
         let (named, owners) = (quoted(&fresh), self.texts(&owners)?);
         self.say("BEGIN")?;
         if let Some(left) = self.left_behind()? {
@@ -101,13 +103,13 @@ impl Database {
         for owner in &owners {
             self.say(&format!("GRANT CREATE ON SCHEMA {named} TO {owner}"))?;
         }
-        self.say(&format!("COMMENT ON SCHEMA {named} IS {}", literal(MARK)))?;
+        self.say(&format!("COMMENT ON SCHEMA {named} IS {}", self.dialect.literal(MARK)))?;
         for table in FOLLOWING {
             let like = format!("LIKE {}.{table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", quoted(&served));
             self.say(&format!("CREATE TABLE {named}.{table} ({like})"))?;
         }
         self.look_in("", &[&fresh, &served])?;
-        let granted = self.texts(&UNGRANT.replace("$1", &literal(&fresh)))?;
+        let granted = self.texts(&UNGRANT.replace("$1", &self.dialect.literal(&fresh)))?;
         granted.iter().chain(&form).try_for_each(|statement| self.say(statement).map(drop))?;
         self.say("COMMIT")?;
         Ok(form)
@@ -116,7 +118,7 @@ impl Database {
     /// The statement that drops what a rebuild has left behind that did not end, if there is anything.
     fn left_behind(&mut self) -> Result<Option<String>, TargetError> {
         let fresh = self.fresh_schema();
-        let said = self.say(&COMMENT.replace("$1", &literal(&fresh)))?;
+        let said = self.say(&COMMENT.replace("$1", &self.dialect.literal(&fresh)))?;
         if said.rows.is_empty() {
             return Ok(None);
         }

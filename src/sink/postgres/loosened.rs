@@ -2,7 +2,7 @@
 //! it, questions become slow, and a row of others may lack what every row has. `plan` names it, and `apply` brings it back.
 
 use super::connection::{Database, Said};
-use super::dialect::{Dialect, literal, quoted};
+use super::dialect::{Dialect, quoted};
 use super::plan::{Difference, Fix, Found};
 use super::tables::{Index, tables};
 use crate::sink::TargetError;
@@ -29,7 +29,7 @@ impl Database {
             }
         }
         let indexes = match self.dialect {
-            Dialect::Postgres => self.say(&LOOK.replace("$1", &literal(&self.schema)))?,
+            Dialect::Postgres => self.say(&LOOK.replace("$1", &self.dialect.literal(&self.schema)))?,
             Dialect::Redshift => Said::default(),
         };
         let of_tables = Index::all(self.dialect).filter(|index| found.get(index.table).is_some_and(Found::is_table));

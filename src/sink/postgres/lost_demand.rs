@@ -1,7 +1,7 @@
 //! What callers asked for and did not get.
 
 use super::connection::Database;
-use super::dialect::{Dialect, literal};
+use super::dialect::Dialect;
 use super::sql;
 use crate::sink::TargetError;
 
@@ -70,8 +70,8 @@ impl Database {
     /// An area as a value in a statement. In Redshift areas are a list in JSON, in which each stands with its quotes.
     fn area(&self, area: &str) -> String {
         match self.dialect {
-            Dialect::Postgres => literal(area),
-            Dialect::Redshift => literal(&serde_json::Value::from(area).to_string()),
+            Dialect::Postgres => self.dialect.literal(area),
+            Dialect::Redshift => self.dialect.literal(&serde_json::Value::from(area).to_string()),
         }
     }
 
@@ -109,8 +109,8 @@ impl Database {
         period: &Period,
         raise: u32,
     ) -> Result<Vec<LostDemand>, TargetError> {
-        let area = period.area.as_ref().map_or_else(|| literal(""), |area| self.area(area));
-        let values = [literal(&period.from), literal(&period.to), raise.to_string(), area];
+        let area = period.area.as_ref().map_or_else(|| self.dialect.literal(""), |area| self.area(area));
+        let values = [self.dialect.literal(&period.from), self.dialect.literal(&period.to), raise.to_string(), area];
         let [from, to, raise, area] = values.each_ref();
         // The area comes last: it may have a dollar sign in it.
         let statement = statement.replace("$1", from).replace("$2", to).replace("$4", raise).replace("$3", area);

@@ -23,7 +23,6 @@ mod write;
 pub use connection::{ANSWER_LIMIT, Access, CONNECT_LIMIT, Database, Ending};
 pub(in crate::sink) use connection::{LAST_LIMIT, Said, last_moment};
 pub use dialect::Dialect;
-pub(in crate::sink) use dialect::literal;
 pub use lost_demand::{LostDemand, Period};
 pub use plan::{Difference, Fix};
 pub(in crate::sink) use sql::{UNITS, hold_positions, merges};

@@ -2,7 +2,7 @@
 //! rows of another form is refused. A sink needs the tables only: it goes on beside views of any version.
 
 use super::connection::{Database, Said};
-use super::dialect::{Dialect, literal, quoted};
+use super::dialect::{Dialect, quoted};
 use super::sql::{UNITS, View, views};
 use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use super::views::Definitions;
@@ -163,7 +163,7 @@ impl Database {
             }
         }
         self.check_texts()?;
-        let named = literal(&schema);
+        let named = dialect.literal(&schema);
         let is_there = self.say(&format!("SELECT nspname FROM pg_namespace WHERE nspname = {named}"))?;
         let mut differences = Vec::new();
         if is_there.rows.is_empty() {
@@ -314,8 +314,8 @@ fn cannot_be_new(table: &str, column: &str) -> bool {
     }
 }
 
-fn note_incomplete(table: &str) -> String {
-    format!("COMMENT ON TABLE {table} IS {}", literal(INCOMPLETE))
+fn note_incomplete(table: &str, dialect: Dialect) -> String {
+    format!("COMMENT ON TABLE {table} IS {}", dialect.literal(INCOMPLETE))
 }
 
 fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dialect: Dialect) -> Vec<Difference> {
@@ -337,7 +337,7 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
         let mut run = vec![format!("CREATE TABLE {name} (\n    {}{end}", columns.join(",\n    "))];
         run.extend(Index::all(dialect).filter(|index| index.table == name).map(Index::statement));
         if FOLLOWING.contains(&name) && !written.is_empty() {
-            run.push(note_incomplete(name));
+            run.push(note_incomplete(name, dialect));
         }
         return vec![Difference { what: format!("create table {name}"), fix: Fix::Run(run) }];
     };
@@ -364,7 +364,7 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
                 let mut run = vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition(column, dialect))];
                 // What is new in the events too was never in one.
                 if FOLLOWING.contains(&name) && !written.is_empty() && !is_new_in_events(all, column) {
-                    run.push(note_incomplete(name));
+                    run.push(note_incomplete(name, dialect));
                 }
                 differences
                     .push(Difference { what: format!("add column {name}.{column_name}, {of}"), fix: Fix::Run(run) });

@@ -4,7 +4,7 @@
 
 use super::apply::LOCK_LIMIT;
 use super::connection::{Database, Said};
-use super::dialect::{Dialect, literal};
+use super::dialect::Dialect;
 use super::sql;
 use super::tables::FOLLOWING;
 use crate::limits::SINK_BATCH_EVENTS_DEFAULT;
@@ -160,7 +160,7 @@ impl Database {
     /// Deletes the rows of a table in PostgreSQL as they lie in its blocks, which needs no index. No statement deletes more rows
     /// than `piece`, or than one block has; of a partitioned table that holds for each partition.
     fn delete_by_blocks(&mut self, table: &str, piece: i64) -> Result<(), TargetError> {
-        let said = self.say(&BLOCKS.replace("$1", &literal(table)))?;
+        let said = self.say(&BLOCKS.replace("$1", &self.dialect.literal(table)))?;
         let (blocks, rows) = (said.number(0, 0).unwrap_or_default(), said.number(0, 1).unwrap_or_default());
         let step = piece.checked_div(rows).unwrap_or_default().max(1);
         let mut from = 0_i64;

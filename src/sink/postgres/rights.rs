@@ -2,7 +2,7 @@
 //! or a rebuild.
 
 use super::connection::{Database, Said};
-use super::dialect::{Dialect, literal};
+use super::dialect::Dialect;
 use super::plan::{Difference, Fix};
 use super::tables::{FOLLOWING, tables};
 use crate::sink::TargetError;
@@ -42,13 +42,13 @@ fn needed(table: &str, dialect: Dialect, is_rebuilt: bool) -> &'static [&'static
 impl Database {
     /// Whether this user may not look for names in the schema.
     pub(super) fn lacks_usage(&mut self) -> Result<bool, TargetError> {
-        let of_schema = self.say(&SCHEMA.replace("$1", &literal(&self.schema)))?;
+        let of_schema = self.say(&SCHEMA.replace("$1", &self.dialect.literal(&self.schema)))?;
         Ok(!of_schema.rows.is_empty() && !has(&of_schema, 0, 0))
     }
 
     /// The rights that are missing to make these differences go away, to write, and to rebuild.
     pub(super) fn missing_rights(&mut self, differences: &[Difference]) -> Result<Vec<Difference>, TargetError> {
-        let named = literal(&self.schema);
+        let named = self.dialect.literal(&self.schema);
         let mut missing = Vec::new();
         if self.dialect == Dialect::Postgres && self.say(READ_ONLY)?.text(0, 0) == Some("on") {
             let why = "the database takes no writes: it is a standby, or default_transaction_read_only is on";
@@ -81,7 +81,7 @@ impl Database {
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn lacked(&mut self) -> Result<Vec<String>, TargetError> {
-        let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &literal(&self.schema)))?;
+        let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &self.dialect.literal(&self.schema)))?;
         let lacked = of_relations(&relations, &BTreeSet::new(), self.dialect, false).into_iter();
         Ok(lacked.map(|what| format!("{what}, without which nothing is written")).collect())
     }

@@ -3,7 +3,7 @@
 //! rights of all of them are given again.
 
 use super::connection::Database;
-use super::dialect::{Dialect, literal, quoted};
+use super::dialect::{Dialect, quoted};
 use super::sql::{self, View, views};
 use crate::sink::TargetError;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Database {
         if self.dialect == Dialect::Redshift {
             return Ok(Definitions::default());
         }
-        let said = self.say(&DEFINITIONS.replace("$1", &literal(&self.schema)))?;
+        let said = self.say(&DEFINITIONS.replace("$1", &self.dialect.literal(&self.schema)))?;
         let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
         Ok(Definitions((0..said.rows.len()).map(|row| (text(row, 0), text(row, 1))).collect()))
     }
@@ -149,14 +149,14 @@ impl Database {
     }
 
     fn columns(&mut self, name: &str) -> Result<Vec<(String, String)>, TargetError> {
-        let ask = COLUMNS.replace("$1", &literal(&self.schema)).replace("$2", &literal(name));
+        let ask = COLUMNS.replace("$1", &self.dialect.literal(&self.schema)).replace("$2", &self.dialect.literal(name));
         let said = self.say(&ask)?;
         let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
         Ok((0..said.rows.len()).map(|row| (text(row, 0), text(row, 1))).collect())
     }
 
     fn uses(&mut self) -> Result<Vec<Use>, TargetError> {
-        let said = self.say(&USES.replace("$1", &literal(&self.schema)))?;
+        let said = self.say(&USES.replace("$1", &self.dialect.literal(&self.schema)))?;
         let text = |row, column| said.text(row, column).unwrap_or_default().to_owned();
         let one = |row| Use { used: text(row, 0), schema: text(row, 1), name: text(row, 2) };
         Ok((0..said.rows.len()).map(one).collect())
@@ -168,7 +168,8 @@ impl Database {
     }
 
     fn rights(&mut self, name: &str) -> Result<Vec<Right>, TargetError> {
-        let ask = self.dialect.rights().replace("$1", &literal(&self.schema)).replace("$2", &literal(name));
+        let dialect = self.dialect;
+        let ask = dialect.rights().replace("$1", &dialect.literal(&self.schema)).replace("$2", &dialect.literal(name));
         let said = self.say(&ask)?;
         let right = |row| {
             let text = |column| said.text(row, column).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Writing: who has a partition, and one transaction for a batch.
 
 use super::connection::{Access, Database, Trouble};
-use super::dialect::{Dialect, literal};
+use super::dialect::Dialect;
 use super::plan::Fix;
 use super::{copied, sql};
 use crate::crash;
@@ -101,7 +101,7 @@ impl Database {
 
     /// Notes the id of the log, unless one is noted.
     pub(in crate::sink) fn note_log(&mut self, log: &str) -> Result<(), TargetError> {
-        let note = sql::NOTE_LOG.replace("$1", &literal(log));
+        let note = sql::NOTE_LOG.replace("$1", &self.dialect.literal(log));
         if self.dialect == Dialect::Postgres {
             return self.say(&format!("{note}{}", sql::UNLESS_NOTED)).map(drop);
         }

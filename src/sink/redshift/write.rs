@@ -4,9 +4,7 @@ use super::staged::{Kind, Packer, Staged};
 use crate::config::SinkRedshift;
 use crate::crash;
 use crate::objects::{Bucket, Objects};
-use crate::sink::postgres::{
-    ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, literal, merges, place,
-};
+use crate::sink::postgres::{ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, merges, place};
 use crate::sink::{Batch, Failure, Others, Place, Row, Target, TargetError};
 use crate::time;
 use std::collections::BTreeMap;
@@ -305,6 +303,10 @@ impl Drop for Redshift {
             }
         }
     }
+}
+
+fn literal(text: &str) -> String {
+    Dialect::Redshift.literal(text)
 }
 
 fn why(text: &str) -> String {

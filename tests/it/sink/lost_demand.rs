@@ -105,6 +105,26 @@ fn a_raise_admits_whom_it_would_have_admitted_behind_one_who_asked_for_too_much(
     assert!(more == 5 && told.out.contains(&line), "{}{}", told.out, told.err);
 }
 
+/// The story: areas are named as the program of the depot names them, with a backslash. A planner asks for one of them, and is told
+/// that no pool has it.
+#[test]
+fn an_area_is_found_whatever_characters_it_has() {
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    let pool = |areas: &str| {
+        format!("INSERT INTO pools (pool, partition, seq, changed_at, areas) VALUES ('van', 0, 0, now(), {areas})")
+    };
+    database.ask(&pool(r"ARRAY['a\b', 'it''s']"));
+    redshift.tables.ask(&pool(r#"'["a\\b","it''s"]'"#));
+    for access in [database.access(), redshift.access()] {
+        let mut tables = SinkDatabase::connect(&access).unwrap();
+        for (area, is_there) in [(r"a\b", true), ("it's", true), (r"a\\b", false), (r"a\", false), ("ab", false)] {
+            assert_eq!(tables.has_area(area), Ok(is_there), "{area} in {}", access.url);
+        }
+    }
+}
+
 /// So many calls for all that one may ask, whose sum no `bigint` has.
 const GREEDY: u64 = 10_000;
 
