@@ -36,11 +36,12 @@ enum Action {
     Run(Flags<SinkLog>),
     /// Print what `apply` would do to the tables, and what it would refuse
     ///
-    /// Exit code 0: nothing would be refused.
+    /// Exit code 0: nothing would be refused, and no table would wait for `rebuild`.
     Plan(Flags<SinkTables>),
     /// Create missing tables, columns and views
     ///
-    /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
+    /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time. Exit code 0: sinks can
+    /// write. A table that waits for `rebuild` is named.
     Apply(Flags<SinkTables>),
     /// Make the tables of reservations, pools and their lives anew from that of events
     ///

@@ -9,6 +9,7 @@ use super::views::Definitions;
 use crate::sink::{COLUMNS, Column, TargetError, is_of_first_tables};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter::once;
 
 /// How a difference goes away.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,7 +20,7 @@ pub enum Fix {
     Index(String),
     /// These views are made.
     Views(Vec<&'static str>),
-    /// `headroom sink rebuild` makes it go away. Until then sinks go on.
+    /// `headroom sink rebuild` makes it go away, once the others have gone away. Until then sinks go on.
     Rebuild,
     /// Somebody has to decide what becomes of the rows.
     Refused,
@@ -321,6 +322,9 @@ fn note_incomplete(table: &str, dialect: Dialect) -> String {
 fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dialect: Dialect) -> Vec<Difference> {
     let name = table.name;
     let refused = |what: String| Difference { what, fix: Fix::Refused };
+    let incomplete = || Difference { what: format!("{name} is {INCOMPLETE}"), fix: Fix::Rebuild };
+    // What it has to say is in the events already.
+    let lacks_rows = FOLLOWING.contains(&name) && !written.is_empty();
     let has_rows = |other: &str| written.contains(&other);
     let Some(found) = all.get(name) else {
         let cannot_follow = match name {
@@ -336,18 +340,15 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
         let end = dialect.end_of_table(name, table.key);
         let mut run = vec![format!("CREATE TABLE {name} (\n    {}{end}", columns.join(",\n    "))];
         run.extend(Index::all(dialect).filter(|index| index.table == name).map(Index::statement));
-        if FOLLOWING.contains(&name) && !written.is_empty() {
-            run.push(note_incomplete(name, dialect));
-        }
-        return vec![Difference { what: format!("create table {name}"), fix: Fix::Run(run) }];
+        run.extend(lacks_rows.then(|| note_incomplete(name, dialect)));
+        let create = Difference { what: format!("create table {name}"), fix: Fix::Run(run) };
+        return once(create).chain(lacks_rows.then(incomplete)).collect();
     };
     if !found.is_table() {
         return vec![refused(format!("{name} is there and is no table"))];
     }
     let mut differences = Vec::new();
-    if FOLLOWING.contains(&name) && found.comment.as_deref() == Some(INCOMPLETE) {
-        differences.push(Difference { what: format!("{name} is {INCOMPLETE}"), fix: Fix::Rebuild });
-    }
+    let mut is_incomplete = FOLLOWING.contains(&name) && found.comment.as_deref() == Some(INCOMPLETE);
     if dialect == Dialect::Postgres && found.key != table.key {
         let has = if found.key.is_empty() { "none".to_owned() } else { found.key.join(", ") };
         differences.push(refused(format!("{name} has the primary key {has}, not {}", table.key.join(", "))));
@@ -363,8 +364,9 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
             None => {
                 let mut run = vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition(column, dialect))];
                 // What is new in the events too was never in one.
-                if FOLLOWING.contains(&name) && !written.is_empty() && !is_new_in_events(all, column) {
+                if lacks_rows && !is_new_in_events(all, column) {
                     run.push(note_incomplete(name, dialect));
+                    is_incomplete = true;
                 }
                 differences
                     .push(Difference { what: format!("add column {name}.{column_name}, {of}"), fix: Fix::Run(run) });
@@ -379,6 +381,7 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
             differences.push(refused(format!("{name}.{column} is not known here, and needs a value")));
         }
     }
+    differences.extend(is_incomplete.then(incomplete));
     differences
 }
 

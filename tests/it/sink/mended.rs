@@ -212,9 +212,10 @@ fn a_table_that_is_made_anew_beside_events_asks_for_a_rebuild() {
     let before = database.ask("SELECT * FROM reservations ORDER BY 1");
     database.ask("DROP TABLE reservations CASCADE");
     let incomplete = "reservations is incomplete until headroom sink rebuild has made it anew from events\n";
-    for command in ["apply", "apply", "plan", "status"] {
+    // What is left for a rebuild keeps no sink from being started, so `apply` is done.
+    for (command, code) in [("plan", 1), ("apply", 0), ("apply", 0), ("plan", 1), ("status", 1)] {
         let ended = run(&mut database.sink(log.path(), &[command]));
-        assert!(ended.code == 1 && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
+        assert!(ended.code == code && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
     }
     assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0, "sinks go on");
     assert_eq!(run(&mut database.sink(nowhere(), &["rebuild"])).code, 0);
@@ -238,18 +239,21 @@ fn what_is_made_again_without_its_values_is_incomplete() {
         let mut ask = headroom(["lost-demand", "--from", "2126-11-21", "--to", "2126-11-21"]);
         run(ask.env("HEADROOM_SINK_DATABASE", database.url()))
     };
-    database.ask("ALTER TABLE reservations DROP COLUMN demand CASCADE");
+    database.ask("ALTER TABLE reservations DROP COLUMN demand CASCADE, DROP COLUMN key CASCADE");
+    let planned = run(&mut database.sink(nowhere(), &["plan"]));
+    let named = planned.out.matches(incomplete).count();
+    assert_eq!((planned.code, named), (1, 1), "plan names it as well, once: {}", planned.out);
     let applied = run(&mut database.sink(nowhere(), &["apply"]));
-    assert!(applied.code == 1 && applied.out.contains(incomplete), "{}{}", applied.out, applied.err);
+    assert!(applied.code == 0 && applied.out.contains(incomplete), "{}{}", applied.out, applied.err);
     let told = lost_demand();
     assert!(told.code == 1 && told.out.starts_with(incomplete), "{}{}", told.out, told.err);
     assert_eq!(run(&mut database.sink(nowhere(), &["rebuild"])).code, 0);
     assert_eq!(database.ask("SELECT reservation, key, demand FROM reservations ORDER BY 1"), before);
     assert_eq!(lost_demand().code, 0);
     database.ask("DELETE FROM events; DROP TABLE reservations CASCADE");
-    for command in ["apply", "status"] {
+    for (command, code) in [("apply", 0), ("status", 1)] {
         let ended = run(&mut database.sink(log.path(), &[command]));
-        assert!(ended.code == 1 && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
+        assert!(ended.code == code && ended.out.contains(incomplete), "{command}: {}{}", ended.out, ended.err);
     }
 }
 
