@@ -40,12 +40,14 @@ pub struct LostDemand {
 }
 
 impl Database {
-    /// Whether a pool has this area.
+    /// Whether a pool has this area, or had it at the end of an earlier life.
     ///
     /// # Errors
     /// [`TargetError`] when the database cannot be asked.
     pub fn has_area(&mut self, area: &str) -> Result<bool, TargetError> {
-        let ask = self.dialect.say("SELECT 1 FROM pools WHERE {in_area} LIMIT 1");
+        let ask = self
+            .dialect
+            .say("SELECT 1 FROM pools WHERE {in_area} UNION ALL SELECT 1 FROM pool_lives WHERE {in_area} LIMIT 1");
         Ok(!self.say(&ask.replace("$3", &self.area(area)))?.rows.is_empty())
     }
 

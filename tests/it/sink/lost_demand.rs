@@ -125,6 +125,30 @@ fn an_area_is_found_whatever_characters_it_has() {
     }
 }
 
+/// The story: a depot has moved, and its pool lives again in another area. A planner asks what the old area has lost, and is told that
+/// no pool has it.
+#[test]
+fn an_area_is_found_that_a_pool_had_in_a_former_life() {
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    let hub = |areas: [&str; 2]| {
+        let [old, new] = areas;
+        format!(
+            "INSERT INTO pools (pool, partition, seq, changed_at, areas) VALUES ('hub', 0, 9, now(), {new});
+             INSERT INTO pool_lives (pool, partition, from_seq, until_seq, areas) VALUES ('hub', 0, 1, 4, {old}), ('hub', 0, 5, NULL, {new})"
+        )
+    };
+    database.ask(&hub(["ARRAY['OLDTOWN']", "ARRAY['NEWTOWN']"]));
+    redshift.tables.ask(&hub([r#"'["OLDTOWN"]'"#, r#"'["NEWTOWN"]'"#]));
+    for access in [database.access(), redshift.access()] {
+        let mut tables = SinkDatabase::connect(&access).unwrap();
+        for (area, is_there) in [("OLDTOWN", true), ("NEWTOWN", true), ("NOWHERE", false)] {
+            assert_eq!(tables.has_area(area), Ok(is_there), "{area} in {}", access.url);
+        }
+    }
+}
+
 /// So many calls for all that one may ask, whose sum no `bigint` has.
 const GREEDY: u64 = 10_000;
 
