@@ -6,13 +6,19 @@ use super::serve;
 use crate::process::{Served, agent, run};
 use headroom::limits::UNITS_MAX;
 use headroom::sink::postgres::{Database as SinkDatabase, Period};
-use serde_json::json;
+use serde_json::{Value, json};
 
-fn send(served: &Served, method: &str, path: &str, key: &str, body: &serde_json::Value) -> u16 {
+fn send(served: &Served, method: &str, path: &str, key: &str, body: &Value) -> u16 {
+    answer(served, method, path, key, body).0
+}
+
+fn answer(served: &Served, method: &str, path: &str, key: &str, body: &Value) -> (u16, Value) {
     let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", served.url));
     let request = request.header("content-type", "application/json").header("request-timeout-ms", "5000");
     let request = if key.is_empty() { request } else { request.header("idempotency-key", key) };
-    agent().run(request.body(body.to_string()).unwrap()).unwrap().status().as_u16()
+    let mut reply = agent().run(request.body(body.to_string()).unwrap()).unwrap();
+    let text = reply.body_mut().read_to_string().unwrap();
+    (reply.status().as_u16(), serde_json::from_str(&text).unwrap_or_default())
 }
 
 /// The story: a planner asks whether one more van would have paid. Two callers were refused, one of them twice, and one of
@@ -75,6 +81,31 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
         let ended = ask(wrong);
         assert!(ended.code == 2 && ended.err.contains(why), "{}", ended.err);
     }
+}
+
+/// The story: a program asks for more of every order under the key "more". Two orders of a pool get no more, and the report says that
+/// it was one.
+#[test]
+fn a_key_of_an_amend_belongs_to_its_reservation() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    assert_eq!(send(&served, "PUT", "/v1/pools/van", "", &json!({"limits": {"crates": 4}})), 201);
+    let ids = ["a", "b"].map(|key| {
+        let body = json!({"pool": "van", "demand": {"crates": 2}});
+        let (status, reply) = answer(&served, "POST", "/v1/reservations", key, &body);
+        assert_eq!(status, 201, "{reply}");
+        reply["reservation"].as_str().unwrap().to_owned()
+    });
+    // The last one is a retry.
+    for id in [&ids[0], &ids[1], &ids[1]] {
+        let more = json!({"demand": {"crates": 3}});
+        assert_eq!(send(&served, "PATCH", &format!("/v1/reservations/{id}"), "more", &more), 409);
+    }
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    assert_eq!(database.ask("SELECT ask, reason, attempts, keys FROM refusals"), "Amend|over_limit|3|2");
+    let keys = "SELECT key, units, raise_needed FROM lost_demand_keys ORDER BY seq";
+    assert_eq!(database.ask(keys), "more|1|1\nmore|1|2");
 }
 
 /// The story: ten crates are left for the day. Somebody asks for nine more and is refused, and five others for one each. A van

@@ -68,6 +68,11 @@ impl Event {
         self.fields.get(name).map(|value| value.as_str().unwrap())
     }
 
+    /// The reservation that a caller wanted to change.
+    pub fn changes(&self) -> Option<&str> {
+        self.text("reservation").filter(|_| self.text("ask") != Some("Reserve"))
+    }
+
     pub fn number(&self, name: &str) -> Option<i64> {
         self.text(name).map(|text| text.parse().unwrap())
     }

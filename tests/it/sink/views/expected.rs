@@ -317,13 +317,13 @@ impl Expected {
     }
 
     fn refusals(&self) -> Vec<Value> {
-        let mut refused = BTreeMap::<_, (i64, BTreeSet<(Option<&str>, Option<&str>)>)>::new();
+        let mut refused = BTreeMap::<_, (i64, BTreeSet<[Option<&str>; 3]>)>::new();
         let is_refusal = |event: &&Event| event.is("Rejected") || event.text("repeats") == Some("Rejected");
         for event in self.events.iter().filter(is_refusal) {
             let of = (day(event.at), event.text("ask"), event.text("reason"), event.text("dimension"));
             let (attempts, keys) = refused.entry(of).or_default();
             *attempts += 1;
-            keys.insert((event.text("pool"), event.text("key").or(event.text("command_id"))));
+            keys.insert([event.text("pool"), event.changes(), event.text("key").or(event.text("command_id"))]);
         }
         let row = |((day, ask, reason, dimension), (attempts, keys)): (_, (_, BTreeSet<_>))| json!({"day": day, "ask": ask, "reason": reason, "dimension": dimension, "attempts": attempts, "keys": keys.len()});
         refused.into_iter().map(row).collect()

@@ -22,7 +22,7 @@ impl Expected {
         for event in self.events.iter().filter(is_lost) {
             let order = event.text("order_ref");
             let key = event.text("key").or(event.text("command_id")).filter(|_| order.is_none());
-            if !seen.insert((event.text("pool"), event.life, order, key)) {
+            if !seen.insert((event.text("pool"), event.life, order, event.changes(), key)) {
                 continue;
             }
             let life = self.life(event);
