@@ -51,6 +51,8 @@ pub struct Progress {
     pub partition: u32,
     /// How far it is written.
     pub place: Place,
+    /// The event with which writing began.
+    pub first_seq: u64,
     /// Rows of events that are written.
     pub row_count: i64,
     /// Events that were set aside.

@@ -79,7 +79,8 @@ enum Action {
         /// Sequence number at which partitions begin that were never written; `first` is the first event that the log
         /// still has of each
         ///
-        /// It has no meaning for partitions that were begun before: a line says where those stood, and the exit code is the same.
+        /// It has no meaning for partitions that were begun before: a line says where those stood, and the exit code is the same. One
+        /// that is behind the end of every partition is refused.
         #[arg(long, value_name = "SEQ|first", default_value = "0", value_parser = first)]
         from: First,
     },

@@ -21,6 +21,8 @@ struct Told {
     partition: u32,
     /// None before the partition was begun.
     next_seq: Option<u64>,
+    /// The event with which it was begun.
+    first_seq: Option<u64>,
     log_end: u64,
     behind_events: u64,
     /// The age of the oldest event that is not written.
@@ -81,6 +83,7 @@ impl Told {
         Told {
             partition,
             next_seq: None,
+            first_seq: None,
             log_end,
             behind_events: log_end,
             behind_seconds: None,
@@ -102,6 +105,7 @@ impl Told {
         let is_other = progress.place.disagreement(tail, partition, log_end)?;
         Ok(Told {
             next_seq: Some(next_seq),
+            first_seq: Some(progress.first_seq),
             behind_events: log_end.saturating_sub(next_seq),
             behind_seconds: oldest.map(|at| wall.0.saturating_sub(at.0) / 1_000_000),
             last_batch_seconds_ago: progress.written_s_ago,
@@ -120,10 +124,12 @@ impl Told {
             let lag = self.behind_seconds.map(|seconds| format!(" and {seconds} s")).unwrap_or_default();
             let ago = self.last_batch_seconds_ago.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
             let rows = counted(self.rows, "row");
+            let begun = self.first_seq.filter(|first_seq| *first_seq > 0);
+            let begun = begun.map(|first_seq| format!(", begun at seq {first_seq}")).unwrap_or_default();
             writeln!(
                 out,
                 "partition {partition}: next seq {next_seq}, {behind}{lag} behind, last batch {ago}, {rows}, {set_aside} set \
-                 aside"
+                 aside{begun}"
             )?;
         } else if self.stopped.is_none() {
             writeln!(out, "partition {partition}: never written, {} in the log", counted(self.log_end, "event"))?;

@@ -19,7 +19,7 @@ pub(super) struct Tally {
     pub(super) partitions: OnceLock<u32>,
     /// Events that a backfill had to write when it began, once they are counted, and the time since then.
     pub(super) all: OnceLock<(u64, Stopwatch)>,
-    /// The partitions that were begun before it, and where each stood, if it was told where partitions begin.
+    /// The partitions that were begun elsewhere than it asks for, and where each stood or was begun.
     pub(super) begun: OnceLock<Vec<(u32, u64)>>,
     pub(super) events: AtomicU64,
     pub(super) rows: AtomicU64,

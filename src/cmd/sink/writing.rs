@@ -181,6 +181,7 @@ pub(super) fn backfill(
     let partitions = source.tail().partitions();
     let goals =
         (0..partitions).map(|partition| goal(source.tail(), partition, first)).collect::<Result<Vec<_>, _>>()?;
+    is_in_log(first, &goals).map_err(Failure::Unusable)?;
     let log = match source {
         Source::Server(_) => Log::Served(config.data_dir.clone(), own),
         open => Log::Open(open),
@@ -217,10 +218,27 @@ fn goal(tail: &dyn CommittedTail, partition: u32, first: First) -> Result<Range<
     })
 }
 
-/// The partitions for which this begin has no meaning, because they were begun before, and where each stood.
+/// Whether there is a partition that reaches so far. The others begin at their ends, which is where all of them would begin with a
+/// number that is mistyped.
+fn is_in_log(first: First, goals: &[Range<u64>]) -> Result<(), String> {
+    let end = goals.iter().map(|goal| goal.end).max().unwrap_or_default();
+    match first {
+        First::Seq(seq) if seq > end => {
+            let longest = goals.iter().position(|goal| goal.end == end).unwrap_or_default();
+            Err(format!(
+                "--from {seq} is behind the end of every partition: the longest, {longest}, ends before seq {end}"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The partitions for which this begin has no meaning, because they were begun before, and where each stood. Of those that are asked
+/// for from their first event on, the ones that were begun later, and where.
 fn begun_before(first: First, goals: &[Range<u64>], written: &[Progress]) -> Vec<(u32, u64)> {
     if first == First::Seq(0) {
-        return Vec::new();
+        let later = written.iter().filter(|progress| progress.first_seq > 0);
+        return later.map(|progress| (progress.partition, progress.first_seq)).collect();
     }
     let is_begun = |progress: &&Progress| {
         let goal = goals.get(progress.partition as usize);
@@ -231,13 +249,14 @@ fn begun_before(first: First, goals: &[Range<u64>], written: &[Progress]) -> Vec
 
 /// What is told of them.
 fn not_begun_at(first: First, begun: &[(u32, u64)]) -> String {
+    let at: Vec<String> = begun.iter().map(|(partition, seq)| format!("partition {partition} at seq {seq}")).collect();
+    let at = at.join(", ");
     let from = match first {
+        First::Seq(0) => return format!("what was begun later goes on without the events before that: {at}"),
         First::Seq(seq) => seq.to_string(),
         First::OfLog => "first".to_owned(),
     };
-    let begun: Vec<String> =
-        begun.iter().map(|(partition, next_seq)| format!("partition {partition} at seq {next_seq}")).collect();
-    format!("--from {from} has no meaning for what was begun before, which went on where it was: {}", begun.join(", "))
+    format!("--from {from} has no meaning for what was begun before, which went on where it was: {at}")
 }
 
 impl Shared {

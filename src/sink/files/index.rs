@@ -240,6 +240,7 @@ impl Index {
         Ok(Progress {
             partition: self.partition,
             place: self.place()?,
+            first_seq: self.first_seq,
             row_count: count(self.row_count),
             set_aside: count(self.set_aside),
             written_s_ago: ago(self.written_at_us),

@@ -78,7 +78,7 @@ pub(super) const PROGRESS: &str = r#"
     SELECT "partition", next_seq, chain, row_count, set_aside,
            (extract(epoch FROM {now}) - extract(epoch FROM written_at))::bigint,
            stopped, failed,
-           (extract(epoch FROM {now}) - extract(epoch FROM failed_at))::bigint
+           (extract(epoch FROM {now}) - extract(epoch FROM failed_at))::bigint, first_seq
     FROM sink_positions ORDER BY 1"#;
 
 /// The question of lost demand between two days, which are texts. Without an area every pool counts. It is asked of the query of

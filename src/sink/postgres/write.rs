@@ -152,6 +152,7 @@ impl Database {
             Progress {
                 partition: number(0).and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
                 place,
+                first_seq: number(9).unwrap_or_default().cast_unsigned(),
                 row_count: number(3).unwrap_or_default(),
                 set_aside: number(4).unwrap_or_default(),
                 written_s_ago: number(5),

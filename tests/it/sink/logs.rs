@@ -98,6 +98,32 @@ fn new_tables_may_begin_at_a_later_event() {
         );
         assert_eq!((again.code, again.out), (0, told), "{}", again.err);
     }
+    // Who has forgotten it, or was never told, is not left to believe that all is there.
+    let plain = run(&mut database.sink(dir.path(), &["backfill"]));
+    let told = "what was begun later goes on without the events before that: partition 0 at seq 4\n0 rows of 0 events written\n";
+    assert_eq!((plain.code, &*plain.out), (0, told), "{}", plain.err);
+    let told = status(&database, dir.path());
+    assert!(told.code == 0 && told.out.ends_with(", 2 rows, 0 set aside, begun at seq 4\n"), "{}", told.out);
+    let json = run(&mut database.sink(dir.path(), &["status", "--json"]));
+    assert!(json.out.contains("\"first_seq\":4,"), "{}", json.out);
+}
+
+/// The story: somebody mistypes where to begin. Nothing would be written, and every later command would say that all is well.
+#[test]
+fn a_begin_behind_the_end_of_the_log_is_refused() {
+    let (dir, database, lake) = (tempfile::tempdir().unwrap(), Database::start(), Lake::new());
+    database.apply();
+    log(dir.path(), 5, 4);
+    let mistyped = ["backfill", "--from", "999999"];
+    for mut backfill in [database.sink(dir.path(), &mistyped), lake.sink(dir.path(), &mistyped)] {
+        let refused = run(&mut backfill);
+        let why = "--from 999999 is behind the end of every partition: the longest, 0, ends before seq 6";
+        assert!(refused.code == 2 && refused.err.contains(why), "{}{}", refused.out, refused.err);
+    }
+    assert_eq!(database.ask("SELECT count(*) FROM sink_positions"), "0");
+    let whole = run(&mut database.sink(dir.path(), &["backfill"]));
+    assert_eq!((whole.code, &*whole.out), (0, "6 rows of 6 events written\n"), "{}", whole.err);
+    assert!(!status(&database, dir.path()).out.contains("begun at"));
 }
 
 /// A place for rows: what is in it, and the command of its sink.

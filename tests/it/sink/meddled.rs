@@ -193,13 +193,27 @@ fn the_other_partitions_go_on_beside_a_position_that_cannot_be_read() {
 /// The story: a shop has one small partition. A begin that is behind the end of that one leaves the folder of use.
 #[test]
 fn a_begin_behind_the_end_of_a_partition_is_its_end() {
-    let (log, lake) = (log(9, 3), Lake::new());
-    let ended = run(&mut lake.sink(log.path(), &["backfill", "--from", "1000"]));
+    let (log, lake) = (tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(log.path());
+    Traffic::new(&served.url, 42).calls(60);
+    served.running.terminate();
+    let status = run(&mut lake.sink(log.path(), &["status", "--json"]));
+    let end = |line: &str| serde_json::from_str::<Value>(line).unwrap()["log_end"].as_u64().unwrap();
+    let ends: Vec<u64> = status.out.lines().map(end).collect();
+    let longest = *ends.iter().max().unwrap();
+    assert!(ends.iter().any(|end| *end < longest), "{ends:?}");
+    let ended = run(&mut lake.sink(log.path(), &["backfill", "--from", &longest.to_string()]));
     assert_eq!((ended.code, &*ended.out), (0, "0 rows of 0 events written\n"), "{}", ended.err);
-    assert_eq!(lake.positions()[&0]["next_seq"], json!(5));
-    let earlier = run(&mut lake.sink(log.path(), &["backfill", "--from", "3"]));
-    let told = "--from 3 has no meaning for what was begun before, which went on where it was: partition 0 at seq 5\n";
-    assert_eq!((earlier.code, &*earlier.out), (0, &*format!("{told}0 rows of 0 events written\n")), "{}", earlier.err);
+    let begun: Vec<u64> = lake.positions().values().map(|position| position["next_seq"].as_u64().unwrap()).collect();
+    assert_eq!(begun, ends);
+    let earlier = run(&mut lake.sink(log.path(), &["backfill", "--from", "1"]));
+    let at: Vec<String> =
+        ends.iter().enumerate().map(|(partition, end)| format!("partition {partition} at seq {end}")).collect();
+    let told = format!(
+        "--from 1 has no meaning for what was begun before, which went on where it was: {}\n0 rows of 0 events written\n",
+        at.join(", ")
+    );
+    assert_eq!((earlier.code, earlier.out), (0, told), "{}", earlier.err);
 }
 
 /// The story: analysts read the folder as other users. What they may read is decided by who starts the sink.

@@ -333,7 +333,7 @@ fn the_status_is_json_for_programs() {
     };
     let (code, unwritten) = status();
     let expected = json!({
-        "partition": 0, "next_seq": null, "log_end": 4, "behind_events": 4, "behind_seconds": null, "last_batch_seconds_ago": null,
+        "partition": 0, "next_seq": null, "first_seq": null, "log_end": 4, "behind_events": 4, "behind_seconds": null, "last_batch_seconds_ago": null,
         "rows": 0, "set_aside": 0, "last_failure": null, "last_failure_seconds_ago": null, "stopped": null
     });
     assert_eq!((code, unwritten), (0, expected));
@@ -341,7 +341,7 @@ fn the_status_is_json_for_programs() {
     let (code, stopped) = status();
     let is_told = stopped["stopped"].as_str().is_some_and(|why| why.starts_with("seq 3 cannot be read: "));
     assert!(code == 1 && is_told, "{stopped}");
-    assert_eq!([&stopped["next_seq"], &stopped["behind_events"], &stopped["rows"]], [3, 1, 3]);
+    assert_eq!(["next_seq", "first_seq", "behind_events", "rows"].map(|name| &stopped[name]), [3, 0, 1, 3]);
     assert!(stopped["last_batch_seconds_ago"].is_i64(), "{stopped}");
 }
 
