@@ -146,7 +146,7 @@ fn reservations() -> Vec<Column> {
             "hold_until",
             Time,
             false,
-            "When the hold expires, or would have, where it was released before; null otherwise.",
+            "When the hold expires, or would have, where its pool's life ended before; null otherwise.",
         ),
         ("order_ref", Text, false, "The caller's order."),
         ("key", Text, false, "The Idempotency-Key under which it was accepted."),
