@@ -40,6 +40,10 @@ headroom sink backfill --data-dir small-day
 
 A refused caller counts as accepted elsewhere when the same key, or an order with the same `order_ref`, was accepted in another
 slot within an hour. So callers who take a new key for the other slot have to send `order_ref`.
+
+Refused calls to confirm, extend, amend or release name the reservation and not the order, so the last question asks for both. When a
+pool's life ends, one event, `PoolRetired`, ends all that was left in it and names none of it: `ended_at` and `end_cause` of
+`reservations` say which those were.
 ";
 const SAMPLES: &str = include_str!("samples.sql");
 
@@ -112,4 +116,25 @@ fn the_page_for_analysts_is_what_the_tables_say() {
         std::fs::write(&file, &page).unwrap();
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), page);
+}
+
+/// The story: a caller says that he was refused more crates. The analyst looks the order up, and finds no such call.
+#[test]
+fn what_happened_to_an_order_has_the_calls_that_name_its_reservation_alone() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, pool, reservation, order_ref, status, digest)
+         VALUES ('Accepted', 0, 1, 1, now(), 'Reserve', 'van', 'hr_1', 'order-7', 'confirmed', 'a'),
+                ('Rejected', 0, 2, 1, now(), 'Amend', 'van', 'hr_1', NULL, NULL, 'b'),
+                ('Rejected', 0, 3, 1, now(), 'Amend', 'van', 'hr_2', NULL, NULL, 'c'),
+                ('Rejected', 0, 4, 1, now(), 'Reserve', 'van', 'hr_3', 'order-7', NULL, 'd');
+         INSERT INTO reservations (reservation, pool, partition, seq, status, order_ref, changed_at)
+         VALUES ('hr_1', 'van', 0, 1, 'confirmed', 'order-7', now())",
+    );
+    let samples = samples();
+    let (question, query) = samples.last().unwrap();
+    assert!(question.starts_with("What happened to one order"), "{question}");
+    let seqs: Vec<String> = database.table(query).1.into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(seqs, ["1", "2", "4"]);
 }

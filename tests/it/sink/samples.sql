@@ -26,4 +26,4 @@ SELECT slot_day, pool, reason, dimension, keys, units, accepted_elsewhere FROM l
 SELECT pool, dimension, count(*) AS keys, sum(units) AS units FROM lost_demand_keys WHERE raise_needed <= 2 GROUP BY pool, dimension ORDER BY pool;
 
 -- What happened to one order, from the first event to the last?
-SELECT seq, decided_at, kind, outcome, pool, status, demand, used, lead_time FROM decisions WHERE order_ref = 'order-7' ORDER BY "partition", seq;
+SELECT seq, decided_at, kind, outcome, pool, status, demand, used, lead_time FROM decisions WHERE order_ref = 'order-7' OR reservation IN (SELECT reservation FROM reservations WHERE order_ref = 'order-7') ORDER BY "partition", seq;
