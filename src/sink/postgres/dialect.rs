@@ -100,6 +100,8 @@ impl Dialect {
             Dialect::Postgres => &[
                 "SET application_name = 'headroom sink'",
                 "SET timezone = 'UTC'",
+                // Days are told, and sorted, as texts.
+                "SET datestyle = 'ISO, YMD'",
                 // The names and texts that the catalog tells are compared with ours.
                 "SET quote_all_identifiers = off",
                 "SET intervalstyle = 'postgres'",
@@ -110,9 +112,12 @@ impl Dialect {
                 "SET work_mem = '32MB'",
                 "SELECT set_config('statement_timeout', '120000', false) WHERE current_setting('statement_timeout') = '0'",
             ],
-            Dialect::Redshift => {
-                &["SET application_name TO 'headroom sink'", "SET timezone TO 'UTC'", "SET statement_timeout TO 120000"]
-            }
+            Dialect::Redshift => &[
+                "SET application_name TO 'headroom sink'",
+                "SET timezone TO 'UTC'",
+                "SET datestyle TO 'ISO, YMD'",
+                "SET statement_timeout TO 120000",
+            ],
         }
     }
 

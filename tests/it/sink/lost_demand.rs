@@ -180,6 +180,36 @@ fn an_area_is_found_that_a_pool_had_in_a_former_life() {
     }
 }
 
+/// The story: an analyst reads days as he writes them, and his role says so. Days are told and sorted as a planner asks for them
+/// all the same.
+#[test]
+fn days_are_told_and_sorted_whatever_a_role_says_of_dates() {
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    let units = r#"'{"orders": 1}', '{"orders": 0}', '{"orders": 0}'"#;
+    for tables in [&database, &redshift.tables] {
+        tables.ask(&format!(
+            "INSERT INTO pool_lives (pool, partition, from_seq, window_start)
+             VALUES ('early', 0, 1, '2126-02-01T04:00:00Z'), ('late', 0, 2, '2126-03-01T04:00:00Z'), ('next', 0, 3, '2127-01-01T04:00:00Z');
+             INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, key, pool, demand, limits, used, reason, dimension, digest)
+             SELECT 'Rejected', 0, from_seq + 10, 1, '2126-01-01T04:00:00Z', 'Reserve', pool, pool, {units}, 'over_limit', 'orders', pool
+             FROM pool_lives;
+             ALTER ROLE analyst SET datestyle = 'SQL, DMY'"
+        ));
+    }
+    redshift.tables.ask(
+        "INSERT INTO decision_units (partition, seq, decided_at, kind, ask, reason, pool, dimension, demand, limit_units, used)
+         SELECT partition, seq, decided_at, kind, ask, reason, pool, dimension, 1, 0, 0 FROM events",
+    );
+    let period = Period { from: "2126-02-01".to_owned(), to: "2127-01-01".to_owned(), area: None };
+    for access in [database.access(), redshift.access()] {
+        let lost = SinkDatabase::connect(&access).unwrap().lost_demand(&period, 1).unwrap();
+        let days: Vec<&str> = lost.iter().map(|lost| &*lost.day).collect();
+        assert_eq!(days, ["2126-02-01", "2126-03-01", "2127-01-01"], "{}", access.url);
+    }
+}
+
 /// So many calls for all that one may ask, whose sum no `bigint` has.
 const GREEDY: u64 = 10_000;
 

@@ -14,6 +14,7 @@ pub enum Taken {
 const BEGINNINGS: &[&str] = &[
     "set application_name to",
     "set timezone to",
+    "set datestyle to",
     "set search_path to",
     "set statement_timeout to",
     "begin",
