@@ -50,9 +50,18 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
         writeln!(out, "{difference}")?;
     }
     if let Some((partitions, since)) = database.begun_later()? {
-        let before = since.unwrap_or_else(|| "them".to_owned());
         let of = counted(partitions, "partition");
-        writeln!(out, "the tables lack the first events of {of}: what was refused before {before} is not all counted")?;
+        match since {
+            Some(since) => writeln!(
+                out,
+                "the tables lack the first events of {of}: what was refused before {since} is not all counted"
+            )?,
+            None => writeln!(
+                out,
+                "the tables lack the first events of {of}, and nothing says yet since when they have all: what was \
+                 refused is not all counted"
+            )?,
+        }
     }
     writeln!(out, "slot day    pool, reason, dimension: keys refused, units, accepted elsewhere; with {raise} more")?;
     for row in &rows {

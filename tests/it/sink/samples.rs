@@ -18,7 +18,9 @@ real database, so it says what the tables say.
 - `events` has one row for each event, as [Events for readers](../../schemas/README.md) explains them. A `Repeated` event is an
   answer that was given again: it is no demand, and nothing was taken.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
-- Times are in UTC. `window_start` and `areas` of an event are those of its pool: read the view `decisions`, or join `pool_lives`,
+- A time is an instant (`timestamp with time zone`), and your session shows it in its own time zone, in which it also reads the days and
+  hours that you write: `SET timezone TO 'UTC'` shows times as they are on this page. Days of views are those of UTC in every session.
+- `window_start` and `areas` of an event are those of its pool: read the view `decisions`, or join `pool_lives`,
   where each life of a pool has a row. The same id may have had several lives, with other slots.
 - Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`); one that was never written has no row there.
 - In Amazon Redshift objects and lists are JSON in a text, `decision_units` is a table, `partition` and `open` need double quotes,

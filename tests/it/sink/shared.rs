@@ -4,6 +4,7 @@ use super::bucket::{COUNTED, share_with_those_that_come_later, shares_of};
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_rest, serve};
+use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, run};
 use crate::wait::until;
 use headroom::app::{ADDRESS_FILE, read_address};
@@ -68,6 +69,24 @@ fn a_sink_for_which_no_partition_is_left_says_so() {
     );
     sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
     served.running.terminate();
+}
+
+/// The story: somebody starts a backfill beside a sink. It ends soon, so it does not say that it waits for what the sink leaves.
+#[test]
+fn a_backfill_beside_a_sink_says_why_it_ends_and_not_that_it_waits() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    Writing::new(9).write(log.path());
+    let mut other =
+        database.begin("SELECT pg_advisory_lock(hashtext('headroom sink headroom'), 0); SELECT pg_sleep(600)");
+    until("the partition is taken", || {
+        database.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+    });
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    other.kill();
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    assert!(ended.err.contains("another sink writes partition 0: leave the writing to it"), "{}", ended.err);
+    assert!(!ended.err.contains("this one waits"), "{}", ended.err);
 }
 
 /// The way of one sink to the server, which is cut when the test says so.
