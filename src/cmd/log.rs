@@ -4,7 +4,7 @@
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_barrier, commit_event, reason};
-use super::shared::source::{cannot_open, in_use, is_known};
+use super::shared::source::{cannot_open, damage, in_use, is_known};
 use super::shared::stderr;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
@@ -99,7 +99,12 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     is_known(dir)?;
     let mut lost = looked(config, id, &store)?;
     if !is_to_accept(id, &lost, out)? {
-        return Ok(Verdict::Fine);
+        // Who comes here was told that something is wrong.
+        return damage(dir).map_or(Ok(Verdict::Fine), |damage| {
+            Err(Failure::Wrong(format!(
+                "{damage}; that is no loss that can be accepted: bring the file back, or restore a backup"
+            )))
+        });
     }
     let archived = || archive(config, id);
     let is_archived = archived()?.is_some();

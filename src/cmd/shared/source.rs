@@ -213,6 +213,14 @@ fn gone(dir: &Path, error: OpenError) -> OpenError {
     }
 }
 
+/// Damage of any frame of a log that no server has open. Other errors are reported when it is opened for reading.
+pub(in crate::cmd) fn damage(dir: &Path) -> Option<String> {
+    match EmbeddedReader::check_frames(dir) {
+        Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
 /// A damaged log is a result of the command (exit code 1). For any other error the log could not be looked at.
 pub(in crate::cmd) fn cannot_open(error: &OpenError) -> Failure {
     match error {

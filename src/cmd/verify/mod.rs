@@ -15,7 +15,7 @@ mod trust;
 use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::fold::Folding;
 use super::shared::restart::{Restart, Restarting};
-use super::shared::source::{Source, not_answering, running_server};
+use super::shared::source::{Source, damage, not_answering, running_server};
 use super::{Failure, Verdict};
 use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
@@ -26,7 +26,6 @@ use crate::cmd::shared::stderr;
 use crate::config::Config;
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
-use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::{LogError, LogErrorKind, StoredEvent};
 use crate::owner::losses::loss;
 use crate::replica::{PartitionState, Position};
@@ -173,14 +172,6 @@ fn commands_of(source: &Source, partition: u32) -> Result<Option<Commands<'_>>, 
         Source::Server(_) => None,
         Source::Cluster(log) => Some(Commands::of_taken(&**log, partition)?),
     })
-}
-
-/// Damage of any frame of a log that no server has open. Other errors are reported when it is opened for reading.
-fn damage(dir: &Path) -> Option<String> {
-    match EmbeddedReader::check_frames(dir) {
-        Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
-        _ => None,
-    }
 }
 
 /// The verification of one partition.

@@ -2,7 +2,7 @@
 //! lost.
 
 use super::served::{all_have_left, begun_later, is_whole, left_for_a_month, reserve_in_new_pool, serve};
-use super::{BEGIN, KEEP_DAYS};
+use super::{BEGIN, KEEP_DAYS, damage};
 use crate::bed::{Bed, Stopped, segments, url};
 use crate::lost_data::id_in;
 use crate::process::{Ended, Served, headroom, run};
@@ -192,4 +192,18 @@ fn assert_dies(stopped: &Stopped, id: &str, point: &str) {
     let mut accept = accepting(stopped, id, &["--log-archive", &url(stopped.archive.path())]);
     let ended = run(accept.env("HEADROOM_CRASH_AT", point));
     assert_eq!(ended.code, -1, "{point}: {}{}", ended.out, ended.err);
+}
+
+/// The story: bytes in the middle of a log have changed on the disk. Somebody on call has read of a loss that can be accepted, but
+/// nothing is lost that a copy of the file does not bring back.
+#[test]
+fn damage_in_the_middle_of_a_log_is_no_loss_to_accept() {
+    let stopped = Stopped::of(Bed::of_days(BEGIN, 4));
+    damage(&segments(stopped.dir.path())[1]);
+    let told = accept(&stopped, &format!("{:032x}", 7), &[]);
+    assert_says(
+        &told,
+        1,
+        &["the log holds every event that was seen; nothing was changed", " is damaged ", "bring the file back"],
+    );
 }
