@@ -127,8 +127,8 @@ pub(super) static RESERVATIONS: LazyLock<String> =
 
 /// The other statements in PostgreSQL, in their order.
 pub(super) const MERGES: &[Merge] = &[
-    Merge { text: include_str!("sql/merge_retired.sql"), is_due: |rare| rare.bounds_life },
     Merge { text: include_str!("sql/merge_clock.sql"), is_due: |rare| rare.sets_clock },
+    Merge { text: include_str!("sql/merge_retired.sql"), is_due: |rare| rare.bounds_life },
     Merge { text: include_str!("sql/merge_pool_definitions.sql"), is_due: |rare| rare.defines },
     Merge { text: include_str!("sql/merge_pools.sql"), is_due: |_| true },
     Merge { text: include_str!("sql/merge_pool_lives.sql"), is_due: |rare| rare.defines },
@@ -137,8 +137,8 @@ pub(super) const MERGES: &[Merge] = &[
 /// The same in Redshift, where a file holds several statements. The events may be in another table.
 const REDSHIFT_MERGES: &[Merge] = &[
     Merge { text: include_str!("sql/redshift/merge_reservations.sql"), is_due: |_| true },
-    Merge { text: include_str!("sql/redshift/merge_retired.sql"), is_due: |rare| rare.bounds_life },
     Merge { text: include_str!("sql/redshift/merge_clock.sql"), is_due: |rare| rare.sets_clock },
+    Merge { text: include_str!("sql/redshift/merge_retired.sql"), is_due: |rare| rare.bounds_life },
     Merge { text: include_str!("sql/redshift/merge_pools.sql"), is_due: |_| true },
     Merge { text: include_str!("sql/redshift/merge_pool_lives.sql"), is_due: |rare| rare.defines },
 ];

@@ -296,6 +296,20 @@ fn a_life_began_when_its_own_first_event_was_decided_whatever_the_clock_had_been
     }
 }
 
+/// The story: a clock is set back while a pool has holds, and the pool retires. Until when such a hold would have lasted depended on
+/// whether the sink wrote both events in one batch.
+#[test]
+fn a_hold_ends_earlier_by_the_clocks_that_were_set_back_while_it_was_one() {
+    for rows in assert_both(&Written::set_back_around_an_end(), &[]) {
+        let mut until: Vec<_> = rows["reservations"].iter().map(|row| row["hold_until"].as_i64().unwrap()).collect();
+        until.sort_unstable();
+        // One was to last from hour 51, and the clock went back by twelve; the other one from hour 41.
+        let hours = until[1] - until[0];
+        assert!(rows["reservations"].iter().all(|row| row["status"] == "retired"));
+        assert_eq!((until.len(), hours), (2, 2 * expected::HOUR));
+    }
+}
+
 /// The story: the end of a life is set aside, and so is the whole of the next one but what it accepted. What was said of that one
 /// right before a third life begins is no last state of the first.
 #[test]

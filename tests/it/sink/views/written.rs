@@ -31,9 +31,23 @@ impl Written {
         log.begins(50);
         log.accepts(51, "k");
         log.ends(52);
-        log.add(2, EventBody::ClockSet { from: hour(52), detail: "by hand".to_owned() });
+        log.set_back(52, 2);
         log.begins(30);
         log.accepts(31, "k");
+        log
+    }
+
+    /// The clock is set back while the pool has a hold, and once more when the life of the pool has ended, and that of both its holds
+    /// with it.
+    pub fn set_back_around_an_end() -> Written {
+        let mut log = Written::default();
+        log.add(0, EventBody::Barrier { nonce: 1 });
+        log.begins(50);
+        log.holds(51, "before");
+        log.set_back(52, 40);
+        log.holds(41, "between");
+        log.ends(42);
+        log.set_back(43, 2);
         log
     }
 
@@ -73,6 +87,10 @@ impl Written {
         self.events.push(StoredEvent { seq, bytes, trace: None });
     }
 
+    fn set_back(&mut self, from: u64, to: u64) {
+        self.add(to, EventBody::ClockSet { from: hour(from), detail: "by hand".to_owned() });
+    }
+
     fn pool(&self) -> Pool {
         Pool { id: pool_id("north"), spec: open_pool(orders(LIMIT)), used: orders(self.used), version: 1 }
     }
@@ -90,15 +108,24 @@ impl Written {
 
     /// A reservation of one order.
     fn accepts(&mut self, hours: u64, key: &str) {
+        self.takes(hours, key, None);
+    }
+
+    /// The same for an hour.
+    fn holds(&mut self, hours: u64, key: &str) {
+        self.takes(hours, key, Some(hour(hours + 1)));
+    }
+
+    fn takes(&mut self, hours: u64, key: &str, hold_until: Option<Micros>) {
         self.used += 1;
         let pool = pool_id("north");
         let entry = Entry {
             reservation: reservation_id(&pool, key),
             pool,
-            status: Status::Confirmed,
+            status: if hold_until.is_some() { Status::Held } else { Status::Confirmed },
             demand: orders(1),
-            hold_until: None,
-            hold_since: None,
+            hold_until,
+            hold_since: hold_until.map(|_| hour(hours)),
             order_ref: None,
             limits: orders(LIMIT),
             used: orders(self.used),
