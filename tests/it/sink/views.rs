@@ -287,12 +287,15 @@ fn assert_both(written: &Written, lost: &[i64]) -> [Rows; 2] {
 }
 
 /// The story: a server's clock is two days ahead. It is set back after a pool has retired, and the pool begins anew. The sink writes
-/// all of it in one batch, and takes the begin of the first life for that of the second, because it is later.
+/// all of it in one batch, and takes the begin of the first life for that of the second, because it is later. What the first life
+/// accepted ended with it, and Redshift took the begin of the second one for that end, because it is earlier.
 #[test]
-fn a_life_began_when_its_own_first_event_was_decided_whatever_the_clock_had_been() {
+fn a_life_began_and_ended_when_its_own_events_were_decided_whatever_the_clock_had_been() {
     for rows in assert_both(&Written::set_back_between_lives(), &[]) {
         let began = |row: usize| rows["pool_lives"][row]["began_at"].as_i64().unwrap();
         assert!(began(1) < began(0), "the second life began earlier by the clock");
+        let ended = rows["reservations"].iter().filter_map(|row| row["ended_at"].as_i64()).collect::<Vec<_>>();
+        assert_eq!(json!(ended), json!([rows["pool_lives"][0]["retired_at"]]));
     }
 }
 

@@ -24,12 +24,13 @@ pub struct Written {
 
 impl Written {
     /// The first life begins when the clock is two days ahead. The second one begins after it was set back, and earlier by the clock.
-    /// Both accept a reservation under the same key.
+    /// Both accept a reservation under the same key, and the first one accepts another one besides.
     pub fn set_back_between_lives() -> Written {
         let mut log = Written::default();
         log.add(0, EventBody::Barrier { nonce: 1 });
         log.begins(50);
         log.accepts(51, "k");
+        log.accepts(51, "first");
         log.ends(52);
         log.set_back(52, 2);
         log.begins(30);
