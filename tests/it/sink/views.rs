@@ -266,8 +266,8 @@ fn what_follows_in_redshift_from_the_events_that_are_left_is_there_once() {
     assert_follows(&redshift.tables, left());
 }
 
-/// Whether PostgreSQL and Redshift say what follows from a log of which these events are lost, in one batch and from each event alone.
-/// What follows, for each of the two.
+/// Whether PostgreSQL and Redshift say what follows from a log of which these events are lost, in one batch, in batches of sixteen
+/// events, and from each event alone. What follows, for each of the two.
 #[track_caller]
 fn assert_both(written: &Written, lost: &[i64]) -> [Rows; 2] {
     let (whole, log) = (written.without(&[]), written.without(lost));
@@ -280,10 +280,14 @@ fn assert_both(written: &Written, lost: &[i64]) -> [Rows; 2] {
     assert_done(redshift.sink(log.path(), &backfill));
     let follow = || [&database, &redshift.tables].map(|tables| assert_follows(tables, left()));
     follow();
-    for access in [database.access(), redshift.access()] {
-        SinkDatabase::connect(&access).unwrap().rebuild_by(1, |_| {}).unwrap();
-    }
-    follow()
+    let told = [16, 1].map(|piece| {
+        for access in [database.access(), redshift.access()] {
+            SinkDatabase::connect(&access).unwrap().rebuild_by(piece, |_| {}).unwrap();
+        }
+        follow()
+    });
+    let [_, rows] = told;
+    rows
 }
 
 /// The story: a server's clock is two days ahead. It is set back after a pool has retired, and the pool begins anew. The sink writes
@@ -322,6 +326,19 @@ fn a_life_whose_end_and_next_begin_were_set_aside_has_no_last_units() {
         assert_eq!(json!(lives), json!([[1, 19], [20, null]]));
         let units: Vec<_> = rows["pool_units"].iter().map(|row| &row["from_seq"]).collect();
         assert_eq!(json!(units), json!([20]), "the first life has none");
+    }
+}
+
+/// The story: the begin of a life is set aside, and its end as well. What was accepted in it ends when the next life begins, whether
+/// or not the sink writes both in one batch, and whatever it has written of the pool before.
+#[test]
+fn what_a_life_accepted_whose_begin_and_end_were_set_aside_ends_with_the_next_begin() {
+    // The whole of the first two lives but what they accepted, and the begin and the end of the second one.
+    for lost in [&[1, 15, 16, 18][..], &[16, 18]] {
+        for rows in assert_both(&Written::three_lives(), lost) {
+            let live = rows["reservations"].iter().filter(|row| row["status"] != "retired").count();
+            assert_eq!(live, 1, "only the last life lasts");
+        }
     }
 }
 
