@@ -317,6 +317,15 @@ fn a_hold_ends_earlier_by_the_clocks_that_were_set_back_while_it_was_one() {
     }
 }
 
+/// The story: a pool is full when the clock is set back by two days, and a report says that it was sold out for less than no time.
+#[test]
+fn no_pool_was_sold_out_for_less_than_no_time() {
+    for rows in assert_both(&Written::set_back_while_full(), &[]) {
+        let minutes: Vec<_> = rows["sold_out"].iter().map(|row| &row["minutes"]).collect();
+        assert_eq!(json!(minutes), json!(["60.0"]));
+    }
+}
+
 /// The story: the end of a life is set aside, and so is the whole of the next one but what it accepted. What was said of that one
 /// right before a third life begins is no last state of the first.
 #[test]

@@ -1,8 +1,9 @@
 -- One row for each life of a pool and dimension that was ever full: for how many minutes, to a tenth of one, nothing was left
--- before the pool admitted nothing any more (its cutoff, or the end of its slot).
+-- before the pool admitted nothing any more (its cutoff, or the end of its slot). A time counts as none at whose end the clock had
+-- been set back behind its begin.
 SELECT u.pool, l.areas, l.window_start, u.dimension,
        min(u.from_time) AS first_full_at,
-       round(sum(extract(epoch FROM LEAST(COALESCE(u.until_time, {now}), l.cutoff, l.window_end))
+       round(sum(extract(epoch FROM GREATEST(LEAST(COALESCE(u.until_time, {now}), l.cutoff, l.window_end), u.from_time))
                  - extract(epoch FROM u.from_time)) / 60, 1) AS minutes,
        u.from_seq
 FROM pool_usage u

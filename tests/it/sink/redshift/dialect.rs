@@ -47,6 +47,7 @@ const FUNCTIONS: &[&str] = &[
     "coalesce",
     "nullif",
     "least",
+    "greatest",
     "round",
     "floor",
     "extract",

@@ -304,7 +304,7 @@ impl Expected {
             if row.from < closes_at {
                 let until = row.until.unwrap_or(now).min(closes_at);
                 let (first, time) = full.entry((row.life, &row.dimension)).or_insert((row.from, 0));
-                (*first, *time) = (row.from.min(*first), *time + until - row.from);
+                (*first, *time) = (row.from.min(*first), *time + (until - row.from).max(0));
             }
         }
         let row = |((life, dimension), (first, time)): (&(usize, &str), &(i64, i64))| {

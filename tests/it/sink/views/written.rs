@@ -52,6 +52,18 @@ impl Written {
         log
     }
 
+    /// The pool is full for an hour, and then when the clock is set back.
+    pub fn set_back_while_full() -> Written {
+        let mut log = Written::default();
+        log.add(0, EventBody::Barrier { nonce: 1 });
+        log.begins(50);
+        (0..LIMIT).for_each(|number| log.accepts(51, &format!("key-{number}")));
+        log.changes(52);
+        log.set_back(53, 2);
+        log.ends(3);
+        log
+    }
+
     /// Three lives. The first one ends with 15, the second one is from 16 to 18, and the third one begins with 20. Whoever ended the
     /// second one asks again, and 19 shows once more how the pool was.
     pub fn three_lives() -> Written {
@@ -99,6 +111,11 @@ impl Written {
     fn begins(&mut self, hours: u64) {
         self.used = 0;
         self.add(hours, EventBody::PoolDefined(self.pool()));
+    }
+
+    /// Somebody says of it once more what it is.
+    fn changes(&mut self, hours: u64) {
+        self.add(hours, EventBody::PoolDefined(Pool { version: 2, ..self.pool() }));
     }
 
     fn ends(&mut self, hours: u64) -> EventBody {
