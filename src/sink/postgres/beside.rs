@@ -9,6 +9,7 @@ use super::rebuild::{Range, in_pieces};
 use super::sql;
 use super::tables::FOLLOWING;
 use crate::crash;
+use crate::limits::SINK_BATCH_EVENTS_MAX;
 use crate::sink::TargetError;
 use crate::time::{Stopwatch, pause};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,8 @@ struct Filling {
     until: BTreeMap<i64, i64>,
     /// The most events that are folded at once.
     piece: i64,
+    /// The most events of a partition for which sinks wait. While the lock is waited for, a sink writes the batch that it has begun.
+    held: i64,
 }
 
 impl Database {
@@ -59,7 +62,8 @@ impl Database {
     pub(super) fn rebuild_beside(&mut self, piece: u64, mut progress: impl FnMut(u64)) -> Result<u64, TargetError> {
         self.check_carried()?;
         let form = self.make_fresh()?;
-        let mut filling = Filling { form, until: BTreeMap::new(), piece: piece.max(1).cast_signed() };
+        let held = piece.max(SINK_BATCH_EVENTS_MAX).cast_signed();
+        let mut filling = Filling { form, until: BTreeMap::new(), piece: piece.max(1).cast_signed(), held };
         let all = self.left(&filling)?;
         self.fill(&mut filling, all, &mut progress)?;
         self.catch_up(&mut filling, &mut progress)?;
@@ -102,13 +106,16 @@ impl Database {
         Ok(())
     }
 
-    /// Adds what came since, until no more than a piece is left.
+    /// Adds what came since, until no more than a piece is left, or sinks write as fast as it is added.
     fn catch_up(&mut self, filling: &mut Filling, progress: &mut impl FnMut(u64)) -> Result<(), TargetError> {
+        let mut before = i64::MAX;
         loop {
             let left = self.left(filling)?;
-            if events(&left) <= filling.piece {
+            let count = events(&left);
+            if count <= filling.piece || count >= before {
                 return Ok(());
             }
+            before = count;
             self.fill(filling, left, progress)?;
         }
     }
@@ -123,7 +130,7 @@ impl Database {
                 Some(why) => why,
                 None => match self.try_places(filling)? {
                     Tried::Done(held) => return Ok(held),
-                    Tried::Behind => continue,
+                    Tried::Behind => too_fast(),
                     Tried::InUse => self.in_use(&FOLLOWING.iter().copied().collect(), false, TRIED)?,
                 },
             };
@@ -171,11 +178,12 @@ impl Database {
         self.say(sql::hold_positions(self.dialect))?;
         crash::point("rebuild-held");
         let left = self.left(filling)?;
-        if events(&left) > filling.piece {
+        if left.iter().any(|(_, (from, until))| until.saturating_sub(*from) > filling.held) {
             return Ok(None);
         }
-        for (partition, range) in &left {
-            self.fold(*partition, *range)?;
+        let held = events(&left).cast_unsigned();
+        for (partition, range) in in_pieces(left, filling.piece) {
+            self.fold(partition, range)?;
         }
         let named =
             |schema: &str| FOLLOWING.iter().map(|table| format!("{}.{table}", quoted(schema))).collect::<Vec<_>>();
@@ -203,7 +211,7 @@ impl Database {
         moved.chain(statistics).try_for_each(|statement| self.say(&statement).map(drop))?;
         self.say(&format!("DROP SCHEMA {}", quoted(&fresh)))?;
         crash::point("rebuild-renamed");
-        Ok(Some(events(&left).cast_unsigned()))
+        Ok(Some(held))
     }
 }
 
@@ -215,6 +223,13 @@ enum Tried {
     Behind,
     /// Somebody uses a table or a view.
     InUse,
+}
+
+/// What is in the way when a try came to [`Tried::Behind`].
+fn too_fast() -> TargetError {
+    let why = "sinks write faster than the new tables are filled. Bound them with sink_events_per_second, or stop some of them, \
+               until the rebuild has ended";
+    TargetError::Transient(why.to_owned())
 }
 
 fn events(left: &[Range]) -> i64 {

@@ -87,6 +87,26 @@ fn sinks_go_on_while_tables_are_made_anew_beside_them() {
     super::assert_same(&database, log.path());
 }
 
+/// The story: a sink catches up with large batches. While a rebuild waits for the lock, one of them is committed, and it is larger than
+/// a piece. The rebuild took that for too much and began its try again, however often it was so.
+#[test]
+fn the_batch_that_a_sink_had_begun_is_added_while_it_waits() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start_with(&["max_prepared_transactions=1"]));
+    written(&database, log.path());
+    let (right, all) = (database.ask(ALL), database.written());
+    // All events but three are in a batch that is not committed yet.
+    database.ask("UPDATE sink_positions SET next_seq = 3");
+    database.ask(&format!("BEGIN; UPDATE sink_positions SET next_seq = {all}; PREPARE TRANSACTION 'batch'"));
+    let access = database.access();
+    let rebuilding = std::thread::spawn(move || SinkDatabase::connect(&access).unwrap().rebuild_by(2, |_| {}));
+    until("the rebuild waits for the batch", || {
+        database.ask("SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND NOT granted") == "1"
+    });
+    database.ask("COMMIT PREPARED 'batch'");
+    assert_eq!(rebuilding.join().unwrap(), Ok(all - 3), "sinks waited for all of it");
+    assert_eq!(database.ask(ALL), right);
+}
+
 /// The story: the machine of the rebuild is taken away. The tables are the old ones or the new ones, and the next rebuild begins anew.
 #[cfg(feature = "crash-points")]
 #[test]
