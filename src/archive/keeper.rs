@@ -199,7 +199,7 @@ impl<'a> Keeper<'a> {
                 Some(whole) => whole,
                 None => self.log.oldest_whole(number).map_err(|error| error.detail)?,
             };
-            archive.put(number, reach, newest.0, whole.bytes)?;
+            archive.put(number, reach, newest.0, whole)?;
         }
         if is_over() {
             return Ok(Step::Stays);

@@ -1,8 +1,8 @@
 //! The embedded log is bounded: what is older than an age leaves this disk as whole segments, the oldest first, once
 //! snapshots cover it. Where a place is set, a segment goes there before: as an object with its bytes, and a manifest that says
 //! what they are. The manifest is written last, so a segment without one is not there. Both names have the number of the
-//! segment, which is never written again, so a repeated upload writes the same objects. Another object under such a name is
-//! never replaced.
+//! segment, which is never written again, so a repeated upload writes the same objects. So does one of a restored log, because
+//! the slots of a segment, which are not in a backup, are zero in its object. Another object under such a name is never replaced.
 //!
 //! Nothing here is waited for by an owner: [`Keeper`] works on a thread of its own. A place that is slow, gone, full or lying
 //! keeps segments on the disk, and nothing else.

@@ -3,9 +3,10 @@
 use super::manifest::Manifest;
 use crate::crash;
 use crate::log::LogError;
-use crate::log::embedded::{Archive, Reach};
+use crate::log::embedded::{Archive, Reach, Whole};
 use crate::objects::{Got, Objects};
 use crate::store::StoreError;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -39,16 +40,18 @@ impl Shelf {
         format!("{}/{number:08}{end}", self.folder())
     }
 
-    /// Writes a segment, and reads it back. What is there already has to be the same.
+    /// Writes a segment, and reads it back. What is there already has to be the same. Earlier builds did not make the slots
+    /// zero: where the object of such a build is there, it stays, and the manifest is that of its bytes.
     ///
     /// # Errors
     /// Why it is not known to be there, in words.
-    pub(super) fn put(&self, number: u64, reach: &Reach, newest_us: u64, bytes: Vec<u8>) -> Result<(), String> {
+    pub(super) fn put(&self, number: u64, reach: &Reach, newest_us: u64, whole: Whole) -> Result<(), String> {
         self.prove()?;
-        let manifest = Manifest::new((self.log_id, number), reach, newest_us, &bytes);
-        self.once(&self.path(number, BYTES), bytes)?;
+        let Whole { bytes, slots, .. } = whole;
+        let there = self.once(&self.path(number, BYTES), bytes, &slots)?;
         crash::point("archive-bytes");
-        self.once(&self.path(number, MANIFEST), manifest.encode())?;
+        let manifest = Manifest::new((self.log_id, number), reach, newest_us, &there);
+        self.once(&self.path(number, MANIFEST), manifest.encode(), &(0..0))?;
         crash::point("archive-manifest");
         Ok(())
     }
@@ -75,13 +78,15 @@ impl Shelf {
         Ok(())
     }
 
-    /// Writes an object unless it is there, and compares what is there then.
-    fn once(&self, path: &str, bytes: Vec<u8>) -> Result<(), String> {
+    /// Writes an object unless it is there, compares what is there then outside of `slots`, and returns it.
+    fn once(&self, path: &str, bytes: Vec<u8>, slots: &Range<usize>) -> Result<Vec<u8>, String> {
         let told = |error: StoreError| error.detail;
-        let (length, hash) = (bytes.len() as u64, blake3::hash(&bytes));
+        let (length, hash) = (bytes.len() as u64, hash_outside(slots, &bytes));
         let is_new = self.objects.create(path, bytes).map_err(told)?;
         let found = match self.objects.get(path, length).map_err(told)? {
-            Some(Got::Whole(found)) if found.len() as u64 == length && blake3::hash(&found) == hash => return Ok(()),
+            Some(Got::Whole(found)) if found.len() as u64 == length && hash_outside(slots, &found) == hash => {
+                return Ok(found);
+            }
             Some(Got::Whole(found)) => found.len() as u64,
             Some(Got::Longer(found)) => found,
             None => return Err(format!("{path} was written, and the store does not have it")),
@@ -111,6 +116,15 @@ impl Shelf {
         let bytes = self.get(&path, MANIFEST_BYTES_MAX)?;
         Manifest::decode((self.log_id, number), &bytes).map_err(|why| LogError::operator(format!("{path}: {why}")))
     }
+}
+
+/// The hash of all bytes but those in `slots`.
+fn hash_outside(slots: &Range<usize>, bytes: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in [bytes.get(..slots.start), bytes.get(slots.end..)].into_iter().flatten() {
+        hasher.update(part);
+    }
+    hasher.finalize()
 }
 
 /// The number of the segment whose object has this name, which ends so; `None` when it is no such name.

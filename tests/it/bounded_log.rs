@@ -15,6 +15,7 @@ use crate::world::{World, commit_turn, conclude_turn};
 use headroom::archive::Keeper;
 use headroom::domain::{Command, CommandBody, Micros};
 use headroom::log::CommittedTail;
+use headroom::objects::Objects as _;
 use headroom::snapshot::Writer;
 use headroom::time::Clock as _;
 use std::fs;
@@ -276,6 +277,44 @@ fn a_backup_of_a_bounded_log_begins_where_the_log_begins() {
         let snapshots = url(stopped.snapshots.path());
         done(restored.bare("verify", &["--snapshots", &snapshots]));
         assert_eq!(restored.bare("verify", &[]).code, 2, "nothing covers its beginning");
+    }
+}
+
+/// The bytes of the oldest segment as they are in its file, slots included.
+fn oldest_with_slots(bed: &Bed) -> Vec<u8> {
+    let files = segments(bed.world.path());
+    // The header of the next one says where it ends.
+    let end = u64::from_le_bytes(fs::read(&files[1]).unwrap()[92..100].try_into().unwrap());
+    fs::read(&files[0]).unwrap()[..end as usize].to_vec()
+}
+
+/// The story: the machine burns down after its server has archived segments which its last backup still has. The restored server
+/// lets the same ones leave into the same archive. An earlier build has archived the first of them with its slots, which no
+/// backup has: that object stays as it is.
+#[test]
+fn a_restored_log_archives_what_the_old_one_has_archived_after_the_backup() {
+    for is_of_earlier_build in [false, true] {
+        let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+        let (now, log_id, raw) = (bed.world.clock.wall(), bed.log_id(), oldest_with_slots(&bed));
+        let [place, dir] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let stopped = Stopped::of(bed);
+        let done = |ended: Ended| assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        done(stopped.bare("backup", &["--to", &url(place.path())]));
+        if is_of_earlier_build {
+            let path = format!("{log_id:032x}/segments/00000000.segment");
+            bucket(stopped.archive.path()).put(&path, raw.clone()).unwrap();
+        }
+        let bed = stopped.again(SEGMENT_BYTES, now);
+        let objects = |bed: &Bed| bed.archived("").iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+        let (left, archived) = (bed.leave(), objects(&bed));
+        assert!(left.len() > 1 && archived.len() == left.len() * 2, "{left:?}");
+        assert_eq!(archived.contains(&raw), is_of_earlier_build);
+        let restored = Stopped { dir, ..Stopped::of(bed) };
+        done(restored.bare("restore", &["--from", &url(place.path())]));
+        let bed = restored.again(SEGMENT_BYTES, now);
+        assert_eq!(bed.leave(), left, "{is_of_earlier_build}");
+        assert!(objects(&bed) == archived, "{is_of_earlier_build}");
+        served::is_whole(&Stopped::of(bed), "restored");
     }
 }
 

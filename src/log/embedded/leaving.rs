@@ -13,7 +13,7 @@ use crate::domain::Micros;
 use crate::log::Opening;
 use crate::wire;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,8 +29,10 @@ pub struct Reach {
 /// A sealed segment, every frame of it checked.
 #[derive(Debug)]
 pub struct Whole {
-    /// Its bytes up to the end of its last frame.
+    /// Its bytes up to the end of its last frame. The slots are zero, so they are the same in every copy of the log.
     pub bytes: Vec<u8>,
+    /// Where the slots are in them.
+    pub slots: Range<usize>,
     /// The time of the newest event in it, as far as its events can be decoded.
     pub newest: Option<Micros>,
 }
@@ -107,7 +109,10 @@ impl Embedded {
                 newest = newest.max(Some(at));
                 ControlFlow::Continue(())
             })?;
-            Ok(Whole { bytes: read.bytes, newest })
+            let InMemory { mut bytes, .. } = read;
+            sealed.header.clear_slots(0, &mut bytes);
+            let (slots, at) = (sealed.header.slots(), |offset: u64| usize::try_from(offset).unwrap_or_default());
+            Ok(Whole { bytes, slots: at(slots.start)..at(slots.end), newest })
         })
     }
 

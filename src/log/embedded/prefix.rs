@@ -87,15 +87,7 @@ impl LogPrefix {
     /// [`OpenError`] when the file cannot be read.
     pub fn read(&self, segment: &PrefixSegment, offset: u64, length: usize) -> Result<Vec<u8>, OpenError> {
         let mut bytes = self.bytes(segment.number, offset, length)?;
-        let slots = segment.segment.header.slots();
-        for (at, byte) in (offset..).zip(&mut bytes) {
-            if at >= slots.end {
-                break;
-            }
-            if slots.contains(&at) {
-                *byte = 0;
-            }
-        }
+        segment.segment.header.clear_slots(offset, &mut bytes);
         Ok(bytes)
     }
 

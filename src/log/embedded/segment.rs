@@ -123,6 +123,20 @@ impl SegmentHeader {
         self.length()..self.begin()
     }
 
+    /// Makes the slots zero in bytes of the segment that begin at this offset. What is left is the same in every copy of the
+    /// segment.
+    pub(super) fn clear_slots(&self, offset: u64, bytes: &mut [u8]) {
+        let slots = self.slots();
+        for (at, byte) in (offset..).zip(bytes) {
+            if at >= slots.end {
+                break;
+            }
+            if slots.contains(&at) {
+                *byte = 0;
+            }
+        }
+    }
+
     /// How its frames are laid out.
     pub(super) fn form(&self) -> Form {
         if self.manifest.format_version == PLAIN_VERSION { Form::Plain } else { Form::Packed }
