@@ -119,14 +119,14 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     let log = app::open_as_it_is(dir, options).map_err(|error| cannot_open(&error))?;
     let read = |partition, from_seq, bytes_max| log.read(partition, from_seq, bytes_max);
     let whole = WithArchive::new(ReadBy { tail: &*log, read }, id, archived()?);
-    let whole = is_archived.then(|| Folding::new(config, &whole, id)).transpose()?;
+    let folding = is_archived.then(|| Folding::new(config, &whole, id)).transpose()?;
     let alone = Folding::new(config, &*log, id)?;
     let state = |partition, end| -> Result<PartitionState, Failure> {
-        match (alone.state(partition, end), &whole) {
-            (Err(ClaimError::Log(error)), Some(whole))
+        match (alone.state(partition, end), &folding) {
+            (Err(ClaimError::Log(error)), Some(folding))
                 if error.is_withheld() || error.kind == LogErrorKind::Uncovered =>
             {
-                let Then { state, passed_over, .. } = whole.then(partition, Moment::Before(end), end, &mut |_| {})?;
+                let Then { state, passed_over, .. } = folding.then(partition, Moment::Before(end), end, &mut |_| {})?;
                 let told = |why: &String| stderr::note(format_args!("snapshots of partition {partition}: {why}"));
                 passed_over.iter().for_each(told);
                 Ok(state)
@@ -137,7 +137,11 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
             (state, _) => state.map_err(Failure::from),
         }
     };
-    accept(&*log, &state, &lost, because, &store, out)
+    let accepted = accept(&*log, &state, &lost, because, &store, out);
+    if let Some(lacks) = whole.lacks() {
+        stderr::note(lacks);
+    }
+    accepted
 }
 
 /// What the log in the data directory of these settings has lost. Opening the log for writing repairs what it can, so that has

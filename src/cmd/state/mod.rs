@@ -89,7 +89,9 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
     let mut progress = (events >= LONG_EVENTS).then(|| Progress::new(events));
     for (partition, end, moment) in asked {
         let mut reach = |next_seq| progress.iter_mut().for_each(|progress| progress.reach(next_seq));
-        let then = folding.then(partition, moment, end, &mut reach)?;
+        let then = folding.then(partition, moment, end, &mut reach).inspect_err(|_| {
+            source.tell_lacks();
+        })?;
         progress.iter_mut().for_each(|progress| progress.partition_done(end));
         then.passed_over.iter().for_each(|why| stderr::note(format_args!("partition {partition}: not used: {why}")));
         let seen = Seen { at: what.at, now: seen_at(what, &then.state, now), then, pool: what.pool.as_ref() };

@@ -65,8 +65,8 @@ impl<L: CommittedTail> WithArchive<L> {
         &self.log
     }
 
-    /// What the place has lost, in words, as far as it was looked at: it has segments before one that it lacks. They do not
-    /// lead to the log, and nothing of them is read.
+    /// What the place has lost, in words, as far as it was looked at: it has segments before one that it lacks and that has left
+    /// the log. They do not lead to the log, and nothing of them is read.
     pub fn lacks(&self) -> Option<String> {
         let gap = *self.archive.as_ref()?.gap.lock();
         gap.map(|number| {
@@ -95,7 +95,8 @@ impl<L: CommittedTail> WithArchive<L> {
         self.log
     }
 
-    /// The place, and how far it reaches, when the log begins with `begins` and something has left it.
+    /// The place, and how far it reaches, when the log begins with `begins` and something has left it. `None` as well when the
+    /// place lacks what comes right before the log, which [`WithArchive::lacks`] tells.
     fn left(&self, partition: u32, records: Records, begins: u64) -> Result<Option<(&Archived, Range<u64>)>, LogError> {
         let Some(archive) = self.archive.as_ref().filter(|_| begins > 0) else { return Ok(None) };
         for is_last_look in [false, true] {
@@ -110,10 +111,8 @@ impl<L: CommittedTail> WithArchive<L> {
                 return Ok(Some((archive, first..begins)));
             }
             if is_last_look {
-                return Err(LogError::operator(format!(
-                    "{records:?} of partition {partition} begin with {begins} in the log, and the archive has them up to {end}: \
-                     what lies between them is missing in both"
-                )));
+                *archive.gap.lock() = Some(numbers.end);
+                return Ok(None);
             }
             // It has left the log after the place was looked at.
             archive.forget_numbers();
@@ -194,7 +193,7 @@ struct Archived {
     archive: Box<dyn Archive>,
     /// Their numbers, once the place was asked.
     numbers: Mutex<Option<Range<u64>>>,
-    /// The number of the missing segment before them, when there are more before it.
+    /// The number of a missing segment with others before it: before these here, or between these and the log.
     gap: Mutex<Option<u64>>,
     reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
     recent: Mutex<VecDeque<Arc<Indexed>>>,

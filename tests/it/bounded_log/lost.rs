@@ -49,7 +49,7 @@ fn a_bounded_log_that_lost_its_end_goes_on_from_its_archive() {
     let mut bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
     assert!(!bed.leave().is_empty());
     bed.day();
-    let manifests = bed.objects(".json");
+    let (manifests, newest) = (bed.objects(".json"), bed.archived(".json").pop().unwrap());
     let stopped = Stopped::of(bed);
     without(&manifests[..manifests.len() - 2]);
     let files = segments(stopped.dir.path());
@@ -59,6 +59,13 @@ fn a_bounded_log_that_lost_its_end_goes_on_from_its_archive() {
     assert_says(&stopped.whole("rebuild", &["--snapshots", &snapshots]), 1, &["nothing was rebuilt"]);
     let alone = accept(&stopped, &id, &["--snapshots", &snapshots]);
     assert_says(&alone, 2, &["hold more than the", "or name the place of what has left the log with --log-archive"]);
+    // An archive that lacks what comes right before the log leads to it no more than none.
+    let kept = fs::read(&newest).unwrap();
+    fs::remove_file(&newest).unwrap();
+    let lacking = accept(&stopped, &id, &["--snapshots", &snapshots, "--log-archive", &archive]);
+    assert_says(&lacking, 2, &["hold more than the", "is missing from the archive"]);
+    refused(&stopped);
+    fs::write(&newest, kept).unwrap();
     let left = stopped.whole("state", &["--json"]);
     let accepted = accept(&stopped, &id, &["--snapshots", &snapshots, "--log-archive", &archive]);
     assert_says(&accepted, 0, &["partition 0: events ", "recorded in the log as accepted", "are now in ", "lost-1"]);
