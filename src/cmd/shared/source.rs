@@ -104,8 +104,21 @@ impl Source {
         }
     }
 
-    /// Tells what the archive has lost, on standard error; answers whether that is anything.
+    /// Tells with which segment the archive begins, on standard error, where that is not the first one of the log.
+    pub(in crate::cmd) fn tell_beginning(&self) {
+        let begins_later = match self {
+            Source::Directory(reader) => reader.begins_later(),
+            Source::Server(server) => server.begins_later(),
+            Source::Cluster(_) => None,
+        };
+        if let Some(begins_later) = begins_later {
+            stderr::note(begins_later);
+        }
+    }
+
+    /// Tells what the archive has lost, on standard error, and where it begins; answers whether it has lost anything.
     pub(in crate::cmd) fn tell_lacks(&self) -> bool {
+        self.tell_beginning();
         self.lacks().inspect(|lacks| stderr::note(lacks)).is_some()
     }
 

@@ -112,6 +112,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         }
     }
     report.damage = damage.or_else(|| source.lacks());
+    source.tell_beginning();
     let told = match what.json {
         true => print::json(&report, out),
         false if report.is_told() => print::text(&report, out),

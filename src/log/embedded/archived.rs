@@ -74,6 +74,15 @@ impl<L: CommittedTail> WithArchive<L> {
         })
     }
 
+    /// With which segment the place begins, in words, as far as it was looked at, where that is not the first one of the log and
+    /// nothing before it is there. It is no fault: segments may have left the log before it had this archive.
+    pub fn begins_later(&self) -> Option<String> {
+        let archive = self.archive.as_ref()?;
+        let begins = archive.numbers.lock().as_ref()?.start;
+        let is_told = begins > 0 && archive.gap.lock().is_none();
+        is_told.then(|| format!("the archive begins with segment {begins}: the segments before it are not there"))
+    }
+
     /// The number of the last segment in the place, where it reaches beyond the end of the log: the log is an older copy, or the
     /// segment is of another course of it.
     ///

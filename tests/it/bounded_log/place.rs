@@ -389,6 +389,31 @@ fn is_read_from(stopped: &Stopped, begun: u64, lacks: &str) {
     }
 }
 
+/// The story: the archive was set when the first segments had left the log already, or somebody has deleted its oldest objects.
+/// Nobody can tell which, so it is told and is no fault.
+#[test]
+fn an_archive_that_begins_with_a_later_segment_is_told_and_is_no_fault() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    assert!(bed.leave().len() > 4);
+    let oldest = [".segment", ".json"].map(|end| bed.archived(end).remove(0));
+    let stopped = Stopped::of(bed);
+    let (begins, snapshots) = ("the archive begins with segment 1: ", url(stopped.snapshots.path()));
+    let told = |what: &str, says_so: bool| {
+        let told = stopped.whole(what, &["--snapshots", &snapshots]);
+        assert_eq!(told.code, 0, "{what}: {}{}", told.out, told.err);
+        assert_eq!(told.err.contains(begins), says_so, "{what}: {}", told.err);
+    };
+    told("verify", false);
+    oldest.iter().for_each(|path| fs::remove_file(path).unwrap());
+    ["verify", "rebuild", "state"].into_iter().for_each(|what| told(what, true));
+    let printed = stopped.whole("cat", &[]);
+    assert!(printed.code == 0 && printed.err.contains(begins), "{}", printed.err);
+    // Nothing is told of a beginning where something before it is there.
+    fs::remove_file(stopped.archive.path().join(format!("{:032x}/segments/00000003.json", 7))).unwrap();
+    let verified = stopped.whole("verify", &["--snapshots", &snapshots]);
+    assert!(verified.code == 1 && !verified.err.contains("the archive begins with"), "{}", verified.err);
+}
+
 /// The story: the folder for snapshots, or that for what leaves the log, lies in the data directory. What is to outlive the disk
 /// would be lost with it, and a server says so before it writes anything.
 #[test]
