@@ -52,7 +52,7 @@ pub(super) fn segments(dir: &Path) -> Result<Option<Range<u64>>, OpenError> {
         );
     }
     match (first..).zip(&found).find(|(expected, number)| expected != *number) {
-        Some((between, _)) => missing(between, "and later ones are there"),
+        Some((between, _)) => missing(between, "and later ones are there: put it back, or restore a backup"),
         None => Ok(Some(first..first.saturating_add(found.len() as u64))),
     }
 }

@@ -218,21 +218,27 @@ fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_ar
     is_whole(&stopped, "after all");
 }
 
-/// The story: somebody who needs room deletes the oldest file of a log. The checkpoint covers it, and would hide the loss.
+/// The story: somebody who needs room deletes the oldest file of a log, or the one after it. The checkpoint covers it, and would
+/// hide the loss. Whoever is refused is told what to do.
 #[test]
 fn a_file_that_was_deleted_by_hand_is_no_file_that_has_left() {
     let stopped = left_for_a_month();
     let snapshots = url(stopped.snapshots.path());
-    let first = segments(stopped.dir.path()).remove(0);
     let aside = stopped.dir.path().join("aside");
-    fs::rename(&first, &aside).unwrap();
-    let served = run(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(stopped.dir.path()));
-    for refused in [served, stopped.bare("verify", &["--snapshots", &snapshots]), stopped.bare("cat", &[])] {
-        let told = refused.out + &refused.err;
-        assert!(refused.code != 0 && told.contains("segment-00000000"), "{told}");
-        assert!(told.contains("it is missing, and the log begins with it"), "{told}");
+    for (number, says) in [
+        (0, "it is missing, and the log begins with it by its note begins-…: put it back, or read in"),
+        (1, "it is missing, and later ones are there: put it back, or restore a backup"),
+    ] {
+        let file = segments(stopped.dir.path()).remove(number);
+        fs::rename(&file, &aside).unwrap();
+        let served = run(headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(stopped.dir.path()));
+        for refused in [served, stopped.bare("verify", &["--snapshots", &snapshots]), stopped.bare("cat", &[])] {
+            let told = refused.out + &refused.err;
+            assert!(refused.code != 0 && told.contains(&format!("segment-{number:08}")), "{told}");
+            assert!(told.contains(says), "{told}");
+        }
+        fs::rename(&aside, &file).unwrap();
     }
-    fs::rename(&aside, &first).unwrap();
     let (served, _) = begun_later(&stopped);
     assert_eq!(served.running.terminate().code, 0);
     is_whole(&stopped, "it is back");
