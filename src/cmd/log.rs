@@ -312,8 +312,8 @@ impl<L: CommittedTail> Cover<'_, L> {
         if self.log.first(partition)? == 0 {
             return Ok(());
         }
-        let kept = self.store.wipe(partition, "a loss was accepted");
-        kept.and_then(|()| self.store.apply(&state.draft_checkpoint(self.log_id).encode())).map_err(|error| {
+        let checkpoint = state.draft_checkpoint(self.log_id).encode();
+        self.store.replace(&checkpoint, "a loss was accepted").map_err(|error| {
             Failure::Unusable(format!("there is no checkpoint, and headroom rebuild has to make it: {error}"))
         })
     }

@@ -119,21 +119,21 @@ impl Work {
     }
 }
 
-/// Writes a checkpoint. A write that fails leaves a checkpoint that lacks these changes: it is deleted, and the next
-/// one holds everything.
+/// Writes a checkpoint. After a write that fails, the next one holds everything, and takes the place of what is there: that lacks
+/// these changes until then, and a restart reads them from the log.
 fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;
-    if checkpoint.base.is_none() {
-        // What is there may be of a state that this one has replaced.
-        wipe(store, report, partition, "a whole state takes its place");
-    }
-    match store.apply(&checkpoint) {
+    // What is there may be of a state that a whole one has replaced.
+    let written = match checkpoint.base {
+        None => store.replace(&checkpoint, "a whole state takes its place"),
+        Some(_) => store.apply(&checkpoint),
+    };
+    match written {
         Ok(()) => report.checkpoint(partition, Ok(checkpoint.rows.len())),
         Err(error) => {
             report.checkpoint(partition, Err(&error.detail));
             handle.write(PartitionState::mark_all_dirty);
-            wipe(store, report, partition, &error.detail);
         }
     }
 }

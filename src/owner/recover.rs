@@ -7,7 +7,7 @@ use super::restoring::{self, decoders};
 use crate::domain::{Breach, ChainedEvent, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::{EVENTS_AHEAD, PartitionHandle, PartitionState, StatusKind};
-use crate::store::{Snapshots, Store};
+use crate::store::{Snapshots, Store, StoreError, StoreErrorKind};
 use crate::threads::processors;
 use crate::time::Clock;
 use crate::wire::{self, Recent};
@@ -43,8 +43,8 @@ impl Recovery<'_> {
     ///
     /// # Errors
     /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when the log
-    /// cannot be read, or has lost its first events and nothing covers them. In all cases the store and `handle` are
-    /// unchanged, but for a checkpoint that does not match the log.
+    /// cannot be read, or has lost its first events and nothing covers them: it says as well why a checkpoint does not. In all
+    /// cases the store and `handle` are unchanged, but for a checkpoint that does not match the log.
     pub fn restore(&self, handle: &PartitionHandle) -> Result<bool, ClaimError> {
         let partition = handle.id();
         if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
@@ -53,10 +53,13 @@ impl Recovery<'_> {
         let first = self.tail.first(partition)?;
         let (checkpoint, unused) = self.checkpoint_of(partition, first)?;
         let state = match checkpoint {
-            None => self.snapshot(partition, first)?,
+            None => self.snapshot(partition, first).map_err(|LogError { kind, detail }| {
+                LogError::new(kind, unused.iter().fold(detail, |detail, why| format!("{detail}; {why}")))
+            })?,
             checkpoint => checkpoint,
         };
-        unused.iter().for_each(|why| self.wipe(partition, why));
+        // The next checkpoint takes its place. Until then a start may need it, where no snapshot can be read.
+        unused.iter().for_each(|why| self.report.checkpoint_unused(partition, why));
         let is_there = state.is_some();
         handle.progress().set_from_checkpoint(is_there);
         handle.write(|current| *current = state.unwrap_or_else(|| PartitionState::new(partition)));
@@ -170,7 +173,7 @@ impl Recovery<'_> {
     }
 
     /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted, unless the
-    /// log has lost its first events since: then it stays until there is something better.
+    /// log has lost its first events since: then it stays until there is something better. So does one that cannot be opened.
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read.
@@ -184,14 +187,18 @@ impl Recovery<'_> {
         let why = match kept(self.store, self.log_id, partition) {
             Ok(None) => return Ok((None, None)),
             Ok(Some(state)) if state.position().next_seq < first => "the log has lost the events after it".to_owned(),
+            // It may well match.
+            Err(error) if error.kind != StoreErrorKind::Damaged => {
+                return Ok((None, Some(format!("the checkpoint cannot be opened: {error}"))));
+            }
             Ok(Some(state)) => match mismatch(self.tail, &state, first)? {
                 None => return Ok((Some(state), None)),
                 Some(why) => why,
             },
-            Err(why) => why,
+            Err(error) => error.detail,
         };
         if first > 0 {
-            return Ok((None, Some(why)));
+            return Ok((None, Some(format!("the checkpoint is not used: {why}"))));
         }
         self.wipe(partition, &why);
         Ok((None, None))
@@ -225,13 +232,12 @@ impl Recovery<'_> {
 /// The state that a partition's checkpoint holds, whether or not it matches the log.
 ///
 /// # Errors
-/// Why the checkpoint cannot be read or makes no state, in words.
-pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, String> {
-    let taken = restoring::take_in((partition, log_id), |row| {
+/// [`StoreError`] when the checkpoint cannot be read or makes no state.
+pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, StoreError> {
+    let (mark, rows) = restoring::take_in((partition, log_id), |row| {
         store.load(partition, &mut |key, value| row([key.to_vec().into(), value.to_vec().into()]))
-    });
-    let (mark, rows) = taken.map_err(|error| error.detail)?;
-    mark.map(|mark| restoring::put_together(rows, &mark, None)).transpose()
+    })?;
+    mark.map(|mark| restoring::put_together(rows, &mark, None)).transpose().map_err(StoreError::damaged)
 }
 
 /// Folds one stored event, and answers it.

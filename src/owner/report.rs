@@ -152,6 +152,8 @@ pub trait Report: Send + Sync {
     fn checkpoint(&self, partition: u32, result: Result<usize, &str>);
     /// The partition's checkpoint did not match the log and was deleted.
     fn store_wiped(&self, partition: u32, why: &str);
+    /// The partition's checkpoint is not used in this start, for this reason, and was not deleted.
+    fn checkpoint_unused(&self, partition: u32, why: &str);
     /// The partition is rebuilt from the snapshot of this name, or one is passed over for this reason.
     fn snapshot(&self, partition: u32, result: Result<&str, &str>);
     /// The partition was rebuilt.

@@ -1,5 +1,6 @@
 //! What a data directory keeps in addition to a log. Checkpoints are copies of a partition's state that make a restart
-//! short. They never decide anything (L10): a checkpoint with any fault is deleted and rebuilt from the log. The
+//! short. They never decide anything (L10): a checkpoint with any fault is deleted and rebuilt from the log. One that cannot be
+//! opened, because a disk is full or belongs to another user, may have none: it stays until another one takes its place. The
 //! witness notes how far the log was seen as committed. A log that holds less than the checkpoints and the witness have
 //! seen has lost events. An operator has to look into that, and until then nothing is deleted here.
 
@@ -184,6 +185,16 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`]; the earlier checkpoint is still complete.
     fn apply(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+
+    /// Puts a whole checkpoint in the place of the partition's checkpoint, whatever that holds and whether or not it can be
+    /// read.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a store that can keeps the earlier checkpoint then.
+    fn replace(&self, checkpoint: &Checkpoint, why: &str) -> Result<(), StoreError> {
+        self.wipe(checkpoint.mark.partition, why)?;
+        self.apply(checkpoint)
+    }
 
     /// Removes the partition's checkpoint, keeping a copy aside when that is possible.
     ///

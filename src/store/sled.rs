@@ -9,7 +9,7 @@
 mod rows;
 
 use super::witness::Witness;
-use super::{Checkpoint, Mark, Row, Seen, Store, StoreError};
+use super::{Checkpoint, Mark, Row, Seen, Store, StoreError, StoreErrorKind};
 use crate::domain::{Digest, Micros};
 use crate::time::pause;
 use parking_lot::Mutex;
@@ -142,7 +142,7 @@ impl SledStore {
 
     /// Runs `f` on the partition's database. After an error the handle is dropped, so that the next call reads from the
     /// disk, and nothing that a failed operation left in memory.
-    fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, String>) -> Result<T, StoreError> {
+    fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let dir = self.dir(partition);
         let mut open = self.open.lock();
         let opened = match open.remove(&partition) {
@@ -152,7 +152,7 @@ impl SledStore {
                     Some(copies) => open_copy(&dir, &copies.join(format!("p{partition}"))),
                     None => guarded(|| open_unlocked(&dir)).map(|db| Opened { db, _original: None }),
                 };
-                opened.map_err(|why| self.error(partition, if why.contains(LOCKED) { IN_USE } else { &why }))?
+                opened.map_err(|error| self.error(partition, error))?
             }
         };
         match f(&Disk { db: &opened.db, dir: &dir, partition }) {
@@ -160,30 +160,46 @@ impl SledStore {
                 open.insert(partition, opened);
                 Ok(done)
             }
-            Err(why) => {
+            Err(error) => {
                 close(opened);
-                Err(self.error(partition, &why))
+                Err(self.error(partition, error))
             }
         }
     }
 
-    fn error(&self, partition: u32, why: &str) -> StoreError {
-        StoreError::new(format!("checkpoint {}: {why}", self.dir(partition).display()))
+    fn error(&self, partition: u32, StoreError { detail, kind }: StoreError) -> StoreError {
+        StoreError { detail: format!("checkpoint {}: {detail}", self.dir(partition).display()), kind }
     }
 
-    fn remove(&self, partition: u32, why: &str) -> std::io::Result<()> {
+    /// Whether the partition's database is there and holds nothing, as a write that could not begin leaves it.
+    fn is_empty(&self, partition: u32) -> bool {
+        self.dir(partition).is_dir() && matches!(self.with(partition, |disk| disk.held()), Ok(None))
+    }
+
+    /// Removes the partition's checkpoint, and gives its place to the one in this directory.
+    fn remove(&self, partition: u32, why: &str, new: Option<&Path>) -> std::io::Result<()> {
         let (dir, aside) = (self.dir(partition), self.aside_dir(partition));
-        if !dir.try_exists()? {
-            return Ok(());
+        // A copy that may hold a state is not given up for a database that holds none.
+        let is_worthless = aside.exists() && self.is_empty(partition);
+        let mut open = self.open.lock();
+        open.remove(&partition).into_iter().for_each(close);
+        let is_there = dir.try_exists()?;
+        if is_there {
+            // The checkpoint is removed even when no copy of it can be kept.
+            let is_kept = !is_worthless && remove_tree(&aside).and_then(|()| fs::rename(&dir, &aside)).is_ok();
+            match is_kept {
+                true => drop(fs::write(aside.join("why"), why)),
+                false => remove_tree(&dir)?,
+            }
         }
-        // The checkpoint is removed even when no copy of it can be kept.
-        let kept = remove_tree(&aside).and_then(|()| fs::rename(&dir, &aside));
-        match kept {
-            Ok(()) => drop(fs::write(aside.join("why"), why)),
-            Err(_) => remove_tree(&dir)?,
+        if let Some(new) = new {
+            fs::rename(new, &dir)?;
+            // Open from now on, as the old one was: no other process gets between.
+            let opened = guarded(|| open_unlocked(&dir)).map(|db| Opened { db, _original: None });
+            open.extend(opened.ok().map(|opened| (partition, opened)));
         }
         // Without this flush a power cut could bring the old directory back.
-        fs::File::open(&self.root)?.sync_all()
+        if is_there || new.is_some() { fs::File::open(&self.root)?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -193,7 +209,7 @@ impl Store for SledStore {
         match self.dir(partition).try_exists() {
             Ok(true) => self.with(partition, |disk| disk.load(row)),
             Ok(false) => Ok(None),
-            Err(error) => Err(self.error(partition, &error.to_string())),
+            Err(error) => Err(self.error(partition, of_disk(error))),
         }
     }
 
@@ -201,10 +217,21 @@ impl Store for SledStore {
         self.with(checkpoint.mark.partition, |disk| disk.apply(checkpoint))
     }
 
+    /// The new one is made beside the old one, which stays until then.
+    fn replace(&self, checkpoint: &Checkpoint, why: &str) -> Result<(), StoreError> {
+        let partition = checkpoint.mark.partition;
+        let new = self.root.join(format!("p{partition}.new"));
+        // What cannot be removed now of one that failed, the next one removes.
+        let made = make(&new, checkpoint).inspect_err(|_| drop(remove_tree(&new)));
+        let placed = made.and_then(|()| self.remove(partition, why, Some(&new)).map_err(of_disk));
+        placed.map_err(|error| self.error(partition, error))
+    }
+
     fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
-        let mut open = self.open.lock();
-        open.remove(&partition).into_iter().for_each(close);
-        self.remove(partition, why).map_err(|error| self.error(partition, &format!("cannot be wiped: {error}")))
+        self.remove(partition, why, None).map_err(|error| {
+            let why = format!("cannot be wiped: {error}");
+            self.error(partition, of_disk(std::io::Error::new(error.kind(), why)))
+        })
     }
 
     fn seen(&self, partition: u32) -> Result<Vec<Seen>, StoreError> {
@@ -239,21 +266,43 @@ fn open_unlocked(dir: &Path) -> sled::Result<Db> {
     config(dir).open()
 }
 
-/// Opens a copy of the database, which lists rows of the original.
-fn open_copy(dir: &Path, copy: &Path) -> Result<Opened, String> {
-    let index = dir.join("index");
-    let original = fs::File::open(index.join("db")).map_err(text)?;
-    let is_locked = || matches!(original.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+/// Makes a database in this directory, with a whole checkpoint in it, and closes it.
+fn make(dir: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    // One may be there of an earlier try, or of another process that is at it.
+    if let Err(error) = lock(dir)
+        && error.kind == StoreErrorKind::Transient
+    {
+        return Err(error);
+    }
+    remove_tree(dir).map_err(of_disk)?;
+    let db = guarded(|| open_unlocked(dir))?;
+    let applied = Disk { db: &db, dir, partition: checkpoint.mark.partition }.apply(checkpoint);
+    close(Opened { db, _original: None });
+    // Whoever renames or removes the directory has to know that nobody writes to it any more.
+    let closed = lock(dir).map(drop);
+    applied.and(closed)
+}
+
+/// The file of a closed database, locked so that nobody opens it for writing.
+fn lock(dir: &Path) -> Result<fs::File, StoreError> {
+    let file = fs::File::open(dir.join("index").join("db")).map_err(of_disk)?;
+    let is_locked = || matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
     let mut tries = 0;
     while is_locked() {
         if tries == LOCK_TRIES {
-            return Err(LOCKED.to_owned());
+            return Err(StoreError::new(IN_USE));
         }
         tries = tries.saturating_add(1);
         pause(LOCK_PAUSE);
     }
+    Ok(file)
+}
+
+/// Opens a copy of the database, which lists rows of the original.
+fn open_copy(dir: &Path, copy: &Path) -> Result<Opened, StoreError> {
+    let original = lock(dir)?;
     // One may be there of an earlier try.
-    remove_tree(copy).and_then(|()| copy_tree(&index, &copy.join("index"))).map_err(text)?;
+    remove_tree(copy).and_then(|()| copy_tree(&dir.join("index"), &copy.join("index"))).map_err(of_disk)?;
     let db = guarded(|| open_unlocked(copy))?;
     Ok(Opened { db, _original: Some(original) })
 }
@@ -275,13 +324,14 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Runs one call into sled and turns its panics into errors: sled asserts what it reads from the disk, and a corrupt
 /// checkpoint must not end the process. This is sound because after an error the database is closed and never used
 /// again (`with`). Callers run no code of their own in here, so that their panics stay panics.
-fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
+        Ok(Err(sled::Error::Io(error))) => Err(of_disk(error)),
+        Ok(result) => result.map_err(|error| StoreError::damaged(error.to_string())),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!("sled panicked: {}", text.unwrap_or("without a message")))
+            Err(StoreError::damaged(format!("sled panicked: {}", text.unwrap_or("without a message"))))
         }
     }
 }
@@ -310,26 +360,32 @@ struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    fn load(&self, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, String> {
+    fn load(&self, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError> {
         let Some(held) = self.held()? else { return Ok(None) };
-        let mut reader = Reader::open(self.dir, held.file, held.end).map_err(text)?;
+        let mut reader = Reader::open(self.dir, held.file, held.end).map_err(of_disk)?;
         let mut found = Tally::default();
         self.each_row(|key, span| {
             found.add(span);
-            row(key, reader.read(key, span).map_err(text)?);
+            row(key, reader.read(key, span).map_err(of_disk)?);
             Ok(())
         })?;
         match found == held.tally {
             true => Ok(Some(held.mark)),
-            false => Err(format!("rows do not match its mark: {} of {} found", found.rows, held.tally.rows)),
+            false => {
+                let (found, all) = (found.rows, held.tally.rows);
+                Err(StoreError::damaged(format!("rows do not match its mark: {found} of {all} found")))
+            }
         }
     }
 
-    fn apply(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+    fn apply(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let before = self.held()?;
         let there = before.as_ref().map(|held| held.mark.next_seq);
         if there != checkpoint.base {
-            return Err(format!("changes to the state at {:?} do not fit the stored one: {there:?}", checkpoint.base));
+            let base = checkpoint.base;
+            return Err(StoreError::new(format!(
+                "changes to the state at {base:?} do not fit the stored one: {there:?}"
+            )));
         }
         if let Some(before) = &before {
             follows(&before.mark, &checkpoint.mark)?;
@@ -347,13 +403,13 @@ impl Disk<'_> {
         let mut batch = Batch::default();
         let worn = end > tally.bytes.saturating_mul(2).saturating_add(WASTE_BYTES);
         let file = if worn { file.wrapping_add(1) } else { file };
-        let mut writer = Writer::open(self.dir, file, if worn { 0 } else { end }).map_err(text)?;
+        let mut writer = Writer::open(self.dir, file, if worn { 0 } else { end }).map_err(of_disk)?;
         if worn {
-            let mut reader = Reader::open(self.dir, file.wrapping_sub(1), end).map_err(text)?;
+            let mut reader = Reader::open(self.dir, file.wrapping_sub(1), end).map_err(of_disk)?;
             self.each_row(|key, span| {
                 if !changed.contains_key(key) {
-                    let bytes = reader.read(key, span).map_err(text)?;
-                    batch.insert(row_key(key), writer.write(key, bytes).map_err(text)?.encode());
+                    let bytes = reader.read(key, span).map_err(of_disk)?;
+                    batch.insert(row_key(key), writer.write(key, bytes).map_err(of_disk)?.encode());
                 }
                 Ok(())
             })?;
@@ -363,13 +419,13 @@ impl Disk<'_> {
                 batch.remove(row_key(key));
                 continue;
             };
-            let span = writer.write(key, bytes).map_err(text)?;
+            let span = writer.write(key, bytes).map_err(of_disk)?;
             tally.add(span);
             batch.insert(row_key(key), span.encode());
         }
         // The bytes must be durable before the database points to them.
-        let end = writer.finish().map_err(text)?;
-        fs::File::open(self.dir).and_then(|dir| dir.sync_all()).map_err(text)?;
+        let end = writer.finish().map_err(of_disk)?;
+        fs::File::open(self.dir).and_then(|dir| dir.sync_all()).map_err(of_disk)?;
         batch.insert(MARK_KEY, Held { mark: checkpoint.mark, tally, file, end }.encode());
         guarded(|| self.db.apply_batch(batch))?;
         guarded(|| self.db.flush())?;
@@ -378,53 +434,64 @@ impl Disk<'_> {
     }
 
     /// The contents of the mark; `None` when the database is empty.
-    fn held(&self) -> Result<Option<Held>, String> {
+    fn held(&self) -> Result<Option<Held>, StoreError> {
         let Some(bytes) = guarded(|| self.db.get(MARK_KEY))? else {
             return match guarded(|| Ok(self.db.is_empty()))? {
                 true => Ok(None),
-                false => Err("has rows and no mark".to_owned()),
+                false => Err(StoreError::damaged("has rows and no mark")),
             };
         };
-        let held = Held::decode(&bytes).ok_or("mark cannot be read")?;
+        let held = Held::decode(&bytes).ok_or_else(|| StoreError::damaged("mark cannot be read"))?;
         match held.mark.partition == self.partition {
             true => Ok(Some(held)),
-            false => Err(format!("is of partition {}", held.mark.partition)),
+            false => Err(StoreError::damaged(format!("is of partition {}", held.mark.partition))),
         }
     }
 
-    fn place(&self, key: &[u8]) -> Result<Option<RowSpan>, String> {
+    fn place(&self, key: &[u8]) -> Result<Option<RowSpan>, StoreError> {
         let found = guarded(|| self.db.get(row_key(key)))?;
-        found.map(|bytes| RowSpan::decode(&bytes).ok_or_else(|| NO_PLACE.to_owned())).transpose()
+        found.map(|bytes| span(&bytes)).transpose()
     }
 
-    fn each_row(&self, mut row: impl FnMut(&[u8], RowSpan) -> Result<(), String>) -> Result<(), String> {
+    fn each_row(&self, mut row: impl FnMut(&[u8], RowSpan) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut entries = guarded(|| Ok(self.db.scan_prefix([ROW_PREFIX])))?;
-        while let Some((key, span)) = guarded(|| entries.next().transpose())? {
-            row(key.get(1..).unwrap_or_default(), RowSpan::decode(&span).ok_or(NO_PLACE)?)?;
+        while let Some((key, bytes)) = guarded(|| entries.next().transpose())? {
+            row(key.get(1..).unwrap_or_default(), span(&bytes)?)?;
         }
         Ok(())
     }
 }
 
 /// A checkpoint is a change to the one before. On any other base it would make a state that never existed.
-fn follows(before: &Mark, mark: &Mark) -> Result<(), String> {
+fn follows(before: &Mark, mark: &Mark) -> Result<(), StoreError> {
     if (before.log_id, before.format_version) != (mark.log_id, mark.format_version) {
-        return Err("is of another log or layout".to_owned());
+        return Err(StoreError::new("is of another log or layout"));
     }
     if before.next_seq > mark.next_seq {
-        return Err(format!("is at {}, beyond {}", before.next_seq, mark.next_seq));
+        return Err(StoreError::new(format!("is at {}, beyond {}", before.next_seq, mark.next_seq)));
     }
     Ok(())
 }
 
-const NO_PLACE: &str = "the position of a row cannot be read";
+fn span(bytes: &[u8]) -> Result<RowSpan, StoreError> {
+    RowSpan::decode(bytes).ok_or_else(|| StoreError::damaged("the position of a row cannot be read"))
+}
 
 fn row_key(key: &[u8]) -> Vec<u8> {
     [&[ROW_PREFIX], key].concat()
 }
 
-fn text(error: std::io::Error) -> String {
-    error.to_string()
+/// An error of the disk, as that of a checkpoint. What is missing or cut off is damage. A checkpoint that this process may not
+/// open, or for which there is no room, may be sound.
+fn of_disk(error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let detail = error.to_string();
+    match error.kind() {
+        _ if detail.contains(LOCKED) => StoreError::new(IN_USE),
+        PermissionDenied => StoreError::refused(detail),
+        FileTooLarge | QuotaExceeded | ReadOnlyFilesystem | StorageFull => StoreError::operator(detail),
+        _ => StoreError::damaged(detail),
+    }
 }
 
 /// The sums over all rows that there should be. They show a lost, old or restored row and a half-applied batch,

@@ -77,6 +77,14 @@ impl Report for Metrics {
         tracing::warn!(partition, why, "checkpoint does not match the log; deleted, rebuilding from the log");
     }
 
+    fn checkpoint_unused(&self, partition: u32, why: &str) {
+        tracing::warn!(
+            partition,
+            why,
+            "going on without the checkpoint, which stays until another one takes its place"
+        );
+    }
+
     fn snapshot(&self, partition: u32, result: Result<&str, &str>) {
         match result {
             Ok(name) => tracing::info!(partition, name, "no checkpoint: rebuilding from this snapshot and the log"),

@@ -131,6 +131,28 @@ fn a_server_that_starts_on_a_full_disk_answers_reads_and_decides_when_there_is_r
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
+/// The story: a server is started again and again on a full disk. It could not open its checkpoints, took them for those of another
+/// log, and deleted them: from then on every start read all of the log, and said something untrue.
+#[test]
+fn checkpoints_that_a_full_disk_keeps_from_being_opened_are_used_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(&mut command(dir.path(), true));
+    begin(&served);
+    assert_eq!(served.running.terminate().code, 0);
+    for _ in 0..2 {
+        let served = Served::listening(&mut command(dir.path(), false));
+        until("both partitions say so", || is_said(&served));
+        assert_eq!(used(&served), 1);
+        let told = served.running.terminate().err;
+        assert_says(&told, &["the checkpoint cannot be opened: ", "File too large"]);
+        assert!(!told.contains("does not match the log"), "{told}");
+    }
+    let served = Served::start(&mut command(dir.path(), true));
+    assert_eq!(used(&served), 1);
+    let ended = served.running.terminate();
+    assert_eq!((ended.code, ended.err.matches("from_checkpoint=true").count()), (0, 2), "{}", ended.err);
+}
+
 /// A directory with a log of the version before.
 fn of_the_version_before() -> TempDir {
     let dir = tempfile::tempdir().unwrap();

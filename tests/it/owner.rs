@@ -11,6 +11,7 @@ use headroom::log::{
 use headroom::owner::Partition;
 use headroom::owner::recover::{Recovery, fold_stored, rebuild};
 use headroom::replica::PartitionState;
+use headroom::store::sled::SledStore;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -267,6 +268,28 @@ fn a_checkpoint_that_is_odd_in_any_way_is_wiped_and_the_state_is_the_same() {
         // It is gone: the next start finds none.
         assert_eq!(recovered(&world, &world.store, log_id), Ok((from_log, vec![])), "{what}");
     }
+}
+
+/// The story: a checkpoint is sound, and a start cannot open it, because the disk is full or it belongs to another user. Deleted as
+/// one that does not match, it would be missed by the next start. It stays, and nothing is written on top of it that was made without
+/// it: a whole checkpoint takes its place.
+#[test]
+fn a_checkpoint_that_cannot_be_opened_stays_until_another_one_takes_its_place() {
+    let world = world();
+    let log_id = 7;
+    // It is open in the world's store, as in another process.
+    assert!(world.store.load(0, &mut |_, _| {}).unwrap().is_some());
+    let store = SledStore::open(world.path());
+    let end = world.log.end(0).unwrap();
+    let mut state = rebuild(world.log.as_ref(), 0, end, &mut |_| {}).unwrap();
+    let digest = state.digest();
+    assert_eq!(recovered(&world, &store, log_id), Ok((digest, vec![])));
+    let draft = state.draft_checkpoint(log_id).encode();
+    assert!(world.store.apply(&draft).is_err(), "and it is closed there");
+    assert!(store.apply(&draft).is_err(), "it can be opened, and has another state");
+    store.replace(&draft, "a whole state takes its place").unwrap();
+    assert_eq!(recovered(&world, &store, log_id), Ok((digest, vec![])));
+    assert_eq!(store.load(0, &mut |_, _| {}).unwrap(), Some(draft.mark));
 }
 
 /// A checkpoint that is whole and has seen what the log does not hold: the log has lost it, and the checkpoint is all

@@ -246,6 +246,44 @@ fn wiping_keeps_one_copy_aside_and_says_why() {
     assert_eq!(fs::read_dir(dir.path().join("checkpoint")).unwrap().count(), 1);
 }
 
+/// The story: a disk fills up while a whole checkpoint is written, and the one before is gone by then. On a bounded log nothing
+/// else may reach up to the first event. It stays until another one is whole.
+#[test]
+fn a_whole_checkpoint_takes_the_place_of_another_one_when_it_is_written() {
+    let first = checkpoint(0, 10, 5, 10);
+    let dir = applied(&first);
+    let store = SledStore::open(dir.path());
+    let names = || fs::read_dir(store.root()).unwrap().count();
+    let unfit = Checkpoint { base: Some(9), ..checkpoint(0, 12, 3, 10) };
+    assert!(store.replace(&unfit, "it cannot be written").is_err());
+    assert_eq!((load(&store, 0), names()), (Ok(Some((first.mark, rows_of(&first)))), 1));
+    let next = checkpoint(0, 12, 3, 10);
+    store.replace(&next, "a better one").unwrap();
+    assert_eq!((load(&store, 0), names()), (Ok(Some((next.mark, rows_of(&next)))), 2));
+    assert_eq!(fs::read_to_string(store.aside_dir(0).join("why")).unwrap(), "a better one");
+    store.apply(&Checkpoint { mark: mark(0, 13), base: Some(12), rows: vec![gone(0)] }).unwrap();
+    drop(store);
+    let (found, rows) = reload(dir.path(), 0).unwrap().unwrap();
+    assert_eq!((found.next_seq, rows.len()), (13, 2));
+    // Nor does it need one before it.
+    SledStore::open(dir.path()).replace(&checkpoint(1, 1, 1, 1), "there is none").unwrap();
+    assert_eq!(reload(dir.path(), 1).unwrap().map(|(mark, _)| mark.next_seq), Some(1));
+}
+
+/// The story: on a full disk a database is made and nothing gets into it. Put aside as well, it would take the place of the only
+/// copy that holds a state.
+#[test]
+fn a_copy_aside_is_not_given_up_for_a_database_that_holds_nothing() {
+    let dir = applied(&checkpoint(0, 10, 5, 10));
+    let store = SledStore::open(dir.path());
+    store.wipe(0, "it holds a state").unwrap();
+    assert!(store.apply(&Checkpoint { base: Some(10), ..checkpoint(0, 12, 1, 1) }).is_err());
+    assert!(store.dir(0).exists());
+    store.wipe(0, "it holds nothing").unwrap();
+    assert!(!store.dir(0).exists());
+    assert_eq!(fs::read_to_string(store.aside_dir(0).join("why")).unwrap(), "it holds a state");
+}
+
 /// The story: one checkpoint directory is broken. If that kept the whole store from opening, every partition would be
 /// rebuilt from the log. The broken one alone is refused, and made anew.
 #[test]

@@ -68,6 +68,8 @@ impl Clock for ManualClock {
 #[derive(Default)]
 pub struct Heard {
     pub wiped: Mutex<Vec<String>>,
+    /// Why checkpoints were not used and not wiped.
+    pub unused: Mutex<Vec<String>>,
     /// The snapshots that were used, and why others were not.
     pub snapshots: Mutex<Vec<Result<String, String>>>,
     /// Why a partition could not be followed, and that it could again.
@@ -96,6 +98,9 @@ impl Report for Heard {
     }
     fn store_wiped(&self, _partition: u32, why: &str) {
         self.wiped.lock().push(why.to_owned());
+    }
+    fn checkpoint_unused(&self, _partition: u32, why: &str) {
+        self.unused.lock().push(why.to_owned());
     }
     fn snapshot(&self, _partition: u32, result: Result<&str, &str>) {
         self.snapshots.lock().push(result.map(str::to_owned).map_err(str::to_owned));

@@ -286,17 +286,19 @@ impl Rebuilding<'_> {
             Restart::State { from, state } => Ok((from, Seal::of(&state))),
             Restart::Absent => Err((true, "there was none".to_owned())),
             Restart::InUse => return Err(in_use(&store.dir(partition))),
+            Restart::Unopened(why) => Err((true, format!("it cannot be opened: {why}"))),
             Restart::Mismatch(why) => Err((true, format!("it did not match the log: {why}"))),
             Restart::Breach(breach) => Err((false, breach.to_string())),
         };
         let folded = fold(&self.folding, tail, (partition, end), &mut self.progress);
         let (folded, mut state) = folded.map_err(left_as_it_was)?;
         self.progress.partition_done(end);
-        // The old checkpoint is deleted only now: an error before this changes nothing.
+        // The old checkpoint goes only now: an error before this changes nothing.
         let failed = |error: crate::store::StoreError| Failure::Unusable(error.to_string());
-        store.wipe(partition, "rebuilt by command").map_err(failed)?;
-        if end > 0 {
-            store.apply(&state.draft_checkpoint(log_id).encode()).map_err(failed)?;
+        let why = "rebuilt by command";
+        match end {
+            0 => store.wipe(partition, why).map_err(failed)?,
+            _ => store.replace(&state.draft_checkpoint(log_id).encode(), why).map_err(failed)?,
         }
         drop(state);
         let after = restarting.checkpoint(partition).map(|state| state.map(|state| Seal::of(&state)));
@@ -317,7 +319,7 @@ impl Rebuilding<'_> {
             Ok(Some(after)) if after == folded.seal => (true, "reads back as the same state".to_owned()),
             Ok(None) if end == 0 => (true, "none, because there are no events".to_owned()),
             other => {
-                let why = other.map_or_else(|why| why, |after| format!("it reads back as {after:?}"));
+                let why = other.map_or_else(|error| error.detail, |after| format!("it reads back as {after:?}"));
                 (false, format!("DIFFERS: {why}"))
             }
         };

@@ -6,6 +6,7 @@ use crate::log::{ClaimError, CommittedTail, LogError};
 use crate::owner::recover::{kept, replay_from};
 use crate::replica::PartitionState;
 use crate::store::sled::SledStore;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// The state that a partition's checkpoint leads to.
 pub(in crate::cmd) enum Restart {
@@ -13,6 +14,8 @@ pub(in crate::cmd) enum Restart {
     Absent,
     /// Another process has the checkpoint open: it is not known what is in it.
     InUse,
+    /// The checkpoint cannot be opened, as of another user, and may be sound: the next start goes on without it.
+    Unopened(String),
     /// The checkpoint is damaged or belongs to another log or version: the next start deletes it and reads the log.
     Mismatch(String),
     /// The events of the log do not follow on the checkpoint.
@@ -42,7 +45,8 @@ impl Restarting<'_> {
         let state = match self.checkpoint(partition) {
             Ok(None) => return Ok(Restart::Absent),
             Ok(Some(state)) => state,
-            Err(why) => return Ok(Restart::Mismatch(why)),
+            Err(error) if error.kind == StoreErrorKind::Damaged => return Ok(Restart::Mismatch(error.detail)),
+            Err(error) => return Ok(Restart::Unopened(error.detail)),
         };
         let (from, first) = (state.position().next_seq, self.tail.first(partition)?);
         if from < first {
@@ -62,7 +66,7 @@ impl Restarting<'_> {
     }
 
     /// The state in the checkpoint; the error says why it cannot be used.
-    pub(in crate::cmd) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
+    pub(in crate::cmd) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, StoreError> {
         kept(self.store, self.log_id, partition)
     }
 }

@@ -466,6 +466,9 @@ impl<'a, 's> Verifying<'a, 's> {
             Restart::InUse => {
                 self.notes.push("the checkpoint was not compared: another process has it open".to_owned());
             }
+            Restart::Unopened(why) => {
+                self.notes.push(format!("the checkpoint was not compared: it cannot be opened: {why}"));
+            }
             Restart::Mismatch(why) => {
                 let note = "the checkpoint does not match the log, and the next start rebuilds it";
                 self.notes.push(format!("{note}: {why}"));

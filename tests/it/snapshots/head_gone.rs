@@ -9,6 +9,7 @@ use headroom::owner::begin::{Beginning, Moment, Prefer};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
+use headroom::store::sled::SledStore;
 use headroom::store::{Snapshots, Store, StoreError};
 use headroom::wire;
 use parking_lot::Mutex;
@@ -203,6 +204,39 @@ fn a_snapshot_up_to_the_first_event_that_is_left_has_to_be_the_one_that_it_follo
     assert_refused(refused, &["its last event has the digest", "whose next event is seq 8"]);
 }
 
+/// The story: the first events have left the log, a sound checkpoint covers them, and the disk that has it is full. Whoever reads that
+/// nothing reaches up to what is left learns why the checkpoint does not. It stays where it is: when there is room and the place of
+/// snapshots is away, it is all that there is.
+#[test]
+fn a_checkpoint_that_cannot_be_opened_is_told_where_nothing_else_covers_what_is_gone() {
+    let bed = Bed::with_three();
+    let log = &bed.world.log;
+    let log_id = log.manifest().log_id;
+    let mut whole = rebuild(log.as_ref(), 0, 12, &mut |_| {}).unwrap();
+    // It is open in this store, as in another process.
+    bed.world.store.replace(&whole.draft_checkpoint(log_id).encode(), "to begin with").unwrap();
+    assert!(bed.world.store.load(0, &mut |_, _| {}).unwrap().is_some());
+    let store = &SledStore::open(bed.world.path());
+    let (tail, reader, replica) = (bed.beheaded(6), bed.reader(), Replica::new(1));
+    let handle = replica.partition(0).unwrap();
+    let recovery = |snapshots| Recovery {
+        log_id,
+        tail: &tail,
+        store,
+        snapshots,
+        clock: &bed.world.clock,
+        report: &bed.world.heard,
+        on_committed: &|_| {},
+    };
+    let Err(ClaimError::Log(error)) = recovery(None).restore(handle) else { panic!("it is refused") };
+    assert_refused(Err(error), &["no place of snapshots is set", "the checkpoint cannot be opened: "]);
+    assert_eq!(recovery(Some(&reader as &dyn Snapshots)).restore(handle), Ok(true));
+    assert!(bed.world.heard.wiped.lock().is_empty());
+    assert!(bed.world.heard.unused.lock().iter().all(|why| why.starts_with("the checkpoint cannot be opened: ")));
+    let kept = bed.world.store.load(0, &mut |_, _| {}).unwrap();
+    assert_eq!(kept.map(|mark| mark.next_seq), Some(12));
+}
+
 /// The story: a machine comes back after months. Its checkpoint lies before what is left of the log. It is no loss of events,
 /// and no start; it stays until a snapshot takes its place.
 #[test]
@@ -228,10 +262,15 @@ fn a_checkpoint_that_does_not_reach_up_to_what_is_left_stays_until_there_is_a_be
     let kept = || store.load(0, &mut |_, _| {}).unwrap().map(|mark| mark.next_seq);
     assert_eq!(loss(&tail, store, log_id, 0), Ok(None));
     let Err(ClaimError::Log(error)) = recovery(None).restore(handle) else { panic!("it is refused") };
-    assert_refused(Err(error), &["begins with seq 6", "no place of snapshots is set"]);
+    let not_used = "the checkpoint is not used: the log has lost the events after it";
+    assert_refused(Err(error), &["begins with seq 6", "no place of snapshots is set", not_used]);
     assert_eq!((kept(), handle.next_seq()), (Some(2), 0));
     assert_eq!(recovery(Some(&reader as &dyn Snapshots)).restore(handle), Ok(true));
-    assert_eq!((kept(), handle.next_seq()), (None, 12));
+    assert_eq!((kept(), handle.next_seq()), (Some(2), 12), "nothing better is written yet");
+    assert_eq!((&*bed.world.heard.unused.lock(), bed.world.heard.wiped.lock().len()), (&vec![not_used.to_owned()], 0));
+    let draft = handle.write(|state| state.draft_checkpoint(log_id)).encode();
+    store.replace(&draft, "a whole state takes its place").unwrap();
+    assert_eq!(kept(), Some(12));
     let whole = rebuild(log.as_ref(), 0, 12, &mut |_| {}).unwrap();
     assert_eq!(handle.read(|state| state.digest()), whole.digest());
 }
