@@ -132,10 +132,14 @@ pub fn told(losses: &[Loss], log_id: u128) -> String {
     let way_out = if losses.iter().any(Loss::is_of_another_log) {
         "bring back that log, or name another data_dir for this one".to_owned()
     } else {
+        let way_out = if losses.iter().all(Loss::is_unknown) {
+            "nobody can tell whether events are gone: bring the file back from a copy, or accept that"
+        } else {
+            "bring back the log that has them, or accept the loss"
+        };
         format!(
-            "bring back the log that has them, or accept the loss for good with headroom log accept-loss \
-             --log {log_id:032x} --because TEXT, with the --data-dir or --config of this server, and with its --log-archive \
-             if it has one"
+            "{way_out} for good with headroom log accept-loss --log {log_id:032x} --because TEXT, with the --data-dir or \
+             --config of this server, and with its --log-archive if it has one"
         )
     };
     format!("{}; {way_out}", text.join("; "))

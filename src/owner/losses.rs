@@ -64,6 +64,11 @@ impl Loss {
         matches!(self.what, What::OtherLog { .. })
     }
 
+    /// Whether nobody can tell what is gone, if anything is.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.what, What::Unreadable(_))
+    }
+
     /// The sequence numbers of the events that are gone; empty where that is not known.
     pub fn events(&self) -> Range<u64> {
         match self.what {

@@ -204,7 +204,10 @@ fn newest(file: &File, log_id: u128, partition: u32) -> io::Result<Result<Option
     let (mut newest, mut is_damaged) = (None::<(u64, Seen)>, false);
     for side in 0..2 {
         let mut entry = [0; PLACE_BYTES];
-        file.read_exact_at(&mut entry, place_at(partition, side))?;
+        file.read_exact_at(&mut entry, place_at(partition, side)).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "is shorter than it should be"),
+            _ => error,
+        })?;
         let noted = decode(log_id, partition, &entry);
         is_damaged |= noted.is_none() && entry != [0; PLACE_BYTES];
         newest = newest.into_iter().chain(noted).max_by_key(|(count, _)| *count);
@@ -341,9 +344,12 @@ mod tests {
         }
         // The header, the newer of the two entries, and all the rest.
         assert_eq!(found, [bytes.len() - 2 * PLACE_BYTES, PLACE_BYTES, PLACE_BYTES]);
-        for cut in [0, 1, PLACE_BYTES, PLACE_BYTES + 1] {
+        for (cut, says) in
+            [(0, "is damaged"), (1, "is damaged"), (PLACE_BYTES, "is shorter"), (PLACE_BYTES + 1, "is shorter")]
+        {
             fs::write(witness.path(), &bytes[..cut]).unwrap();
-            assert!(Witness::of(dir.path()).seen(0).is_err(), "cut at {cut}");
+            let error = Witness::of(dir.path()).seen(0).unwrap_err();
+            assert!(error.detail.contains(says), "cut at {cut}: {error}");
         }
     }
 }

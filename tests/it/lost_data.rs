@@ -246,6 +246,32 @@ fn an_accepted_loss_is_recorded_in_the_log_and_its_evidence_is_kept() {
     }
 }
 
+/// The story: the note is cut off, and the log beside it is whole. Told that events are lost and to bring back the log that has them,
+/// somebody looks for a log that does not exist, and accepts for good that orders are gone which are all there.
+#[test]
+fn a_note_that_cannot_be_read_is_not_told_as_events_that_are_gone() {
+    let dir = ended(false);
+    let witness = dir.path().join("witness");
+    let whole = fs::read(&witness).unwrap();
+    fs::write(&witness, &whole[..100]).unwrap();
+    let advice =
+        "nobody can tell whether events are gone: bring the file back from a copy, or accept that for good with ";
+    refused(dir.path(), &["witness is shorter than it should be", advice]);
+    let told = on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]).err;
+    assert!(!told.contains("bring back the log"), "{told}");
+    fs::write(&witness, whole).unwrap();
+    assert_eq!(on(dir.path(), ["verify"]).code, 0);
+    fs::write(&witness, &fs::read(&witness).unwrap()[..100]).unwrap();
+    let accepted = accept(dir.path(), &id_in(&told));
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(
+        &verified.out,
+        &["records that events may be lost: told by the tests: the note of what was seen", "clean"],
+    );
+}
+
 const LOG_ID: u128 = 7;
 const PARTITIONS: u32 = 2;
 

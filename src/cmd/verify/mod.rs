@@ -376,9 +376,11 @@ impl<'a, 's> Verifying<'a, 's> {
                     let difference = commands.map_or(Ok(None), |commands| commands.compare(&chained.event, spec))?;
                     self.audit.observe(&chained);
                     if let EventBody::EventsLost { detail, from, until } = &chained.event.body {
-                        let seq = event.seq;
-                        self.notes
-                            .push(format!("seq {seq} records that events {from} to before {until} are lost: {detail}"));
+                        let lost = match from == until {
+                            true => "events may be lost".to_owned(),
+                            false => format!("events {from} to before {until} are lost"),
+                        };
+                        self.notes.push(format!("seq {} records that {lost}: {detail}", event.seq));
                     }
                     self.fold(&chained);
                     match difference {

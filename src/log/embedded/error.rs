@@ -93,7 +93,7 @@ impl fmt::Display for OpenError {
                 write!(f, "the log {} was made with {what} {log}, this process has {ours}", path.display())
             }
             OpenError::Behind { path, detail } => {
-                write!(f, "the log {} has lost something and was left as it is: {detail}", path.display())
+                write!(f, "the log {} has lost something, or may have, and was left as it is: {detail}", path.display())
             }
             OpenError::Earlier { path } => write!(
                 f,
