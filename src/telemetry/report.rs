@@ -148,7 +148,11 @@ impl Report for Metrics {
     }
 
     fn failed(&self, partition: u32, why: &str) {
-        tracing::error!(partition, why, "partition failed: its callers are refused until the process is restarted");
+        tracing::error!(
+            partition,
+            why,
+            "partition failed: its callers are refused until it is mended and the process is restarted"
+        );
     }
 }
 
