@@ -14,6 +14,7 @@ use crate::domain::{Digest, Micros};
 use crate::time::pause;
 use parking_lot::Mutex;
 use rows::{Reader, RowSpan, Writer};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sled::{Batch, Db};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -184,16 +185,22 @@ impl SledStore {
         let mut open = self.open.lock();
         open.remove(&partition).into_iter().for_each(close);
         let is_there = dir.try_exists()?;
+        // In one step where the system can: so whenever this process dies, there is a checkpoint in the place.
+        let exchanged =
+            new.filter(|new| is_there && renameat_with(CWD, *new, CWD, &dir, RenameFlags::EXCHANGE).is_ok());
         if is_there {
+            let old = exchanged.unwrap_or(&dir);
             // The checkpoint is removed even when no copy of it can be kept.
-            let is_kept = !is_worthless && remove_tree(&aside).and_then(|()| fs::rename(&dir, &aside)).is_ok();
+            let is_kept = !is_worthless && remove_tree(&aside).and_then(|()| fs::rename(old, &aside)).is_ok();
             match is_kept {
                 true => drop(fs::write(aside.join("why"), why)),
-                false => remove_tree(&dir)?,
+                false => remove_tree(old)?,
             }
         }
         if let Some(new) = new {
-            fs::rename(new, &dir)?;
+            if exchanged.is_none() {
+                fs::rename(new, &dir)?;
+            }
             // Open from now on, as the old one was: no other process gets between.
             let opened = guarded(|| open_unlocked(&dir)).map(|db| Opened { db, _original: None });
             open.extend(opened.ok().map(|opened| (partition, opened)));
