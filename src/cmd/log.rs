@@ -12,7 +12,9 @@ use crate::config::{Config, Kafka};
 use crate::crash;
 use crate::domain::hex128;
 use crate::log::embedded::{Archive, EmbeddedReader, OpenError, Options, WithArchive, continue_after};
-use crate::log::{ClaimError, ClusterLog, CommittedTail, Fold, LogError, LogErrorKind, PartitionLog, ReadBy};
+use crate::log::{
+    ClaimError, ClusterLog, CommittedTail, Fold, LogError, LogErrorKind, PartitionLog, ReadBy, StoredEvent,
+};
 use crate::owner::begin::Moment;
 use crate::owner::losses::Loss;
 use crate::owner::moment::Then;
@@ -162,8 +164,8 @@ fn looked(config: &Config, id: u128, store: &SledStore) -> Result<Lost, Failure>
                     bare.first().copied().unwrap_or_default()
                 ))
             })?;
-            let whole = WithArchive::new(reader, id, Some(archive));
-            Ok(Lost { bare, ..Lost::of(id, app::losses(&whole, store, id)?) })
+            let ends = Ends(WithArchive::new(reader, id, Some(archive)));
+            Ok(Lost { bare, ..Lost::of(id, app::losses(&ends, store, id)?) })
         }
         // The file is missing: a new one is made, with the partitions that were seen.
         Err(OpenError::Io { path, .. }) if dir.is_dir() && !path.exists() => {
@@ -173,6 +175,28 @@ fn looked(config: &Config, id: u128, store: &SledStore) -> Result<Lost, Failure>
             Ok(Lost { is_gone: true, partitions, ..Lost::of(log_id, losses) })
         }
         Err(error) => Err(cannot_open(&error)),
+    }
+}
+
+/// A log and the last event of each partition, wherever that is. No more of the archive is read: it may be long, and its old objects
+/// may be in a store that takes hours to give them.
+struct Ends(WithArchive<EmbeddedReader>);
+
+impl CommittedTail for Ends {
+    fn partitions(&self) -> u32 {
+        self.0.partitions()
+    }
+
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        Ok(self.0.log().first(partition)?.min(self.0.end(partition)?.saturating_sub(1)))
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.0.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.0.read(partition, from_seq, bytes_max)
     }
 }
 
@@ -265,7 +289,7 @@ fn accept<L: PartitionLog + CommittedTail>(
     let states = lost.losses.iter().map(|loss| state(loss.partition)).collect::<Result<Vec<_>, _>>()?;
     let (cover, shape) = (Cover { log, store, log_id: lost.log_id }, || (log.partitions(), log.level()));
     for mut state in unharmed {
-        cover.with(&mut state)?;
+        cover.with(&mut state, "run this command again")?;
         let partition = state.partition();
         // The first event of what goes on names the digest of the last one before it, which was seen.
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
@@ -294,7 +318,7 @@ fn accept<L: PartitionLog + CommittedTail>(
         })?;
         writeln!(out, "the notes and checkpoints that have seen the events are now in {}", aside.display())?;
     }
-    recorded.iter_mut().try_for_each(|state| cover.with(state))?;
+    recorded.iter_mut().try_for_each(|state| cover.with(state, "headroom rebuild makes one"))?;
     Ok(Verdict::Fine)
 }
 
@@ -306,15 +330,15 @@ struct Cover<'a, L> {
 }
 
 impl<L: CommittedTail> Cover<'_, L> {
-    /// Keeps this state: snapshots that would cover what has left may hold what is lost.
-    fn with(&self, state: &mut PartitionState) -> Result<(), Failure> {
+    /// Keeps this state: snapshots that would cover what has left may hold what is lost. `mends` says what does where that fails.
+    fn with(&self, state: &mut PartitionState, mends: &str) -> Result<(), Failure> {
         let partition = state.partition();
         if self.log.first(partition)? == 0 {
             return Ok(());
         }
         let checkpoint = state.draft_checkpoint(self.log_id).encode();
         self.store.replace(&checkpoint, "a loss was accepted").map_err(|error| {
-            Failure::Unusable(format!("there is no checkpoint, and headroom rebuild has to make it: {error}"))
+            Failure::Unusable(format!("partition {partition}: the checkpoint cannot be written, {mends}: {error}"))
         })
     }
 }

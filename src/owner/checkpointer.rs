@@ -6,8 +6,9 @@
 use super::report::Report;
 use crate::domain::ChainedEvent;
 use crate::replica::{Draft, PartitionHandle, PartitionState, Position};
-use crate::store::{Seen, Store};
+use crate::store::{Seen, Store, StoreError};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An order to the thread.
@@ -106,9 +107,10 @@ impl Checkpointer {
 impl Work {
     /// Carries out orders until every [`Checkpointer`] is gone.
     pub fn run(self, store: &dyn Store, report: &dyn Report) {
+        let mut failed = BTreeSet::new();
         for order in self.orders {
             match order {
-                Order::Write(draft, handle) => write(store, report, &draft, &handle),
+                Order::Write(draft, handle) => write(store, report, (&draft, &handle), &mut failed),
                 Order::Forget(partition, why) => wipe(store, report, partition, &why),
                 Order::Flush(done) => {
                     // An error means that the caller has stopped waiting.
@@ -119,19 +121,29 @@ impl Work {
     }
 }
 
-/// Writes a checkpoint. After a write that fails, the next one holds everything, and takes the place of what is there: that lacks
-/// these changes until then, and a restart reads them from the log.
-fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
+/// Writes a checkpoint. After a write that fails, its partition is in `failed` until one that holds everything takes the place of
+/// what is there. A draft that was offered meanwhile goes on where the failed one would have ended, and is not written.
+fn write(
+    store: &dyn Store,
+    report: &dyn Report,
+    (draft, handle): (&Draft, &PartitionHandle),
+    failed: &mut BTreeSet<u32>,
+) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;
     // What is there may be of a state that a whole one has replaced.
     let written = match checkpoint.base {
         None => store.replace(&checkpoint, "a whole state takes its place"),
+        Some(_) if failed.contains(&partition) => Err(StoreError::new("the changes before these were not written")),
         Some(_) => store.apply(&checkpoint),
     };
     match written {
-        Ok(()) => report.checkpoint(partition, Ok(checkpoint.rows.len())),
+        Ok(()) => {
+            failed.remove(&partition);
+            report.checkpoint(partition, Ok(checkpoint.rows.len()));
+        }
         Err(error) => {
+            failed.insert(partition);
             report.checkpoint(partition, Err(&error.detail));
             handle.write(PartitionState::mark_all_dirty);
         }

@@ -194,6 +194,8 @@ impl SledStore {
             let is_kept = !is_worthless && remove_tree(&aside).and_then(|()| fs::rename(old, &aside)).is_ok();
             match is_kept {
                 true => drop(fs::write(aside.join("why"), why)),
+                // The new one is in its place.
+                false if exchanged.is_some() => drop(remove_tree(old)),
                 false => remove_tree(old)?,
             }
         }
@@ -228,9 +230,11 @@ impl Store for SledStore {
     fn replace(&self, checkpoint: &Checkpoint, why: &str) -> Result<(), StoreError> {
         let partition = checkpoint.mark.partition;
         let new = self.root.join(format!("p{partition}.new"));
-        // What cannot be removed now of one that failed, the next one removes.
-        let made = make(&new, checkpoint).inspect_err(|_| drop(remove_tree(&new)));
-        let placed = made.and_then(|()| self.remove(partition, why, Some(&new)).map_err(of_disk));
+        // The disk need not have room for three of them.
+        if !self.is_empty(partition) {
+            drop(remove_tree(&self.aside_dir(partition)));
+        }
+        let placed = make(&new, checkpoint).and_then(|()| self.remove(partition, why, Some(&new)).map_err(of_disk));
         placed.map_err(|error| self.error(partition, error))
     }
 
@@ -286,8 +290,9 @@ fn make(dir: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     let applied = Disk { db: &db, dir, partition: checkpoint.mark.partition }.apply(checkpoint);
     close(Opened { db, _original: None });
     // Whoever renames or removes the directory has to know that nobody writes to it any more.
-    let closed = lock(dir).map(drop);
-    applied.and(closed)
+    lock(dir)?;
+    // What cannot be removed now, the next try removes.
+    applied.inspect_err(|_| drop(remove_tree(dir)))
 }
 
 /// The file of a closed database, locked so that nobody opens it for writing.

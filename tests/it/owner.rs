@@ -9,12 +9,15 @@ use headroom::log::{
     ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, StoredCommand, StoredEvent,
 };
 use headroom::owner::Partition;
+use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::recover::{Recovery, fold_stored, rebuild};
-use headroom::replica::PartitionState;
+use headroom::replica::{PartitionHandle, PartitionState};
 use headroom::store::sled::SledStore;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 pub fn pool() -> PoolId {
@@ -431,4 +434,43 @@ fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     store.apply(&draft()).unwrap();
     let digest = handle.read(PartitionState::digest);
     assert_eq!(recovered(&world, &store, log_id), Ok((digest, vec![])));
+}
+
+/// A store that is full. While the first checkpoint is written, the next one is offered.
+struct Full<'a> {
+    offers: Mutex<Option<Checkpointer>>,
+    handle: &'a Arc<PartitionHandle>,
+    tried: AtomicUsize,
+}
+
+impl Store for Full<'_> {
+    fn load(&self, _: u32, _: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<headroom::store::Mark>, StoreError> {
+        Ok(None)
+    }
+
+    fn apply(&self, _: &headroom::store::Checkpoint) -> Result<(), StoreError> {
+        self.tried.fetch_add(1, Relaxed);
+        if let Some(checkpointer) = self.offers.lock().take() {
+            assert!(checkpointer.offer(self.handle));
+        }
+        Err(StoreError::new("no space left"))
+    }
+
+    fn wipe(&self, _: u32, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// The story: the disk is full while a whole state is written, and the changes after it wait already. What is on the disk may be
+/// of another state that happens to end where they begin.
+#[test]
+fn changes_are_not_written_over_what_a_failed_checkpoint_was_to_replace() {
+    let world = World::new(1);
+    let (handle, _owned) = world.recover(0);
+    let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
+    assert!(checkpointer.offer(&handle));
+    let store = Full { offers: Mutex::new(Some(checkpointer)), handle: &handle, tried: AtomicUsize::new(0) };
+    world.heard.may_fail.store(true, Relaxed);
+    work.run(&store, &world.heard);
+    assert_eq!(store.tried.into_inner(), 1);
 }

@@ -429,8 +429,8 @@ impl Shared {
 /// What a backfill knows of other sinks that have its partitions.
 #[derive(Default)]
 struct Elsewhere {
-    /// Since when one that lives has a partition.
-    living_since: Option<Stopwatch>,
+    /// A partition that one that lives has, and since when.
+    living_since: Option<(u32, Stopwatch)>,
     is_told: bool,
 }
 
@@ -454,9 +454,9 @@ impl Elsewhere {
             ));
             self.is_told = true;
         }
-        self.living_since = living.map(|_| self.living_since.unwrap_or_else(Stopwatch::start));
-        let is_late = self.living_since.is_some_and(|since| since.elapsed() > ALONE_WITHIN);
-        let living = living.filter(|_| is_late)?;
+        let since = |partition| self.living_since.filter(|(of, _)| *of == partition).map(|(_, since)| since);
+        self.living_since = living.map(|partition| (partition, since(partition).unwrap_or_else(Stopwatch::start)));
+        let (living, _) = self.living_since.filter(|(_, since)| since.elapsed() > ALONE_WITHIN)?;
         Some(format!("another sink writes partition {living}: leave the writing to it"))
     }
 }

@@ -1,6 +1,6 @@
 -- One row for each life of a pool and dimension that was ever full: for how many minutes, to a tenth of one, nothing was left
--- before the pool admitted nothing any more (its cutoff, or the end of its slot). A time counts as none at whose end the clock had
--- been set back behind its begin.
+-- before the pool admitted nothing any more (its cutoff, or the end of its slot). A time that ends before it began,
+-- because the clock was set back, counts as none.
 SELECT u.pool, l.areas, l.window_start, u.dimension,
        min(u.from_time) AS first_full_at,
        round(sum(extract(epoch FROM GREATEST(LEAST(COALESCE(u.until_time, {now}), l.cutoff, l.window_end), u.from_time))
