@@ -4,7 +4,7 @@
 use super::shared::flags::{Flags, LostLog};
 use super::shared::fold::Folding;
 use super::shared::operator_turn::{claim_until_committed, commit_barrier, commit_event, reason};
-use super::shared::source::{cannot_open, damage, in_use, is_known};
+use super::shared::source::{archive, cannot_open, damage, in_use, is_known, with_archive};
 use super::shared::stderr;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
@@ -108,19 +108,18 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
             )))
         });
     }
-    let archived = || archive(config, id);
-    let is_archived = archived()?.is_some();
+    let is_archived = config.log_archive.is_some();
     if lost.is_gone {
-        if goes_on(dir, id, archived()?.as_deref(), out)? {
+        if goes_on(dir, id, archive(config, id)?.as_deref(), out)? {
             lost = looked(config, id, &store)?;
         }
     } else if is_archived {
-        is_newest(&WithArchive::new(opened(dir)?, id, archived()?), dir)?;
+        is_newest(&with_archive(opened(dir)?, config, id)?, dir)?;
     }
     let options = Options { partitions: lost.partitions, log_id: id, now: SystemClock::new().now() };
     let log = app::open_as_it_is(dir, options).map_err(|error| cannot_open(&error))?;
     let read = |partition, from_seq, bytes_max| log.read(partition, from_seq, bytes_max);
-    let whole = WithArchive::new(ReadBy { tail: &*log, read }, id, archived()?);
+    let whole = with_archive(ReadBy { tail: &*log, read }, config, id)?;
     let folding = is_archived.then(|| Folding::new(config, &whole, id)).transpose()?;
     let alone = Folding::new(config, &*log, id)?;
     let state = |partition, end| -> Result<PartitionState, Failure> {
@@ -206,13 +205,14 @@ fn opened(dir: &Path) -> Result<EmbeddedReader, Failure> {
 
 /// The partitions of which a log has no event, while earlier ones have left it.
 fn bare(log: &EmbeddedReader) -> Result<Vec<u32>, LogError> {
-    let is_bare = |partition: &u32| Ok(log.first(*partition)? > 0 && log.first(*partition)? == log.end(*partition)?);
-    let told = |partition| is_bare(&partition).map(|is_bare| is_bare.then_some(partition)).transpose();
-    (0..log.partitions()).filter_map(told).collect()
-}
-
-fn archive(config: &Config, id: u128) -> Result<Option<Box<dyn Archive>>, Failure> {
-    app::archive(config, id).map_err(|error| Failure::Unusable(error.to_string()))
+    let mut bare = Vec::new();
+    for partition in 0..log.partitions() {
+        let first = log.first(partition)?;
+        if first > 0 && first == log.end(partition)? {
+            bare.push(partition);
+        }
+    }
+    Ok(bare)
 }
 
 /// Makes the file in which a log goes on whose own files are gone, behind what had left it: only what came after that is lost.

@@ -8,7 +8,7 @@ use crate::cmd::Failure;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::flags::token_of_environment;
 use crate::config::Config;
-use crate::log::embedded::{EmbeddedReader, OpenError, WithArchive};
+use crate::log::embedded::{Archive, EmbeddedReader, OpenError, WithArchive};
 use crate::log::kafka::Kafka;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::{ClusterLog, CommittedTail, EndOffsets, LogError, LogErrorKind};
@@ -160,9 +160,18 @@ impl Source {
     }
 }
 
-fn with_archive<L: CommittedTail>(log: L, config: &Config, log_id: u128) -> Result<WithArchive<L>, Failure> {
-    let archive = app::archive(config, log_id).map_err(|error| Failure::Unusable(error.to_string()))?;
-    Ok(WithArchive::new(log, log_id, archive))
+/// A log together with what has left it, where a place of that is set.
+pub(in crate::cmd) fn with_archive<L: CommittedTail>(
+    log: L,
+    config: &Config,
+    log_id: u128,
+) -> Result<WithArchive<L>, Failure> {
+    Ok(WithArchive::new(log, log_id, archive(config, log_id)?))
+}
+
+/// The place of what has left a log, if one is set.
+pub(in crate::cmd) fn archive(config: &Config, log_id: u128) -> Result<Option<Box<dyn Archive>>, Failure> {
+    app::archive(config, log_id).map_err(|error| Failure::Unusable(error.to_string()))
 }
 
 /// The server that runs on this data directory; the error says why it cannot be called. It knows the command as an operator

@@ -68,7 +68,7 @@ impl Report for Tally {
     fn looked(&self, partition: u32, is_held: bool, behind: u64, oldest: Option<Micros>) {
         self.metrics.sink().looked(partition, is_held, behind, oldest);
         let partitions = self.partitions.get().map_or(usize::MAX, |partitions| *partitions as usize);
-        // A backfill does not wait for long, and says then why it ends.
+        // A backfill says itself whether it waits, and for how long.
         let is_backfill = self.all.get().is_some();
         if self.shares.lock().looked(partition, is_held, partitions) && !is_backfill {
             tracing::info!("other sinks write all partitions: this one waits, and takes over what they leave");
