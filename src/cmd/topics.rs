@@ -88,8 +88,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster)?;
     check_cluster_id(kafka, &admin)?;
-    let look = || admin.look();
-    let seen = look()?;
+    let seen = admin.look()?;
     let differences = compare(&asked, &seen);
     let is_refused = differences.iter().any(|difference| difference.refusal().is_some());
     if let (Action::Finalize(_), false, Ok(Some(pinned))) = (action, is_refused, &seen.manifest) {
@@ -100,7 +99,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
             admin.apply(&differences, &made(&differences, seen))?;
             tell_plan(&differences, out)?;
             // The cluster may have applied something else: it is compared again.
-            if differences.is_empty() { Ok(Verdict::Fine) } else { tell_differences(&compare(&asked, &look()?), out) }
+            if differences.is_empty() { Ok(Verdict::Fine) } else { tell_differences(&admin.left(&asked)?, out) }
         }
         Action::Finalize(_) => {
             tell_plan(&differences, out)?;

@@ -2,8 +2,8 @@
 
 use super::coordination::Coordination;
 use super::manifest::{self, LogLocation, Pinned};
-use super::plan::{ClusterState, Difference, DifferenceKind, TopicState};
-use super::topics::TopicSpec;
+use super::plan::{ClusterState, Difference, DifferenceKind, TopicState, compare};
+use super::topics::{TopicRequirements, TopicSpec};
 use crate::log::LogError;
 use crate::log::kafka::Cluster;
 use crate::log::kafka::client::callbacks::LastClientError;
@@ -209,6 +209,20 @@ impl Admin {
             true => manifest::write(&self.cluster, &self.asks, made),
             false => Ok(()),
         }
+    }
+
+    /// What still differs after [`Admin::apply`]. A controller answers before the broker that is asked next has heard of the change,
+    /// so it is looked at again until nothing differs, [`LOOKS_MAX`] times at most.
+    ///
+    /// # Errors
+    /// As of [`Admin::look`].
+    pub fn left(&self, asked: &TopicRequirements) -> Result<Vec<Difference>, LogError> {
+        let mut left = Vec::new();
+        soon(|| {
+            left = compare(asked, &self.look()?);
+            Ok::<_, LogError>(left.is_empty().then_some(()))
+        })?;
+        Ok(left)
     }
 
     /// Deletes the records of a topic's partition before this offset.
