@@ -9,6 +9,7 @@ mod commit_latency;
 mod dashboards;
 mod dead_letters;
 mod fenced;
+mod fetched_ahead;
 mod foreign_writer;
 mod group_offsets;
 mod grpc;

@@ -160,10 +160,12 @@ const READER: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "20"),
     ("fetch.error.backoff.ms", "50"),
     ("retry.backoff.ms", "20"),
-    // A whole turn's commands in one fetch.
-    ("max.partition.fetch.bytes", "4194304"),
-    // Bound of the memory for records that are fetched and not yet read.
-    ("queued.max.messages.kbytes", "16384"),
+    // Largest fetch. Its memory is kept until its last record is read.
+    ("max.partition.fetch.bytes", "1048576"),
+    // Bounds of the memory for records that are fetched and not yet read. Each takes some hundred bytes beside its own, and by
+    // default the library fetches 100,000 of them ahead.
+    ("queued.min.messages", "10000"),
+    ("queued.max.messages.kbytes", "8192"),
     // A reader that has read everything gets more at once: by default the library looks again after a second.
     ("fetch.queue.backoff.ms", "2"),
     ("topic.metadata.refresh.interval.ms", "60000"),
