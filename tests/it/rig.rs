@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// Brokers, and perhaps a registry. Dropping it stops them; what they wrote is kept if the test fails, or always with
-/// `HEADROOM_RIG_KEEP`.
+/// `HEADROOM_RIG_KEEP`. With `HEADROOM_RIG_OWN=no` there are none but the shared one: another process runs the tests that have
+/// their own.
 pub struct Rig {
     /// None once it is to be kept.
     dir: Option<TempDir>,
@@ -189,6 +190,8 @@ static FREED: Condvar = Condvar::new();
 
 impl Turn {
     fn take() -> Turn {
+        let is_elsewhere = std::env::var_os("HEADROOM_RIG_OWN").is_some_and(|own| own == "no");
+        assert!(!is_elsewhere, "a test with a rig of its own: name it in own_rigs of tests/run");
         let mut taken = TAKEN.lock();
         FREED.wait_while(&mut taken, |taken| *taken);
         *taken = true;
