@@ -4,18 +4,26 @@ use super::on_path;
 use crate::process::{Running, headroom, run};
 use crate::wait::until;
 use headroom::sink::postgres::Access;
+use parking_lot::Mutex;
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Weak};
 use tempfile::TempDir;
 
 /// Name of the account that the server runs under when the tests run as root, which the server refuses.
 const ACCOUNT: &str = "postgres";
 
+/// What `initdb` has made, for all databases that are there at the same time: it takes most of a start.
+static MADE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+
 pub struct Database {
     dir: TempDir,
+    /// What its data was copied from: it stays, so that the next one need not make it.
+    _made: Arc<TempDir>,
     port: u16,
     server: Option<Child>,
     /// What the server is told besides.
@@ -41,6 +49,57 @@ fn account() -> Option<(u32, u32)> {
     Some((ids[0], ids[1]))
 }
 
+/// A directory of the account.
+fn directory() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some((user, group)) = account() {
+        chown(dir.path(), Some(user), Some(group)).unwrap();
+    }
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// The data in such a directory.
+fn data(dir: &TempDir) -> PathBuf {
+    dir.path().join("data")
+}
+
+/// A command of the account in such a directory.
+fn within(dir: &TempDir, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    if let Some((user, group)) = account() {
+        command.uid(user).gid(group).env("HOME", dir.path());
+    }
+    command.stdin(Stdio::null()).current_dir(dir.path());
+    command
+}
+
+/// A directory with the data of a server that never ran, which is there for as long as somebody has it.
+fn made() -> Arc<TempDir> {
+    let mut known = MADE.lock();
+    if let Some(made) = known.upgrade() {
+        return made;
+    }
+    let dir = directory();
+    let mut make = within(&dir, programs().join("initdb"));
+    make.args([
+        "--auth",
+        "trust",
+        "--username",
+        "analyst",
+        "--no-sync",
+        "--no-instructions",
+        "--encoding",
+        "UTF8",
+        "-D",
+    ]);
+    let made = make.arg(data(&dir)).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Arc::new(dir);
+    *known = Arc::downgrade(&made);
+    made
+}
+
 impl Database {
     pub fn start() -> Database {
         Database::start_with(&[])
@@ -48,42 +107,21 @@ impl Database {
 
     /// With these settings of the server.
     pub fn start_with(options: &[&str]) -> Database {
-        let dir = tempfile::tempdir().unwrap();
-        if let Some((user, group)) = account() {
-            chown(dir.path(), Some(user), Some(group)).unwrap();
-        }
-        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let (dir, made) = (directory(), made());
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut database = Database { dir, port: 0, server: None, options };
-        let mut make = database.program("initdb");
-        make.args([
-            "--auth",
-            "trust",
-            "--username",
-            "analyst",
-            "--no-sync",
-            "--no-instructions",
-            "--encoding",
-            "UTF8",
-            "-D",
-        ]);
-        let made = make.arg(database.data()).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut database = Database { dir, _made: Arc::clone(&made), port: 0, server: None, options };
+        let copied = within(&database.dir, "cp").arg("-a").arg(data(&made)).arg(database.data()).output().unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
         database.serve();
         database
     }
 
     fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        data(&self.dir)
     }
 
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(programs().join(name));
-        if let Some((user, group)) = account() {
-            command.uid(user).gid(group).env("HOME", self.dir.path());
-        }
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
-        command
+        within(&self.dir, programs().join(name))
     }
 
     /// Starts the server, on the port that it had before.
