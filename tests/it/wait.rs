@@ -1,12 +1,13 @@
 //! Waiting with a limit: a test that waits for what never comes says so, instead of standing still.
 
-use headroom::time::{Clock, SystemClock, pause};
+use headroom::time::{Clock, Stopwatch, SystemClock, pause};
 use std::time::Duration;
 
 /// Longer than anything may take on a machine that is very busy.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Between two looks, as long as the look before took, and within these: one that starts a process would leave no core to what it
+/// waits for.
+const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// Waits until the condition holds.
 #[track_caller]
@@ -19,12 +20,14 @@ pub fn soon(mut holds: impl FnMut() -> bool) -> bool {
     let clock = SystemClock::new();
     let begun = clock.now();
     loop {
+        let looking = Stopwatch::start();
         if holds() {
             return true;
         }
+        let took = looking.elapsed();
         if u128::from(clock.now().0 - begun.0) > PATIENCE.as_micros() {
             return false;
         }
-        pause(LOOK_EVERY);
+        pause(took.clamp(PAUSE[0], PAUSE[1]));
     }
 }
