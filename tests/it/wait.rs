@@ -15,6 +15,16 @@ pub fn until(what: &str, holds: impl FnMut() -> bool) {
     assert!(soon(holds), "not within {PATIENCE:?}: {what}");
 }
 
+/// Does this for each of them at the same time: what each of them waits for is waited for once.
+pub fn at_once<T: Send>(all: impl IntoIterator<Item = T>, each: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for one in all {
+            let each = &each;
+            scope.spawn(move || each(one));
+        }
+    });
+}
+
 /// Waits for the condition; whether it came to hold. For those who must clean up before they panic.
 pub fn soon(mut holds: impl FnMut() -> bool) -> bool {
     let clock = SystemClock::new();
