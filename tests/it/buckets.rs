@@ -254,7 +254,6 @@ impl Bucket {
     }
 
     /// Whoever has shown that it writes is said to have ended, as time would say.
-    #[cfg(feature = "crash-points")]
     pub fn signs_are_gone(&self) {
         let signs = self.objects("positions").into_iter().filter(|(name, _)| name.starts_with("positions/writer-"));
         signs.for_each(|(name, _)| self.reader().put(&name, b"left"));
