@@ -151,6 +151,11 @@ impl Redshift {
     pub fn writers_are_gone(&self) {
         self.tables.ask("UPDATE sink_positions SET writer = NULL");
     }
+
+    /// The same of this writer alone.
+    pub fn writer_is_gone(&self, writer: &str) {
+        self.tables.ask(&format!("UPDATE sink_positions SET writer = NULL WHERE writer = '{writer}'"));
+    }
 }
 
 #[derive(Clone)]
