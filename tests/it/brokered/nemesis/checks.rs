@@ -59,17 +59,16 @@ impl<'s> Books<'s> {
         }
         let told = history.finish();
         assert!(told.is_clean(), "{phase}: {told}");
-        self.verify(phase, "none");
         told.to_string()
     }
 
     /// As an operator would, with the checkpoints that are in a directory of the site.
     #[track_caller]
-    fn verify(&self, phase: &str, data_dir: &str) {
-        let data_dir = self.site.path(data_dir);
+    fn verify(&self, of: &str) {
+        let data_dir = self.site.path(of);
         let verified = self.site.run(["verify", "--data-dir", data_dir.to_str().unwrap()]);
-        assert_eq!(verified.code, 0, "{phase}: {}{}", verified.out, verified.err);
-        assert!(verified.out.contains("clean: no law broken"), "{phase}: {}", verified.out);
+        assert_eq!(verified.code, 0, "{of}: {}{}", verified.out, verified.err);
+        assert!(verified.out.contains("clean: no law broken"), "{of}: {}", verified.out);
     }
 
     /// Whether every command is decided, and every process has the state that the log adds up to.
@@ -109,11 +108,11 @@ impl<'s> Books<'s> {
         Ok(())
     }
 
-    /// All of it once more from the beginning, by another reader and by the binary, with the checkpoints of processes that
-    /// have ended.
+    /// All of it once more from the beginning, by another reader and by the binary, without checkpoints and with those of
+    /// processes that have ended.
     #[track_caller]
     pub fn close(self, processes: &[&str]) -> String {
-        processes.iter().for_each(|process| self.verify("at the end", process));
+        processes.iter().chain(&["none"]).for_each(|of| self.verify(of));
         let mut history = History::new();
         self.calls.into_iter().for_each(|call| history.record(call));
         let log = self.site.log();
