@@ -188,9 +188,10 @@ fn nobody_waits_behind_an_apply_that_waits() {
     let mut analyst = database.begin("BEGIN; SELECT count(*) FROM events; SELECT pg_sleep(600)");
     until("somebody reads", || is_any(reading));
     let mut applying = Running::start(&mut database.sink(nowhere(), &["apply"]));
-    while !applying.is_over() {
+    until("it gives up", || {
         database.ask("SET lock_timeout = '10s'; SELECT count(*) FROM events");
-    }
+        applying.is_over()
+    });
     let refused = applying.ended();
     let session = database.ask(&format!("SELECT pid {reading}"));
     let told = format!(

@@ -87,13 +87,15 @@ fn assert_alike(postgres: &Database, redshift: &Redshift) {
     assert_eq!(redshift.tables.ask(positions), postgres.ask(positions));
 }
 
-/// Writes what is left of a stopped server's log; then the tables hold all of it.
+/// Writes what is left of a stopped server's log; then the tables hold all of it. Answers the PostgreSQL that says so.
 #[track_caller]
-fn assert_rest(redshift: &Redshift, log: &Path) {
+fn assert_rest(redshift: &Redshift, log: &Path) -> Database {
     redshift.writers_are_gone();
     let ended = run(&mut redshift.sink(log, &["backfill"]));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_alike(&postgres_of(log), redshift);
+    let postgres = postgres_of(log);
+    assert_alike(&postgres, redshift);
+    postgres
 }
 
 /// The story: an analyst moves from a PostgreSQL to a Redshift. Every table and every view says the same, and so does the
@@ -155,8 +157,7 @@ fn tables_of_busy_pools_are_those_of_postgresql_and_can_be_made_anew() {
         assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     }
     served.running.terminate();
-    assert_rest(&redshift, log.path());
-    let postgres = postgres_of(log.path());
+    let postgres = assert_rest(&redshift, log.path());
     redshift
         .tables
         .ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-41-4'");
@@ -212,10 +213,11 @@ fn names_that_need_quotes_are_the_documented_ones() {
 fn a_second_life_of_a_pool_is_told_as_in_postgresql() {
     let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
     redshift.apply();
-    two_lives(log.path(), || assert_rest(&redshift, log.path()));
+    let mut postgres = None;
+    two_lives(log.path(), || postgres = Some(assert_rest(&redshift, log.path())));
     let rebuilt = run(&mut redshift.sink(nowhere(), &["rebuild"]));
     assert_eq!(rebuilt.code, 0, "{}", rebuilt.err);
-    assert_alike(&postgres_of(log.path()), &redshift);
+    assert_alike(&postgres.unwrap(), &redshift);
 }
 
 /// A clock that is set back moves the end of every live hold, without an event for each.
