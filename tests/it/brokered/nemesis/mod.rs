@@ -3,7 +3,8 @@
 //! caller was told the truth, and all processes agree with a replay. What callers saw meanwhile is printed.
 //!
 //! `HEADROOM_NEMESIS_SECONDS` goes on with faults at random for so long, `HEADROOM_NEMESIS_BLACKOUTS` sets how often all processes
-//! die at once, and `HEADROOM_NEMESIS_SEED` repeats a run's choices.
+//! die at once, `HEADROOM_NEMESIS_KILLS` how many of them die one after the other, and `HEADROOM_NEMESIS_SEED` repeats a run's
+//! choices.
 
 mod callers;
 mod checks;
@@ -64,7 +65,12 @@ fn processes_die_and_hang() {
     let rig = Rig::start(BROKERS, false);
     let site = Site::new(&rig, PARTITIONS);
     let mut world = World::new(&rig, &site);
-    for fault in [Fault::Nothing, Fault::Kill(0), Fault::Kill(1), Fault::Kill(2), Fault::Pause(0), Fault::Roll] {
+    world.suffer(Fault::Nothing);
+    let kills = usize::try_from(knob("HEADROOM_NEMESIS_KILLS", 2)).unwrap();
+    for process in 0..kills.min(NAMES.len()) {
+        world.suffer(Fault::Kill(process));
+    }
+    for fault in [Fault::Pause(0), Fault::Roll] {
         world.suffer(fault);
     }
     world.close();
