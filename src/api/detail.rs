@@ -14,6 +14,9 @@ use std::borrow::Cow;
 const TAKEN_BACK: &str =
     "no decision came before the deadline; the attempt was taken back, so it holds nothing and never will: try again";
 
+const TOO_LATE: &str = "the deadline had passed when the whole request was here, so nothing of it was done and nothing will be: send it \
+     faster, or allow more time";
+
 const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but an earlier attempt under the same key has reserved: \
      repeat the request with that key to read the reservation, or release it";
 
@@ -40,6 +43,7 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::TimedOut { effect: Effect::NotApplied, .. } => TAKEN_BACK.into(),
         Refusal::TimedOut { effect: Effect::Unknown, is_keyed: true } => UNKNOWN_UNDER_A_KEY.into(),
         Refusal::TimedOut { effect: Effect::Unknown, is_keyed: false } => UNKNOWN_WITHOUT_A_KEY.into(),
+        Refusal::TooLate => TOO_LATE.into(),
         Refusal::Shed(shed) => of_shed(*shed),
         Refusal::OverQuota(standing) => over_quota(standing).into(),
         Refusal::Unread(unread) => of_unread(unread).into(),

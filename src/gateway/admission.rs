@@ -202,9 +202,6 @@ pub fn in_time(
     if !handle.folds() {
         return Err(Shed::NoOwner);
     }
-    if now >= deadline {
-        return Err(Shed::Wait);
-    }
     let turn_age_us = handle.load().turn_age_us(now);
     if waiting == 0 && turn_age_us == 0 {
         return Ok(());

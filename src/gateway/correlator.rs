@@ -24,6 +24,8 @@ pub enum Outcome {
         /// Whether it may yet be applied.
         is_unknown: bool,
     },
+    /// The deadline had passed before anything was done: nothing of the call is in the log, now or later.
+    TooLate,
 }
 
 /// A request to correlate.

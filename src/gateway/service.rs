@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is
-    /// taken back.
+    /// taken back. A call whose deadline has passed already is too late and not shed: that is no load of this process.
     ///
     /// # Errors
     /// [`Shed`]: nothing of the call is in the log, now or later.
@@ -134,6 +134,10 @@ impl Gateway {
         let deadline = arrived.plus_ms(self.timeout_ms(timeout_ms));
         let partition = route::home(&body, self.replica.partition_count());
         let mut stages = CallStages::begin(self.report(), &trace, self.clock(), partition, (arrived, now));
+        if now >= deadline {
+            stages.too_late();
+            return Ok(Outcome::TooLate);
+        }
         let admitted = self.admit(partition, Lane::of(&body), actor.clone(), now, deadline);
         stages.admitted(admitted.as_ref().err());
         let _in_flight = admitted?;
@@ -489,6 +493,18 @@ mod tests {
         assert_eq!(std::mem::take(&mut *stages.0.lock()), [Stage::Admit, Stage::Append]);
         gateway.close();
         assert!(matches!(call().as_mut().poll(context), Poll::Ready(Err(Shed::Closing))));
+        assert_eq!(*stages.0.lock(), [Stage::Admit]);
+    }
+
+    #[test]
+    fn a_call_whose_deadline_has_passed_is_too_late_and_not_shed() {
+        let (log, stages) = (Arc::new(Taking::default()), Arc::new(Stages::default()));
+        let gateway = gateway(Arc::clone(&log)).reporting(Arc::clone(&stages) as Arc<dyn CallReport>);
+        let (body, arrived, trace) = (reserve(), gateway.now(), untraced());
+        let call = Call { body, key: None, actor: None, timeout_ms: Some(0), arrived, trace };
+        let told = Box::pin(gateway.call(call)).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(told, Poll::Ready(Ok(Outcome::TooLate))), "{told:?}");
+        assert!(log.0.lock().is_empty() && gateway.in_flight().all(|calls| calls == 0));
         assert_eq!(*stages.0.lock(), [Stage::Admit]);
     }
 

@@ -149,6 +149,7 @@ impl Service {
             },
             Ok(Outcome::TimedOut { is_unknown: false }) => Refusal::TimedOut { effect: Effect::NotApplied, is_keyed },
             Ok(Outcome::TimedOut { is_unknown: true }) => Refusal::TimedOut { effect: Effect::Unknown, is_keyed },
+            Ok(Outcome::TooLate) => Refusal::TooLate,
             Err(shed) => Refusal::Shed(shed),
         };
         let refusal = or_unreadable(refusal, self.replica().partition(home));

@@ -218,6 +218,8 @@ pub enum Refusal {
         /// Whether the call had a key, under which it can be repeated safely.
         is_keyed: bool,
     },
+    /// The deadline had passed before anything was done: nothing of the call is in the log, now or later.
+    TooLate,
     /// Nothing was appended: the process or the partition takes no more at the moment.
     Shed(Shed),
     /// Nothing was done: the caller's bucket of such calls is empty.
@@ -256,7 +258,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Refusal::Rejected { reason, .. } => Code::of_reason(*reason),
-            Refusal::TimedOut { effect: Effect::NotApplied, .. } => Code::Timeout,
+            Refusal::TimedOut { effect: Effect::NotApplied, .. } | Refusal::TooLate => Code::Timeout,
             Refusal::TimedOut { effect: Effect::Unknown, .. } | Refusal::EarlierAttempt(_) => Code::TimeoutUnknown,
             Refusal::Shed(_) => Code::Shed,
             Refusal::OverQuota(_) => Code::OverQuota,

@@ -33,7 +33,7 @@ pub enum Work {
     Admission {
         /// The number of the partition of the command.
         partition: u32,
-        /// Why the call was shed, if it was.
+        /// Why the call was shed, or that it came too late; `None` when it was taken.
         refused: Option<&'static str>,
     },
     /// Handing the command to the log.

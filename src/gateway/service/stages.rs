@@ -7,10 +7,13 @@ use crate::gateway::correlator::Outcome;
 use crate::time::Clock;
 use crate::trace::{CallTrace, TraceContext, Work};
 
+/// What the span of the admission says of a call that came too late.
+const TOO_LATE: &str = "timeout";
+
 /// A stage of a call in its gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// From the end of the request's head until the call is admitted, or shed.
+    /// From the end of the request's head until the call is admitted, shed, or found to be too late.
     Admit,
     /// From there until its command is handed to the log, or refused by it.
     Append,
@@ -52,9 +55,18 @@ impl<'a> CallStages<'a> {
 
     /// The call is admitted, or shed for this reason.
     pub(super) fn admitted(&mut self, shed: Option<&Shed>) {
-        let work = Work::Admission { partition: self.partition, refused: shed.map(|shed| shed.code()) };
-        self.end(Stage::Admit, self.trace.child(), work, Vec::new());
+        self.asked(shed.map(|shed| shed.code()));
         self.append = self.trace.child();
+    }
+
+    /// The deadline of the call had passed before it was asked whether it is admitted.
+    pub(super) fn too_late(&mut self) {
+        self.asked(Some(TOO_LATE));
+    }
+
+    fn asked(&mut self, refused: Option<&'static str>) {
+        let work = Work::Admission { partition: self.partition, refused };
+        self.end(Stage::Admit, self.trace.child(), work, Vec::new());
     }
 
     /// What goes into the log with the command: what its owner does becomes a part of the append.

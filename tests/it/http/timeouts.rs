@@ -1,7 +1,8 @@
 //! Deadlines that pass, callers that leave, a log that takes nothing: what is told, and what is left behind (L5).
 
-use super::client::Reply;
+use super::client::{Client, Reply};
 use super::manual_owner::{Desk, ONE, TIMEOUT_MS, id};
+use crate::clock::over_http::metric;
 use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
 use headroom::domain::{CommandKind, EventKind};
@@ -220,18 +221,38 @@ fn calls_in_flight_when_the_gateway_closes_get_their_decision() {
     desk.end();
 }
 
-#[test]
-fn a_callers_time_runs_from_when_the_head_of_its_request_has_been_read() {
-    let desk = Desk::new();
-    let mut client = super::client::Client::connect(desk.address);
+/// The answer to a Reserve whose body is sent when its deadline has passed.
+fn late(desk: &Desk, headers: &[&str]) -> Reply {
+    let mut client = Client::connect(desk.address);
     let timeout = format!("Request-Timeout-Ms: {TIMEOUT_MS}");
-    let whole = super::request("POST", "/v1/reservations", &[&timeout, "Expect: 100-continue"], ONE.as_bytes());
+    let headers = [&[timeout.as_str(), "Expect: 100-continue"][..], headers].concat();
+    let whole = super::request("POST", "/v1/reservations", &headers, ONE.as_bytes());
     let (head, body) = whole.split_at(whole.len() - ONE.len());
     client.write(head);
     assert_eq!(client.read().unwrap().status, 100, "the head has been read");
     desk.at(TIMEOUT_MS);
-    let told = client.raw(body);
-    assert_eq!((told.status, told.code().as_str(), &told.json()["reason"]), (503, "shed", &"wait".into()));
+    client.raw(body)
+}
+
+#[test]
+fn a_callers_time_runs_from_when_the_head_of_its_request_has_been_read() {
+    let desk = Desk::new();
+    let answer = late(&desk, &[]);
+    assert_eq!(told(&answer), said(503, "timeout", "not_applied"));
+    assert!(answer.json()["reason"].is_null(), "{answer:?}");
     assert_eq!(desk.taken().len(), 1, "nothing of it is in the log");
+    // That a caller is slow is no load of this process.
+    let shed = metric(&mut Client::connect(desk.address), "headroom_shed_total{reason=\"wait\"}");
+    assert!(shed.abs() < f64::EPSILON, "{shed}");
+    desk.end();
+}
+
+#[test]
+fn a_late_retry_of_a_key_that_has_reserved_is_unknown() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
+    let late = late(&desk, &["Idempotency-Key: k"]);
+    assert_eq!(told(&late), said(504, "timeout", "unknown"));
+    assert_eq!((desk.taken().len(), desk.holds("k")), (2, (true, 1)));
     desk.end();
 }
