@@ -152,6 +152,22 @@ fn a_reserve_that_misses_its_grpc_timeout_holds_nothing() {
     desk.end();
 }
 
+/// As libraries write them: grpcio makes 5010m of 5 seconds, and sends what is left of a deadline however little that is.
+#[test]
+fn a_deadline_that_was_rounded_up_is_taken_and_one_that_has_passed_is_a_timeout() {
+    let server = Server::alone();
+    server.pool("p", 1);
+    for (timeout, code, name) in [
+        ("1n", Code::DeadlineExceeded, "timeout"),
+        ("0m", Code::DeadlineExceeded, "timeout"),
+        ("5051m", Code::InvalidArgument, "bad_timeout"),
+        ("5010m", Code::Ok, ""),
+    ] {
+        let body = frame(0, &one("").encode_to_vec());
+        assert_eq!(raw(&server, RESERVE, &[("grpc-timeout", timeout)], body), (code, name.to_owned()), "{timeout}");
+    }
+}
+
 #[test]
 fn a_cancelled_call_takes_its_attempt_back() {
     let mut desk = Desk::new();
