@@ -173,7 +173,7 @@ pub const TURN_OVERDUE_MAX: usize = 4_096;
 pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of memory that an owner of the embedded log keeps to pack its turns; beyond what it remembers.
 pub const PACKER_BYTES_MAX: u64 = 2 << 20;
-/// Longest encoded command, in bytes. A pool definition with the longest names fits.
+/// Longest encoded command, and longest body of a request that lists areas or pools, in bytes: the longest names fit.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// Most bytes that are kept of a command that nobody could decide: more than any decidable command has, and less,
 /// with its key, than a client of a cluster sends.
@@ -329,7 +329,7 @@ pub const JWKS_RETRY_MAX_MS: u64 = 30_000;
 pub const JWKS_LOOK_MS: u64 = 100;
 /// Longest name of a host, in bytes, as in DNS.
 pub const HOST_BYTES_MAX: usize = 253;
-/// Longest request body, in bytes.
+/// Longest body of every other request, in bytes.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest request head, in bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
@@ -467,7 +467,7 @@ pub const SHUTDOWN_MS: u64 = 20_000;
 const _: () = {
     // A caller that cancels every request it may have open at a time is not cut off. A request's body fits the window.
     assert!(HTTP2_CANCELLED_MAX >= 2 * HTTP2_STREAMS_MAX as usize && HTTP2_CONTINUATION_COST < HTTP2_IDLE_FRAMES_MAX);
-    assert!(HTTP_BODY_BYTES_MAX <= HTTP2_STREAM_WINDOW_BYTES as usize);
+    assert!(COMMAND_BYTES_MAX <= HTTP2_STREAM_WINDOW_BYTES as usize);
     assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES && HTTP_HEAD_BYTES_MAX <= u32::MAX as usize);
     assert!(HTTP2_PING_EVERY_MS + HTTP2_PING_TIMEOUT_MS < HTTP_IDLE_TIMEOUT_MS);
     // A late Reserve must come while it is still remembered that its attempt was abandoned, because its caller was

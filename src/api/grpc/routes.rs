@@ -46,13 +46,18 @@ const fn call(path: &'static str, operation: Operation) -> Call {
     Call { path, operation, message_bytes_max: HTTP_BODY_BYTES_MAX }
 }
 
+/// A call whose message names areas or pools, of which there may be many.
+const fn listing(path: &'static str, operation: Operation) -> Call {
+    Call { path, operation, message_bytes_max: COMMAND_BYTES_MAX }
+}
+
 /// Every method of `headroom.v1.Capacity`.
 const CALLS: &[Call] = &[
-    call("/headroom.v1.Capacity/Availability", Operation::Availability),
+    listing("/headroom.v1.Capacity/Availability", Operation::Availability),
     call("/headroom.v1.Capacity/ListPools", Operation::ListPools),
     call("/headroom.v1.Capacity/GetPool", Operation::GetPool),
-    Call { message_bytes_max: COMMAND_BYTES_MAX, ..call("/headroom.v1.Capacity/DefinePool", Operation::DefinePool) },
-    call("/headroom.v1.Capacity/ChangePool", Operation::ChangePool),
+    listing("/headroom.v1.Capacity/DefinePool", Operation::DefinePool),
+    listing("/headroom.v1.Capacity/ChangePool", Operation::ChangePool),
     call("/headroom.v1.Capacity/RetirePool", Operation::RetirePool),
     call("/headroom.v1.Capacity/SetMode", Operation::SetMode),
     call("/headroom.v1.Capacity/ListReservations", Operation::ListReservations),
@@ -62,7 +67,7 @@ const CALLS: &[Call] = &[
     call("/headroom.v1.Capacity/Release", Operation::Release),
     call("/headroom.v1.Capacity/Confirm", Operation::Confirm),
     call("/headroom.v1.Capacity/Extend", Operation::Extend),
-    call("/headroom.v1.Capacity/WatchPools", Operation::WatchPools),
+    listing("/headroom.v1.Capacity/WatchPools", Operation::WatchPools),
 ];
 
 /// The methods of the standard health service.

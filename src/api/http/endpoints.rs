@@ -96,7 +96,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             RequestFault::BadTime,
         ],
         reasons: &[],
-        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        body_bytes_max: COMMAND_BYTES_MAX,
         kind: Kind::Read,
     },
     Endpoint {
@@ -194,7 +194,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             Reason::RetiresTooSoon,
             Reason::KeyReused,
         ],
-        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        body_bytes_max: COMMAND_BYTES_MAX,
         kind: Kind::Command,
     },
     Endpoint {

@@ -98,6 +98,7 @@ fn described(endpoint: &Endpoint) -> OperationBuilder {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).examples_from_iter(examples);
         let required = if endpoint.may_lack_body() { Required::False } else { Required::True };
         let body = RequestBodyBuilder::new().required(Some(required)).content("application/json", content.build());
+        let body = body.description(Some(format!("At most {} bytes", endpoint.body_bytes_max)));
         builder = builder.request_body(Some(body.build()));
     }
     for (status, schema, description) in endpoint.ok {

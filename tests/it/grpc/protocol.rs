@@ -7,7 +7,7 @@ use crate::server::{Server, runtime};
 use crate::wait::until;
 use headroom::api::grpc::v1;
 use headroom::domain::{CommandBody, EventKind, ReservationId};
-use headroom::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use headroom::limits::{AREAS_MAX, COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, LABELS_MAX, WATCH_IDS_MAX};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
@@ -111,12 +111,32 @@ fn what_is_no_message_or_no_method_is_refused_by_name() {
     for (n, (path, headers, body, code, name)) in rows.into_iter().enumerate() {
         assert_eq!(raw(&server, path, headers, body), (code, name.to_owned()), "row {n}");
     }
-    // A definition may be longer than other messages, as over HTTP.
-    let labels = (0..32).map(|n| (format!("{n:064}"), "x".repeat(64))).collect();
-    let areas = (0..200).map(|n| format!("{n:064}")).collect();
-    let wide = v1::DefinePoolRequest { labels, areas, ..defined("wide", 1) };
-    assert!((HTTP_BODY_BYTES_MAX..COMMAND_BYTES_MAX).contains(&wide.encoded_len()));
-    assert_eq!(runtime().block_on(client(&server).define_pool(wide)).unwrap().into_inner().version, 1);
+}
+
+/// What lists areas or pools may be longer than other messages, as over HTTP.
+#[test]
+fn as_many_names_as_may_be_said_fit_every_message_that_lists_them() {
+    let server = Server::alone();
+    let names = |most: usize| (0..most).map(|n| format!("{n:064}")).collect::<Vec<_>>();
+    let (areas, pools) = (names(AREAS_MAX), names(WATCH_IDS_MAX));
+    let labels = BTreeMap::from_iter(names(LABELS_MAX).into_iter().map(|name| (name, "x".repeat(64))));
+    let is_long = |bytes: usize| assert!((HTTP_BODY_BYTES_MAX..COMMAND_BYTES_MAX).contains(&bytes), "{bytes}");
+    let mut client = client(&server);
+    runtime().block_on(async {
+        let wide = v1::DefinePoolRequest { labels, areas: areas.clone(), ..defined("wide", 1) };
+        is_long(wide.encoded_len());
+        assert_eq!(client.define_pool(wide).await.unwrap().into_inner().version, 1);
+        let others = Some(v1::Areas { names: names(AREAS_MAX + 1).split_off(1) });
+        let change = v1::ChangePoolRequest { pool: "wide".to_owned(), areas: others, ..Default::default() };
+        is_long(change.encoded_len());
+        assert_eq!(client.change_pool(change).await.unwrap().into_inner().version, 2);
+        let asked = v1::AvailabilityRequest { areas: areas.clone(), fresh: true, ..Default::default() };
+        is_long(asked.encoded_len());
+        assert_eq!(client.availability(asked).await.unwrap().into_inner().pools.len(), 1);
+        let watch = v1::WatchPoolsRequest { areas, pools, ..Default::default() };
+        is_long(watch.encoded_len());
+        client.watch_pools(watch).await.unwrap();
+    });
 }
 
 /// Whoever comes without the content type of gRPC is answered as HTTP does.

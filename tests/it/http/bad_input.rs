@@ -202,11 +202,16 @@ fn too_large_requests_are_refused_before_they_are_read() {
     let reply = c.read().unwrap();
     assert_eq!((reply.status, reply.code().as_str()), (413, "body_too_large"));
 
-    // A pool's definition may be longer: every name at its longest fits.
+    // What lists areas may be longer: every name at its longest fits.
     let areas: Vec<_> = (0..256).map(|n| format!("\"{n:064}\"")).collect();
     let body = format!(r#"{{"limits":{{"orders":1}},"areas":[{}]}}"#, areas.join(","));
     assert!(body.len() > 16 << 10);
     assert_eq!(server.client().send("PUT", "/v1/pools/wide", &[], &body).status, 201);
+    let areas = format!(r#"{{"areas":[{}]}}"#, areas.join(","));
+    assert!(areas.len() > 16 << 10);
+    assert_eq!(server.client().send("PATCH", "/v1/pools/p", &[], &areas).status, 200);
+    let found = server.client().post("/v1/availability", &areas);
+    assert_eq!((found.status, found.json()["pools"].as_array().unwrap().len()), (200, 2));
     // So does every name as a client writes it that escapes whatever is not ASCII.
     let escaped = |n: usize| format!("\"{}\\u{:04x}\"", "\\u00f6".repeat(31), 0x100 + n);
     let areas: Vec<_> = (0..256).map(escaped).collect();
