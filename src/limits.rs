@@ -468,7 +468,7 @@ const _: () = {
     // A caller that cancels every request it may have open at a time is not cut off. A request's body fits the window.
     assert!(HTTP2_CANCELLED_MAX >= 2 * HTTP2_STREAMS_MAX as usize && HTTP2_CONTINUATION_COST < HTTP2_IDLE_FRAMES_MAX);
     assert!(COMMAND_BYTES_MAX <= HTTP2_STREAM_WINDOW_BYTES as usize);
-    assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES && HTTP_HEAD_BYTES_MAX <= u32::MAX as usize);
+    assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
     assert!(HTTP2_PING_EVERY_MS + HTTP2_PING_TIMEOUT_MS < HTTP_IDLE_TIMEOUT_MS);
     // A late Reserve must come while it is still remembered that its attempt was abandoned, because its caller was
     // told "no".

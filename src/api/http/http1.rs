@@ -2,10 +2,10 @@
 //! gives to bytes that are not HTTP.
 
 use super::line::{HEAD, IDLE};
-use super::receive::{CHUNKED, wrong_coding};
+use super::receive::{CHUNKED, head_too_large, wrong_coding};
 use super::reply::Problem;
 use super::slots::ConnectionSlot;
-use super::{Api, Finished, Limits};
+use super::{Api, Finished};
 use crate::api::problem::RequestFault;
 use axum::http::header::TRANSFER_ENCODING;
 use std::io;
@@ -79,11 +79,7 @@ impl<S: AsyncWrite + Unpin> Http1<S> {
             (b"414", _) => {
                 refusal(RequestFault::UriTooLong, "the target is longer than is read: move what it says into the body")
             }
-            (b"431", _) => {
-                let Limits { head_bytes, headers, .. } = self.api.limits;
-                let detail = format!("the head has more than {head_bytes} bytes or {headers} fields: send less");
-                refusal(RequestFault::HeadTooLarge, &detail)
-            }
+            (b"431", _) => refusal(RequestFault::HeadTooLarge, &head_too_large(&self.api.limits)),
             _ => None,
         }
     }

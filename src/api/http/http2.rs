@@ -8,8 +8,9 @@ use super::Api;
 use super::asked::Asked;
 use super::slots::ConnectionSlot;
 use crate::limits::{
-    HTTP_HEAD_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX,
-    HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX,
+    HTTP2_PENDING_RESETS_MAX, HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
 };
 use crate::service::Receipt;
 use axum::body::{Body, Bytes};
@@ -22,13 +23,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// Longest list of header fields that hyper reads of a request, in bytes as RFC 9113 counts them: 32 for each field beside its
+/// name and its value. It refuses a longer one by itself, with nothing but the status 431. Shorter ones come as far as
+/// [`super::receive`], which says what is wrong with a head beyond our bounds.
+const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
+
+// Whatever is within our bounds is within this one, however short its fields are.
+const _: () = assert!(HTTP_HEAD_BYTES_MAX + 64 * HTTP_HEADERS_MAX < HEADER_LIST_BYTES_MAX as usize);
+
 /// How hyper serves a connection whose requests this executor runs.
 pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(HTTP_HEAD_BYTES_MAX as u32)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)

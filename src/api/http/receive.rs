@@ -1,9 +1,9 @@
 //! Reads a request within limits of size and time, and refuses what is not for this server, or not of a caller who may
 //! send it.
 
-use super::Api;
 use super::reply::Problem;
 use super::request::HttpRequest;
+use super::{Api, Limits};
 use crate::access::{Denied, Principal, Roles};
 use crate::api::identity;
 use crate::api::operation::Operation;
@@ -24,6 +24,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// What a field of a head has beside its name and its value over HTTP/1, in bytes: a colon, a blank, and the end of the line.
+const FIELD_BYTES: usize = 4;
 
 /// The one transfer coding that is known.
 pub const CHUNKED: &str = "chunked";
@@ -89,6 +92,7 @@ pub(super) async fn read(
     }
     let params = request.extract_parts::<RawPathParams>().await;
     let (parts, body) = request.into_parts();
+    head(&api.limits, &parts)?;
     target(&parts)?;
     let is_guarded = !parts.method.is_safe() || route.path.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
@@ -147,6 +151,25 @@ fn principal(
             Err(Refusal::OverQuota(standing).into())
         }
     }
+}
+
+/// Refuses a head beyond the bounds. One of HTTP/1 was refused before it became a request. Of HTTP/2 hyper lets more through,
+/// because its own refusal says nothing; the bounds are those of HTTP/1.
+fn head(limits: &Limits, parts: &Parts) -> Result<(), Problem> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len().saturating_add(value.len()).saturating_add(FIELD_BYTES)
+    };
+    let bytes = parts.headers.iter().map(field).fold(target, usize::saturating_add);
+    if bytes > limits.head_bytes || parts.headers.len() > limits.headers {
+        return Err(Problem::fault(RequestFault::HeadTooLarge, head_too_large(limits)));
+    }
+    Ok(())
+}
+
+/// The detail of a refused head, with its bounds.
+pub fn head_too_large(Limits { head_bytes, headers, .. }: &Limits) -> String {
+    format!("the head has more than {head_bytes} bytes or {headers} fields: send less")
 }
 
 /// Refuses a target that is not a path: that of CONNECT, `*` for the whole service, and a text without a slash at its

@@ -7,7 +7,9 @@ use crate::server::{Server, runtime};
 use crate::wait::until;
 use headroom::api::grpc::v1;
 use headroom::domain::{CommandBody, EventKind, ReservationId};
-use headroom::limits::{AREAS_MAX, COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, LABELS_MAX, WATCH_IDS_MAX};
+use headroom::limits::{
+    AREAS_MAX, COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, LABELS_MAX, WATCH_IDS_MAX,
+};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
@@ -92,7 +94,10 @@ fn what_is_no_message_or_no_method_is_refused_by_name() {
     let two = [frame(0, &good), frame(0, &good)].concat();
     let identity: &[(&'static str, &str)] = &[("grpc-encoding", "identity")];
     let parked = v1::ListReservationsRequest { pool: "p".to_owned(), status: 99, ..Default::default() }.encode_to_vec();
-    let rows: [Row<'_>; 14] = [
+    let filler = "x".repeat(HTTP_HEAD_BYTES_MAX);
+    let large: &[(&'static str, &str)] = &[("x-filler", filler.as_str())];
+    let rows: [Row<'_>; 15] = [
+        (RESERVE, large, frame(0, &good), Code::ResourceExhausted, "head_too_large"),
         ("/headroom.v1.Capacity/ListReservations", &[], frame(0, &parked), Code::InvalidArgument, "bad_query"),
         (RESERVE, &[], Vec::new(), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(0, &[0xff; 9]), Code::InvalidArgument, "bad_message"),

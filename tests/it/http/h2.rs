@@ -8,6 +8,7 @@ use super::disconnects::{counted, ended_while_called};
 use crate::server::{Server, runtime};
 use crate::wait::until;
 use frames::{Frames, HEADERS, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE};
+use headroom::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http2::{self, SendRequest};
@@ -76,6 +77,34 @@ fn a_host_is_checked_wherever_http_2_names_it() {
             assert_eq!(answer.status().as_u16(), status, "{authority} {header:?}");
         }
     });
+}
+
+/// hyper's own refusal has no body, and is no line of the log and no count.
+#[test]
+fn a_head_beyond_the_bounds_is_refused_as_over_http_1() {
+    let server = Server::alone();
+    let with = |fields: usize, length: usize| {
+        let asked = Request::get("http://localhost/v1/pools").header("x-filler", "x".repeat(length));
+        (1..fields).fold(asked, |asked, n| asked.header(format!("x-{n}"), "1")).body(Full::<Bytes>::default()).unwrap()
+    };
+    runtime().block_on(async {
+        let mut sender = connect(server.address).await;
+        // The name of the host is a field, too.
+        for (fields, length, status) in [
+            (HTTP_HEADERS_MAX - 1, 1, 200),
+            (HTTP_HEADERS_MAX, 1, 431),
+            (1, HTTP_HEAD_BYTES_MAX, 431),
+            (1, HTTP_HEAD_BYTES_MAX - 100, 200),
+        ] {
+            let answer = sender.send_request(with(fields, length)).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{fields} {length}");
+            assert!(answer.headers().contains_key("x-request-id"));
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(said["code"] == "head_too_large", status == 431, "{said}");
+        }
+    });
+    assert_eq!(counted(&mut server.client(), "headroom_http_requests_total{code=\"head_too_large\""), 2);
 }
 
 /// A body of which nothing comes.

@@ -142,11 +142,26 @@ fn header_lists_beyond_the_bound_cut_the_connection_off() {
         let stream = frames.open();
         let mut bytes = frame(HEADERS, END_STREAM, stream, &head("GET", "/livez"));
         let junk = frame(CONTINUATION, 0, stream, &literal("x", &"y".repeat(100)).repeat(100));
-        bytes.extend(junk.repeat(2));
+        bytes.extend(junk.repeat(3));
         bytes.extend(frame(CONTINUATION, END_HEADERS, stream, &literal("z", "z")));
         frames.write(&bytes)
     });
     assert!(cut_off > 0);
+}
+
+/// Each is within hyper's bound and beyond ours, and is told so.
+#[test]
+fn heads_of_more_fields_than_may_be_keep_nothing() {
+    bounded("many fields", &[], |frames| {
+        let fields = [head("GET", "/livez"), literal("x", "").repeat(900)].concat();
+        let mut ask = || {
+            let stream = frames.open();
+            frames.send(HEADERS, END_HEADERS | END_STREAM, stream, &fields);
+            stream
+        };
+        let streams: Vec<_> = (0..HTTP2_STREAMS_MAX).map(|_| ask()).collect();
+        streams.into_iter().all(|stream| frames.body(stream).is_some_and(|body| body.contains("head_too_large")))
+    });
 }
 
 #[test]
