@@ -5,10 +5,13 @@ use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::{Members, Value, quoted};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// Most members of one object; every body that is accepted has fewer.
-const MEMBERS_MAX: usize = 64;
+/// From how many members of one object on a tree finds the name that stands twice. Every body that is accepted has fewer, and
+/// looking through so few takes no memory. How many there may be is bounded by the bytes of the body alone, so that whoever
+/// reads the object says what there are too many of.
+const MEMBERS_FEW: usize = 64;
 
 /// Reads a request body.
 ///
@@ -77,12 +80,18 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         let mut members = Members::with_capacity(4);
+        let mut many: BTreeSet<Cow<'de, str>> = BTreeSet::new();
         while let Some(Key(key)) = map.next_key()? {
-            if members.iter().any(|(other, _)| *other == key) {
-                return Err(de::Error::custom(format_args!("the member {} stands twice", quoted(&key))));
+            if members.len() == MEMBERS_FEW {
+                many.extend(members.iter().map(|(name, _)| name.clone()));
             }
-            if members.len() >= MEMBERS_MAX {
-                return Err(de::Error::custom("an object has too many members"));
+            let is_new = if members.len() < MEMBERS_FEW {
+                members.iter().all(|(name, _)| *name != key)
+            } else {
+                many.insert(key.clone())
+            };
+            if !is_new {
+                return Err(de::Error::custom(format_args!("the member {} stands twice", quoted(&key))));
             }
             members.push((key, map.next_value()?));
         }
@@ -128,6 +137,24 @@ mod tests {
         }
         for bad in ["NaN", "1e309", "01", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "", "[1,]"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_found_among_however_many() {
+        let read = |names: &[usize]| {
+            let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+            parse(format!("{{{}}}", members.join(",")).as_bytes())
+                .map(drop)
+                .map_err(|problem| problem.detail().to_owned())
+        };
+        for most in [2, 63, MEMBERS_FEW, 65, 66, 5_000] {
+            let names: Vec<usize> = (0..most).collect();
+            assert_eq!(read(&names), Ok(()), "{most}");
+            for twice in [names[0], names[1]].into_iter().chain(names.last().copied()) {
+                let detail = read(&[&names[..], &[twice]].concat()).unwrap_err();
+                assert!(detail.contains(&format!("the member '{twice}' stands twice")), "{detail}");
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ fn reserves() -> Vec<(String, &'static str)> {
         (r#"{"pool":"p"}"#.into(), "missing_field"),
         (r#"{"demand":{"orders":1}}"#.into(), "missing_field"),
         (format!(r#"{{"pool":"p","demand":{{{}}}}}"#, many.join(",")), "too_many_dimensions"),
-        (format!(r#"{{"pool":"p","demand":{{{}}}}}"#, more.join(",")), "bad_json"),
+        (format!(r#"{{"pool":"p","demand":{{{}}}}}"#, more.join(",")), "too_many_dimensions"),
         (r#"{"pool":"p","demand":{"Orders":1}}"#.into(), "bad_name"),
         (r#"{"pool":"p","demand":{"":1}}"#.into(), "bad_name"),
         (r#"{"pool":"p","demand":{"seventeen_letters":1}}"#.into(), "bad_name"),
