@@ -111,11 +111,8 @@ pub(super) async fn read(
         }
         Format::GrpcStream => (Bytes::new(), body),
     };
-    if route.format == Format::Json && !body.is_empty() && !is_json(&parts.headers) {
-        let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
-        let sent = sent.unwrap_or_else(|| "missing".to_owned());
-        let detail = format!("the Content-Type header is {sent}, it has to be application/json");
-        return Err(Problem::fault(RequestFault::WrongContentType, detail));
+    if route.format == Format::Json && !body.is_empty() {
+        content_type(&parts.headers)?;
     }
     let (headers, rest) = (parts.headers, Mutex::new(rest));
     Ok(HttpRequest { headers, uri: parts.uri, param, body, rest, principal, trace, arrived })
@@ -254,8 +251,22 @@ async fn collect(mut body: Body, most: usize) -> Result<Option<Bytes>, axum::Err
     Ok(Some(if whole.is_empty() { first } else { whole.into() }))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim();
+/// Refuses a body that is not said to be JSON, or is said to be two things.
+fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut said = headers.get_all(CONTENT_TYPE).iter();
+    let detail = match (said.next(), said.next()) {
+        (Some(value), None) if is_json(value) => return Ok(()),
+        (Some(value), None) => {
+            let sent = quoted(&String::from_utf8_lossy(value.as_bytes()));
+            format!("the Content-Type header is {sent}, it has to be application/json")
+        }
+        (Some(_), Some(_)) => "the header content-type stands twice: send it once".to_owned(),
+        (None, _) => "the Content-Type header is missing, it has to be application/json".to_owned(),
+    };
+    Err(Problem::fault(RequestFault::WrongContentType, detail))
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let essence = value.to_str().ok().and_then(|value| value.split(';').next()).unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
 }

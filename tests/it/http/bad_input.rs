@@ -139,6 +139,7 @@ const OTHERS: &[Case] = &[
     ("POST", "/v1/reservations", &["Idempotency-Key: \"a"], RESERVE, 400, "bad_key"),
     ("POST", "/v1/reservations", &["Idempotency-Key: é"], RESERVE, 400, "bad_key"),
     ("POST", "/v1/reservations", &["Content-Type: text/plain"], RESERVE, 415, "wrong_content_type"),
+    ("POST", "/v1/reservations", TWO_TYPES, RESERVE, 415, "wrong_content_type"),
     ("POST", "/v1/reservations?dry_run=true", &[], RESERVE, 400, "bad_query"),
     ("POST", "/v1/reservations", &[], "", 400, "bad_json"),
     ("PATCH", AMENDED, &[], "", 400, "bad_json"),
@@ -157,6 +158,7 @@ const OTHERS: &[Case] = &[
 
 /// Of nobody: what is wrong with the request is told first.
 const AMENDED: &str = "/v1/reservations/hr_2mpkm84c8dz4dsnnmazepsnyh0";
+const TWO_TYPES: &[&str] = &["Content-Type: application/json", "Content-Type: text/plain"];
 const RESERVE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
 
 fn ends(c: &mut Client) -> u64 {
