@@ -149,7 +149,6 @@ request_faults! {
     HeadTimeout = "head_timeout", 408, "The request did not come in time";
     BodyTimeout = "body_timeout", 408, "The body did not come in time";
     BodyTooLarge = "body_too_large", 413, "The body is too large";
-    UriTooLong = "uri_too_long", 414, "The request's target is too long";
     WrongContentType = "wrong_content_type", 415, "The body has to be application/json";
     UnknownContentEncoding = "unknown_content_encoding", 415, "The body's encoding is not known";
     ForeignHost = "foreign_host", 421, "The request is meant for another service";

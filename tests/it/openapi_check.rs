@@ -15,15 +15,8 @@ const UNDESCRIBED: &[&str] = &["/internal/", "/docs"];
 /// Headers that belong to the message and not to what it says.
 const FRAMING: &[&str] = &["connection", "content-length", "content-type", "date", "transfer-encoding"];
 /// What is told of bytes that are no request.
-const NO_REQUEST: &[&str] = &[
-    "bad_request",
-    "body_timeout",
-    "head_timeout",
-    "head_too_large",
-    "tls_not_spoken",
-    "tls_required",
-    "uri_too_long",
-];
+const NO_REQUEST: &[&str] =
+    &["bad_request", "body_timeout", "head_timeout", "head_too_large", "tls_not_spoken", "tls_required"];
 const PROBLEM: &str = "application/problem+json";
 /// What the schemas' compiler calls the document.
 const NAME: &str = "http://headroom/openapi.json";

@@ -35,7 +35,7 @@ pub fn code(case: &Case) -> Code {
         (409, _) => Code::FailedPrecondition,
         (410, _) => Code::OutOfRange,
         (412, _) => Code::Aborted,
-        (413 | 414 | 429 | 431, _) => Code::ResourceExhausted,
+        (413 | 429 | 431, _) => Code::ResourceExhausted,
         (503, _) => Code::Unavailable,
         _ => Code::Internal,
     }

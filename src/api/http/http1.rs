@@ -76,9 +76,6 @@ impl<S: AsyncWrite + Unpin> Http1<S> {
                 refusal(RequestFault::UnknownTransferCoding, &wrong_coding(&TRANSFER_ENCODING, said, CHUNKED))
             }
             (b"400", None) => refusal(RequestFault::BadRequest, NO_HEAD),
-            (b"414", _) => {
-                refusal(RequestFault::UriTooLong, "the target is longer than is read: move what it says into the body")
-            }
             (b"431", _) => refusal(RequestFault::HeadTooLarge, &head_too_large(&self.api.limits)),
             _ => None,
         }

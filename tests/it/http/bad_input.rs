@@ -227,6 +227,14 @@ fn too_large_requests_are_refused_before_they_are_read() {
     let header = format!("X-Filler: {}", "x".repeat(17 << 10));
     let reply = server.client().raw(&request("GET", "/v1/pools", &[&header], b""));
     assert_eq!((reply.status, reply.code().as_str()), (431, "head_too_large"));
+    // So is a target that is: there is no other refusal for it, however long it is.
+    for (length, status, code) in
+        [(16_300, 400, "bad_query"), (17_000, 431, "head_too_large"), (70_000, 431, "head_too_large")]
+    {
+        let target = format!("/v1/pools?cursor={}", "x".repeat(length));
+        let reply = server.client().raw(&request("GET", &target, &[], b""));
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{length}");
+    }
     let many: Vec<_> = (0..70).map(|n| format!("X-{n}: 1")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let reply = server.client().raw(&request("GET", "/v1/pools", &many, b""));

@@ -200,7 +200,6 @@ const BUILT: &[&str] = &[
     "too_many_attempts",
     "too_many_commands",
     "unreadable",
-    "uri_too_long",
 ];
 
 /// What a caller gets who has not proved who it is, or who may not do what it asks for: the matrix of roles has them.

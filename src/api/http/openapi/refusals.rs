@@ -10,13 +10,12 @@ use std::collections::BTreeMap;
 use utoipa::openapi::path::HttpMethod as Method;
 
 /// Refusals that this edge may give to every request.
-const FAULTS: [RequestFault; 10] = [
+const FAULTS: [RequestFault; 9] = [
     RequestFault::BadRequest,
     RequestFault::BadHost,
     RequestFault::HeadTimeout,
     RequestFault::BodyTimeout,
     RequestFault::BodyTooLarge,
-    RequestFault::UriTooLong,
     RequestFault::WrongContentType,
     RequestFault::UnknownContentEncoding,
     RequestFault::HeadTooLarge,
