@@ -77,8 +77,8 @@ pub(super) struct Caller {
     pause: OnceLock<Duration>,
 }
 
-/// Refuses in this order: by what the server has room for, by whom the request is meant for and where it comes from, by
-/// who sends it and how often they do, and only then by what is in it.
+/// Refuses in this order: by what the server has room for, by how large the head is, by whom the request is meant for and
+/// where it comes from, by who sends it and how often they do, and only then by what is in it.
 pub(super) async fn read(
     api: &Api,
     trace: CallTrace,
