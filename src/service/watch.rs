@@ -3,7 +3,7 @@
 
 use super::{Code, Refusal, Service, Shed, Unread};
 use crate::domain::coverage::Query;
-use crate::domain::{Event, EventBody, Micros, Pool, PoolId};
+use crate::domain::{Event, EventBody, Micros, Pool, PoolId, Retirement};
 use crate::limits::{
     SEARCH_STEP_POOLS, WATCH_LOOK_MS, WATCH_READ_BYTES, WATCH_STALL_MS, WATCH_STEP_POOLS, WATCH_STEPS_MAX,
 };
@@ -142,9 +142,9 @@ struct Watch {
     service: Arc<Service>,
     filter: WatchFilter,
     position: Places,
-    /// The pools that match, where not all do.
+    /// The pools that are known to match, where not all do.
     watched: BTreeSet<PoolId>,
-    /// Of a watch that goes on from a position: what was in `watched` from the beginning is from here.
+    /// Of a watch that goes on from a position: where the state was that `watched` was made of.
     begun: Places,
     steps: mpsc::Sender<Step>,
 }
@@ -230,10 +230,19 @@ impl Watch {
                 () = self.steps.closed() => return Err(None),
             }
             while self.advance().await? && !self.service.is_leaving() {}
-            if self.service.is_leaving() {
-                return Err(Some(Refusal::Shed(Shed::Closing)));
-            }
+            self.goes_on()?;
         }
+    }
+
+    /// The end, once nobody listens any more or the process leaves.
+    fn goes_on(&self) -> Goes {
+        if self.steps.is_closed() {
+            return Err(None);
+        }
+        if self.service.is_leaving() {
+            return Err(Some(Refusal::Shed(Shed::Closing)));
+        }
+        Ok(())
     }
 
     /// Tells the pools as they are; for a watch that goes on from a position, only learns which of them match.
@@ -272,7 +281,50 @@ impl Watch {
                 self.tell(Step { update: Update::Snapshot { pools, is_last }, position }).await?;
             }
         }
+        if is_told { Ok(()) } else { self.go_to_position().await }
+    }
+
+    /// Turns `watched`, which is of the state now, into what is known of the pools at the position.
+    async fn go_to_position(&mut self) -> Goes {
+        for (partition, begun) in self.begun.clone() {
+            let position = self.position.get(&partition).copied().unwrap_or(begun);
+            let (mut from, until) = (position.min(begun), position.max(begun));
+            while from < until && (position > begun || self.may_have_differed()) {
+                self.goes_on()?;
+                let events = self.read(partition, from).await?;
+                if events.is_empty() {
+                    // The log is asked again after a while.
+                    let _ = timeout(Duration::from_millis(WATCH_LOOK_MS), self.steps.closed()).await;
+                }
+                for stored in events.iter().take_while(|stored| stored.seq < until) {
+                    self.learn(&decoded(partition, stored)?);
+                }
+                from = events.last().map_or(from, |last| last.seq.saturating_add(1));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether pools that match now may not have matched before. Where only ids are asked for, they always did.
+    fn may_have_differed(&self) -> bool {
+        !self.watched.is_empty() && self.filter.query != Query::default()
+    }
+
+    /// Takes an event between the position and the state that `watched` was made of into account.
+    fn learn(&mut self, event: &Event) {
+        if self.is_before_begun(event) {
+            // Limits and the mode are no conditions. Whether a pool matched before any other definition, and before its
+            // end, nobody knows. That event will tell what it is from then on.
+            if let EventBody::PoolDefined(Pool { id, .. })
+            | EventBody::PoolChanged(Pool { id, .. })
+            | EventBody::PoolRetired(Retirement { pool: Pool { id, .. }, .. }) = &event.body
+            {
+                self.watched.remove(id);
+            }
+        } else {
+            // The position is ahead of the state.
+            self.tells_of(event);
+        }
     }
 
     /// Reads on in each partition that has more, and answers whether there was any.
@@ -284,30 +336,32 @@ impl Watch {
             if folded <= from {
                 continue;
             }
-            let tail = Arc::clone(&self.service.tail);
-            let read = tokio::task::spawn_blocking(move || tail.read(partition, from, WATCH_READ_BYTES)).await;
-            let events = match read.map_err(|_| Some(Refusal::bug("a read of the log panicked")))? {
-                Ok(events) => events,
-                // The log is asked again at the next look.
-                Err(error) if error.kind == LogErrorKind::Transient => continue,
-                Err(error) if error.kind == LogErrorKind::OutOfRange => {
-                    return Err(Some(Refusal::PositionOutOfRange(error.detail)));
-                }
-                Err(error) => return Err(Some(Refusal::Unread(unreadable(partition, error.detail)))),
-            };
+            let events = self.read(partition, from).await?;
             has_read |= !events.is_empty();
             self.tell_events(partition, &events).await?;
         }
         Ok(has_read)
     }
 
+    /// The next events of a partition; none where it ends, and when the log has to be asked again.
+    async fn read(&self, partition: u32, from: u64) -> Result<Vec<StoredEvent>, Option<Refusal>> {
+        let tail = Arc::clone(&self.service.tail);
+        let read = tokio::task::spawn_blocking(move || tail.read(partition, from, WATCH_READ_BYTES)).await;
+        match read.map_err(|_| Some(Refusal::bug("a read of the log panicked")))? {
+            Ok(events) => Ok(events),
+            Err(error) if error.kind == LogErrorKind::Transient => Ok(Vec::new()),
+            Err(error) if error.kind == LogErrorKind::OutOfRange => {
+                Err(Some(Refusal::PositionOutOfRange(error.detail)))
+            }
+            Err(error) => Err(Some(Refusal::Unread(unreadable(partition, error.detail)))),
+        }
+    }
+
     async fn tell_events(&mut self, partition: u32, events: &[StoredEvent]) -> Goes {
         let Some(last) = events.last() else { return Ok(()) };
         let mut changes = Vec::new();
         for stored in events {
-            let decoded = wire::event::decode(&stored.bytes);
-            let unread = |error: wire::DecodeError| Some(Refusal::Unread(unreadable(partition, error.to_string())));
-            let event = decoded.map_err(unread)?.event;
+            let event = decoded(partition, stored)?;
             if let Some(is_watched) = self.tells_of(&event) {
                 changes.push(Change { event, is_watched });
             }
@@ -356,9 +410,13 @@ impl Watch {
     /// Whether to tell that the pool is not watched after this event; `None` when it was not watched before.
     fn is_watched_no_more(&mut self, event: &Event, id: &PoolId) -> Option<bool> {
         // What matched before `watched` was made is not known, so its end is told in any case.
-        let was_before = self.begun.get(&event.partition).is_some_and(|begun| event.seq < *begun);
-        let may_have_matched = was_before && (self.filter.pools.is_empty() || self.filter.pools.contains(id));
+        let is_named = self.filter.pools.is_empty() || self.filter.pools.contains(id);
+        let may_have_matched = is_named && self.is_before_begun(event);
         (self.watched.remove(id) || may_have_matched).then_some(false)
+    }
+
+    fn is_before_begun(&self, event: &Event) -> bool {
+        self.begun.get(&event.partition).is_some_and(|begun| event.seq < *begun)
     }
 
     /// Hands a step over, as soon as there is room for it.
@@ -377,6 +435,11 @@ impl Watch {
         self.position = position;
         Ok(())
     }
+}
+
+fn decoded(partition: u32, stored: &StoredEvent) -> Result<Event, Option<Refusal>> {
+    let unread = |error: wire::DecodeError| Some(Refusal::Unread(unreadable(partition, error.to_string())));
+    Ok(wire::event::decode(&stored.bytes).map_err(unread)?.event)
 }
 
 /// The refusal of a watch whose log cannot be read.

@@ -8,6 +8,7 @@ pub mod protocol;
 mod roles;
 mod translate;
 pub mod watch;
+mod watch_position;
 
 use crate::server::{Server, runtime};
 pub use client::capacity_client::CapacityClient;

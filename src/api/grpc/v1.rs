@@ -375,10 +375,11 @@ pub struct WatchPoolsRequest {
     #[prost(string, repeated, tag = "5")]
     pub pools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The position of an earlier answer, for each partition of the log: the watch goes on behind it, with no change lost
-    /// and none repeated. A watch with conditions goes by what pools are now: of a pool that has ceased to meet them in
-    /// between, the change that ended it is told, and changes before it may be left out. When the position is empty, the
-    /// watch begins with the pools as they are. A position that the log does not have, or no longer has, is refused with
-    /// position_out_of_range: begin without one.
+    /// and none repeated. A watch with conditions does not know what a pool was at the position: when its definition has
+    /// changed in between, or it has retired, changes of what is used before that may be left out. The first event that
+    /// says what the pool is from then on is told with its whole definition, whether the pool has the areas, times and
+    /// labels or not. When the position is empty, the watch begins with the pools as they are. A position that the log does
+    /// not have, or no longer has, is refused with position_out_of_range: begin without one.
     #[prost(btree_map = "uint32, uint64", tag = "6")]
     pub position: ::prost::alloc::collections::BTreeMap<u32, u64>,
 }
