@@ -8,8 +8,8 @@ use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
 use crate::swap::metrics;
 use crate::wait::until;
-use headroom::log::CommittedTail;
 use headroom::log::kafka::{Cluster, Kafka};
+use headroom::log::{CommittedTail, PartitionLog};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::Offset;
@@ -24,10 +24,15 @@ pub const INTERVAL: [&str; 2] = ["--snapshot-interval-ms", "1000"];
 
 /// Removes the events of partition 0 before this offset, as retention does.
 pub fn remove_events(cluster: &Cluster, offset: Offset) {
+    remove_events_of(cluster, 0, offset);
+}
+
+fn remove_events_of(cluster: &Cluster, partition: u32, offset: Offset) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
     let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&cluster.topics.events, 0, offset).unwrap();
+    let number = i32::try_from(partition).unwrap();
+    before.add_partition_offset(&cluster.topics.events, number, offset).unwrap();
     let removed = wait(admin.delete_records(&before, &AdminOptions::new().operation_timeout(Some(LIMIT)))).unwrap();
     removed.elements().iter().for_each(|partition| partition.error().unwrap());
 }
@@ -279,6 +284,36 @@ fn a_log_without_its_head_is_refused_by_name_when_nothing_covers_it() {
     assert_ne!(put(&lost, 181), 200);
     lost.terminate();
     says(&on(&site, "tool", ["verify"], &["--snapshots", &place]), 1, &["has lost all its events"]);
+}
+
+/// The story: retention takes every event of a partition. How far its commands are decided is not known any more: nothing is
+/// called lost, and nothing is skipped. Nobody who claims the partition takes it for one in which nothing is decided yet,
+/// whatever it has read before.
+#[test]
+fn a_partition_without_any_event_is_not_one_in_which_nothing_is_decided() {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    change(&process, 100..110);
+    process.terminate();
+    let log = site.log();
+    let end = log.end(0).unwrap();
+    assert!(!log.read(0, 0, usize::MAX).unwrap().is_empty());
+    remove_events(site.cluster(), Offset::End);
+    let checked = site.run(["commands", "check"]);
+    assert!(!checked.out.contains("next command"), "{}", checked.out);
+    assert_ne!(checked.code, 0);
+    assert_says(&(checked.out + &checked.err), &["has lost all its events"]);
+    let skip = ["commands", "skip", "--partition", "0", "--reason", "told by the tests"];
+    says(&site.run(skip), 2, &["has lost all its events"]);
+    for from in [0, end] {
+        for process in [&log, &site.log()] {
+            let claimed = process.claim(0, from, &mut |_| Ok(0)).err().map(|error| error.to_string());
+            let past_gap = process.take_past_gap(0, from, &mut |_| Ok(0)).err().map(|error| error.to_string());
+            for refused in [claimed, past_gap] {
+                assert_says(&refused.unwrap_or_default(), &["has lost all its events"]);
+            }
+        }
+    }
 }
 
 /// The story: a follower stands still while the log goes on, and what it would have read next is removed. It says so, and

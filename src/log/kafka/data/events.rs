@@ -253,12 +253,16 @@ impl EventReader {
     }
 
     /// How far the partition's last event says that commands are decided.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or the partition has lost all its events: then nobody knows it.
     pub(in crate::log::kafka) fn decided(&self, partition: u32) -> Result<Decided, LogError> {
         let context = &self.context;
         let at = context.events(partition);
         context.readers.with(|reader| {
             let mut course = context.course(partition);
-            let last = reader.last(at, reader.bounds(at)?, |message| {
+            let bounds = reader.bounds(at)?;
+            let last = reader.last(at, bounds, |message| {
                 let found = record::found_awaited(message, &context.framing);
                 course.take(&found).map_err(LogError::from)?;
                 match found {
@@ -267,7 +271,11 @@ impl EventReader {
                     EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
                 }
             })?;
-            Ok(last.unwrap_or_default())
+            match last {
+                Some(last) => Ok(last),
+                None if bounds.first > 0 => Err(emptied(at, bounds.first)),
+                None => Ok(Decided::default()),
+            }
         })
     }
 
