@@ -72,6 +72,7 @@ impl From<LogError> for BackupError {
             LogErrorKind::Transient
             | LogErrorKind::OutOfRange
             | LogErrorKind::Uncovered
+            | LogErrorKind::Emptied
             | LogErrorKind::Withheld { .. }
             | LogErrorKind::Superseded
             | LogErrorKind::Internal => BackupError::Unusable(error.detail),

@@ -9,7 +9,7 @@ use crate::app;
 use crate::config::Config;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
-use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
+use crate::log::{ClusterLog, CommittedTail, Fold, LogErrorKind, PartitionLog};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -74,7 +74,16 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 fn check(log: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
     let mut is_fine = true;
     for partition in 0..log.partitions() {
-        let CommandsPosition { next, first, end, continuity } = log.commands_position(partition)?;
+        let position = match log.commands_position(partition) {
+            Ok(position) => position,
+            Err(error) if error.kind == LogErrorKind::Emptied => {
+                writeln!(out, "partition {partition}: it is not known how far its commands are decided: {error}")?;
+                is_fine = false;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let CommandsPosition { next, first, end, continuity } = position;
         is_fine &= continuity == Continuity::Sound;
         writeln!(out, "partition {partition}: next command {next}, the topic holds {first} to {end}: {continuity}")?;
     }

@@ -26,7 +26,7 @@ pub(super) enum Action {
     /// Print what `apply` would do, and what it would refuse
     ///
     /// Where nothing is to be done, also says which partitions have lost their first events, and which snapshot covers them. Exit
-    /// code 0: nothing would be refused, and no partition lacks such a snapshot.
+    /// code 0: nothing would be refused, and no partition lacks such a snapshot or has lost all its events.
     Plan(Flags<ClusterTopics>),
     /// Create missing topics, change their settings, and write the manifest of a new log
     ///
@@ -135,7 +135,7 @@ fn tell_heads(config: &Config, kafka: &Kafka, seen: &ClusterState, out: &mut imp
                     writeln!(out, "partition {partition} has lost its first events, and is covered by {covers}")?;
                 }
             }
-            Err(error) if error.kind == LogErrorKind::Uncovered => {
+            Err(error) if matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::Emptied) => {
                 writeln!(out, "refused: {error}")?;
                 is_covered = false;
             }

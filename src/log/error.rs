@@ -16,6 +16,9 @@ pub enum LogErrorKind {
     OutOfRange,
     /// The log has lost its first events, and nothing that was found covers them: the same call succeeds once something does.
     Uncovered,
+    /// A partition of the log has lost all its events, so that nobody can tell how many there were, or what covers them: an
+    /// operator has to bring them back, or to give the log up. The position of nobody is in it.
+    Emptied,
     /// A place does not give what went there, a part of the log or a snapshot that covers one, so nothing is known of that part:
     /// it shows no fault of the log.
     Withheld {
@@ -65,6 +68,11 @@ impl LogError {
         LogError::new(LogErrorKind::Uncovered, detail)
     }
 
+    /// An error of the kind [`LogErrorKind::Emptied`]; the detail says what an operator can do.
+    pub fn emptied(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Emptied, detail)
+    }
+
     /// An error of the kind [`LogErrorKind::Withheld`]; where it does not pass by itself, the detail says what has to change.
     pub fn withheld(may_pass: bool, detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Withheld { may_pass }, detail)
@@ -94,7 +102,10 @@ impl LogError {
     pub fn needs_operator(&self) -> bool {
         matches!(
             self.kind,
-            LogErrorKind::Operator | LogErrorKind::Uncovered | LogErrorKind::Withheld { may_pass: false }
+            LogErrorKind::Operator
+                | LogErrorKind::Uncovered
+                | LogErrorKind::Emptied
+                | LogErrorKind::Withheld { may_pass: false }
         )
     }
 
@@ -105,7 +116,7 @@ impl LogError {
 
     /// Whether the log does not have what was asked for, and has not failed.
     pub fn is_out_of_range(&self) -> bool {
-        self.kind == LogErrorKind::OutOfRange
+        matches!(self.kind, LogErrorKind::OutOfRange | LogErrorKind::Emptied)
     }
 
     /// Whether a place did not give what it has: nothing is known of that part of the log.
@@ -169,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_reason_says_when_a_person_has_to_act() {
-        let kinds = [LogError::operator, LogError::uncovered, |disk| LogError::withheld(false, disk)];
+        let kinds =
+            [LogError::operator, LogError::uncovered, LogError::emptied, |disk| LogError::withheld(false, disk)];
         for error in kinds.map(|kind: fn(String) -> LogError| kind("a disk".to_owned())) {
             assert_eq!((error.reason(), error.needs_operator()), ("an operator must act: a disk".to_owned(), true));
             assert!(!error.may_pass(), "{error:?}");

@@ -8,7 +8,7 @@ use super::swap::Exchange;
 use crate::crash;
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
-use crate::log::{ClaimError, EventStream, LogError, LogErrorKind, StoredEvent, Streamed};
+use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
 use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
 use crate::time::Clock;
 use parking_lot::Mutex;
@@ -242,7 +242,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// The error that there was when another one was the cause, and [`LogError`] when no snapshot covers what is gone.
     fn overtaken(&mut self, handle: &PartitionHandle, next_seq: u64, error: LogError) -> Result<(), LogError> {
         let partition = handle.id();
-        if error.kind != LogErrorKind::OutOfRange {
+        if !error.is_out_of_range() {
             return Err(error);
         }
         let first = self.recovery.tail.first(partition)?;

@@ -350,9 +350,7 @@ impl Watch {
         match read.map_err(|_| Some(Refusal::bug("a read of the log panicked")))? {
             Ok(events) => Ok(events),
             Err(error) if error.kind == LogErrorKind::Transient => Ok(Vec::new()),
-            Err(error) if error.kind == LogErrorKind::OutOfRange => {
-                Err(Some(Refusal::PositionOutOfRange(error.detail)))
-            }
+            Err(error) if error.is_out_of_range() => Err(Some(Refusal::PositionOutOfRange(error.detail))),
             Err(error) => Err(Some(Refusal::Unread(unreadable(partition, error.detail)))),
         }
     }

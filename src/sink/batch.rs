@@ -291,7 +291,7 @@ pub(super) fn gather(
 
 fn halt_of(error: LogError, tail: &dyn CommittedTail, batch: &Batch) -> Halt {
     match error.kind {
-        LogErrorKind::OutOfRange => Halt::Stop(match tail.first(batch.partition) {
+        LogErrorKind::OutOfRange | LogErrorKind::Emptied => Halt::Stop(match tail.first(batch.partition) {
             Ok(first) if batch.until < first => removed(batch.place(), first),
             _ => error.to_string(),
         }),

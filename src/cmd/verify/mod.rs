@@ -175,6 +175,12 @@ fn commands_of(source: &Source, partition: u32) -> Result<Option<Commands<'_>>, 
     })
 }
 
+/// The law that a log breaks whose beginning or end cannot be known because of this error.
+fn broken_by(error: &LogError) -> Law {
+    // There is no chain of which anything could be wrong.
+    if error.kind == LogErrorKind::Emptied { Law::LogIsTruth } else { Law::Chain }
+}
+
 /// The verification of one partition.
 struct Verifying<'a, 's> {
     source: &'a Source,
@@ -231,7 +237,7 @@ impl<'a, 's> Verifying<'a, 's> {
             // The log answers, and its end cannot be known, or nothing covers its beginning: committed events are lost.
             Err(error) if error.kind != LogErrorKind::Transient && source.is_at_fault(&error) => {
                 let mut trust = Trust::anew(partition, tail.partitions());
-                trust.breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
+                trust.breaches.push(Breach { law: broken_by(&error), partition, seq: 0, detail: error.to_string() });
                 (0, trust, None)
             }
             begun => {

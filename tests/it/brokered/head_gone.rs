@@ -9,7 +9,7 @@ use crate::rig::Rig;
 use crate::swap::metrics;
 use crate::wait::until;
 use headroom::log::kafka::{Cluster, Kafka};
-use headroom::log::{CommittedTail, PartitionLog};
+use headroom::log::{ClusterLog, CommittedTail, EndOffsets, PartitionLog};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::Offset;
@@ -39,12 +39,16 @@ fn remove_events_of(cluster: &Cluster, partition: u32, offset: Offset) {
 
 /// Removes all events of partition 0 before this one. Each has an offset of its own, and some offsets have none.
 pub fn remove_before(log: &Kafka, seq: u64) {
+    remove_before_of(log, 0, seq);
+}
+
+fn remove_before_of(log: &Kafka, partition: u32, seq: u64) {
     let mut offset = i64::try_from(seq).unwrap();
-    while log.first(0).unwrap() < seq {
-        remove_events(log.cluster(), Offset::Offset(offset));
+    while log.first(partition).unwrap() < seq {
+        remove_events_of(log.cluster(), partition, Offset::Offset(offset));
         offset += 1;
     }
-    assert_eq!(log.first(0).unwrap(), seq);
+    assert_eq!(log.first(partition).unwrap(), seq);
 }
 
 /// The folder of a site's snapshots, and how it is named.
@@ -314,6 +318,46 @@ fn a_partition_without_any_event_is_not_one_in_which_nothing_is_decided() {
             }
         }
     }
+}
+
+/// The story: retention takes every event of one partition, and the first one of another. Each process and each command says
+/// which partition has nothing left, that an operator must act, and what is possible; and goes on to the other. Nobody writes
+/// to the partition again and again meanwhile.
+#[test]
+fn a_partition_that_has_lost_all_its_events_is_told_to_an_operator_and_the_others_as_well() {
+    let site = Site::new(Rig::shared(), 2);
+    // Each partition gets the events of two owners.
+    (0..2).for_each(|_| site.serve("a").terminate());
+    let log = site.log();
+    remove_events(site.cluster(), Offset::End);
+    remove_before_of(&log, 1, 1);
+    let emptied = format!("{}/0 has lost all its events, those before offset ", site.cluster().topics.events);
+    for how in ["plan", "check"] {
+        let refused = ["refused: ", &emptied, "refused: partition 1 of the log begins with seq 1"];
+        says(&topics(&site, how, &[]), 1, &refused);
+    }
+    let unknown = "partition 0: it is not known how far its commands are decided: ";
+    says(&site.run(["commands", "check"]), 1, &[unknown, &emptied, "partition 1: next command "]);
+    let verified = site.run(["verify", "--partition", "0"]);
+    says(&verified, 1, &["L10 broken at partition 0 seq 0", &emptied]);
+    assert!(!verified.out.contains("L3"), "{}", verified.out);
+    let log_id = format!("{:032x}", log.manifest().log_id);
+    let accept = ["log", "accept-loss", "--log", &log_id, "--because", "told by the tests"];
+    says(&on(&site, "a", accept, &[]), 2, &[&emptied, "accept-loss cannot accept that", "or begin a new log"]);
+
+    // Two fences and their markers, of the first claim at the most.
+    let end = log.end_offset(0).unwrap();
+    (0..4).for_each(|_| assert!(log.claim(0, 0, &mut |_| Ok(0)).is_err()));
+    assert!(log.end_offset(0).unwrap() <= end + 4, "{end} {}", log.end_offset(0).unwrap());
+
+    let process = site.serving("a");
+    process.start();
+    let url = format!("{}/readyz", process.url().unwrap());
+    let must_act = format!("an operator must act: {emptied}");
+    until("it says so", || agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap().contains(&must_act));
+    let is_error = |line: &str| line.contains("ERROR") && line.contains(&emptied);
+    until("it logs so", || process.logged().lines().any(is_error));
+    process.terminate();
 }
 
 /// The story: a follower stands still while the log goes on, and what it would have read next is removed. It says so, and

@@ -148,7 +148,7 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
     let printed = place.headroom(&["cat"]);
     says(&printed, 1, &["partition 0 cannot be printed: ", "has lost all its events"]);
     assert_eq!(printed.out, all[1]);
-    says(&place.headroom(&["verify"]), 1, &["L3 broken at partition 0 seq 0", "has lost all its events"]);
+    says(&place.headroom(&["verify"]), 1, &["L10 broken at partition 0 seq 0", "has lost all its events"]);
 }
 
 #[test]

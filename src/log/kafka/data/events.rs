@@ -79,7 +79,7 @@ impl EventReader {
                     context.progress_of(partition).ended(last);
                     Ok(EventsEnd { seq: last.saturating_add(1), is_whole })
                 }
-                None if from.first == bounds.first && bounds.first > 0 => Err(emptied(at, bounds.first)),
+                None if from.first == bounds.first && bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
         })
@@ -112,7 +112,7 @@ impl EventReader {
             found = Some(Mark { seq: event.seq, offset: first });
             false
         })?;
-        let head = found.ok_or_else(|| emptied(at, first))?;
+        let head = found.ok_or_else(|| self.emptied(partition, first))?;
         progress.begins(head);
         Ok(head)
     }
@@ -273,10 +273,35 @@ impl EventReader {
             })?;
             match last {
                 Some(last) => Ok(last),
-                None if bounds.first > 0 => Err(emptied(at, bounds.first)),
+                None if bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
                 None => Ok(Decided::default()),
             }
         })
+    }
+
+    /// Checks that a partition of which not one event was left, when somebody last looked, has one again. A claim that wrote
+    /// its fences before it finds that out would write them again with each attempt.
+    ///
+    /// # Errors
+    /// [`LogError`] when it has none, or the cluster does not answer.
+    pub(in crate::log::kafka) fn check_begins(&self, partition: u32) -> Result<(), LogError> {
+        let progress = self.context.progress_of(partition);
+        if progress.is_emptied() {
+            self.first(partition)?;
+            progress.set_emptied(false);
+        }
+        Ok(())
+    }
+
+    /// That not one event of the partition is left.
+    fn emptied(&self, partition: u32, first: i64) -> LogError {
+        self.context.progress_of(partition).set_emptied(true);
+        let at = self.context.events(partition);
+        LogError::emptied(format!(
+            "{at} has lost all its events, those before offset {first}: nobody can tell how many there were, nor whether a \
+             snapshot has them all, and headroom log accept-loss cannot accept that; bring the records back with their \
+             offsets, as from copies of the brokers' disks, or begin a new log with topics and data directories of its own"
+        ))
     }
 
     /// Checks that the partition still has every event from this one on.
@@ -345,13 +370,6 @@ pub(in crate::log::kafka) fn removed(at: TopicPartition<'_>, from: u64, first: u
     LogError::out_of_range(format!(
         "{at} begins with seq {first}: events {from} to {} are gone",
         first.saturating_sub(1)
-    ))
-}
-
-/// That not one event is left.
-fn emptied(at: TopicPartition<'_>, first: i64) -> LogError {
-    LogError::out_of_range(format!(
-        "{at} has lost all its events, those before offset {first}: nobody can tell whether a snapshot has them all"
     ))
 }
 

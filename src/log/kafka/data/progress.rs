@@ -45,6 +45,8 @@ struct State {
     unread_from: Option<u64>,
     /// The offset of an open turn that was waited for in vain the last time.
     open: Option<i64>,
+    /// Whether the partition had lost all its events when somebody last looked for one.
+    is_emptied: bool,
     /// How many claims of the partition this process has begun.
     generation: u64,
     /// Set while the owner in this process is to stop.
@@ -132,6 +134,16 @@ impl Progress {
     /// Takes the offset of a turn that was waited for in vain; `None` when every turn has ended.
     pub(super) fn set_open(&self, place: Option<i64>) {
         self.0.lock().open = place;
+    }
+
+    /// Whether the partition had lost all its events when somebody last looked for one.
+    pub(super) fn is_emptied(&self) -> bool {
+        self.0.lock().is_emptied
+    }
+
+    /// Takes whether the partition has lost all its events.
+    pub(super) fn set_emptied(&self, is_emptied: bool) {
+        self.0.lock().is_emptied = is_emptied;
     }
 
     /// The end of what is committed, as the last turn of this process left it.

@@ -67,6 +67,7 @@ impl Inner {
         let inner = self;
         let context = &inner.context;
         context.check(partition)?;
+        inner.events.check_begins(partition)?;
         let owner = OwnerId { partition, generation: context.progress_of(partition).claim() };
         let prepared = inner
             .standby
