@@ -30,7 +30,7 @@ mod witness;
 pub use access::new_token;
 pub use archive::archive;
 pub use hold::Hold;
-pub use kafka::settings::{asked, cluster, look, registry};
+pub use kafka::settings::{asked, cluster, look, look_to_write, registry};
 pub use level::{check as check_level, level, raise as raise_level};
 pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};
 pub use places::is_elsewhere;

@@ -64,7 +64,11 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let missing = "this command is for a log on Kafka, and no cluster is configured: give --kafka-brokers, or kafka_brokers in the \
                    file of --config";
     let kafka = config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))?;
-    let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let looked = match action {
+        Action::Check(_) => app::look(config, kafka),
+        Action::Skip { .. } => app::look_to_write(config, kafka),
+    };
+    let log = looked.map_err(|error| Failure::Unusable(error.to_string()))?;
     match action {
         Action::Check(_) => check(&log, out),
         Action::Skip { partition, reason, .. } => skip(config, &log, *partition, reason, out),

@@ -247,7 +247,7 @@ fn of_cluster(
     let dir = &config.data_dir;
     let cannot = |error| Failure::Unusable(format!("cannot open the data directory {}: {error}", dir.display()));
     let _hold = Hold::take(dir).map_err(cannot)?.ok_or_else(|| in_use(dir))?;
-    let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let log = app::look_to_write(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
     let (store, log_id) = (SledStore::open(dir), log.manifest().log_id);
     let lost = Lost::of(log_id, app::losses(&log, &store, log_id)?);
     if !is_to_accept(id, &lost, out)? {

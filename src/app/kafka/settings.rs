@@ -44,6 +44,14 @@ pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartEr
     checked(config, kafka, preflight::look).map(|(log, _)| log)
 }
 
+/// The same for commands that write an event: they need the registry's ids, as a server does.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_to_write(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
+    checked(config, kafka, preflight::look_to_write).map(|(log, _)| log)
+}
+
 /// The log on a cluster after these checks, and the cluster's id.
 pub(in crate::app) fn checked(
     config: &Config,

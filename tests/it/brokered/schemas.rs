@@ -1,6 +1,8 @@
 //! Schemas at a real registry: registered by a person, found by a server, and refused where older readers would be lost.
 
 use super::topics::{Place, registry};
+use crate::cli::assert_says;
+use crate::process::{Served, run};
 use crate::rig::Rig;
 use headroom::access::AUDIT_LOG;
 use headroom::log::kafka::schema::framing::{Unread, Writer};
@@ -8,6 +10,7 @@ use headroom::log::kafka::schema::registry::{Registration, Subject, subjects};
 use headroom::log::kafka::{Framing, Topics};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};
+use std::path::Path;
 
 /// The binary, told of a registry as well.
 fn schemas(place: &Place, action: &str, url: &str) -> (i32, String) {
@@ -138,4 +141,55 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     );
     rig.registry("start");
     assert!(place.preflight(Some(&registry), elsewhere.path()).is_ok());
+}
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+/// The story: a cluster is made ready, and its topics are looked at before any schema is registered. Later somebody looks at
+/// the log from a machine that has none of the registry's ids, while the registry is away. Whoever only reads needs none; what
+/// writes an event says what it lacks, and where that is.
+#[test]
+fn what_only_reads_needs_neither_the_registry_nor_its_ids() {
+    let rig = Rig::shared();
+    let place = Place::on(rig, "unasked");
+    assert_eq!(place.headroom(&["topics", "apply", "--partitions", "2"]).code, 0);
+    let url = rig.registry_url();
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let by = |url: &str, dir: &Path, args: &[&str]| {
+        run(place.command(args).env("HEADROOM_REGISTRY_URL", url).env("HEADROOM_DATA_DIR", dir))
+    };
+    for how in ["plan", "check"] {
+        let told = by(url, elsewhere.path(), &["topics", how]);
+        assert_eq!(told.code, 0, "no schema is registered yet: {}{}", told.out, told.err);
+    }
+    assert_eq!(schemas(&place, "register", url).0, 0);
+    let patient = ["--deadline-default-ms", "5000", "--registry-timeout-ms", "10000"];
+    let mut serving = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    serving.args(patient);
+    let server = Served::start(serving.env("HEADROOM_REGISTRY_URL", url).env("HEADROOM_DATA_DIR", dir.path()));
+    server.sell_out("slot-1");
+    assert_eq!(server.running.terminate().code, 0);
+
+    let reading: [&[&str]; 7] = [
+        &["topics", "plan"],
+        &["topics", "check"],
+        &["cat"],
+        &["state"],
+        &["commands", "check"],
+        &["verify"],
+        &["dead-letters", "list"],
+    ];
+    for args in reading {
+        let told = by(NOWHERE, elsewhere.path(), args);
+        assert_eq!(told.code, 0, "{args:?}: {}{}", told.out, told.err);
+        assert!(!told.err.contains(NOWHERE), "{args:?}: {}", told.err);
+    }
+    let skip = ["commands", "skip", "--partition", "0", "--reason", "told by the tests"];
+    let refused = by(NOWHERE, elsewhere.path(), &skip);
+    assert_eq!(refused.code, 2, "{}{}", refused.out, refused.err);
+    let lacks = "the data directory has no ids for unasked.commands-value version 1, ";
+    assert_says(&refused.err, &[lacks, "a server with --data-dir", "a configuration without registry_url"]);
+    let without = place.headroom(&skip);
+    assert_eq!(without.code, 0, "{}{}", without.out, without.err);
 }

@@ -393,7 +393,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     for (told, few) in rest.iter().zip(["instead of 3 or more", "=1 instead of 2 or more"]) {
         assert!(told.ends_with(&format!("{few}: every yes rests on it")), "{told}");
     }
-    assert!(told.to_string().starts_with("the log cannot be served, for 21 reasons\n  the cluster at "), "{told}");
+    assert!(told.to_string().starts_with("the log cannot be used, for 21 reasons\n  the cluster at "), "{told}");
     assert_eq!(std::fs::read_dir(start.data_dir).unwrap().count(), 1, "nothing new is remembered");
 }
 

@@ -63,7 +63,7 @@ pub struct PreflightErrors(pub Vec<String>);
 impl fmt::Display for PreflightErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the log cannot be served, for {count} reason{}", if count == 1 { "" } else { "s" })?;
+        write!(f, "the log cannot be used, for {count} reason{}", if count == 1 { "" } else { "s" })?;
         self.0.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
     }
 }
@@ -109,14 +109,30 @@ pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
     local_cache::keep_topics(data_dir, topics)
 }
 
-/// The checks for tools that only read: the topics need not be fit for a server, and nothing is remembered.
+/// The checks for tools that only read: the topics need not be fit for a server, and nothing is remembered. The registry is
+/// asked only about records that do not say under which schema they were written.
 ///
 /// # Errors
 /// [`PreflightErrors`]: all reasons why the log cannot be read.
 pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
+    looked(start, reading)
+}
+
+/// The same for tools that also write events, under the registry's ids as a server does.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_to_write(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
+    looked(start, |start, reasons| framing(start, false, reasons))
+}
+
+fn looked(
+    start: &Start<'_>,
+    framing: impl FnOnce(&Start<'_>, &mut Vec<String>) -> Option<Framing>,
+) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
     let found = admin(start, &mut reasons).and_then(|admin| cluster(&admin, start, false, &mut reasons));
-    let framing = framing(start, false, &mut reasons);
+    let framing = framing(start, &mut reasons);
     match (found, framing) {
         (Some((pinned, cluster_id)), Some(framing)) if reasons.is_empty() => {
             Ok(Ready::of(&pinned, cluster_id, framing))
@@ -239,6 +255,18 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     }
 }
 
+/// A framing of which nothing is written: records say by their fingerprint under which schema they were written. Of those that
+/// do not, the remembered ids are known, and the registry is asked about all others when they are met. `None` comes with a reason.
+fn reading(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
+    let Some(registry) = start.registry else { return Some(Framing::none()) };
+    let mut ids = local_cache::ids(start.data_dir, &registry.url);
+    // A later version may have used the directory.
+    ids.retain(|(fingerprint, _)| schema::known().contains(fingerprint));
+    let ask = ask(registry.clone(), None, schema::known().clone(), (ids.clone(), 0));
+    let source = Source { name: registry.url.clone(), patience: registry.timeout, ask };
+    Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
+}
+
 /// The framing with the ids of all schemas that this program writes or reads. A server remembers the ids. `None` comes with a
 /// reason.
 fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
@@ -273,7 +301,12 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         Some(error) if unknown.is_empty() => {
             tracing::warn!("{error}: continuing with the schema ids that were remembered in the data directory")
         }
-        Some(error) => reasons.push(format!("{error}, and the data directory has no ids for {missing}")),
+        Some(error) => {
+            let advice =
+                "; name the data directory of a server with --data-dir, or take a configuration without registry_url";
+            let advice = if serves { "" } else { advice };
+            reasons.push(format!("{error}, and the data directory has no ids for {missing}{advice}"));
+        }
         None if unknown.is_empty() => {
             if serves && let Err(error) = local_cache::keep_ids(start.data_dir, &registry.url, &ids) {
                 reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
@@ -288,18 +321,20 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         return None;
     }
     let dir = serves.then(|| start.data_dir.to_owned());
-    let source = Source {
-        name: registry.url.clone(),
-        patience: registry.timeout,
-        ask: ask(registry.clone(), dir, (ids.clone(), current)),
-    };
+    let ours = ids.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    let ask = ask(registry.clone(), dir, ours, (ids.clone(), current));
+    let source = Source { name: registry.url.clone(), patience: registry.timeout, ask };
     Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
 }
 
-/// Asks about ids that were not known at the start: another text of one of our schemas, or another program's schema. The last
-/// `current` of the known ids are those that the registry gives now.
-fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerprint, u32)>, usize)) -> Box<Ask> {
-    let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
+/// Asks about ids that were not known at the start: another text of one of our schemas, which have the fingerprints `ours`, or
+/// another program's schema. The last `current` of the known ids are those that the registry gives now.
+fn ask(
+    registry: Registry,
+    dir: Option<PathBuf>,
+    ours: BTreeSet<Fingerprint>,
+    (known, current): (Vec<(Fingerprint, u32)>, usize),
+) -> Box<Ask> {
     // If the registry gave none now, those of the last time count.
     let current = current.max(ours.len());
     let known = Mutex::new(known);
