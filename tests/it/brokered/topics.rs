@@ -246,13 +246,21 @@ fn what_cannot_be_undone_is_refused_and_explained() {
     for (name, text, usual) in
         [("cleanup.policy", "compact", "delete"), ("retention.ms", "1000", "-1"), ("retention.bytes", "1000", "-1")]
     {
-        place.set("events", &[(name, text), ("retention.ms", if name == "retention.ms" { text } else { "-1" })]);
+        let is_age = name == "retention.ms";
+        place.set("events", &[(name, text), ("retention.ms", if is_age { text } else { "-1" })]);
+        let advice = match is_age {
+            true => {
+                "if this log is bounded, set kafka_events_keep and snapshots as its other processes have them; if it is \
+                 not, set this by hand"
+            }
+            false => "set it by hand",
+        };
         assert_refused(
             &place,
             &[],
             &format!(
-                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, then run \
-                 headroom verify\n"
+                "events has {name}={text} instead of {usual}: records may be gone already: {advice}, then run headroom \
+                 verify\n"
             ),
         );
     }

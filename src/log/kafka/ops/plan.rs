@@ -265,7 +265,9 @@ impl Difference {
     /// Why `apply` refuses to change this, and what an operator can do; `None` when `apply` changes it.
     pub fn refusal(&self) -> Option<&'static str> {
         match &self.what {
-            DifferenceKind::Missing(_) | DifferenceKind::NoManifest { .. } => None,
+            DifferenceKind::Missing(_)
+            | DifferenceKind::NoManifest { .. }
+            | DifferenceKind::Setting { is_late: false, .. } => None,
             DifferenceKind::LostEvents => {
                 Some("the events are gone: restore them, or begin a new log with topics of its own")
             }
@@ -274,9 +276,13 @@ impl Difference {
                 _ => "pools would move to other partitions, away from what was decided about them",
             }),
             DifferenceKind::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
-            DifferenceKind::Setting { is_late, .. } => {
-                let why = "records may be gone already: set it by hand, then run headroom verify";
-                is_late.then_some(why)
+            // Who has lost the setting must not change the topic of those who have it.
+            DifferenceKind::Setting { name, .. } if name == RETENTION_MS => Some(
+                "records may be gone already: if this log is bounded, set kafka_events_keep and snapshots as its other \
+                 processes have them; if it is not, set this by hand, then run headroom verify",
+            ),
+            DifferenceKind::Setting { .. } => {
+                Some("records may be gone already: set it by hand, then run headroom verify")
             }
             DifferenceKind::LostManifest => Some("write the record back that was there, or use topics of a new log"),
             DifferenceKind::BadManifest(ManifestProblem::OtherVersion(_)) => Some(OTHER_PROGRAM),

@@ -172,6 +172,19 @@ fn every_difference_is_told_and_judged() {
     );
 }
 
+/// A process that has lost its settings must not be told to change the topic that others bound.
+#[test]
+fn an_age_of_events_is_a_lost_setting_or_a_changed_topic_and_both_are_named() {
+    for (name, is_age) in [("retention.ms", true), ("retention.bytes", false)] {
+        let mut seen = sound();
+        set("h.events", name, "604800000")(&mut seen);
+        let differences = compare(&ASKED, &seen);
+        let why = differences[0].refusal().unwrap();
+        assert_eq!(why.contains("if this log is bounded, set kafka_events_keep and snapshots as"), is_age, "{why}");
+        assert!(why.contains("by hand, then run headroom verify"), "{why}");
+    }
+}
+
 #[test]
 fn nothing_is_gone_where_nothing_was() {
     let mut seen = ClusterState { has_events: false, ..sound() };
