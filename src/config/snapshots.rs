@@ -4,8 +4,10 @@ use super::place::{ObjectPlace, place};
 use super::setting::{EVENTS_KEEP_BEYOND_MS, SNAPSHOT_EVENTS_MAX, SNAPSHOT_INTERVAL_MAX_MS, SNAPSHOT_INTERVAL_MIN_MS};
 use super::{Checking, Setting, number};
 
-/// Longest of these ages.
-const KEEP_MAX_MS: u64 = 3_660 * DAY_MS;
+/// Longest of these ages in days.
+const KEEP_MAX_DAYS: u64 = 3_660;
+/// The same in milliseconds.
+const KEEP_MAX_MS: u64 = KEEP_MAX_DAYS * DAY_MS;
 
 /// An hour in milliseconds.
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -83,7 +85,9 @@ fn age(text: &str) -> Option<u64> {
 fn events_keep(text: &str) -> Result<Option<u64>, String> {
     match text.trim() {
         "all" => Ok(None),
-        text => age(text).map(Some).ok_or_else(|| "is neither all nor an age in hours or days, such as 14d".to_owned()),
+        text => age(text).map(Some).ok_or_else(|| {
+            format!("is neither all nor an age in hours or days of up to {KEEP_MAX_DAYS}d, such as 14d")
+        }),
     }
 }
 
@@ -120,7 +124,9 @@ fn keep(text: &str) -> Result<Keep, String> {
         Some([all_ms, hourly_ms, daily_ms]) if *all_ms >= HOUR_MS && all_ms <= hourly_ms && hourly_ms <= daily_ms => {
             Ok(Keep { all_ms: *all_ms, hourly_ms: *hourly_ms, daily_ms: *daily_ms })
         }
-        _ => Err("is not three ages that grow, in hours or days and from 1h on, such as 1h,1d,30d".to_owned()),
+        _ => Err(format!(
+            "is not three ages that grow, in hours or days and from 1h to {KEEP_MAX_DAYS}d, such as 1h,1d,30d"
+        )),
     }
 }
 
@@ -165,6 +171,11 @@ mod tests {
         assert!(kept(&[(KafkaEventsKeep, "90d")]).unwrap_err().contains("kafka_events_keep is set without snapshots"));
         for odd in ["", "0", "90", "-1", "for ever"] {
             assert!(kept(&[place, (KafkaEventsKeep, odd)]).unwrap_err().contains("neither all nor an age"), "{odd}");
+        }
+        assert!(kept(&[place, (KafkaEventsKeep, "3660d")]).is_ok());
+        for (setting, long) in [(KafkaEventsKeep, "36500d"), (Setting::SnapshotKeep, "1h,1d,36500d")] {
+            let refused = kept(&[place, (setting, long)]).unwrap_err();
+            assert!(refused.contains("3660d, such as"), "the bound is named: {refused}");
         }
         let embedded = check(&[place, (KafkaEventsKeep, "90d")]).unwrap_err();
         assert!(embedded.contains("kafka_events_keep is set without kafka_brokers"), "{embedded}");

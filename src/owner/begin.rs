@@ -40,7 +40,11 @@ pub enum Moment {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Moment::Before(seq) => write!(f, "seq {seq}"),
+            // Who asks names the last event that is in the state.
+            Moment::Before(next) => match next.checked_sub(1) {
+                Some(last) => write!(f, "seq {last}"),
+                None => f.write_str("the first event"),
+            },
             Moment::At(time) => write!(f, "{}", Shown(*time)),
         }
     }

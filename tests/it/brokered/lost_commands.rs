@@ -78,7 +78,7 @@ fn told(process: &Serving<'_>) -> String {
         let mut reply = agent.get(format!("{url}/readyz")).call().unwrap();
         let body: serde_json::Value = serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap();
         told = body["partitions"]["0"]["why"].as_str().unwrap_or_default().to_owned();
-        told.contains("an operator must act: ") && told.contains("headroom commands skip --partition 0")
+        told.contains("an operator must act: ") && told.contains("headroom commands skip --partition 0 --reason TEXT")
     });
     told
 }

@@ -80,9 +80,12 @@ fn the_past_of_a_log_on_a_cluster_is_what_its_process_was() {
     remove_before(&site.log(), reached);
     is_as_it_was(&late, &with_snapshots);
     let begins = format!("partition 0 of the log begins with seq {reached}, the events before it are gone");
-    for at in [["--at", &early.time], ["--at-seq", &format!("0:{}", early.next_seq - 1)]] {
+    let last = early.next_seq - 1;
+    let (at_seq, seq) = (format!("0:{last}"), format!("seq {last}: "));
+    for (at, asked) in [(["--at", &*early.time], ""), (["--at-seq", &*at_seq], &*seq)] {
         let gone = run(site.command(["state"]).args(at).args(with_snapshots));
-        says(&gone, 2, &[&begins, "no snapshot that is known here has a state from then on that is not after "]);
+        let not_after = format!("no snapshot that is known here has a state from then on that is not after {asked}");
+        says(&gone, 2, &[&begins, &not_after]);
         assert_eq!(gone.out, "");
     }
     let bare = run(site.command(["state"]).args(["--at", &late.time]));

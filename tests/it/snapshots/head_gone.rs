@@ -68,6 +68,7 @@ impl Bed {
 fn the_past_begins_with_the_nearest_snapshot_that_the_log_goes_on_from() {
     let bed = Bed::with_three();
     let times: Vec<Micros> = bed.world.log.read(0, 0, usize::MAX).unwrap().iter().map(decided_at).collect();
+    assert_eq!(Moment::Before(6).to_string(), "seq 5", "what was asked for is the state after that event");
     for first in 0..=14 {
         for last in 0..14u64 {
             // With its last event, and at its time.

@@ -145,8 +145,8 @@ impl Inner {
                 Ok(reader)
             }
             continuity => Err(LogError::operator(format!(
-                "{at}: {continuity}; headroom commands skip --partition {partition} records that in the log, and \
-                 later commands are decided"
+                "{at}: {continuity}; headroom commands skip --partition {partition} --reason TEXT records that in \
+                 the log, and later commands are decided"
             ))),
         }
     }
