@@ -28,6 +28,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("has_default", "a.atthasdef OR a.attidentity <> ''", "a.atthasdef"),
     ("is_made", "a.attidentity <> '' OR a.attgenerated <> ''", "false"),
     ("key_place", "array_position(i.indkey::int2[], a.attnum)", "NULL::integer"),
+    ("is_key_deferrable", "NOT i.indimmediate", "false"),
     ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
     // Of a relation in the catalogue: what rights to it are asked by, and whether it belongs to this user, as far as is known.
     ("relation", "c.oid", "n.nspname || '.' || c.relname"),

@@ -50,6 +50,8 @@ pub(super) struct Found {
     comment: Option<String>,
     pub(super) columns: BTreeMap<String, FoundColumn>,
     key: Vec<String>,
+    /// It may be checked at the end of a transaction.
+    is_key_deferrable: bool,
 }
 
 impl Found {
@@ -69,7 +71,7 @@ pub(super) struct FoundColumn {
 /// Relations and their columns. A key column has its place in the primary key, from 1.
 const LOOK: &str = "
     SELECT c.relname, c.relkind, t.description, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, {has_default},
-           {key_place}, {is_made}
+           {key_place}, {is_made}, {is_key_deferrable}
     FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
     LEFT JOIN pg_description t ON t.objoid = c.oid AND t.classoid = 'pg_class'::regclass AND t.objsubid = 0
     {keys}
@@ -246,6 +248,7 @@ fn look(said: &Said) -> BTreeMap<String, Found> {
         let truth = |column: usize| said.text(row, column) == Some("t");
         let relation = found.entry(text(0)).or_default();
         (relation.kind, relation.comment) = (text(1), said.text(row, 2).map(str::to_owned));
+        relation.is_key_deferrable = truth(9);
         if said.text(row, 7).is_some() {
             relation.key.push(text(3));
         }
@@ -349,9 +352,8 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
     }
     let mut differences = Vec::new();
     let mut is_incomplete = FOLLOWING.contains(&name) && found.comment.as_deref() == Some(INCOMPLETE);
-    if dialect == Dialect::Postgres && found.key != table.key {
-        let has = if found.key.is_empty() { "none".to_owned() } else { found.key.join(", ") };
-        differences.push(refused(format!("{name} has the primary key {has}, not {}", table.key.join(", "))));
+    if dialect == Dialect::Postgres {
+        differences.extend(of_key(table, found));
     }
     for column in &table.columns {
         let (column_name, of) = (&column.name, dialect.type_of_column(column));
@@ -383,6 +385,21 @@ fn of_table(table: &Table, all: &BTreeMap<String, Found>, written: &[&str], dial
     }
     differences.extend(is_incomplete.then(incomplete));
     differences
+}
+
+/// What differs in the key of a table that is there. A sink replaces rows by it, which one that may be checked later cannot do.
+fn of_key(table: &Table, found: &Found) -> Option<Difference> {
+    let name = table.name;
+    let what = if found.key == table.key {
+        if !found.is_key_deferrable {
+            return None;
+        }
+        format!("{name} has a primary key that is DEFERRABLE, by which no row is replaced: make it anew without that")
+    } else {
+        let has = if found.key.is_empty() { "none".to_owned() } else { found.key.join(", ") };
+        format!("{name} has the primary key {has}, not {}", table.key.join(", "))
+    };
+    Some(Difference { what, fix: Fix::Refused })
 }
 
 /// What differs in a column that is there.

@@ -94,6 +94,21 @@ fn a_table_that_is_not_as_it_should_be_is_refused_with_every_difference() {
     assert!(apply.out.ends_with("nothing was changed\n"), "{}", apply.out);
 }
 
+/// The story: a tool that copies rows in any order wants the key of a table checked at the end, and `plan` and `status` say that all is
+/// well. The sink replaces rows by that key, and the database refuses each batch.
+#[test]
+fn a_key_that_may_be_checked_later_is_refused() {
+    let database = Database::start();
+    database.apply();
+    database.ask("ALTER TABLE pools DROP CONSTRAINT pools_pkey, ADD PRIMARY KEY (pool) DEFERRABLE");
+    let told = "pools has a primary key that is DEFERRABLE, by which no row is replaced: make it anew without that";
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, plan.out), (1, format!("refused: {told}\n")), "{}", plan.err);
+    database.ask("ALTER TABLE pools DROP CONSTRAINT pools_pkey, ADD PRIMARY KEY (pool)");
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, &*plan.out), (0, "the tables are as they should be\n"), "{}", plan.err);
+}
+
 /// The story: somebody makes room and drops indexes, and makes it easy for a tool of his own: columns take null, or have values by
 /// themselves. Everything is named, `apply` brings it back, and sinks go on without what they do not need.
 #[test]
