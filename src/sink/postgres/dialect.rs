@@ -24,7 +24,13 @@ const WORDS: &[(&str, &str, &str)] = &[
                   COALESCE(e.window_start, l.window_start) AT TIME ZONE 'UTC') / 1000000.0"),
     // Whether the list `areas` has the area that is asked for, if one is.
     ("in_area", "($3::varchar IS NULL OR $3 = ANY (areas))", "($3 = '' OR POSITION($3 IN areas) > 0)"),
-    // Of a column in the catalogue.
+    // Of a column in the catalogue. A domain takes no null either, where it or one that it is made of says so, and has no default.
+    ("is_not_null", "a.attnotnull OR COALESCE((
+            WITH RECURSIVE types AS (
+                SELECT y.oid, y.typnotnull, y.typbasetype FROM pg_type y WHERE y.oid = a.atttypid AND y.typdefault IS NULL
+                UNION ALL SELECT y.oid, y.typnotnull, y.typbasetype FROM types t JOIN pg_type y ON y.oid = t.typbasetype
+            )
+            SELECT bool_or(t.typnotnull) FROM types t), false)", "a.attnotnull"),
     ("has_default", "a.atthasdef OR a.attidentity <> ''", "a.atthasdef"),
     ("is_made", "a.attidentity <> '' OR a.attgenerated <> ''", "false"),
     ("key_place", "array_position(i.indkey::int2[], a.attnum)", "NULL::integer"),

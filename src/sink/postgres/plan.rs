@@ -70,7 +70,7 @@ pub(super) struct FoundColumn {
 
 /// Relations and their columns. A key column has its place in the primary key, from 1.
 const LOOK: &str = "
-    SELECT c.relname, c.relkind, t.description, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, {has_default},
+    SELECT c.relname, c.relkind, t.description, a.attname, format_type(a.atttypid, a.atttypmod), {is_not_null}, {has_default},
            {key_place}, {is_made}, {is_key_deferrable}
     FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
     LEFT JOIN pg_description t ON t.objoid = c.oid AND t.classoid = 'pg_class'::regclass AND t.objsubid = 0

@@ -109,6 +109,23 @@ fn a_key_that_may_be_checked_later_is_refused() {
     assert_eq!((plan.code, &*plan.out), (0, "the tables are as they should be\n"), "{}", plan.err);
 }
 
+/// The story: a team adds a column of a type of its own, which takes no null, and finds out from the sink that it needs a value.
+#[test]
+fn a_column_of_others_needs_a_value_where_its_type_does() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "CREATE DOMAIN filled AS text NOT NULL; CREATE DOMAIN over AS filled; CREATE DOMAIN known AS filled DEFAULT 'x';
+         CREATE DOMAIN any_text AS text CHECK (VALUE <> ''); ALTER TABLE events ADD COLUMN team filled, ADD COLUMN unit over,
+         ADD COLUMN fine known, ADD COLUMN given filled DEFAULT 'x', ADD COLUMN free any_text",
+    );
+    let refused = "refused: events.team is not known here, and needs a value
+refused: events.unit is not known here, and needs a value
+";
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, &*plan.out), (1, refused), "{}", plan.err);
+}
+
 /// The story: somebody makes room and drops indexes, and makes it easy for a tool of his own: columns take null, or have values by
 /// themselves. Everything is named, `apply` brings it back, and sinks go on without what they do not need.
 #[test]
