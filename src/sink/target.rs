@@ -61,7 +61,7 @@ pub struct Progress {
     pub written_s_ago: Option<i64>,
     /// Why nothing more is written; `None` while all is well.
     pub stopped: Option<String>,
-    /// The last error after which writing was tried again, and how many seconds ago that was.
+    /// The last error after which writing was tried again, or with which it ended, and how many seconds ago that was.
     pub failed: Option<(String, i64)>,
 }
 
@@ -156,7 +156,7 @@ pub trait Target {
     /// [`TargetError`] when it could not be noted.
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
 
-    /// Notes the last error after which writing is tried again, for who asks for the status.
+    /// Notes the last error after which writing is tried again, or with which it ends, for who asks for the status.
     ///
     /// # Errors
     /// [`TargetError`] when it could not be noted.

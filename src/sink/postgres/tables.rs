@@ -245,7 +245,12 @@ fn positions() -> Vec<Column> {
         ("decided_until", Time, false, "When the last event was decided."),
         ("written_at", Time, false, "When the last batch was written."),
         ("stopped", Text, false, "Why nothing more is written; null while all is well."),
-        ("failed", Text, false, "The last error after which writing was tried again; null when there was none."),
+        (
+            "failed",
+            Text,
+            false,
+            "The last error after which writing was tried again, or with which the sink ended; null when none is noted.",
+        ),
         ("failed_at", Time, false, "When that was, by the clock of the sink."),
     ])
 }

@@ -7,7 +7,7 @@ use super::{copied, sql};
 use crate::crash;
 use crate::domain::Digest;
 use crate::sink::{Batch, COLUMNS, Failure, Place, Progress, Rank, Row, Target, TargetError, Writer};
-use crate::time;
+use crate::time::{self, Clock as _, SystemClock};
 use bytes::Bytes;
 use futures_util::SinkExt;
 use parking_lot::Mutex;
@@ -197,6 +197,42 @@ impl Postgres {
         Ok(None)
     }
 
+    /// Writes a batch in one transaction.
+    fn commit_whole(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        crash::point("sink-read");
+        let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
+        let copy = &self.copy;
+        let taken = self.database.run(async |client| {
+            let mut transaction = client.transaction().await?;
+            let taken = match write(&mut transaction, batch, claim, copy).await {
+                Err(Trouble::Database(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    return Ok(Err(error));
+                }
+                taken => taken?,
+            };
+            crash::point("sink-written");
+            if taken == batch.row_count {
+                transaction.commit().await?;
+                crash::point("sink-committed");
+            } else {
+                transaction.rollback().await?;
+            }
+            Ok(Ok(taken))
+        })?;
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.there(batch)?.unwrap_or_else(|| Trouble::Database(error).told())),
+        };
+        if taken == batch.row_count {
+            return Ok(());
+        }
+        Err(TargetError::Partition(format!(
+            "of {} rows from seq {} on the database took {taken}: something changes what is written into events, see \
+             headroom sink plan",
+            batch.row_count, batch.from
+        )))
+    }
+
     /// The writers of the same partitions that take a share.
     fn living(&mut self) -> Result<BTreeSet<i64>, TargetError> {
         let shared = self.shared();
@@ -291,38 +327,14 @@ impl Target for Postgres {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
-        crash::point("sink-read");
-        let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
-        let copy = &self.copy;
-        let taken = self.database.run(async |client| {
-            let mut transaction = client.transaction().await?;
-            let taken = match write(&mut transaction, batch, claim, copy).await {
-                Err(Trouble::Database(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                    return Ok(Err(error));
-                }
-                taken => taken?,
-            };
-            crash::point("sink-written");
-            if taken == batch.row_count {
-                transaction.commit().await?;
-                crash::point("sink-committed");
-            } else {
-                transaction.rollback().await?;
-            }
-            Ok(Ok(taken))
-        })?;
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.there(batch)?.unwrap_or_else(|| Trouble::Database(error).told())),
-        };
-        if taken == batch.row_count {
-            return Ok(());
+        let committed = self.commit_whole(batch);
+        if let Err(TargetError::Operator(why)) = &committed {
+            // The process ends with it, and who asks for the status has not seen what it said. A database that takes no note of it says
+            // nothing that matters more.
+            let failure = Failure { why: why.clone(), at: SystemClock::new().wall() };
+            drop(self.note_failure(batch.partition, &failure));
         }
-        Err(TargetError::Partition(format!(
-            "of {} rows from seq {} on the database took {taken}: something changes what is written into events, see \
-             headroom sink plan",
-            batch.row_count, batch.from
-        )))
+        committed
     }
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
