@@ -326,6 +326,16 @@ fn no_pool_was_sold_out_for_less_than_no_time() {
     }
 }
 
+/// The story: a planner closes a slot early that was sold out, and the report of the week does not have it. Another slot is told to admit
+/// again in the evening, and the report says that it was sold out while it admitted nothing.
+#[test]
+fn a_pool_was_sold_out_while_it_was_full_and_admitted_by_the_cutoff_of_that_time() {
+    for rows in assert_both(&Written::moved_while_full(), &[]) {
+        let minutes: Vec<_> = rows["sold_out"].iter().map(|row| &row["minutes"]).collect();
+        assert_eq!(json!(minutes), json!(["60.0", "180.0", "0.0"]));
+    }
+}
+
 /// The story: the end of a life is set aside, and so is the whole of the next one but what it accepted. What was said of that one
 /// right before a third life begins is no last state of the first.
 #[test]

@@ -105,6 +105,11 @@ impl Event {
         self.defines() || self.text("repeats").is_some_and(|kind| DEFINING.contains(&kind))
     }
 
+    /// From when on a pool admits nothing that this event defines.
+    pub fn closes_at(&self) -> Option<i64> {
+        self.time("cutoff").or(self.time("window_end"))
+    }
+
     /// Whether it shows limits and use of its pool as they are from then on.
     pub fn counts(&self) -> bool {
         self.fields.contains_key("used") && !self.is("Rejected") && !self.is("Repeated")
@@ -163,9 +168,8 @@ impl Life {
         self.events.iter().map(move |place| &events[*place])
     }
 
-    /// When the pool admits nothing any more.
+    /// From when on the pool admits nothing, as its last definition says.
     pub fn closes_at(&self, events: &[Event]) -> Option<i64> {
-        let definition = self.definition(events)?;
-        definition.time("cutoff").or(definition.time("window_end"))
+        self.definition(events)?.closes_at()
     }
 }

@@ -22,6 +22,8 @@ struct Usage {
     until: Option<i64>,
     limit: Option<i64>,
     used: i64,
+    /// From when on the pool admitted nothing, as it was defined then.
+    closes: Option<i64>,
 }
 
 /// All that follows from the events of a log.
@@ -226,16 +228,19 @@ impl Expected {
     }
 
     fn usage_of(&self, life: usize) -> Vec<Usage> {
-        let mut rows: Vec<Usage> = Vec::new();
+        let (mut rows, mut closes) = (Vec::<Usage>::new(), self.lives[life].closes_at(&self.events));
         for event in self.lives[life].own(&self.events).filter(|event| event.counts()) {
             rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = Some(event.at));
             if event.is("PoolRetired") {
                 break;
             }
+            if event.defines() {
+                closes = event.closes_at();
+            }
             let limits = event.units("limits").unwrap_or_default();
             for (dimension, used) in event.units("used").unwrap_or_default() {
                 let limit = limits.get(&dimension).copied();
-                rows.push(Usage { life, dimension, from: event.at, until: None, limit, used });
+                rows.push(Usage { life, dimension, from: event.at, until: None, limit, used, closes });
             }
         }
         if let Some(next) = self.lives[life].next {
@@ -246,10 +251,10 @@ impl Expected {
     }
 
     fn pool_usage(&self) -> Vec<Value> {
-        let row = |Usage { life, dimension, from, until, limit, used }: &Usage| {
+        let row = |Usage { life, dimension, from, until, limit, used, closes }: &Usage| {
             let life = &self.lives[*life];
-            json!({"pool": life.pool, "from_seq": self.begin_of(life), "dimension": dimension,
-                "from_time": from, "until_time": until, "limit_units": limit, "used": used})
+            json!({"pool": life.pool, "from_seq": self.begin_of(life), "dimension": dimension, "from_time": from,
+                "until_time": until, "limit_units": limit, "used": used, "closes_at": closes})
         };
         self.usage.iter().map(row).collect()
     }
@@ -300,12 +305,9 @@ impl Expected {
         // From when on, and for how long.
         let mut full = BTreeMap::<(usize, &str), (i64, i64)>::new();
         for row in self.usage.iter().filter(|row| row.limit.is_some_and(|limit| row.used >= limit)) {
-            let closes_at = self.lives[row.life].closes_at(&self.events).unwrap_or(i64::MAX);
-            if row.from < closes_at {
-                let until = row.until.unwrap_or(now).min(closes_at);
-                let (first, time) = full.entry((row.life, &row.dimension)).or_insert((row.from, 0));
-                (*first, *time) = (row.from.min(*first), *time + (until - row.from).max(0));
-            }
+            let until = row.until.unwrap_or(now).min(row.closes.unwrap_or(i64::MAX));
+            let (first, time) = full.entry((row.life, &row.dimension)).or_insert((row.from, 0));
+            (*first, *time) = (row.from.min(*first), *time + (until - row.from).max(0));
         }
         let row = |((life, dimension), (first, time)): (&(usize, &str), &(i64, i64))| {
             let life = &self.lives[*life];

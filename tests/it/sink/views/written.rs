@@ -4,7 +4,9 @@ use crate::bed::HOUR_MS;
 use crate::fixtures::{open_pool, orders, pool_id, reservation_id};
 use crate::turns;
 use crate::world::World;
-use headroom::domain::{Digest, Entry, Event, EventBody, Micros, Origin, Pool, RetireCause, Retirement, Status};
+use headroom::domain::{
+    Digest, Entry, Event, EventBody, Micros, Origin, Pool, PoolSpec, RetireCause, Retirement, Status, Window,
+};
 use headroom::log::{CommitOutcome, OwnedPartition as _, PartitionLog as _, StoredEvent};
 use headroom::wire;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub struct Written {
     events: Vec<StoredEvent>,
     prev: Digest,
     used: u64,
+    /// The hour from which on the pool admits nothing, if it stands for a time.
+    cutoff: Option<u64>,
 }
 
 impl Written {
@@ -64,6 +68,25 @@ impl Written {
         log
     }
 
+    /// Three lives, each of which is full. The first one has its cutoff moved from hour 9 back to hour 1, when it has been full for an hour.
+    /// The second one is full from an hour before its cutoff on, and three hours after that is told to admit for two hours more. The
+    /// third one is full only after its cutoff.
+    pub fn moved_while_full() -> Written {
+        let mut log = Written::default();
+        log.add(0, EventBody::Barrier { nonce: 1 });
+        for (from, cutoff, full, moved, until) in
+            [(1, 9, 2, (3, 1), 8), (40, 42, 41, (45, 47), 50), (80, 81, 82, (83, 81), 84)]
+        {
+            log.cutoff = Some(cutoff);
+            log.begins(from);
+            (0..LIMIT).for_each(|number| log.accepts(full, &format!("key-{number}")));
+            log.cutoff = Some(moved.1);
+            log.changes(moved.0);
+            log.ends(until);
+        }
+        log
+    }
+
     /// Three lives. The first one ends with 15, the second one is from 16 to 18, and the third one begins with 20. Whoever ended the
     /// second one asks again, and 19 shows once more how the pool was.
     pub fn three_lives() -> Written {
@@ -105,7 +128,9 @@ impl Written {
     }
 
     fn pool(&self) -> Pool {
-        Pool { id: pool_id("north"), spec: open_pool(orders(LIMIT)), used: orders(self.used), version: 1 }
+        let window = |cutoff| Window { start: hour(98), end: hour(99), cutoff: Some(hour(cutoff)) };
+        let spec = PoolSpec { window: self.cutoff.map(window), ..open_pool(orders(LIMIT)) };
+        Pool { id: pool_id("north"), spec, used: orders(self.used), version: 1 }
     }
 
     fn begins(&mut self, hours: u64) {
