@@ -176,8 +176,8 @@ enum Command {
     /// Print what callers asked for and did not get, from the tables that `sink` writes
     ///
     /// Each order counts once, under whatever keys its caller tried, and a call that names no order once for each key. What a
-    /// higher limit would have admitted is an estimate: it assumes that every call which this limit refused before had been
-    /// admitted as well.
+    /// higher limit would have admitted is an estimate: calls that would not have fitted alone are left out, and of the others each
+    /// one counts that would have fitted together with all of them that this limit refused before it.
     LostDemand(lost_demand::Args),
     /// Compare, create and change the topics of a log on a Kafka cluster
     #[command(subcommand)]

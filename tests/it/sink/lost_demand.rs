@@ -134,6 +134,15 @@ fn a_raise_admits_whom_it_would_have_admitted_behind_one_who_asked_for_too_much(
     let told = run(told.env("HEADROOM_SINK_DATABASE", database.url()));
     let line = format!("\n2126-11-21  small over_limit crates: 6 keys, 14 units, 0 elsewhere; {more}\n");
     assert!(more == 5 && told.out.contains(&line), "{}{}", told.out, told.err);
+    let help = run(&mut crate::process::headroom(["lost-demand", "--help"])).out;
+    let help: Vec<&str> = help.split_whitespace().collect();
+    assert!(help.join(" ").contains("calls that would not have fitted alone are left out"), "{help:?}");
+    // The view is stricter, and says so.
+    let needed = "SELECT min(raise_needed), max(raise_needed) FROM lost_demand_keys WHERE pool = 'small'";
+    assert_eq!(database.ask(needed), "9|14");
+    let told =
+        "SELECT obj_description('lost_demand_keys'::regclass) LIKE '%stricter than `headroom lost-demand --raise`%'";
+    assert_eq!(database.ask(told), "t");
 }
 
 /// The story: areas are named as the program of the depot names them, with a backslash. A planner asks for one of them, and is told

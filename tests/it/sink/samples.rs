@@ -46,6 +46,10 @@ slot within an hour. So callers who take a new key for the other slot have to se
 Refused calls to confirm, extend, amend or release name the reservation and not the order, so the last question asks for both. When a
 pool's life ends, one event, `PoolRetired`, ends all that was left in it and names none of it: `ended_at` and `end_cause` of
 `reservations` say which those were.
+
+The ninth question is answered by `raise_needed`, which takes all that a limit refused before for admitted as well. The command
+`headroom lost-demand --raise 2` leaves out those calls that would not have fitted alone, and may count more keys: of a call for ten
+and one for one, both refused by a full slot, it counts the second one with `--raise 1`, whose `raise_needed` is eleven.
 ";
 const SAMPLES: &str = include_str!("samples.sql");
 

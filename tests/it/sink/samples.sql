@@ -22,7 +22,7 @@ SELECT decided_at, actor, pool, kind, limits_before, limits FROM planner_edits O
 -- What did each slot lose, and how much of it found another slot?
 SELECT slot_day, pool, reason, dimension, keys, units, accepted_elsewhere FROM lost_demand ORDER BY pool, reason, dimension;
 
--- How many of the refused keys would a limit have admitted that was higher by two? (An estimate.)
+-- How many of the refused keys would a limit have admitted that was higher by two? (An estimate, by `raise_needed`.)
 SELECT pool, dimension, count(*) AS keys, sum(units) AS units FROM lost_demand_keys WHERE raise_needed <= 2 GROUP BY pool, dimension ORDER BY pool;
 
 -- What happened to one order, from the first event to the last?

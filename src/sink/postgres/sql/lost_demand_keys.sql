@@ -3,6 +3,7 @@
 -- reservation. It has the units that were asked for in the dimension that decided, those that were left, whether the same key or
 -- order was accepted in another pool within an hour, and `raise_needed`. That is an estimate: by how much the limit would have
 -- had to be higher for this call and all that this limit refused before it in this life of the pool, 9223372036854775807 at most.
+-- It is stricter than `headroom lost-demand --raise`, which leaves out those that would not have fitted alone.
 -- Where no dimension decided (closed, paused, past_cutoff), there is a row for each dimension of which units were asked for;
 -- `part` counts the rows of a call, so that those with `part = 1` count calls. `slot_day` is the day (UTC) on which the slot
 -- begins that the pool had last in this life; of a pool without a window, the day of the refusal. An amend has a key of its own
