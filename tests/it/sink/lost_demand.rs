@@ -189,6 +189,33 @@ fn an_area_is_found_that_a_pool_had_in_a_former_life() {
     }
 }
 
+/// The story: an analyst looks a pool up by its reason, dimension and day, takes the first row, and misses what its next life in
+/// another area refused.
+#[test]
+fn a_pool_has_several_rows_of_a_day_where_its_lives_were_elsewhere_and_the_view_says_so() {
+    let database = Database::start();
+    database.apply();
+    let refused = |seq: u32| {
+        format!(
+            "('Rejected', 0, {seq}, 1, '2026-11-21', 'Reserve', 'hub', 'key-{seq}', 'over_limit', 'orders', '{{\"orders\": 1}}',
+              '{{\"orders\": 0}}', '{{\"orders\": 0}}', 'digest')"
+        )
+    };
+    database.ask(&format!(
+        "INSERT INTO pool_lives (pool, partition, from_seq, until_seq, areas)
+         VALUES ('hub', 0, 1, 4, '{{OLDTOWN}}'), ('hub', 0, 5, NULL, '{{NEWTOWN}}');
+         INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, pool, key, reason, dimension, demand, limits, used, digest)
+         VALUES {}, {}",
+        refused(2),
+        refused(6)
+    ));
+    let rows = "SELECT pool, slot_day, reason, dimension, areas, keys FROM lost_demand ORDER BY areas";
+    let expected = ["NEWTOWN", "OLDTOWN"].map(|area| format!("hub|2026-11-21|over_limit|orders|{{{area}}}|1"));
+    assert_eq!(database.ask(rows), expected.join("\n"));
+    let told = "SELECT obj_description('lost_demand'::regclass) LIKE '%A pool has several rows of a day where its lives had other areas%'";
+    assert_eq!(database.ask(told), "t");
+}
+
 /// The story: an analyst reads days as he writes them, and his role says so. Days are told and sorted as a planner asks for them
 /// all the same.
 #[test]
