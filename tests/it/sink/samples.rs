@@ -144,3 +144,35 @@ fn what_happened_to_an_order_has_the_calls_that_name_its_reservation_alone() {
     let seqs: Vec<String> = database.table(query).1.into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(seqs, ["1", "2", "4"]);
 }
+
+/// The story: a planner takes the crates from a slot in the afternoon. The report of the slots has no row of them, though half of them
+/// were in use, and says so.
+#[test]
+fn a_dimension_that_was_taken_from_a_pool_is_in_its_usage_alone() {
+    let database = Database::start();
+    database.apply();
+    let defined = |seq: u32, limits: &str, used: &str| {
+        format!(
+            "('PoolDefined', 0, {seq}, 1, now() + {seq} * interval '1 hour', 'DefinePool', 'van', {seq}, 'open', '{limits}', '{used}', 'x')"
+        )
+    };
+    let (both, half) = (r#"{"crates": 8, "orders": 5}"#, r#"{"crates": 4, "orders": 1}"#);
+    database.ask(&format!(
+        "INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, pool, version, mode, limits, used, digest)
+         VALUES {}, {};
+         INSERT INTO pool_lives (pool, partition, from_seq) VALUES ('van', 0, 1);
+         INSERT INTO pools (pool, partition, seq, changed_at, limits, used)
+         SELECT pool, partition, seq, decided_at, limits, used FROM events WHERE seq = 2",
+        defined(1, both, half),
+        defined(2, r#"{"orders": 5}"#, r#"{"orders": 0}"#)
+    ));
+    let told = |view: &str| {
+        let rows = format!("SELECT string_agg(DISTINCT dimension, ', ' ORDER BY dimension) FROM {view}");
+        let says = format!("SELECT obj_description('{view}'::regclass) LIKE '%`pool_usage` has it.%'");
+        (database.ask(&rows), database.ask(&says) == "t")
+    };
+    for view in ["pool_units", "slot_utilisation"] {
+        assert_eq!(told(view), ("orders".to_owned(), true), "{view}");
+    }
+    assert_eq!(told("pool_usage").0, "crates, orders");
+}

@@ -1,5 +1,6 @@
--- One row for each life of a pool and dimension: what is in use now, or was at the end of the life, the most that ever was in
--- it, and the share of the limit that is used. A life whose end was set aside has none.
+-- One row for each life of a pool and each dimension that has a limit now, or had one at the end of the life: what is in use, or
+-- was at that end, the most that ever was in the life, and the share of the limit that is used. A dimension that was taken from the
+-- pool before has none, however much of it was in use; `pool_usage` has it. A life whose end was set aside has none.
 SELECT p.pool, p.areas, p.window_start, p.window_end, p.dimension, p.limit_units, p.used, u.peak_used,
        round(p.used::decimal(18, 0) / NULLIF(p.limit_units, 0), 3) AS utilisation, p.from_seq
 FROM pool_units p

@@ -1,5 +1,6 @@
--- One row for each pool and dimension, and for each of its lives that has ended: what may be in use, and what is, now or at the
--- end of the life. A life whose end was set aside has none. `from_seq` is that of `pool_lives`.
+-- One row for each pool, and for each of its lives that has ended, and each dimension that it has now, or had at the end of the
+-- life: what may be in use, and what is. A dimension that was taken from the pool before has none; `pool_usage` has it. A life whose
+-- end was set aside has none. `from_seq` is that of `pool_lives`.
 WITH lives AS (
     SELECT pool, "partition", from_seq, until_seq AS seq, areas, window_start, window_end, retired_at
     FROM pool_lives
