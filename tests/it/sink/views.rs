@@ -323,6 +323,9 @@ fn no_pool_was_sold_out_for_less_than_no_time() {
     for rows in assert_both(&Written::set_back_while_full(), &[]) {
         let minutes: Vec<_> = rows["sold_out"].iter().map(|row| &row["minutes"]).collect();
         assert_eq!(json!(minutes), json!(["60.0"]));
+        let ends_early =
+            |row: &Value| row["until_time"].as_i64().is_some_and(|until| until < row["from_time"].as_i64().unwrap());
+        assert!(!rows["pool_usage"].iter().any(ends_early), "a time ends before it began");
     }
 }
 

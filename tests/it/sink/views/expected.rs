@@ -230,7 +230,7 @@ impl Expected {
     fn usage_of(&self, life: usize) -> Vec<Usage> {
         let (mut rows, mut closes) = (Vec::<Usage>::new(), self.lives[life].closes_at(&self.events));
         for event in self.lives[life].own(&self.events).filter(|event| event.counts()) {
-            rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = Some(event.at));
+            rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = Some(event.at.max(row.from)));
             if event.is("PoolRetired") {
                 break;
             }
@@ -244,8 +244,8 @@ impl Expected {
             }
         }
         if let Some(next) = self.lives[life].next {
-            let until = Some(self.events[next].at);
-            rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = until);
+            let until = self.events[next].at;
+            rows.iter_mut().filter(|row| row.until.is_none()).for_each(|row| row.until = Some(until.max(row.from)));
         }
         rows
     }

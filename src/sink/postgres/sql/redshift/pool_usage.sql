@@ -1,9 +1,11 @@
 -- One row for each event of a pool that was not refused and repeats nothing, and each dimension of the pool: limit and use after
--- it, from its time, `from_time`, to before that of the next one, `until_time`, which is null for how they are now. Between two
--- lives of a pool there is none, unless the end of the first was set aside. `from_seq` is that of `pool_lives`. From `closes_at` on
--- the pool admits nothing, as it was defined at `from_time` (its cutoff, or the end of its slot); where the tables do not have that
--- definition, as the last one of the life says.
-SELECT e.pool, d.dimension, e.from_time, e.until_time, d.limit_units, d.used, COALESCE(l.from_seq, 0) AS from_seq,
+-- it, from its time, `from_time`, to before that of the next one, `until_time`, which is null for how they are now. Where the clock was
+-- set back in between, and the next one is earlier, it ends when it began. Between two lives of a pool there is none, unless the end
+-- of the first was set aside. `from_seq` is that of `pool_lives`. From `closes_at` on the pool admits nothing, as it was defined at
+-- `from_time` (its cutoff, or the end of its slot); where the tables do not have that definition, as the last one of the life says.
+SELECT e.pool, d.dimension, e.from_time,
+       CASE WHEN e.until_time < e.from_time THEN e.from_time ELSE e.until_time END AS until_time,
+       d.limit_units, d.used, COALESCE(l.from_seq, 0) AS from_seq,
        CASE WHEN e.is_defined = 1 THEN e.closes_at ELSE LEAST(l.cutoff, l.window_end) END AS closes_at
 FROM (
     SELECT e.pool, e."partition", e.seq, e.kind, e.from_time, e.until_time,
