@@ -161,6 +161,7 @@ fn assert_rich(rows: &Rows) {
     for kind in ["ClockSet", "PoolRetired", "Repeated", "Amended"] {
         expect(kind, has("decisions", &|row| row["kind"] == kind));
     }
+    expect("taken back", has("decisions", &|row| row["ask"] == "Abandon" && row["actor_class"] == "headroom"));
     expect("malformed", has("decisions", &|row| row["kind"] == "Malformed"));
     expect("lives", rows["pool_lives"].len() >= rows["pools"].len() + 4);
     expect("events", rows["decisions"].len() > 3_000);

@@ -1,7 +1,8 @@
 -- One row for each event, with what its pool stands for: areas, slot and labels are those that the pool had last in
 -- the life in which the event is. An event that has a whole pool shows that one. `outcome` is applied, refused or repeated, and
--- null when no command was decided. `actor_class` is caller, planner (who changes pools), or headroom (timers and owners).
--- `lead_time` is the time from the decision to the begin of the slot.
+-- null when no command was decided. `actor_class` is caller, planner (who changes pools), or headroom (timers and owners, and an
+-- Abandon, which takes back what a caller asked for who got no answer or has left). `lead_time` is the time from the decision to the
+-- begin of the slot.
 SELECT {columns},
        COALESCE(e.areas, l.areas) AS areas,
        COALESCE(e.labels, l.labels) AS labels,
@@ -11,7 +12,7 @@ SELECT {columns},
        CASE WHEN e.kind IN ('Rejected', 'Malformed') THEN 'refused'
             WHEN e.kind = 'Repeated' THEN 'repeated'
             WHEN e.ask IS NOT NULL THEN 'applied' END AS outcome,
-       CASE WHEN e.ask IS NULL THEN 'headroom'
+       CASE WHEN e.ask IS NULL OR e.ask = 'Abandon' THEN 'headroom'
             WHEN e.reservation IS NOT NULL OR e.ask = 'Reserve' THEN 'caller'
             ELSE 'planner' END AS actor_class,
        {lead_time} AS lead_time

@@ -145,7 +145,7 @@ impl Expected {
                 _ => event.text("ask").map(|_| "applied"),
             };
             let class = match event.text("ask") {
-                None => "headroom",
+                None | Some("Abandon") => "headroom",
                 Some(ask) if PLANNERS.contains(&ask) => "planner",
                 Some(_) => "caller",
             };
