@@ -176,3 +176,20 @@ fn a_dimension_that_was_taken_from_a_pool_is_in_its_usage_alone() {
     }
     assert_eq!(told("pool_usage").0, "crates, orders");
 }
+
+/// The story: an analyst adds the columns of the fifth question up, and they are fewer than the holds. He counts refusals by two views,
+/// and has two numbers; and nobody tells him which reasons are those of a pool.
+#[test]
+fn what_adds_up_and_what_is_counted_is_named() {
+    let samples = samples();
+    let of_holds = samples.iter().find(|(question, _)| question.starts_with("How many holds become orders"));
+    let named = "day, holds, confirmed, expired, released, retired, \"open\" FROM hold_conversion";
+    assert!(of_holds.is_some_and(|(_, query)| query.contains(named)), "{of_holds:?}");
+    let doc = |name: &str| VIEWS.iter().find(|view| view.name == name).unwrap().doc();
+    for (view, named) in [
+        ("lost_demand_keys", "(over_limit, closed, paused, past_cutoff, unknown_dimension)"),
+        ("refusals", "whose outcome `decisions` calls repeated"),
+    ] {
+        assert!(doc(view).contains(named), "{view}: {}", doc(view));
+    }
+}

@@ -11,7 +11,7 @@ SELECT day, ask, reason, dimension, attempts, keys FROM refusals ORDER BY day, a
 SELECT hours_before, reservations FROM lead_times ORDER BY hours_before;
 
 -- How many holds become orders?
-SELECT day, holds, confirmed, expired, released, "open" FROM hold_conversion ORDER BY day;
+SELECT day, holds, confirmed, expired, released, retired, "open" FROM hold_conversion ORDER BY day;
 
 -- Which slots have promised more than they have?
 SELECT pool, dimension, used, limit_units, over FROM over_committed ORDER BY pool, dimension;

@@ -1,15 +1,15 @@
--- One row for each call to reserve or amend that a pool refused for a reason of the pool, counted once in a life of the pool for
--- each order, under whatever keys it came, and for each key where no order was named; a key of an amend belongs to its
--- reservation. It has the units that were asked for in the dimension that decided, those that were left, whether the same key or
--- order was accepted in another pool within an hour, and `raise_needed`. That is an estimate: by how much the limit would have
--- had to be higher for this call and all that this limit refused before it in this life of the pool, 9223372036854775807 at most.
--- It is stricter than `headroom lost-demand --raise`, which leaves out those that would not have fitted alone.
--- Where no dimension decided (closed, paused, past_cutoff), there is a row for each dimension of which units were asked for;
--- `part` counts the rows of a call, so that those with `part = 1` count calls. `slot_day` is the day (UTC) on which the slot
--- begins that the pool had last in this life; of a pool without a window, the day of the refusal. An amend has a key of its own
--- and names no order, so it counts as accepted elsewhere only where a call with that key was. An acceptance that was taken back
--- within an hour, because its caller got no answer, counts nowhere. An order that the pool accepted later itself is a row all the
--- same. `from_seq` is that of `pool_lives`.
+-- One row for each call to reserve or amend that a pool refused for a reason of the pool (over_limit, closed, paused, past_cutoff,
+-- unknown_dimension), counted once in a life of the pool for each order, under whatever keys it came, and for each key where no
+-- order was named; a key of an amend belongs to its reservation. It has the units that were asked for in the dimension that
+-- decided, those that were left, whether the same key or order was accepted in another pool within an hour, and `raise_needed`.
+-- That is an estimate: by how much the limit would have had to be higher for this call and all that this limit refused before it
+-- in this life of the pool, 9223372036854775807 at most. It is stricter than `headroom lost-demand --raise`, which leaves out
+-- those that would not have fitted alone. Where no dimension decided (closed, paused, past_cutoff), there is a row for each
+-- dimension of which units were asked for; `part` counts the rows of a call, so that those with `part = 1` count calls. `slot_day`
+-- is the day (UTC) on which the slot begins that the pool had last in this life; of a pool without a window, the day of the
+-- refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only where a call with that key
+-- was. An acceptance that was taken back within an hour, because its caller got no answer, counts nowhere. An order that the pool
+-- accepted later itself is a row all the same. `from_seq` is that of `pool_lives`.
 WITH calls AS (
 -- The database's optimizer cannot estimate a CASE. So it does not expect few rows here, and it cannot turn the FULL JOIN below into a
 -- nested loop: it hashes or sorts both sides and reads each once. Rows with a null key match nothing and are left out first, because
