@@ -36,6 +36,10 @@ const LISTED_BYTES: u64 = 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
 
+/// What is told of a folder that is not there. One that somebody makes below a mount that failed takes what belongs elsewhere to
+/// the local disk.
+const NO_FOLDER: &str = "there is no such folder: mount it if it is a mount that failed, make one only for a place that \
+                         never had anything, or name another place";
 /// Most directories among objects that are named.
 const DIRECTORIES_TOLD_MAX: usize = 100;
 /// Longest limit of a call that waits for a folder: no limit that anybody sees.
@@ -374,13 +378,13 @@ impl Bucket {
             && !dir.is_dir()
         {
             let why = match dir.metadata() {
-                Ok(_) => "it is a file, and not a folder",
+                Ok(_) => "it is a file, and not a folder: make one, or name another place",
                 Err(error) => match not_allowed(&error, dir) {
                     Some(why) => return Err(StoreError::refused(detail(&why))),
-                    None => "there is no such folder",
+                    None => NO_FOLDER,
                 },
             };
-            return Err(StoreError::operator(detail(&format!("{why}: make one, or name another place"))));
+            return Err(StoreError::operator(detail(why)));
         }
         let client = self.client().map_err(failed)?;
         let mut closing = self.closing.subscribe();

@@ -168,7 +168,8 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
     assert_refused(bed.begin(9, Prefer::Newest), &["its rows have 7 bytes", "whose next event is seq 8"]);
     fs::remove_dir_all(bed.snapshots.path()).unwrap();
     let gone = bed.begin(9, Prefer::Newest).unwrap_err();
-    let says = ["the place of snapshots does not answer", "there is no such folder"];
+    let says =
+        ["the place of snapshots does not answer", "there is no such folder: mount it if it is a mount that failed"];
     assert_is(LogErrorKind::Withheld { may_pass: false }, &gone, &says);
     fs::create_dir(bed.snapshots.path()).unwrap();
     assert_refused(bed.begin(9, Prefer::Newest), &["the place of snapshots has none of it"]);
