@@ -14,6 +14,14 @@ use std::fmt;
 
 /// Most snapshots that are tried. Where the log has its first event, reading it is better than waiting for more of them.
 pub const TRIED_MAX: usize = 8;
+/// Most snapshots that are looked at where the log has lost its first event. Those that are of no use by their manifests, which
+/// are little to read, do not count as tried: a good one may lie behind them.
+const LOOKED_AT_MAX: usize = 100;
+/// Most snapshots of which a refusal says why they are of no use.
+const TOLD_MAX: usize = TRIED_MAX;
+/// What to do about snapshots that keep others from being tried.
+const MOVE_AWAY: &str =
+    "headroom verify names each BAD SNAPSHOT of the place: move those out of it, and keep all others";
 const NO_PLACE: &str = "no place of snapshots is set";
 
 /// The snapshots of a log, and the log.
@@ -90,6 +98,18 @@ impl Looked {
     }
 }
 
+/// What trying snapshots came to.
+#[derive(Default)]
+struct Tried {
+    taken: Option<(SnapshotName, PartitionState)>,
+    /// Why those before it were not taken.
+    passed_over: Vec<String>,
+    /// Of snapshots that were not given: whether that may pass by itself.
+    may_pass: Option<bool>,
+    /// How many were not tried.
+    left: usize,
+}
+
 /// What a snapshot turned out to be.
 pub enum Examined {
     /// It is whole, and the log does not contradict it: this is the state that it holds.
@@ -143,46 +163,72 @@ impl Beginning<'_> {
         if prefer == Prefer::Oldest {
             names.reverse();
         }
-        // Of snapshots that were not given: whether that may pass by itself.
-        let (mut passed_over, mut may_pass) = (Vec::new(), None);
-        if ahead > 0 {
-            passed_over.push(format!("{ahead} hold more than the {end} events of the log"));
+        let Tried { taken, passed_over, may_pass, left } = self.try_each(snapshots, partition, first, names)?;
+        let ahead = (ahead > 0).then(|| format!("{ahead} hold more than the {end} events of the log"));
+        if taken.is_some() || first == 0 {
+            return Ok(Looked { taken, passed_over: ahead.into_iter().chain(passed_over).collect() });
         }
-        let count = names.len();
-        for (at, name) in names.into_iter().take(TRIED_MAX).enumerate() {
-            let (place, state) = self.place_and_state(snapshots, partition, (&name, at == 0), first);
-            match state {
-                Err(error) => {
-                    if error.kind != StoreErrorKind::Damaged {
-                        may_pass = Some(may_pass.unwrap_or(true) && !error.needs_operator());
-                    }
-                    passed_over.push(error.detail);
-                }
-                Ok(state) => match place()?.contradicts(&state) {
-                    Some(why) => passed_over.push(format!("snapshot {}: {why}", name.text)),
-                    None => return Ok(Looked { taken: Some((name, state)), passed_over }),
-                },
-            }
+        let untold = passed_over.len().saturating_sub(TOLD_MAX);
+        let mut seen: Vec<String> = ahead.into_iter().chain(passed_over.into_iter().take(TOLD_MAX)).collect();
+        if untold > 0 {
+            seen.push(format!("{untold} more were passed over"));
         }
-        if first == 0 {
-            return Ok(Looked { taken: None, passed_over });
-        }
-        let mut seen = passed_over;
-        if count > TRIED_MAX {
-            seen.push(format!("{} more were not tried", count.saturating_sub(TRIED_MAX)));
-            may_pass = Some(false);
+        if left > 0 {
+            seen.push(format!("{left} more were not tried"));
         }
         seen.extend(
             short.map(|name| {
                 format!("the newest before it is {}, whose next event is seq {}", name.text, name.next_seq)
             }),
         );
+        if left > 0 {
+            seen.push(MOVE_AWAY.to_owned());
+        }
         let seen = if seen.is_empty() { "the place of snapshots has none of it".to_owned() } else { seen.join("; ") };
         // A snapshot that was not read may be the one that covers what is gone.
+        let may_pass = if left > 0 { Some(false) } else { may_pass };
         Err(match may_pass {
             Some(may_pass) => withheld(may_pass, partition, first, &format!("was not read to the end: {seen}")),
             None => uncovered_for(prefer, partition, first, &seen),
         })
+    }
+
+    /// Tries these snapshots in their order, until one can be taken.
+    fn try_each(
+        &self,
+        snapshots: &dyn Snapshots,
+        partition: u32,
+        first: u64,
+        names: Vec<SnapshotName>,
+    ) -> Result<Tried, LogError> {
+        let (mut came, mut tried, count) = (Tried::default(), 0_usize, names.len());
+        for (at, name) in names.into_iter().enumerate() {
+            if tried >= TRIED_MAX || at >= LOOKED_AT_MAX {
+                came.left = count.saturating_sub(at);
+                break;
+            }
+            let (place, state) = self.place_and_state(snapshots, partition, (&name, at == 0), first);
+            let mut is_by_manifest = false;
+            match state {
+                Err(error) => {
+                    if error.kind == StoreErrorKind::Damaged {
+                        is_by_manifest = first > 0 && is_bad_by_manifest(snapshots, partition, &name);
+                    } else {
+                        came.may_pass = Some(came.may_pass.unwrap_or(true) && !error.needs_operator());
+                    }
+                    came.passed_over.push(error.detail);
+                }
+                Ok(state) => match place()?.contradicts(&state) {
+                    Some(why) => came.passed_over.push(format!("snapshot {}: {why}", name.text)),
+                    None => {
+                        came.taken = Some((name, state));
+                        break;
+                    }
+                },
+            }
+            tried = tried.saturating_add(usize::from(!is_by_manifest));
+        }
+        Ok(came)
     }
 
     /// What the log says of a snapshot's place, and the state that the snapshot holds. Of the first one that is tried, which is
@@ -244,6 +290,11 @@ impl Beginning<'_> {
         let Ok(state) = copied(snapshots, self.log_id, partition, &name.text) else { return Ok(false) };
         Ok(mismatch(self.tail, &state, self.tail.first(partition)?)?.is_none())
     }
+}
+
+/// Whether the manifest of a snapshot alone says that it is of no use: it is damaged, or of another log or partition.
+fn is_bad_by_manifest(snapshots: &dyn Snapshots, partition: u32, name: &SnapshotName) -> bool {
+    snapshots.mark(partition, &name.text).is_err_and(|error| error.kind == StoreErrorKind::Damaged)
 }
 
 fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogError {

@@ -69,8 +69,8 @@ impl Reader {
         }
     }
 
-    /// The rows as an object, with the hash that they must have, and what else its manifest says of them.
-    fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), StoreError> {
+    /// The manifest, what it says of the state, and the digest of that.
+    fn manifest(&self, partition: u32, text: &str) -> Result<(Name, Manifest, Mark, Digest), StoreError> {
         let (name, _) = Name::parse(text).ok_or_else(|| StoreError::damaged("is no name of a snapshot"))?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
         let manifest = Manifest::decode(&name, &manifest).map_err(StoreError::damaged)?;
@@ -80,6 +80,12 @@ impl Reader {
         if (mark.log_id, mark.partition) != (self.log_id, partition) {
             return Err(StoreError::damaged(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id)));
         }
+        Ok((name, manifest, mark, state))
+    }
+
+    /// The rows as an object, with the hash that they must have, and what else its manifest says of them.
+    fn found(&self, partition: u32, text: &str) -> Result<(Vec<u8>, String, Mark, Digest), StoreError> {
+        let (name, manifest, mark, state) = self.manifest(partition, text)?;
         let object = self.get(partition, &name, Part::Rows, manifest.bytes)?;
         if object.len() as u64 != manifest.bytes {
             let (found, written) = (object.len(), manifest.bytes);
@@ -97,6 +103,10 @@ impl Snapshots for Reader {
             |name: &Name| SnapshotName { text: name.of(Part::Manifest), next_seq: name.next_seq, decided_at: name.at };
         let names = found.manifests_up_to(end).map(named).collect();
         Ok((names, found.ahead(end)))
+    }
+
+    fn mark(&self, partition: u32, name: &str) -> Result<Mark, StoreError> {
+        self.manifest(partition, name).map(|(_, _, mark, _)| mark)
     }
 
     fn load<'o>(

@@ -154,6 +154,12 @@ pub trait Snapshots: Send + Sync {
     /// [`StoreError`] when the place cannot be read.
     fn names(&self, partition: u32, end: u64) -> Result<(Vec<SnapshotName>, usize), StoreError>;
 
+    /// The state that a snapshot holds by its manifest alone, which is little to read.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the manifest cannot be read, or is not that of a snapshot of this name and partition.
+    fn mark(&self, partition: u32, name: &str) -> Result<Mark, StoreError>;
+
     /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest. The rows lie in `object`,
     /// which is empty before.
     ///

@@ -26,6 +26,10 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Snapshots for BeforeLoad<F
         self.0.names(partition, end)
     }
 
+    fn mark(&self, partition: u32, name: &str) -> Result<Mark, StoreError> {
+        self.0.mark(partition, name)
+    }
+
     fn load<'o>(
         &self,
         partition: u32,

@@ -5,7 +5,7 @@ use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::log::embedded::Embedded;
 use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
-use headroom::owner::begin::{Beginning, Moment, Prefer};
+use headroom::owner::begin::{Beginning, Moment, Prefer, TRIED_MAX};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::Replica;
@@ -173,6 +173,57 @@ fn a_state_begins_with_a_snapshot_that_reaches_up_to_what_is_left() {
     assert_is(LogErrorKind::Withheld { may_pass: false }, &gone, &says);
     fs::create_dir(bed.snapshots.path()).unwrap();
     assert_refused(bed.begin(9, Prefer::Newest), &["the place of snapshots has none of it"]);
+}
+
+/// The story: somebody copies the manifests of other snapshots into the place, and they count as the newest ones. A start tried eight
+/// of them, and never looked at the good one behind them.
+#[test]
+fn snapshots_whose_manifests_are_of_no_use_hide_no_older_one() {
+    let bed = Bed::with_three();
+    let newest = bed.objects(".json").pop().unwrap();
+    let time = newest.file_name().unwrap().to_str().unwrap().split('-').nth(1).unwrap().to_owned();
+    let copied = |numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            fs::copy(&newest, newest.with_file_name(format!("{:020}-{time}-{n:032x}.json", 13))).unwrap();
+        }
+    };
+    copied(0..TRIED_MAX + 4);
+    let (begun, passed_over) = bed.begin(9, Prefer::Newest).unwrap();
+    assert_eq!((begun, passed_over.len()), (Some(12), TRIED_MAX + 4), "{passed_over:?}");
+    assert!(passed_over.iter().all(|why| why.contains("that of another snapshot")), "{passed_over:?}");
+    // Where the log has its first event, reading it is better.
+    let (tail, reader) = (bed.beheaded(0), bed.reader());
+    let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&reader) };
+    let looked = beginning.look(0, 0, Prefer::Newest).unwrap();
+    assert!(looked.taken.is_none() && looked.passed_over.len() == TRIED_MAX, "{:?}", looked.passed_over);
+    // There is an end to it, and what is told is short.
+    copied(0..120);
+    let refused = bed.begin(9, Prefer::Newest).unwrap_err();
+    let says =
+        ["was not read to the end", "92 more were passed over; 21 more were not tried; ", "move those out of it"];
+    assert_is(LogErrorKind::Withheld { may_pass: false }, &refused, &says);
+    assert_eq!(refused.detail.matches("that of another snapshot").count(), TRIED_MAX, "{refused}");
+}
+
+/// The story: the rows of the newest snapshots are damaged. Each costs a start the read of a whole state, so that it does not try all
+/// of them. It says what to do, so that the good one behind them is found.
+#[test]
+fn a_start_that_does_not_try_every_snapshot_says_what_to_do() {
+    let mut bed = Bed::new();
+    for _ in 0..TRIED_MAX + 3 {
+        bed.decide(1);
+        bed.snapshot();
+    }
+    let rows = bed.objects(".rows");
+    assert_eq!(rows.len(), TRIED_MAX + 3);
+    rows[1..].iter().for_each(|rows| fs::write(rows, "nothing").unwrap());
+    let refused = bed.begin(1, Prefer::Newest).unwrap_err();
+    let todo = "3 more were not tried; headroom verify names each BAD SNAPSHOT of the place: move those out of it";
+    assert_is(LogErrorKind::Withheld { may_pass: false }, &refused, &["its rows have 7 bytes", todo]);
+    for rows in &rows[1..] {
+        fs::remove_file(rows.with_extension("json")).unwrap();
+    }
+    assert_eq!(bed.begin(1, Prefer::Newest), Ok((Some(1), Vec::new())));
 }
 
 /// The story: a bucket withholds the one snapshot that covers what is gone, and gives it a moment later. Nothing is known of the
