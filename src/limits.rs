@@ -269,11 +269,9 @@ pub const WITNESS_FLUSH_MS: u64 = 500;
 pub const LOSSES_TOLD_MAX: usize = 8;
 /// An owner makes a turn after so many milliseconds without one, where the log forgets silent owners.
 pub const TICK_AFTER_MS: u64 = 60_000;
-/// First wait before an owner that failed claims its partition again, in milliseconds. It doubles with every failure
-/// that follows soon.
+/// First wait of an owner that failed before it claims again, in milliseconds. It doubles with every failure that follows soon.
 pub const CLAIM_RETRY_MS: u64 = 50;
-/// Wait before an owner that was fenced claims again, in milliseconds. It is longer than the interval of heartbeats,
-/// so that the group has told by then if the partition was given to another process.
+/// Wait before an owner that was fenced claims again, in milliseconds: the group's heartbeat has told of another owner by then.
 pub const CLAIM_FENCED_MS: u64 = 700;
 /// Longest wait before a claim, in milliseconds.
 pub const CLAIM_RETRY_MAX_MS: u64 = 2_000;
@@ -290,6 +288,8 @@ pub const SLOW_REST_MS: u64 = 30_000;
 pub const SLOW_REST_MAX_MS: u64 = 480_000;
 /// A withdrawal from the group is forgotten so many milliseconds after the owner came back.
 pub const SLOW_FORGOTTEN_MS: u64 = 600_000;
+/// A partition that was given to a process which cannot restore its state is left to others after so many milliseconds.
+pub const UNRESTORED_MS: u64 = 5_000;
 /// Events that a follower folds before it looks again at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
 /// Reservations in one page of memory, which is what a checkpoint copies; they fill 8 KiB.
@@ -553,7 +553,7 @@ const _: () = {
     assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
     // An owner stays away longer than it was slow, and longer each time that a withdrawal follows soon.
     assert!(SLOW_TURNS > 1 && SLOW_MS < SLOW_REST_MS && SLOW_REST_MS < SLOW_REST_MAX_MS);
-    assert!(SLOW_REST_MAX_MS < SLOW_FORGOTTEN_MS);
+    assert!(SLOW_REST_MAX_MS < SLOW_FORGOTTEN_MS && CLAIM_RETRY_MAX_MS < UNRESTORED_MS);
     // A call that was accepted is answered before its connection is closed, and a last turn has time after it.
     assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS + SPANS_LAST_EXPORT_MS < SHUTDOWN_MS);

@@ -331,7 +331,7 @@ fn read_notes(notes: &dyn OwnerNotes, context: &OwnerContext, replica: &Replica,
 
 /// How much of the log this process could serve as an owner. A partition that it cannot read now does not keep it from
 /// owning other partitions. A stopped partition does not, either: it stops because its log is broken, which is the same
-/// for every process.
+/// for every process. A state that it cannot restore may be there in another process, to which it leaves the partitions.
 fn fitness(replica: &Replica) -> Fitness {
     if replica.has_stopped() {
         return Fitness::Never;
@@ -339,6 +339,7 @@ fn fitness(replica: &Replica) -> Fitness {
     let is_warm =
         |handle: &Arc<PartitionHandle>| handle.status_kind() != StatusKind::Restoring && !handle.has_stopped();
     match (replica.partitions().any(is_warm), replica.partitions().all(|handle| handle.is_as_warm_as_can_be())) {
+        (true, _) if replica.partitions().any(|handle| handle.is_unrestorable()) => Fitness::Lacking,
         (true, true) => Fitness::Whole,
         (true, false) => Fitness::Partial,
         (false, _) => Fitness::Nothing,
@@ -409,6 +410,26 @@ mod tests {
         let mut failures = Failures::default();
         let told = [denied("a"), denied("a"), denied("b"), denied("a")].map(|error| failures.is_new(&error));
         assert_eq!(told, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_process_that_cannot_restore_a_state_stands_for_the_others_only_where_it_is_asked() {
+        let replica = Replica::shared(2);
+        let [first, second] = [0, 1].map(|partition| replica.partition(partition).unwrap());
+        second.set_unrestorable("its snapshot is gone".to_owned());
+        assert_eq!(fitness(&replica), Fitness::Nothing);
+        first.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
+        assert_eq!(fitness(&replica), Fitness::Lacking);
+        second.set_read_error(Some("no leader".to_owned()));
+        assert_eq!(fitness(&replica), Fitness::Whole, "no process can read it now");
+        second.set_unrestorable("its snapshot is gone".to_owned());
+        assert!(!second.is_kept_from_others());
+        second.set_awaited(true);
+        assert!(second.is_kept_from_others() && !first.is_kept_from_others());
+        let why = "not followed: its snapshot is gone; the group of owners has given the partition to this process";
+        assert_eq!(second.why_not_served().as_deref(), Some(why));
+        second.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
+        assert_eq!((fitness(&replica), second.is_kept_from_others()), (Fitness::Whole, false));
     }
 
     #[test]

@@ -181,22 +181,34 @@ impl<L: ClusterLog> Owning<L> {
     }
 }
 
-/// One owner, from the claim to its end; then the partition is followed again.
-fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHandle>) -> Ended {
-    let partition = handle.id();
-    // First the follower reads the log up to the last visible record; meanwhile another process may serve. It does not
-    // wait for a turn that an earlier owner left open, because the claim ends that turn. It waits only for transactions
-    // of other programs, and a claim would have to wait for those, too. A state that is known to be wrong has another one in its
-    // place soon.
+/// Waits until the partition has its state, and begins to claim it. Or how its owner ends before that.
+///
+/// The follower reads the log up to the last visible record; meanwhile another process may serve. It does not wait for a turn that
+/// an earlier owner left open, because the claim ends that turn. It waits only for transactions of other programs, and a claim
+/// would have to wait for those, too. A state that is known to be wrong has another one in its place soon. Where the state cannot
+/// be restored, this process leaves the group, if there are others (`app/withdrawal.rs`).
+fn awaits<L: ClusterLog>(log: &L, handle: &PartitionHandle) -> Result<(), Ended> {
     let claims = || handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming).is_ok();
     while handle.wrong().is_some() || !claims() {
         if !matches!(handle.status_kind(), StatusKind::Restoring | StatusKind::Standby) {
-            return Ended::Failed;
+            return Err(Ended::Failed);
         }
-        if log.is_to_stop(partition) {
-            return Ended::Stopped;
+        if log.is_to_stop(handle.id()) {
+            return Err(Ended::Stopped);
         }
         pause(REBUILD_LOOK);
+    }
+    Ok(())
+}
+
+/// One owner, from the claim to its end; then the partition is followed again.
+fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHandle>) -> Ended {
+    let partition = handle.id();
+    handle.set_awaited(true);
+    let awaited = awaits(log, handle);
+    handle.set_awaited(false);
+    if let Err(how) = awaited {
+        return how;
     }
     let fail = |why: String| {
         context.metrics.failed(partition, &why);

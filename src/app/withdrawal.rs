@@ -2,10 +2,11 @@
 //! returns to it.
 
 use super::process::Process;
+use crate::limits::OWNERLESS_MS;
 use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
-use crate::owner::withdrawal::{Input, Look, Others, Output, TurnTimes, Why, Withdrawal};
+use crate::owner::withdrawal::{Input, Lack, Look, Others, Output, TurnTimes, Why, Withdrawal};
 use crate::replica::partition::EndedTurns;
-use crate::replica::{Replica, StatusKind};
+use crate::replica::{PartitionHandle, Replica, StatusKind};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Stopwatch, pause_unless};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(super) struct Watch {
     seen: BTreeMap<u32, u64>,
     /// The partition whose round trip is measured.
     measured: u32,
+    /// Whether it was told that this process stays out of the group because of a state that it lacks.
+    is_told: bool,
 }
 
 impl Watch {
@@ -38,18 +41,19 @@ impl Watch {
         distance: Box<dyn ClusterDistance>,
         membership: Arc<dyn Membership>,
     ) -> Watch {
-        let Process { context, replica, deadline_ms, .. } = process;
+        let Process { context, replica, deadline_ms, incarnation, .. } = process;
         Watch {
             replica: Arc::clone(replica),
             metrics: Arc::clone(&context.metrics),
             clock: Arc::clone(&context.clock),
             membership,
             distance,
-            machine: Withdrawal::new(*deadline_ms),
+            machine: Withdrawal::new(*deadline_ms, *incarnation),
             deadline_ms: *deadline_ms,
             since: Stopwatch::start(),
             seen: BTreeMap::new(),
             measured: 0,
+            is_told: false,
         }
     }
 
@@ -64,20 +68,38 @@ impl Watch {
             if ending.load(Relaxed) {
                 return;
             }
-            let look = Input::Look(Look { turns, trip_ms: trip.map(as_ms), is_clock_wrong: self.is_clock_wrong() });
+            let (is_clock_wrong, lack) = (self.is_clock_wrong(), self.lack());
+            let look = Input::Look(Look { turns, trip_ms: trip.map(as_ms), is_clock_wrong, lack });
             let mut output = self.machine.handle(look, self.since.now());
             if output == Some(Output::Ask) {
                 let others = self.others(trip);
+                self.tell_kept_out(lack, others);
                 output = self.machine.handle(Input::Group(others), self.since.now());
             }
             match output {
                 Some(Output::Leave(why)) => self.leaves(why, trip),
-                Some(Output::Return) => {
-                    tracing::info!(trip_ms = trip.map(as_ms), "this process may own partitions again");
-                    self.membership.resume();
-                }
+                Some(Output::Return) => self.returns(lack, trip),
                 Some(Output::Ask) | None => {}
             }
+        }
+    }
+
+    fn returns(&self, lack: Lack, trip: Option<Duration>) {
+        match lack.is_any {
+            true => tracing::warn!(
+                "nobody else serves what this process can: it enters the group of owners although it lacks states"
+            ),
+            false => tracing::info!(trip_ms = trip.map(as_ms), "this process may own partitions again"),
+        }
+        self.membership.resume();
+    }
+
+    /// Tells once that this process stays out of the group, which has members.
+    fn tell_kept_out(&mut self, lack: Lack, others: Others) {
+        let has_others = matches!(others, Others::Better | Others::NoneBetter);
+        if lack.is_kept_out && has_others && !self.is_told {
+            self.is_told = true;
+            tracing::warn!("this process cannot restore the state of a partition: partitions are left to others");
         }
     }
 
@@ -92,6 +114,10 @@ impl Watch {
                 "the cluster is too far for turns to fit callers' deadlines: partitions are left to others"
             ),
             Why::Clock => tracing::warn!("this machine's clock and the brokers' differ: partitions are left to others"),
+            Why::State { partition } => tracing::warn!(
+                partition,
+                "this process was given a partition whose state it cannot restore: partitions are left to others"
+            ),
         }
         self.metrics.withdrew(why);
         self.membership.rest();
@@ -106,12 +132,34 @@ impl Watch {
         far.len() > near.len() && (is_refused || self.machine.is_resting())
     }
 
+    /// Which states this process lacks, and whether it could serve more than is served all the same.
+    fn lack(&self) -> Lack {
+        let is_any = self.replica.partitions().any(|handle| handle.is_unrestorable());
+        let given = self.replica.partitions().find(|handle| handle.is_kept_from_others()).map(|handle| handle.id());
+        let is_warm = |handle: &PartitionHandle| handle.status_kind() != StatusKind::Restoring && !handle.has_stopped();
+        let warm = self.replica.partitions().filter(|handle| is_warm(handle)).count();
+        let served = self.replica.partitions().filter(|handle| self.is_served(handle)).count();
+        Lack {
+            is_any,
+            given,
+            could_serve_more: is_any && warm > served,
+            is_kept_out: is_any && warm > 0 && !self.membership.has_entered(),
+        }
+    }
+
+    /// Whether an owner of the partition has shown itself lately, or nobody knows whether one has.
+    fn is_served(&self, handle: &PartitionHandle) -> bool {
+        let now = self.clock.now();
+        let shown = handle.liveness().owner_shown_at().filter(|at| now.ms_since(*at) < OWNERLESS_MS);
+        handle.owner_notes().is_none() || shown.is_some()
+    }
+
     fn others(&self, trip: Option<Duration>) -> Others {
         let is_ours = |partition| {
             self.replica.partition(partition).is_some_and(|handle| handle.status_kind() == StatusKind::Active)
         };
         match (self.distance.company(), trip) {
-            (Ok(company), Some(trip)) => others(&company, !self.machine.is_resting(), trip, is_ours),
+            (Ok(company), Some(trip)) => others(&company, !self.machine.is_out(), trip, is_ours),
             (Ok(_), None) => Others::Unknown,
             (Err(error), _) => {
                 tracing::debug!(%error, "the other members of the group are not known");

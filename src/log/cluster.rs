@@ -48,8 +48,9 @@ pub trait ClusterLog: PartitionLog + OwnerControl + CommittedTail + EndOffsets +
     /// Makes this process a member of the group of owners, and prepares what its first claims need. It enters the group
     /// as soon as `fitness` says [`Fitness::Whole`], or a minute later if it says [`Fitness::Partial`]: a process that
     /// is given partitions before it has their states keeps other processes from serving them. It stays out of the
-    /// group at [`Fitness::Nothing`], and leaves for good at [`Fitness::Never`]. `positions` returns the partitions
-    /// that this process serves, for the notes that its membership writes (see [`OwnerNotes`]).
+    /// group at [`Fitness::Nothing`], and at [`Fitness::Lacking`] until it is called with
+    /// [`Membership::resume`](super::Membership::resume). It leaves for good at [`Fitness::Never`]. `positions` returns
+    /// the partitions that this process serves, for the notes that its membership writes (see [`OwnerNotes`]).
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.

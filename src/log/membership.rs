@@ -29,6 +29,8 @@ pub enum MembershipChange {
 pub enum Fitness {
     /// It has the state of every partition, except those that nobody can read now and those that have stopped.
     Whole,
+    /// It has the state of some partitions, and cannot restore others, which another process may be able to.
+    Lacking,
     /// It has the state of some partitions, and others are still being read.
     Partial,
     /// It has no state yet, and could not serve any partition.
@@ -52,8 +54,11 @@ pub trait Membership: Send + Sync {
     /// once; the revocation arrives as a [`MembershipChange`].
     fn rest(&self);
 
-    /// The group may give partitions to this process again.
+    /// The group may give partitions to this process again, or for the first time although it is [`Fitness::Lacking`].
     fn resume(&self);
+
+    /// Whether this process has ever been let into the group.
+    fn has_entered(&self) -> bool;
 
     /// Leaves the group for good, so that others get the partitions at once. Returns when the owners of this process
     /// have given up their partitions.

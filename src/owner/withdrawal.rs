@@ -10,9 +10,21 @@
 //! move partitions back and forth.
 //!
 //! A cluster that is slow for every process is no reason to leave: then no other process has reported a better link.
+//!
+//! A process that cannot restore the state of a partition, as where a log has lost its first events and nothing that this process
+//! has covers them, leaves partitions to the others in the group, whoever they are:
+//!
+//! - It does not enter a group that has members. If it is a member and is given such a partition, it leaves as soon as there is
+//!   another member: whoever enters beside it can serve more.
+//! - It enters a group without members, so that what can be served is served. Several of them come after different waits, which
+//!   are drawn anew each time and grow: the first one that enters keeps the others out.
+//! - It enters beside others where it has the states of more partitions than have an owner. Then it is the others who lack more, and
+//!   they leave. The next such try comes only after a rest, and each that soon follows another is twice as long.
+//!
+//! Where nobody has all states, one process serves all that it can, and stays.
 
 use crate::domain::Micros;
-use crate::limits::{SLOW_FORGOTTEN_MS, SLOW_MS, SLOW_REST_MAX_MS, SLOW_REST_MS, SLOW_TURNS};
+use crate::limits::{SLOW_FORGOTTEN_MS, SLOW_MS, SLOW_REST_MAX_MS, SLOW_REST_MS, SLOW_TURNS, UNRESTORED_MS};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How many of the last round trips are kept. The shortest of them counts, because any of them may have met a busy
@@ -26,6 +38,14 @@ const ASK_EVERY_MS: u64 = 1_000;
 /// Time without a turn after which a partition does not count as slow any more, in milliseconds: it may have moved
 /// away.
 const STALE_MS: u64 = 10_000;
+/// Longest wait of a process that lacks a state before it enters a group without members, in milliseconds. Several such
+/// processes find a group empty at the same moment. It doubles when it leaves again soon.
+const SPREAD_MS: u64 = 3_000;
+/// How often it doubles at most.
+const DOUBLINGS_MAX: u32 = 4;
+/// Partitions without an owner are no matter of a moment after so many milliseconds: longer than the session of a process that was
+/// killed, and the claim of who follows.
+const UNSERVED_MS: u64 = 15_000;
 
 /// The turns of one partition since the last look. At least one has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +69,19 @@ pub enum Others {
     Better,
 }
 
+/// Which states cannot be restored here, and what follows from that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lack {
+    /// Whether there is a partition whose state cannot be restored here.
+    pub is_any: bool,
+    /// Such a partition that the group has given to this process, so that nobody decides it.
+    pub given: Option<u32>,
+    /// Whether this process has the states of more partitions than show an owner.
+    pub could_serve_more: bool,
+    /// Whether this process has never been in the group, because of what it lacks.
+    pub is_kept_out: bool,
+}
+
 /// What the shell sees twice a second.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Look {
@@ -58,6 +91,8 @@ pub struct Look {
     pub trip_ms: Option<u64>,
     /// Whether partitions cannot be decided here because this machine's clock is wrong.
     pub is_clock_wrong: bool,
+    /// What cannot be restored here.
+    pub lack: Lack,
 }
 
 /// An input of the machine.
@@ -81,6 +116,11 @@ pub enum Why {
     },
     /// This machine's clock is far from the brokers'.
     Clock,
+    /// The state of this partition, which was given to this process, cannot be restored here.
+    State {
+        /// The partition that nobody decides meanwhile.
+        partition: u32,
+    },
 }
 
 /// What the shell is to do.
@@ -90,7 +130,7 @@ pub enum Output {
     Ask,
     /// Leave the group of owners, for this reason.
     Leave(Why),
-    /// Join the group again.
+    /// Enter the group, again or for the first time.
     Return,
 }
 
@@ -117,24 +157,47 @@ pub struct Withdrawal {
     /// When it came back last.
     back: Option<Micros>,
     asked: Option<Micros>,
+    /// What was lacking at the last look.
+    lack: Lack,
+    /// Since when a partition that cannot be restored here has been given to this process.
+    given: Option<Micros>,
+    /// Since when this process could serve more than is served.
+    more: Option<Micros>,
+    /// Since when it has been known that nobody is in the group, for a process that lacks a state.
+    alone: Option<Micros>,
+    /// How often it left soon after it had come, because of a state that it lacks.
+    soon: u32,
+    /// Before this time it does not enter beside others again while it lacks a state.
+    more_over: Micros,
+    /// From which waits are drawn.
+    seed: u64,
+    wait_ms: u64,
 }
 
 impl Withdrawal {
-    /// The machine of a process whose callers wait for this long.
-    pub fn new(deadline_ms: u64) -> Withdrawal {
-        let (trips, slow) = (VecDeque::new(), BTreeMap::new());
-        let (is_resting, is_clock_wrong, rest_over) = (false, false, Micros(0));
-        Withdrawal {
+    /// The machine of a process whose callers wait for this long. The seed is another number in each process.
+    pub fn new(deadline_ms: u64, seed: u64) -> Withdrawal {
+        let mut withdrawal = Withdrawal {
             deadline_ms,
-            trips,
-            slow,
-            is_resting,
-            is_clock_wrong,
-            rest_over,
+            trips: VecDeque::new(),
+            slow: BTreeMap::new(),
+            is_resting: false,
+            is_clock_wrong: false,
+            rest_over: Micros(0),
             rest_ms: 0,
             back: None,
             asked: None,
-        }
+            lack: Lack::default(),
+            given: None,
+            more: None,
+            alone: None,
+            soon: 0,
+            more_over: Micros(0),
+            seed,
+            wait_ms: 0,
+        };
+        withdrawal.draw();
+        withdrawal
     }
 
     /// Whether it has left the group.
@@ -142,24 +205,30 @@ impl Withdrawal {
         self.is_resting
     }
 
+    /// Whether it is not in the group, because it has left, or has not been let in.
+    pub fn is_out(&self) -> bool {
+        self.is_resting || self.lack.is_kept_out
+    }
+
     /// Takes an input; answers what is to be done.
     pub fn handle(&mut self, input: Input, now: Micros) -> Option<Output> {
         match input {
-            Input::Look(Look { turns, trip_ms, is_clock_wrong }) => {
+            Input::Look(Look { turns, trip_ms, is_clock_wrong, lack }) => {
                 self.is_clock_wrong = is_clock_wrong;
                 self.look(&turns, trip_ms, now);
+                self.lacks(lack, now);
                 let may_go = is_clock_wrong || self.slowest(now).is_some();
-                let is_wanted = self.is_resting || (now >= self.rest_over && may_go);
+                let is_wanted = self.is_out() || self.stuck(now).is_some() || (now >= self.rest_over && may_go);
                 let is_due = self.asked.is_none_or(|asked| now.ms_since(asked) >= ASK_EVERY_MS);
                 (is_wanted && is_due).then(|| {
                     self.asked = Some(now);
                     Output::Ask
                 })
             }
-            Input::Group(others) if self.is_resting => self.may_return(others, now).then(|| self.comes_back(now)),
+            Input::Group(others) if self.is_out() => self.may_return(others, now).then(|| self.comes_back(now)),
             Input::Group(others) => {
-                let why = self.may_leave(others, now).filter(|_| now >= self.rest_over)?;
-                self.goes(now);
+                let why = self.may_leave(others, now)?;
+                self.goes(why, now);
                 Some(Output::Leave(why))
             }
         }
@@ -186,6 +255,20 @@ impl Withdrawal {
         }
     }
 
+    fn lacks(&mut self, lack: Lack, now: Micros) {
+        self.lack = lack;
+        self.given = lack.given.and(self.given.or(Some(now)));
+        self.more = if lack.could_serve_more { self.more.or(Some(now)) } else { None };
+        if !lack.is_any {
+            self.alone = None;
+        }
+    }
+
+    /// The partition that was given to this process, and has waited for long for a state that cannot be restored here.
+    fn stuck(&self, now: Micros) -> Option<u32> {
+        self.lack.given.filter(|_| has_lasted(self.given, UNRESTORED_MS, now))
+    }
+
     /// Whether the link alone makes turns too long for a deadline; none before enough round trips are known.
     fn is_far(&self) -> Option<bool> {
         let trip_ms = self.trips.iter().min().filter(|_| self.trips.len() == TRIPS)?;
@@ -201,34 +284,69 @@ impl Withdrawal {
     }
 
     fn may_leave(&self, others: Others, now: Micros) -> Option<Why> {
-        match others {
-            Others::Unknown | Others::Nobody => None,
-            // A wrong clock is a reason to leave even if the others have no better link.
-            Others::Better | Others::NoneBetter if self.is_clock_wrong => Some(Why::Clock),
-            Others::NoneBetter => None,
-            Others::Better => {
-                self.slowest(now).map(|(partition, since)| Why::Far { partition, slow_ms: now.ms_since(since) })
-            }
+        if matches!(others, Others::Unknown | Others::Nobody) {
+            return None;
         }
+        // Whoever entered beside this process can serve more, and is not kept from it by a rest that is not over.
+        if let Some(partition) = self.stuck(now) {
+            return Some(Why::State { partition });
+        }
+        // A wrong clock is a reason to leave even if the others have no better link.
+        let why = if self.is_clock_wrong {
+            Some(Why::Clock)
+        } else if others == Others::Better {
+            self.slowest(now).map(|(partition, since)| Why::Far { partition, slow_ms: now.ms_since(since) })
+        } else {
+            None
+        };
+        why.filter(|_| now >= self.rest_over)
     }
 
-    fn goes(&mut self, now: Micros) {
+    fn goes(&mut self, why: Why, now: Micros) {
         let is_soon = self.back.is_some_and(|back| now.ms_since(back) < SLOW_FORGOTTEN_MS);
+        self.is_resting = true;
+        self.slow.clear();
+        (self.given, self.more, self.alone) = (None, None, None);
+        if matches!(why, Why::State { .. }) {
+            self.soon = if is_soon { self.soon.saturating_add(1).min(DOUBLINGS_MAX) } else { 0 };
+            let rest_ms = SLOW_REST_MS.saturating_mul(1 << self.soon).min(SLOW_REST_MAX_MS);
+            self.more_over = now.plus_ms(rest_ms);
+            self.draw();
+            return;
+        }
         let doubled = self.rest_ms.saturating_mul(2).min(SLOW_REST_MAX_MS);
         self.rest_ms = if is_soon { doubled } else { SLOW_REST_MS };
-        (self.is_resting, self.rest_over) = (true, now.plus_ms(self.rest_ms));
-        self.slow.clear();
+        self.rest_over = now.plus_ms(self.rest_ms);
     }
 
-    fn may_return(&self, others: Others, now: Micros) -> bool {
-        let is_well = now >= self.rest_over && self.is_far() == Some(false) && !self.is_clock_wrong;
-        others == Others::Nobody || is_well
+    /// Draws the next wait before it enters a group without members.
+    fn draw(&mut self) {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let spread_ms = SPREAD_MS.saturating_mul(1 << self.soon);
+        self.wait_ms = (self.seed >> 33).checked_rem(spread_ms).unwrap_or_default();
+    }
+
+    fn may_return(&mut self, others: Others, now: Micros) -> bool {
+        let is_alone = others == Others::Nobody;
+        if !self.lack.is_any {
+            let is_near = self.is_far() == Some(false) && !self.is_clock_wrong;
+            return is_alone || (now >= self.rest_over && is_near);
+        }
+        self.alone = if is_alone { self.alone.or(Some(now)) } else { None };
+        let is_held_back = self.is_clock_wrong || self.is_far() == Some(true) || now < self.more_over;
+        let is_better = others != Others::Unknown && !is_held_back && has_lasted(self.more, UNSERVED_MS, now);
+        has_lasted(self.alone, self.wait_ms, now) || is_better
     }
 
     fn comes_back(&mut self, now: Micros) -> Output {
         (self.is_resting, self.back) = (false, Some(now));
         Output::Return
     }
+}
+
+/// Whether something has been so since then, for so long.
+fn has_lasted(since: Option<Micros>, ms: u64, now: Micros) -> bool {
+    since.is_some_and(|since| now.ms_since(since) >= ms)
 }
 
 #[cfg(test)]
@@ -248,13 +366,14 @@ mod tests {
         others: Others,
         asked: u64,
         is_clock_wrong: bool,
+        lack: Lack,
     }
 
     impl World {
         fn new() -> World {
-            let withdrawal = Withdrawal::new(DEADLINE_MS);
-            let (now, others) = (Micros(1_000_000), Others::Better);
-            World { withdrawal, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0, is_clock_wrong: false }
+            let withdrawal = Withdrawal::new(DEADLINE_MS, 7);
+            let (now, others, lack) = (Micros(1_000_000), Others::Better, Lack::default());
+            World { withdrawal, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0, is_clock_wrong: false, lack }
         }
 
         /// Goes on for so long; answers what it did and when, in milliseconds from now.
@@ -267,8 +386,8 @@ mod tests {
                 let has_ended = self.now.0 / 1_000 % self.turn_ms.max(LOOK_MS) < LOOK_MS;
                 let is_seen = has_ended && !self.withdrawal.is_resting();
                 let ended = is_seen.then_some((3, turns)).into_iter().collect();
-                let (trip_ms, is_clock_wrong) = (self.trip_ms, self.is_clock_wrong);
-                let look = Input::Look(Look { turns: ended, trip_ms, is_clock_wrong });
+                let (trip_ms, is_clock_wrong, lack) = (self.trip_ms, self.is_clock_wrong, self.lack);
+                let look = Input::Look(Look { turns: ended, trip_ms, is_clock_wrong, lack });
                 let mut output = self.withdrawal.handle(look, self.now);
                 if output == Some(Output::Ask) {
                     self.asked += 1;
@@ -349,11 +468,9 @@ mod tests {
         let outlasted = BTreeMap::from([(3, TurnTimes { ended: 1, last_ms: 7_000 })]);
         let mut w = World::new();
         w.runs(5_000);
-        assert_eq!(
-            w.withdrawal
-                .handle(Input::Look(Look { turns: outlasted, trip_ms: Some(5_000), is_clock_wrong: false }), w.now),
-            None
-        );
+        let (trip_ms, lack) = (Some(5_000), Lack::default());
+        let look = Input::Look(Look { turns: outlasted, trip_ms, is_clock_wrong: false, lack });
+        assert_eq!(w.withdrawal.handle(look, w.now), None);
         assert_eq!(w.runs(30_000), []);
         let mut w = World { turn_ms: 2_000, trip_ms: None, ..World::new() };
         assert_eq!(w.runs(60_000), []);
@@ -442,5 +559,31 @@ mod tests {
         assert!(left.len() <= 11, "{rests_ms:?}");
         let least = (0..).map(|n| (SLOW_REST_MS << n.min(16)).min(SLOW_REST_MAX_MS));
         assert!(rests_ms.iter().zip(least).all(|(rest_ms, least_ms)| *rest_ms >= least_ms), "{rests_ms:?}");
+    }
+
+    const LACKS: Lack = Lack { is_any: true, given: Some(3), could_serve_more: false, is_kept_out: false };
+
+    #[test]
+    fn a_partition_whose_state_cannot_be_restored_is_left_to_whoever_else_is_there() {
+        for others in [Others::Better, Others::NoneBetter] {
+            let mut w = World { lack: LACKS, others: Others::Nobody, ..World::new() };
+            assert_eq!(w.runs(60_000), [], "alone it serves the others");
+            w.others = others;
+            let gone = w.runs(2 * ASK_EVERY_MS);
+            assert!(matches!(gone[..], [(_, Output::Leave(Why::State { partition: 3 }))]), "{gone:?}");
+            w.lack = Lack { given: None, ..LACKS };
+            assert_eq!(w.runs(10 * SLOW_REST_MS), [], "while it lacks the state it stays away");
+            // No rest keeps it away from what it can serve.
+            w.lack = Lack::default();
+            let back = w.runs(3_000);
+            assert!(matches!(back[..], [(_, Output::Return)]), "{back:?}");
+            // A state that comes within seconds moves nothing.
+            w.lack = LACKS;
+            assert_eq!(w.runs(UNRESTORED_MS - 2 * LOOK_MS), []);
+            w.lack = Lack::default();
+            assert_eq!(w.runs(60_000), []);
+        }
+        let mut w = World { lack: LACKS, others: Others::Unknown, ..World::new() };
+        assert_eq!(w.runs(60_000), [], "who else is there is not known");
     }
 }

@@ -36,6 +36,8 @@ use std::collections::BTreeSet;
 const FAR: &str = "far";
 /// Reason of a withdrawal: the machine's clock is far from the brokers'.
 const CLOCK: &str = "clock";
+/// Reason of a withdrawal: the state of a partition cannot be restored here.
+const STATE: &str = "state";
 /// How the metrics begin that a sink shows.
 const OF_SINK: [&str; 3] = ["headroom_sink_", "headroom_build_info", "process_"];
 /// Label of callers without a name.
@@ -351,7 +353,7 @@ impl Metrics {
 
     /// Sets counters of what never happened to 0. An alert on the first event needs the step from 0 to 1.
     fn begin(&self) {
-        for reason in [FAR, CLOCK] {
+        for reason in [FAR, CLOCK, STATE] {
             self.turning.withdrawals.with_label_values(&[reason]);
         }
         self.callers.begin();
@@ -430,6 +432,7 @@ impl Metrics {
         let reason = match why {
             withdrawal::Why::Far { .. } => FAR,
             withdrawal::Why::Clock => CLOCK,
+            withdrawal::Why::State { .. } => STATE,
         };
         self.turning.withdrawals.with_label_values(&[reason]).inc();
     }

@@ -38,6 +38,7 @@ mod grpc;
 mod http;
 mod id_collision;
 mod invalid_events;
+mod lacking_states;
 mod levels;
 mod live_copy;
 mod lost_data;

@@ -21,6 +21,16 @@ pub const RESTORING: &str = "restoring";
 /// Readiness says this while the state is complete, and its owner expires the holds that became due before.
 pub const EXPIRING: &str = "expiring";
 
+/// Readiness says this of a partition that nobody decides, because its state cannot be restored where it was given to.
+const GIVEN_HERE: &str = "the group of owners has given the partition to this process";
+
+/// Why a partition cannot be read now.
+struct ReadError {
+    why: String,
+    /// Whether what is lacking is a state to begin with, and not an answer of the log.
+    is_of_state: bool,
+}
+
 /// One partition of the log in this process: its state, its status, and what is known beside them.
 pub struct PartitionHandle {
     id: u32,
@@ -33,7 +43,9 @@ pub struct PartitionHandle {
     /// [`StatusKind::folds`] of the status, for readers that must not wait for a fold to end.
     folds: AtomicBool,
     owner_error: Mutex<Option<String>>,
-    read_error: Mutex<Option<String>>,
+    read_error: Mutex<Option<ReadError>>,
+    /// Whether an owner of this process waits for the state.
+    is_awaited: AtomicBool,
     freshness: Freshness,
     load: Load,
     time: PartitionTime,
@@ -58,6 +70,7 @@ impl PartitionHandle {
             folds: AtomicBool::new(false),
             owner_error: Mutex::default(),
             read_error: Mutex::default(),
+            is_awaited: AtomicBool::new(false),
             freshness: Freshness::default(),
             load: Load::default(),
             time: PartitionTime::default(),
@@ -234,7 +247,11 @@ impl PartitionHandle {
         match self.status() {
             PartitionStatus::Active | PartitionStatus::Claiming | PartitionStatus::Standby => None,
             PartitionStatus::Restoring if self.progress.is_expiring() => Some(EXPIRING.to_owned()),
-            PartitionStatus::Restoring => Some(self.why_not_followed().unwrap_or_else(|| RESTORING.to_owned())),
+            PartitionStatus::Restoring => Some(match self.why_not_followed() {
+                Some(why) if self.is_kept_from_others() => format!("{why}; {GIVEN_HERE}"),
+                Some(why) => why,
+                None => RESTORING.to_owned(),
+            }),
             PartitionStatus::Reopening { why } => Some(format!("waits for its log: {why}")),
             PartitionStatus::Failed { why } => Some(format!("failed: {why}")),
             PartitionStatus::Unreadable { why } => Some(format!("unreadable: {why}")),
@@ -260,12 +277,33 @@ impl PartitionHandle {
 
     /// Why the partition's log cannot be read now; none where it can. It is tried again.
     pub fn read_error(&self) -> Option<String> {
-        self.read_error.lock().clone()
+        self.read_error.lock().as_ref().map(|error| error.why.clone())
     }
 
     /// Set by the follower, or by an owner that restores the state itself.
     pub fn set_read_error(&self, why: Option<String>) {
-        *self.read_error.lock() = why;
+        *self.read_error.lock() = why.map(|why| ReadError { why, is_of_state: false });
+    }
+
+    /// The same where what is lacking is a state to begin with, which another process may have.
+    pub fn set_unrestorable(&self, why: String) {
+        *self.read_error.lock() = Some(ReadError { why, is_of_state: true });
+    }
+
+    /// Whether the state cannot be restored here, and it is not the log that does not answer.
+    pub fn is_unrestorable(&self) -> bool {
+        let is_of_state = self.read_error.lock().as_ref().is_some_and(|error| error.is_of_state);
+        is_of_state && self.status_kind() == StatusKind::Restoring
+    }
+
+    /// Set by an owner of this process while it waits for the state.
+    pub fn set_awaited(&self, is_awaited: bool) {
+        self.is_awaited.store(is_awaited, Relaxed);
+    }
+
+    /// Whether the partition was given to this process, which cannot restore its state: nobody decides it meanwhile.
+    pub fn is_kept_from_others(&self) -> bool {
+        self.is_awaited.load(Relaxed) && self.is_unrestorable()
     }
 
     /// How often another process has shown that it owns the partition; none where that is not known, and where this

@@ -42,7 +42,8 @@ pub fn remove_before(log: &Kafka, seq: u64) {
     remove_before_of(log, 0, seq);
 }
 
-fn remove_before_of(log: &Kafka, partition: u32, seq: u64) {
+/// The same of another partition.
+pub fn remove_before_of(log: &Kafka, partition: u32, seq: u64) {
     let mut offset = i64::try_from(seq).unwrap();
     while log.first(partition).unwrap() < seq {
         remove_events_of(log.cluster(), partition, Offset::Offset(offset));

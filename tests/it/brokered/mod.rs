@@ -47,6 +47,7 @@ mod traces;
 mod uncommitted;
 mod unknown_schemas;
 mod unreadable_partition;
+mod unrestorable;
 mod wrong_clock;
 
 use crate::rig::Rig;

@@ -156,6 +156,22 @@ pub fn who_can_serve_nothing_does_not_join<H: ClusterHarness>() {
     assert_eq!(log.distance().unwrap().company().unwrap().members, 0);
 }
 
+pub fn who_lacks_a_state_joins_when_it_is_called<H: ClusterHarness>() {
+    let harness = H::fresh(1);
+    let log = harness.log();
+    let JoinedGroup { membership, changes } = log.join(Box::new(|| Fitness::Lacking), Box::new(Vec::new)).unwrap();
+    assert!(changes.recv_timeout(SHORT).is_err(), "nobody has called it");
+    assert_eq!((membership.has_entered(), log.distance().unwrap().company().unwrap().members), (false, 0));
+    membership.resume();
+    until(
+        "it has its partition",
+        || matches!(changes.recv_timeout(LONG), Ok(MembershipChange::Assigned(given)) if given == [0]),
+    );
+    assert!(membership.has_entered());
+    drop(changes);
+    membership.leave();
+}
+
 /// Every case, over one log.
 macro_rules! cluster_contract {
     ($harness:ty) => {
@@ -167,6 +183,7 @@ macro_rules! cluster_contract {
             end_offsets_never_go_back_and_hide_no_event
             a_member_is_given_partitions_and_rests
             who_can_serve_nothing_does_not_join
+            who_lacks_a_state_joins_when_it_is_called
         }
     };
     ($harness:ty; $($case:ident)*) => {

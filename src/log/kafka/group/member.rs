@@ -38,6 +38,9 @@ const NEWS_MAX: usize = 64;
 struct Wishes {
     is_resting: AtomicBool,
     is_leaving: AtomicBool,
+    /// Whether it was called since it began, and so may enter although it is [`Fitness::Lacking`].
+    is_called: AtomicBool,
+    has_entered: AtomicBool,
 }
 
 /// This process's membership: a thread that polls the group's consumer.
@@ -76,6 +79,11 @@ impl Membership for Member {
 
     fn resume(&self) {
         self.wishes.is_resting.store(false, Relaxed);
+        self.wishes.is_called.store(true, Relaxed);
+    }
+
+    fn has_entered(&self) -> bool {
+        self.wishes.has_entered.load(Relaxed)
     }
 
     fn leave(&self) {
@@ -113,9 +121,11 @@ impl Work {
             match (self.fitness)() {
                 Fitness::Whole => break,
                 Fitness::Partial if warming.elapsed() >= WARM_LIMIT => break,
-                Fitness::Partial | Fitness::Nothing | Fitness::Never => pause(LOOK),
+                Fitness::Lacking if self.wishes.is_called.load(Relaxed) => break,
+                Fitness::Lacking | Fitness::Partial | Fitness::Nothing | Fitness::Never => pause(LOOK),
             }
         }
+        self.wishes.has_entered.store(true, Relaxed);
         let (mut is_in, mut noted) = (false, Stopwatch::start());
         while !self.is_over() {
             let is_out = self.wishes.is_resting.load(Relaxed);
