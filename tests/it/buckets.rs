@@ -122,7 +122,7 @@ impl Bucket {
             }
             Kind::S3 => {
                 let mut serve = Command::new(moto().join("bin/python"));
-                serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port_text]);
+                serve.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/serve")).arg(&port_text);
                 serve
             }
             Kind::Google => {

@@ -124,11 +124,13 @@ pub fn by_partition(positions: impl Iterator<Item = Vec<u8>>) -> BTreeMap<u64, V
 /// The rows of these files, each of which is in one file once.
 #[track_caller]
 pub fn each_once(files: impl Iterator<Item = (String, Vec<Map<String, Value>>)>) -> Rows {
-    let mut all = Rows::new();
+    let (mut all, mut names) = (Rows::new(), BTreeMap::new());
     for (name, rows) in files {
         for row in rows {
             let key = (row["partition"].as_u64().unwrap(), row["seq"].as_u64().unwrap());
-            assert!(all.insert(key, row).is_none(), "{key:?} is in {name}, and was found before");
+            let before = names.insert(key, name.clone());
+            assert_eq!(before, None, "{key:?} is in {name} as well");
+            all.insert(key, row);
         }
     }
     all
