@@ -336,9 +336,10 @@ fn fitness(replica: &Replica) -> Fitness {
     if replica.has_stopped() {
         return Fitness::Never;
     }
-    let is_warm =
-        |handle: &Arc<PartitionHandle>| handle.status_kind() != StatusKind::Restoring && !handle.has_stopped();
-    match (replica.partitions().any(is_warm), replica.partitions().all(|handle| handle.is_as_warm_as_can_be())) {
+    match (
+        replica.partitions().any(|handle| handle.is_warm()),
+        replica.partitions().all(|handle| handle.is_as_warm_as_can_be()),
+    ) {
         (true, _) if replica.partitions().any(|handle| handle.is_unrestorable()) => Fitness::Lacking,
         (true, true) => Fitness::Whole,
         (true, false) => Fitness::Partial,
@@ -421,15 +422,21 @@ mod tests {
         first.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
         assert_eq!(fitness(&replica), Fitness::Lacking);
         second.set_read_error(Some("no leader".to_owned()));
-        assert_eq!(fitness(&replica), Fitness::Whole, "no process can read it now");
+        assert_eq!(fitness(&replica), Fitness::Lacking, "a log that does not answer gives back no state");
         second.set_unrestorable("its snapshot is gone".to_owned());
         assert!(!second.is_kept_from_others());
         second.set_awaited(true);
         assert!(second.is_kept_from_others() && !first.is_kept_from_others());
         let why = "not followed: its snapshot is gone; the group of owners has given the partition to this process";
         assert_eq!(second.why_not_served().as_deref(), Some(why));
+        // The log has overtaken a state that was there.
         second.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
+        assert_eq!((fitness(&replica), second.is_kept_from_others()), (Fitness::Lacking, true));
+        assert_eq!(second.why_not_served().as_deref(), Some(why));
+        second.set_read_error(None);
         assert_eq!((fitness(&replica), second.is_kept_from_others()), (Fitness::Whole, false));
+        second.set_read_error(Some("no leader".to_owned()));
+        assert_eq!(fitness(&replica), Fitness::Whole, "no process can read it now");
     }
 
     #[test]

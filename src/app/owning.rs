@@ -189,7 +189,7 @@ impl<L: ClusterLog> Owning<L> {
 /// be restored, this process leaves the group, if there are others (`app/withdrawal.rs`).
 fn awaits<L: ClusterLog>(log: &L, handle: &PartitionHandle) -> Result<(), Ended> {
     let claims = || handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming).is_ok();
-    while handle.wrong().is_some() || !claims() {
+    while handle.wrong().is_some() || handle.is_unrestorable() || !claims() {
         if !matches!(handle.status_kind(), StatusKind::Restoring | StatusKind::Standby) {
             return Err(Ended::Failed);
         }

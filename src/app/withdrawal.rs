@@ -136,8 +136,7 @@ impl Watch {
     fn lack(&self) -> Lack {
         let is_any = self.replica.partitions().any(|handle| handle.is_unrestorable());
         let given = self.replica.partitions().find(|handle| handle.is_kept_from_others()).map(|handle| handle.id());
-        let is_warm = |handle: &PartitionHandle| handle.status_kind() != StatusKind::Restoring && !handle.has_stopped();
-        let warm = self.replica.partitions().filter(|handle| is_warm(handle)).count();
+        let warm = self.replica.partitions().filter(|handle| handle.is_warm()).count();
         let served = self.replica.partitions().filter(|handle| self.is_served(handle)).count();
         Lack {
             is_any,

@@ -21,7 +21,7 @@ pub const RESTORING: &str = "restoring";
 /// Readiness says this while the state is complete, and its owner expires the holds that became due before.
 pub const EXPIRING: &str = "expiring";
 
-/// Readiness says this of a partition that nobody decides, because its state cannot be restored where it was given to.
+/// Readiness says this of a partition whose state cannot be restored where it was given to.
 const GIVEN_HERE: &str = "the group of owners has given the partition to this process";
 
 /// Why a partition cannot be read now.
@@ -237,6 +237,11 @@ impl PartitionHandle {
         self.status_kind() == StatusKind::Unreadable
     }
 
+    /// Whether the partition has a state from which it can be owned.
+    pub fn is_warm(&self) -> bool {
+        self.status_kind() != StatusKind::Restoring && !self.has_stopped() && !self.is_unrestorable()
+    }
+
     /// Whether the partition has its state, or cannot have it now because the log cannot be read.
     pub fn is_as_warm_as_can_be(&self) -> bool {
         self.status_kind() != StatusKind::Restoring || self.read_error.lock().is_some()
@@ -245,6 +250,9 @@ impl PartitionHandle {
     /// Why nothing of the partition is decided through this process, as its thread says; none where it may be.
     pub fn why_not_served(&self) -> Option<String> {
         match self.status() {
+            PartitionStatus::Standby if self.is_kept_from_others() => {
+                self.why_not_followed().map(|why| format!("{why}; {GIVEN_HERE}"))
+            }
             PartitionStatus::Active | PartitionStatus::Claiming | PartitionStatus::Standby => None,
             PartitionStatus::Restoring if self.progress.is_expiring() => Some(EXPIRING.to_owned()),
             PartitionStatus::Restoring => Some(match self.why_not_followed() {
@@ -280,9 +288,12 @@ impl PartitionHandle {
         self.read_error.lock().as_ref().map(|error| error.why.clone())
     }
 
-    /// Set by the follower, or by an owner that restores the state itself.
+    /// Set by the follower, or by an owner that restores the state itself. A state that is lacking is so until all is well.
     pub fn set_read_error(&self, why: Option<String>) {
-        *self.read_error.lock() = why.map(|why| ReadError { why, is_of_state: false });
+        let mut error = self.read_error.lock();
+        // A log that does not answer for a moment gives back no state.
+        let is_of_state = error.as_ref().is_some_and(|error| error.is_of_state);
+        *error = why.map(|why| ReadError { why, is_of_state });
     }
 
     /// The same where what is lacking is a state to begin with, which another process may have.
@@ -290,10 +301,11 @@ impl PartitionHandle {
         *self.read_error.lock() = Some(ReadError { why, is_of_state: true });
     }
 
-    /// Whether the state cannot be restored here, and it is not the log that does not answer.
+    /// Whether the state cannot be restored here, or brought on because the log has overtaken it, and it is not the log that
+    /// does not answer.
     pub fn is_unrestorable(&self) -> bool {
         let is_of_state = self.read_error.lock().as_ref().is_some_and(|error| error.is_of_state);
-        is_of_state && self.status_kind() == StatusKind::Restoring
+        is_of_state && StatusKind::FOLLOWED.contains(&self.status_kind())
     }
 
     /// Set by an owner of this process while it waits for the state.
@@ -301,7 +313,8 @@ impl PartitionHandle {
         self.is_awaited.store(is_awaited, Relaxed);
     }
 
-    /// Whether the partition was given to this process, which cannot restore its state: nobody decides it meanwhile.
+    /// Whether the partition was given to this process, which cannot restore its state: once its earlier owner has ended, nobody
+    /// decides it.
     pub fn is_kept_from_others(&self) -> bool {
         self.is_awaited.load(Relaxed) && self.is_unrestorable()
     }

@@ -113,7 +113,7 @@ struct Work {
 
 impl Work {
     fn run(self) {
-        let warming = Stopwatch::start();
+        let mut warming = Stopwatch::start();
         loop {
             if self.is_over() {
                 return;
@@ -122,7 +122,12 @@ impl Work {
                 Fitness::Whole => break,
                 Fitness::Partial if warming.elapsed() >= WARM_LIMIT => break,
                 Fitness::Lacking if self.wishes.is_called.load(Relaxed) => break,
-                Fitness::Lacking | Fitness::Partial | Fitness::Nothing | Fitness::Never => pause(LOOK),
+                // What was lacking has to be read yet when it comes.
+                Fitness::Lacking => {
+                    warming = Stopwatch::start();
+                    pause(LOOK);
+                }
+                Fitness::Partial | Fitness::Nothing | Fitness::Never => pause(LOOK),
             }
         }
         self.wishes.has_entered.store(true, Relaxed);
