@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is
-    /// taken back. A call whose deadline has passed already is too late and not shed: that is no load of this process.
+    /// taken back. A call whose deadline has passed already is too late, and shed only while this process closes: it is no load.
     ///
     /// # Errors
     /// [`Shed`]: nothing of the call is in the log, now or later.
@@ -134,7 +134,7 @@ impl Gateway {
         let deadline = arrived.plus_ms(self.timeout_ms(timeout_ms));
         let partition = route::home(&body, self.replica.partition_count());
         let mut stages = CallStages::begin(self.report(), &trace, self.clock(), partition, (arrived, now));
-        if now >= deadline {
+        if now >= deadline && !self.is_closing.load(Relaxed) {
             stages.too_late();
             return Ok(Outcome::TooLate);
         }
