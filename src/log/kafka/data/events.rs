@@ -67,7 +67,9 @@ impl EventReader {
             let at = context.events(partition);
             let bounds = reader.bounds(at)?;
             let known = context.progress_of(partition).last();
-            let from = Bounds { first: known.offset.max(bounds.first), ..bounds };
+            // The end of the turn that wrote the last known event may not have come to where readers look.
+            let is_seen = known.offset < bounds.end;
+            let from = Bounds { first: if is_seen { known.offset.max(bounds.first) } else { bounds.first }, ..bounds };
             // The order of the last records is not checked here: a reader of the partition reports a fork.
             let last = reader.last(at, from, |message| match record::found_awaited(message, &context.framing) {
                 EventRecord::Event(event, _) => Ok(Some(event.seq)),
