@@ -336,12 +336,16 @@ impl Reader {
         if self.kind == Kind::S3 { request.header("authorization", "AWS key:secret") } else { request }
     }
 
-    fn get(&self, path: &str, query: &str) -> Vec<u8> {
+    /// What is there; `None` where nothing is.
+    fn get(&self, path: &str, query: &str) -> Option<Vec<u8>> {
         let query = [query, &self.access].map(str::to_owned).into_iter().filter(|part| !part.is_empty());
         let url = format!("{}{path}?{}", self.url, query.collect::<Vec<_>>().join("&"));
         let mut answer = self.known(foreign_agent().get(&url)).call().unwrap();
+        if answer.status() == 404 {
+            return None;
+        }
         assert_eq!(answer.status(), 200, "{url}");
-        answer.body_mut().read_to_vec().unwrap()
+        Some(answer.body_mut().read_to_vec().unwrap())
     }
 
     /// Writes an object under a name within the place.
@@ -380,12 +384,13 @@ impl Reader {
             Kind::Google => (format!("list-type=2&prefix={prefix}"), "<KeyCount>", "Key"),
             Kind::Azure => (format!("restype=container&comp=list&prefix={prefix}"), "<NextMarker/>", "Name"),
         };
-        let page = String::from_utf8(self.get("", &query)).unwrap();
+        let page = String::from_utf8(self.get("", &query).unwrap()).unwrap();
         assert!(page.contains(is_last), "{page}");
         let begin = format!("<{key}>");
         let keys = page.split(&begin).skip(1).map(|rest| rest.split('<').next().unwrap());
         let keys = keys.filter(|key| key.starts_with(prefix));
-        keys.map(|key| (key.to_owned(), self.get(&format!("/{key}"), ""))).collect()
+        // What is listed may be deleted before it is read.
+        keys.filter_map(|key| Some((key.to_owned(), self.get(&format!("/{key}"), "")?))).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::buckets::{self, Bucket, empty, over_folder, refusal};
 use crate::process::{Ended, Served, headroom, run};
 use crate::store::copy_tree;
 use crate::turns::turn;
-use crate::wait::{at_once, until};
+use crate::wait::until;
 use crate::world::World;
 use headroom::domain::{Digest, Event, EventBody};
 use headroom::log::embedded::Embedded;
@@ -69,11 +69,10 @@ pub fn leave_once_and_are_read(bucket: &Bucket) {
 /// are taken, the log says why, and once that is mended everything that is old leaves.
 #[test]
 fn nothing_leaves_into_a_store_that_takes_nothing() {
-    let answers = [
+    for (answer, expected) in [
         (empty("507 Insufficient Storage"), "507 Insufficient Storage"),
         (refusal("403 Forbidden", "AccessDenied"), "allow s3:PutObject under lake/some/place/*"),
-    ];
-    at_once(answers, |(answer, expected)| {
+    ] {
         let (stopped, bucket) = (left_for_a_month(), Bucket::start());
         let (way, is_allowed) = bucket.refusing_way(answer);
         let before = segments(stopped.dir.path());
@@ -89,7 +88,7 @@ fn nothing_leaves_into_a_store_that_takes_nothing() {
         assert_eq!(ended.code, 0, "{}", ended.err);
         assert!(ended.err.contains(expected), "{}", ended.err);
         is_whole(&bucket, &stopped);
-    });
+    }
 }
 
 /// The archive of a stopped server in a store, with a command that reads it.

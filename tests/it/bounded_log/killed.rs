@@ -6,7 +6,7 @@ use crate::bed::{Stopped, segments, url};
 use crate::fixtures::{NOW, append};
 use crate::process::Served;
 use crate::snapshots::served::{command, define, is_sound, orders_until_it_dies, reserve};
-use crate::wait::{at_once, until};
+use crate::wait::until;
 use crate::world::{World, commit_turn};
 use headroom::limits::COMMAND_BYTES_MAX;
 use headroom::owner::Partition;
@@ -76,7 +76,7 @@ fn names(stopped: &Stopped, end: &str) -> BTreeSet<String> {
 #[test]
 fn killed_while_old_snapshots_are_removed_a_start_finds_whole_ones() {
     // After a manifest, after its rows, and after the next manifest.
-    at_once(1..=3_usize, |nth| {
+    for nth in 1..=3_usize {
         let stopped = left_for_a_month();
         let (dir, place) = (stopped.dir.path(), url(stopped.snapshots.path()));
         let all = names(&stopped, ".json");
@@ -99,5 +99,5 @@ fn killed_while_old_snapshots_are_removed_a_start_finds_whole_ones() {
         assert!(ended.err.contains("rebuilding from this snapshot"), "{at}: {}", ended.err);
         assert!(!ended.err.contains("snapshot not used"), "{at}: {}", ended.err);
         is_sound(dir);
-    });
+    }
 }

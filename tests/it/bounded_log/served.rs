@@ -77,9 +77,9 @@ pub(super) fn is_whole(stopped: &Stopped, of: &str) {
 #[test]
 #[cfg(feature = "crash-points")]
 fn killed_while_segments_leave_log_and_archive_have_every_event() {
-    let points =
-        ["log-old:1", "archive-bytes:1", "archive-bytes:2", "archive-manifest:1", "log-leaving:2", "log-removed:2"];
-    crate::wait::at_once(points, |point| {
+    for point in
+        ["log-old:1", "archive-bytes:1", "archive-bytes:2", "archive-manifest:1", "log-leaving:2", "log-removed:2"]
+    {
         let stopped = left_for_a_month();
         let mut running = Served::listening(serve(&stopped).env("HEADROOM_CRASH_AT", point)).running;
         until("it dies", || running.is_over());
@@ -91,7 +91,7 @@ fn killed_while_segments_leave_log_and_archive_have_every_event() {
         assert_eq!(ended.code, 0, "{point}: {}", ended.err);
         assert!(!ended.err.contains("cannot leave the log"), "{point}: {}", ended.err);
         is_whole(&stopped, point);
-    });
+    }
 }
 
 pub(super) fn reserve_in_new_pool(served: &Served) -> bool {
