@@ -124,9 +124,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     let alone = Folding::new(config, &*log, id)?;
     let state = |partition, end| -> Result<PartitionState, Failure> {
         match (alone.state(partition, end), &folding) {
-            (Err(ClaimError::Log(error)), Some(folding))
-                if error.is_withheld() || error.kind == LogErrorKind::Uncovered =>
-            {
+            (Err(ClaimError::Log(error)), Some(folding)) if error.is_without_cover() => {
                 let Then { state, passed_over, .. } = folding.then(partition, Moment::Before(end), end, &mut |_| {})?;
                 let told = |why: &String| stderr::note(format_args!("snapshots of partition {partition}: {why}"));
                 passed_over.iter().for_each(told);

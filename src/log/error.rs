@@ -124,6 +124,11 @@ impl LogError {
         matches!(self.kind, LogErrorKind::Withheld { .. })
     }
 
+    /// Whether a part of the log is missing that nothing covers, or a place did not give what it has of it.
+    pub fn is_without_cover(&self) -> bool {
+        self.kind == LogErrorKind::Uncovered || self.is_withheld()
+    }
+
     /// The reason why a partition is not served. It says so when an operator has to act.
     pub fn reason(&self) -> String {
         if self.needs_operator() { format!("an operator must act: {self}") } else { self.detail.clone() }

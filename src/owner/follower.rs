@@ -8,7 +8,7 @@ use super::swap::Exchange;
 use crate::crash;
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
-use crate::log::{ClaimError, EventStream, LogError, LogErrorKind, StoredEvent, Streamed};
+use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
 use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
 use crate::time::Clock;
 use parking_lot::Mutex;
@@ -195,7 +195,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             self.recovery.report.unread(partition, Some(&error));
         }
         // What is wrong with the log itself is wrong for every process: it is no reason to leave the others to one of them.
-        match error.kind == LogErrorKind::Uncovered || error.is_withheld() {
+        match error.is_without_cover() {
             true => handle.set_unrestorable(error.reason()),
             false => handle.set_read_error(Some(error.reason())),
         }

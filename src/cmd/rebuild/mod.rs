@@ -18,7 +18,7 @@ use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::client::running::RunningServer;
 use crate::config::Config;
-use crate::log::{ClaimError, CommittedTail, LogErrorKind};
+use crate::log::{ClaimError, CommittedTail};
 use crate::owner::begin::Prefer;
 use crate::owner::recover;
 use crate::owner::swap::Course;
@@ -333,9 +333,7 @@ impl Rebuilding<'_> {
 fn left_as_it_was(error: ClaimError) -> Failure {
     let told = |why: &dyn std::fmt::Display| format!("{why}; the old checkpoint was left as it was");
     match error {
-        ClaimError::Log(error) if error.is_withheld() || error.kind == LogErrorKind::Uncovered => {
-            Failure::Unusable(told(&error))
-        }
+        ClaimError::Log(error) if error.is_without_cover() => Failure::Unusable(told(&error)),
         ClaimError::Log(error) => Failure::Wrong(told(&error)),
         ClaimError::Breach(breach) => Failure::Wrong(told(&breach)),
     }
