@@ -2,7 +2,7 @@
 //! send it.
 
 use super::reply::Problem;
-use super::request::HttpRequest;
+use super::request::{HttpRequest, at_most_once};
 use super::{Api, Limits};
 use crate::access::{Denied, Principal, Roles};
 use crate::api::identity;
@@ -253,17 +253,16 @@ async fn collect(mut body: Body, most: usize) -> Result<Option<Bytes>, axum::Err
 
 /// Refuses a body that is not said to be JSON, or is said to be two things.
 fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut said = headers.get_all(CONTENT_TYPE).iter();
-    let detail = match (said.next(), said.next()) {
-        (Some(value), None) if is_json(value) => return Ok(()),
-        (Some(value), None) => {
+    let fault = RequestFault::WrongContentType;
+    let detail = match at_most_once(headers, CONTENT_TYPE.as_str(), fault)? {
+        Some(value) if is_json(value) => return Ok(()),
+        Some(value) => {
             let sent = quoted(&String::from_utf8_lossy(value.as_bytes()));
             format!("the Content-Type header is {sent}, it has to be application/json")
         }
-        (Some(_), Some(_)) => "the header content-type stands twice: send it once".to_owned(),
-        (None, _) => "the Content-Type header is missing, it has to be application/json".to_owned(),
+        None => "the Content-Type header is missing, it has to be application/json".to_owned(),
     };
-    Err(Problem::fault(RequestFault::WrongContentType, detail))
+    Err(Problem::fault(fault, detail))
 }
 
 fn is_json(value: &HeaderValue) -> bool {

@@ -178,25 +178,29 @@ impl HttpRequest {
         if self.uri.query().is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
     }
 
-    /// A header that may be sent once at most.
-    fn only(&self, name: &str, fault: RequestFault) -> Result<Option<&HeaderValue>, Problem> {
-        let mut values = self.headers.get_all(name).iter();
-        let value = values.next();
-        match values.next() {
-            Some(_) => Err(Problem::fault(fault, format!("the header {name} stands twice: send it once"))),
-            None => Ok(value),
-        }
-    }
-
     /// The text of a header that may be sent once at most.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
     pub(in crate::api) fn header(&self, name: &str, fault: RequestFault) -> Result<Option<&str>, Problem> {
-        let Some(value) = self.only(name, fault)? else { return Ok(None) };
+        let Some(value) = at_most_once(&self.headers, name, fault)? else { return Ok(None) };
         let text = value
             .to_str()
             .map_err(|_| Problem::fault(fault, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
+    }
+}
+
+/// A header that may be sent once at most.
+pub(super) fn at_most_once<'h>(
+    headers: &'h HeaderMap,
+    name: &str,
+    fault: RequestFault,
+) -> Result<Option<&'h HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    match values.next() {
+        Some(_) => Err(Problem::fault(fault, format!("the header {name} stands twice: send it once"))),
+        None => Ok(value),
     }
 }
