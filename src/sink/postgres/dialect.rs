@@ -24,6 +24,14 @@ const WORDS: &[(&str, &str, &str)] = &[
                   COALESCE(e.window_start, l.window_start) AT TIME ZONE 'UTC') / 1000000.0"),
     // Whether the list `areas` has the area that is asked for, if one is.
     ("in_area", "($3::varchar IS NULL OR $3 = ANY (areas))", "($3 = '' OR POSITION($3 IN areas) > 0)"),
+    // Of an event `e` in the inner queries: the objects that its dimensions are taken from.
+    ("objects", "e.limits, e.used, ", ""),
+    // Its dimensions `d`, and the limit and the use of each.
+    ("each_dimension", "CROSS JOIN LATERAL jsonb_each_text(e.used) d (dimension, used)",
+        "JOIN decision_units d ON d.pool = e.pool AND d.\"partition\" = e.\"partition\" AND d.seq = e.seq \
+         AND d.used IS NOT NULL"),
+    ("limit_and_used", "(e.limits ->> d.dimension)::bigint AS limit_units, d.used::bigint AS used",
+        "d.limit_units, d.used"),
     // Of a column in the catalogue. A domain takes no null either, where it or one that it is made of says so, and has no default.
     ("is_not_null", "a.attnotnull OR COALESCE((
             WITH RECURSIVE types AS (

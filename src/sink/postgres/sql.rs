@@ -213,7 +213,7 @@ views! {
     "lost_demand",
 }
 
-/// The views of a database. Those that need the parts of an object are others in Redshift.
+/// The views of a database. The query of `pool_units` is another one in Redshift, which cannot take objects apart.
 pub(super) fn views(dialect: Dialect) -> Vec<View> {
     if dialect == Dialect::Postgres {
         return VIEWS.to_vec();
@@ -222,7 +222,6 @@ pub(super) fn views(dialect: Dialect) -> Vec<View> {
         name: view.name,
         text: match view.name {
             "pool_units" => include_str!("sql/redshift/pool_units.sql"),
-            "pool_usage" => include_str!("sql/redshift/pool_usage.sql"),
             _ => view.text,
         },
     };

@@ -5,14 +5,14 @@
 -- `from_time` (its cutoff, or the end of its slot); where the tables do not have that definition, as the last one of the life says.
 SELECT e.pool, d.dimension, e.from_time,
        CASE WHEN e.until_time < e.from_time THEN e.from_time ELSE e.until_time END AS until_time,
-       (e.limits ->> d.dimension)::bigint AS limit_units, d.used::bigint AS used, COALESCE(l.from_seq, 0) AS from_seq,
+       {limit_and_used}, COALESCE(l.from_seq, 0) AS from_seq,
        CASE WHEN e.is_defined = 1 THEN e.closes_at ELSE LEAST(l.cutoff, l.window_end) END AS closes_at
 FROM (
-    SELECT e.pool, e."partition", e.seq, e.kind, e.limits, e.used, e.from_time, e.until_time,
+    SELECT e.pool, e."partition", e.seq, e.kind, {objects}e.from_time, e.until_time,
            max(e.defines) OVER (PARTITION BY e.pool, e.definition) AS is_defined,
            max(CASE WHEN e.defines = 1 THEN e.closes_at END) OVER (PARTITION BY e.pool, e.definition) AS closes_at
     FROM (
-        SELECT e.pool, e."partition", e.seq, e.kind, e.limits, e.used, e.decided_at AS from_time, LEAST(e.cutoff, e.window_end) AS closes_at,
+        SELECT e.pool, e."partition", e.seq, e.kind, {objects}e.decided_at AS from_time, LEAST(e.cutoff, e.window_end) AS closes_at,
                CASE WHEN e.version IS NOT NULL AND e.kind <> 'PoolRetired' THEN 1 END AS defines,
                lead(e.decided_at) OVER (PARTITION BY e.pool ORDER BY e."partition", e.seq) AS until_time,
 -- The events from one definition to before the next have its number.
@@ -21,6 +21,6 @@ FROM (
         WHERE e.used IS NOT NULL AND e.kind NOT IN ('Rejected', 'Repeated')
     ) e
 ) e
-CROSS JOIN LATERAL jsonb_each_text(e.used) d (dimension, used)
+{each_dimension}
 LEFT JOIN pool_lives l ON {of_life}
 WHERE e.kind <> 'PoolRetired'
