@@ -262,9 +262,7 @@ fn reading(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
     let mut ids = local_cache::ids(start.data_dir, &registry.url);
     // A later version may have used the directory.
     ids.retain(|(fingerprint, _)| schema::known().contains(fingerprint));
-    let ask = ask(registry.clone(), None, schema::known().clone(), (ids.clone(), 0));
-    let source = Source { name: registry.url.clone(), patience: registry.timeout, ask };
-    Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
+    framed(registry, None, schema::known().clone(), (ids, 0), reasons)
 }
 
 /// The framing with the ids of all schemas that this program writes or reads. A server remembers the ids. `None` comes with a
@@ -322,6 +320,17 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     }
     let dir = serves.then(|| start.data_dir.to_owned());
     let ours = ids.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    framed(registry, dir, ours, (ids, current), reasons)
+}
+
+/// A framing with these ids, which asks the registry about all others as [`ask`] says. `None` comes with a reason.
+fn framed(
+    registry: &Registry,
+    dir: Option<PathBuf>,
+    ours: BTreeSet<Fingerprint>,
+    (ids, current): (Vec<(Fingerprint, u32)>, usize),
+    reasons: &mut Vec<String>,
+) -> Option<Framing> {
     let ask = ask(registry.clone(), dir, ours, (ids.clone(), current));
     let source = Source { name: registry.url.clone(), patience: registry.timeout, ask };
     Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
