@@ -66,10 +66,10 @@ impl EventReader {
             let is_whole = self.wait_for_open_turns(partition, reader)?;
             let at = context.events(partition);
             let bounds = reader.bounds(at)?;
-            let known = context.progress_of(partition).last();
+            let known = context.progress_of(partition).last().offset;
             // The end of the turn that wrote the last known event may not have come to where readers look.
-            let is_seen = known.offset < bounds.end;
-            let from = Bounds { first: if is_seen { known.offset.max(bounds.first) } else { bounds.first }, ..bounds };
+            let is_seen = (bounds.first..bounds.end).contains(&known);
+            let from = if is_seen { Bounds { first: known, ..bounds } } else { bounds };
             // The order of the last records is not checked here: a reader of the partition reports a fork.
             let last = reader.last(at, from, |message| match record::found_awaited(message, &context.framing) {
                 EventRecord::Event(event, _) => Ok(Some(event.seq)),
@@ -81,7 +81,7 @@ impl EventReader {
                     context.progress_of(partition).ended(last);
                     Ok(EventsEnd { seq: last.saturating_add(1), is_whole })
                 }
-                None if from.first == bounds.first && bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
+                None if from == bounds && bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
         })
