@@ -10,7 +10,7 @@ use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
 use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
-use crate::time::Clock;
+use crate::time::{Clock, retry_ms};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -186,11 +186,11 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn put_off(&mut self, handle: &PartitionHandle, begun: Micros, error: LogError) {
         let partition = handle.id();
         let failing = self.failing.entry(partition).or_default();
-        let doublings = failing.tries.min(16);
+        let pause_ms = retry_ms(failing.tries, RETRY_MS, RETRY_MAX_MS);
         failing.tries = failing.tries.saturating_add(1);
         let now = self.recovery.clock.now();
         let took_ms = now.ms_since(begun).saturating_mul(TRIED_ONE_IN.saturating_sub(1));
-        failing.due = now.plus_ms(RETRY_MS.saturating_mul(1 << doublings).min(RETRY_MAX_MS).max(took_ms));
+        failing.due = now.plus_ms(pause_ms.max(took_ms));
         if failing.tries == 1 {
             self.recovery.report.unread(partition, Some(&error));
         }
