@@ -108,10 +108,7 @@ pub(super) fn start<L: ClusterLog>(
         on_committed: on_committed(incarnation, &gateway),
         tick_after_ms: Some(TICK_AFTER_MS),
     });
-    let checkpoints = {
-        let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
-        spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
-    };
+    let checkpoints = context.write_checkpoints(work)?;
     let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
     let swapping = Swapping::new(&context, &replica);
     let deadline_ms = config.deadline_default_ms;

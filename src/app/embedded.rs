@@ -73,10 +73,7 @@ pub(super) fn start(
         // A partition that nobody calls gets snapshots that cover what leaves the log.
         tick_after_ms: config.log_keep.map(|_| QUIET_TICK_MS),
     });
-    let checkpoints = {
-        let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
-        spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
-    };
+    let checkpoints = context.write_checkpoints(work)?;
     let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
     let keeper = KeeperThread::start(config, &context, (&log, &replica))?;
     let mut owners = Vec::new();

@@ -1,10 +1,10 @@
 //! One owner's thread, whatever the log: recover, claim, serve.
 
-use super::draw;
+use super::{StartError, draw, spawn};
 use crate::domain::ChainedEvent;
 use crate::limits::CLOCK_AHEAD_MAX_MS;
 use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
-use crate::owner::checkpointer::Checkpointer;
+use crate::owner::checkpointer::{Checkpointer, Work};
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
 use crate::owner::{OwnerEnd, Partition, Report};
@@ -14,6 +14,7 @@ use crate::telemetry::Metrics;
 use crate::time::Clock;
 use crate::trace::Tracing;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// What all owners and followers of a process share.
 pub(super) struct OwnerContext {
@@ -65,6 +66,15 @@ impl Served {
 }
 
 impl OwnerContext {
+    /// Starts the thread that writes checkpoints. It ends once nobody can give it any more to write.
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no thread.
+    pub(super) fn write_checkpoints(&self, work: Work) -> Result<JoinHandle<()>, StartError> {
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))
+    }
+
     pub(super) fn recovery(&self) -> Recovery<'_> {
         Recovery {
             log_id: self.log_id,
