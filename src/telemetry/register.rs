@@ -32,6 +32,13 @@ impl Register {
         self.put_each(|_| kind, collector);
     }
 
+    /// Adds a metric of this kind, once it is made, and returns it.
+    fn keep<C: Collector + Clone + 'static>(&self, kind: Kind, made: prometheus::Result<C>) -> C {
+        let metric = made.expect(VALID);
+        self.put(kind, metric.clone());
+        metric
+    }
+
     /// Adds what a collector exports. The kind of each metric follows from its name.
     pub(super) fn put_each(&self, kind: impl Fn(&str) -> Kind, collector: impl Collector + 'static) {
         let rows = collector.desc().into_iter().map(|desc| Described::of(desc, kind(&desc.fq_name)));
@@ -53,39 +60,27 @@ impl Register {
 }
 
 pub(super) fn counters(r: &Register, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
-    r.put(Kind::Counter, counters.clone());
-    counters
+    r.keep(Kind::Counter, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
 pub(super) fn counter(r: &Register, name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::new(name, help).expect(VALID);
-    r.put(Kind::Counter, counter.clone());
-    counter
+    r.keep(Kind::Counter, IntCounter::new(name, help))
 }
 
 pub(super) fn gauges(r: &Register, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
-    r.put(Kind::Gauge, gauges.clone());
-    gauges
+    r.keep(Kind::Gauge, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
 pub(super) fn gauge(r: &Register, name: &str, help: &str) -> IntGauge {
-    let gauge = IntGauge::new(name, help).expect(VALID);
-    r.put(Kind::Gauge, gauge.clone());
-    gauge
+    r.keep(Kind::Gauge, IntGauge::new(name, help))
 }
 
 pub(super) fn float_gauges(r: &Register, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    let gauges = GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
-    r.put(Kind::Gauge, gauges.clone());
-    gauges
+    r.keep(Kind::Gauge, GaugeVec::new(Opts::new(name, help), labels))
 }
 
 pub(super) fn histograms(r: &Register, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {
-    let histograms = HistogramVec::new(opts, labels).expect(VALID);
-    r.put(Kind::Histogram, histograms.clone());
-    histograms
+    r.keep(Kind::Histogram, HistogramVec::new(opts, labels))
 }
 
 /// Histograms of times.
