@@ -110,7 +110,8 @@ enum Command {
     /// Of a stopped server, each old checkpoint is deleted after the partition's events were read without a fault. Beside a
     /// running one, the partition of --partition is compared with the state in the server's memory, and nothing is changed
     /// unless --swap has it replaced. When the first events are gone, it begins with the oldest snapshot that covers them. Exit code 0: the log, both
-    /// checkpoints or the server's memory lead to the same state.
+    /// checkpoints or the server's memory lead to the same state. 1: they do not. 2: nothing can be compared of a partition, which is
+    /// named, because its log has lost events that nothing covers, or bad usage.
     Rebuild {
         #[command(flatten)]
         flags: Flags<FoldedLog>,

@@ -1,10 +1,10 @@
 //! A new state beside those in the memory of running servers: all have folded the same events, and must have the same digest.
 
 use super::report::{Compared, Process, Rebuilt, Seal};
+use super::untold::NotMade;
 use super::{Folding, Telling, fold, further};
 use crate::client::internal::LiveState;
 use crate::client::running::RunningServer;
-use crate::cmd::Failure;
 use crate::cmd::shared::progress::Progress;
 use crate::cmd::shared::source::Source;
 use crate::time::{Stopwatch, pause};
@@ -23,7 +23,7 @@ pub(super) fn compare(
     servers: &[RunningServer],
     partition: u32,
     (telling, out): (&Telling, &mut impl Write),
-) -> Result<bool, Failure> {
+) -> Result<bool, NotMade> {
     // The states are read first: everything in them is committed by then, and the log only grows.
     let mut living = Vec::new();
     for server in servers {

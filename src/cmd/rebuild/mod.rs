@@ -8,6 +8,7 @@ mod beside;
 mod others;
 mod report;
 mod swap;
+mod untold;
 
 use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::fold::{Folding, described};
@@ -18,8 +19,9 @@ use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::client::running::RunningServer;
 use crate::config::Config;
-use crate::log::{ClaimError, CommittedTail};
+use crate::log::{ClaimError, CommittedTail, LogError, LogErrorKind};
 use crate::owner::begin::Prefer;
+use crate::owner::losses::{Loss, loss};
 use crate::owner::recover;
 use crate::owner::swap::Course;
 use crate::replica::PartitionState;
@@ -33,6 +35,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use untold::{NotMade, Untold};
 
 /// What is rebuilt, and how it is told.
 #[derive(Debug, clap::Args)]
@@ -84,8 +87,9 @@ fn of(
     let telling = Telling { log_id: source.log_id(), is_json: what.json };
     if what.others.are_named() {
         let servers = what.others.servers(source, own)?;
-        let is_fine = with_servers(config, what, source, (&servers, &telling), out)?;
-        return Ok(Verdict::fine_if(others::all_were_asked(source, servers.len(), &telling, out)? && is_fine));
+        let (is_fine, untold) = with_servers(config, what, source, (&servers, &telling), out)?;
+        let are_all = others::all_were_asked(source, servers.len(), &telling, out)?;
+        return untold.verdict(are_all && is_fine);
     }
     let _lock = match user(source, &config.data_dir, own)? {
         User::Nobody(_) if what.swap => return Err(not_running(&config.data_dir)),
@@ -94,33 +98,36 @@ fn of(
             if what.partition.is_none() && !what.swap {
                 return Err(unnamed(&config.data_dir));
             }
-            let is_fine = with_servers(config, what, source, (&[*server], &telling), out)?;
-            return Ok(Verdict::fine_if(is_fine));
+            let (is_fine, untold) = with_servers(config, what, source, (&[*server], &telling), out)?;
+            return untold.verdict(is_fine);
         }
     };
     checkpoints(config, what, source, &telling, out)
 }
 
-/// Compares the states in the memory of these servers, or has them replaced; returns whether all were those of the log.
+/// Compares the states in the memory of these servers, or has them replaced; returns whether all were those of the log, and the
+/// partitions of which that cannot be told.
 fn with_servers(
     config: &Config,
     what: &What,
     source: &Source,
     (servers, telling): (&[RunningServer], &Telling),
     out: &mut impl Write,
-) -> Result<bool, Failure> {
+) -> Result<(bool, Untold), Failure> {
     let folding = (!what.swap).then(|| Folding::new(config, source.tail(), source.log_id())).transpose()?;
-    let mut is_fine = true;
+    let (mut is_fine, mut untold) = (true, Untold::default());
     for partition in source.partitions(what.partition)? {
         if let Some(folding) = &folding {
-            is_fine &= beside::compare(source, folding, servers, partition, (telling, out))?;
+            let compared = beside::compare(source, folding, servers, partition, (telling, out));
+            is_fine &= untold.made(partition, compared)?.unwrap_or(true);
             continue;
         }
         for server in servers {
             is_fine &= swap::swap(telling.log_id, server, partition, telling.is_json, out)?;
         }
     }
-    Ok(is_fine)
+    untold.tell(telling, out)?;
+    Ok((is_fine, untold))
 }
 
 /// Makes new checkpoints for a server that does not run.
@@ -134,27 +141,34 @@ fn checkpoints(
     let partitions = source.partitions(what.partition)?;
     let (log_id, tail) = (source.log_id(), source.tail());
     let folding = Folding::new(config, tail, log_id)?;
-    let mut ends = Vec::new();
+    let (mut ends, mut untold) = (Vec::new(), Untold::default());
     for partition in partitions {
-        ends.push((partition, tail.end(partition)?));
+        let end = untold.made(partition, tail.end(partition).map_err(NotMade::from))?;
+        ends.extend(end.map(|end| (partition, end)));
     }
     let store = SledStore::open(&config.data_dir);
-    let losses = app::losses(tail, &store, log_id)?;
+    let losses = losses(tail, &store, log_id)?;
     if !losses.is_empty() {
         return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses, log_id))));
     }
     let progress = Progress::new(ends.iter().map(|(_, end)| *end).fold(0, u64::saturating_add));
-    let mut rebuilding = Rebuilding { log_id, tail, folding, store: &store, progress };
-    let (mut is_fine, mut read, mut took) = (true, 0u64, Duration::ZERO);
+    let mut rebuilding = Rebuilding { log_id, source, folding, store: &store, progress };
+    let (mut is_fine, mut is_any, mut read, mut took) = (true, false, 0u64, Duration::ZERO);
     for (partition, end) in ends {
-        let rebuilt = rebuilding.partition(partition, end)?;
+        let rebuilt = rebuilding.partition(partition, end);
+        let Some(rebuilt) = untold.made(partition, rebuilt)? else {
+            rebuilding.progress.partition_done(end);
+            continue;
+        };
         telling.tell(&rebuilt, out)?;
+        is_any = true;
         is_fine &= rebuilt.is_fine();
         read = read.saturating_add(rebuilt.folded.read());
         took = took.saturating_add(rebuilt.folded.took);
     }
     rebuilding.progress.finish();
-    if !what.json {
+    untold.tell(telling, out)?;
+    if is_any && !what.json {
         let seconds = took.as_secs_f64().max(1e-6);
         // The time of reading and applying events. Comparing and writing the states is left out: it depends on their size.
         writeln!(
@@ -164,7 +178,16 @@ fn checkpoints(
             read as f64 / seconds
         )?;
     }
-    Ok(Verdict::fine_if(is_fine))
+    untold.verdict(is_fine)
+}
+
+/// What the log has lost of all that the data directory has seen. A partition without any event has nothing to compare that with.
+fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Result<Vec<Loss>, LogError> {
+    let losses = (0..tail.partitions()).map(|partition| match loss(tail, store, log_id, partition) {
+        Err(error) if error.kind == LogErrorKind::Emptied => Ok(None),
+        told => told,
+    });
+    losses.filter_map(Result::transpose).collect()
 }
 
 /// How reports are told.
@@ -270,7 +293,7 @@ fn further(
 
 struct Rebuilding<'a> {
     log_id: u128,
-    tail: &'a dyn CommittedTail,
+    source: &'a Source,
     folding: Folding<'a>,
     store: &'a SledStore,
     progress: Progress,
@@ -278,20 +301,21 @@ struct Rebuilding<'a> {
 
 impl Rebuilding<'_> {
     /// Makes a new checkpoint of one partition.
-    fn partition(&mut self, partition: u32, end: u64) -> Result<Rebuilt, Failure> {
-        let Rebuilding { log_id, tail, store, .. } = *self;
+    fn partition(&mut self, partition: u32, end: u64) -> Result<Rebuilt, NotMade> {
+        let Rebuilding { log_id, source, store, .. } = *self;
+        let tail = source.tail();
         let restarting = Restarting { log_id, tail, store };
         // Only one state at a time is in memory.
         let before = match restarting.restart(partition, end)? {
             Restart::State { from, state } => Ok((from, Seal::of(&state))),
             Restart::Absent => Err((true, "there was none".to_owned())),
-            Restart::InUse => return Err(in_use(&store.dir(partition))),
+            Restart::InUse => return Err(in_use(&store.dir(partition)).into()),
             Restart::Unopened(why) => Err((true, format!("it cannot be opened: {why}"))),
             Restart::Mismatch(why) => Err((true, format!("it did not match the log: {why}"))),
             Restart::Breach(breach) => Err((false, breach.to_string())),
         };
         let folded = fold(&self.folding, tail, (partition, end), &mut self.progress);
-        let (folded, mut state) = folded.map_err(left_as_it_was)?;
+        let (folded, mut state) = folded.map_err(|error| left_as_it_was(source, error))?;
         self.progress.partition_done(end);
         // The old checkpoint goes only now: an error before this changes nothing.
         let failed = |error: crate::store::StoreError| Failure::Unusable(error.to_string());
@@ -328,13 +352,16 @@ impl Rebuilding<'_> {
     }
 }
 
-/// The events cannot be applied. That is wrong, and not unusable, because the log could be opened, unless a place did not give what
-/// has left it, or nothing covers that.
-fn left_as_it_was(error: ClaimError) -> Failure {
+/// The events cannot be applied. That is wrong, and not unusable, because the log could be opened; unless the cluster is slow, a place
+/// did not give what has left the log, or nothing covers that.
+fn left_as_it_was(source: &Source, error: ClaimError) -> NotMade {
     let told = |why: &dyn std::fmt::Display| format!("{why}; the old checkpoint was left as it was");
     match error {
-        ClaimError::Log(error) if error.is_without_cover() => Failure::Unusable(told(&error)),
-        ClaimError::Log(error) => Failure::Wrong(told(&error)),
-        ClaimError::Breach(breach) => Failure::Wrong(told(&breach)),
+        ClaimError::Log(error) if matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::Emptied) => {
+            NotMade::Untold(told(&error))
+        }
+        ClaimError::Log(error) if source.is_at_fault(&error) => NotMade::Failed(Failure::Wrong(told(&error))),
+        ClaimError::Log(error) => NotMade::Failed(Failure::Unusable(told(&error))),
+        ClaimError::Breach(breach) => NotMade::Failed(Failure::Wrong(told(&breach))),
     }
 }

@@ -321,6 +321,25 @@ fn a_partition_without_any_event_is_not_one_in_which_nothing_is_decided() {
     }
 }
 
+/// A partition that has lost all its events has nothing with which a checkpoint could be compared: that is no difference. The other
+/// partition is rebuilt all the same, also when it is the only one that is asked for.
+#[track_caller]
+fn is_no_difference(site: &Site, emptied: &str) {
+    let lost = ["partition 0: nothing can be compared: ", emptied, "bring the records back", "or begin a new log"];
+    let other = "partition 1: ";
+    let rebuilt = on(site, "a", ["rebuild"], &[]);
+    says(&rebuilt, 2, &[&lost[..], &[other, "reads back as the same state", "rebuilt from "]].concat());
+    says(&on(site, "a", ["rebuild", "--partition", "0"], &[]), 2, &lost);
+    says(&on(site, "a", ["rebuild", "--partition", "1"], &[]), 0, &[other, "led to the same state"]);
+    let told = on(site, "a", ["rebuild", "--json"], &[]);
+    let lines: Vec<Value> = told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |line: &Value| {
+        (line["partition"].as_u64(), line["verdict"].as_str().map(str::to_owned), line["why"].is_string())
+    };
+    let expected = [(Some(1), Some("same".to_owned()), false), (Some(0), Some("not_compared".to_owned()), true)];
+    assert_eq!((told.code, lines.iter().map(of).collect::<Vec<_>>()), (2, expected.to_vec()), "{}", told.err);
+}
+
 /// The story: retention takes every event of one partition, and the first one of another. Each process and each command says
 /// which partition has nothing left, that an operator must act, and what is possible; and goes on to the other. Nobody writes
 /// to the partition again and again meanwhile.
@@ -331,14 +350,19 @@ fn a_partition_that_has_lost_all_its_events_is_told_to_an_operator_and_the_other
     (0..2).for_each(|_| site.serve("a").terminate());
     let log = site.log();
     remove_events(site.cluster(), Offset::End);
-    remove_before_of(&log, 1, 1);
     let emptied = format!("{}/0 has lost all its events, those before offset ", site.cluster().topics.events);
+    is_no_difference(&site, &emptied);
+    remove_before_of(&log, 1, 1);
     for how in ["plan", "check"] {
         let refused = ["refused: ", &emptied, "refused: partition 1 of the log begins with seq 1"];
         says(&topics(&site, how, &[]), 1, &refused);
     }
     let unknown = "partition 0: it is not known how far its commands are decided: ";
     says(&site.run(["commands", "check"]), 1, &[unknown, &emptied, "partition 1: next command "]);
+    // Nothing covers the first events of the other one any more, which is no difference either.
+    let head = "partition 1: nothing can be compared: partition 1 of the log begins with seq 1";
+    let rebuilt = on(&site, "a", ["rebuild"], &[]);
+    says(&rebuilt, 2, &["partition 0: nothing can be compared: ", &emptied, head, "was left as it was"]);
     let verified = site.run(["verify", "--partition", "0"]);
     says(&verified, 1, &["L10 broken at partition 0 seq 0", &emptied]);
     assert!(!verified.out.contains("L3"), "{}", verified.out);
