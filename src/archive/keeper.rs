@@ -4,13 +4,16 @@
 //! They were read within the last minute, or within four times as long as the last pass over them took, if that is more. A place
 //! may need minutes for a pass. If each segment waited for a pass of its own, the log could grow faster than it leaves. So after a
 //! pass that read all of them, segments leave without another one for three times as long as it took.
+//!
+//! They are looked for as a start looks for one, with the same end to it ([`Search`]). Where so many newer ones are bad that it would
+//! not come to them, the segment stays and it is told that snapshots are missing: the log is longer then, and never shorter.
 
 use super::{Heard, Shelf};
 use crate::crash;
 use crate::domain::Micros;
 use crate::log::embedded::{Embedded, Reach, Whole};
 use crate::log::{CommittedTail, LogError};
-use crate::owner::begin::{Beginning, TRIED_MAX};
+use crate::owner::begin::{Beginning, Search};
 use crate::replica::Replica;
 use crate::store::{SnapshotName, Snapshots};
 use crate::time::{Clock, retry_ms};
@@ -46,7 +49,7 @@ enum Judged {
     /// It was whole at this time of the monotonic clock, and the log continued it.
     Good(Micros),
     /// It is not, or could not be read so often. It is not read again before `due`.
-    Bad { tries: u32, due: Micros },
+    Bad { tries: u32, due: Micros, is_by_manifest: bool },
 }
 
 /// What became of the oldest segment.
@@ -250,32 +253,57 @@ impl<'a> Keeper<'a> {
         let judged = self.judged.entry(partition).or_default();
         judged.retain(|text, _| names.iter().any(|name| name.text == *text));
         names.retain(|name| name.next_seq >= until);
-        let is_good = |name: &SnapshotName| matches!(judged.get(&name.text), Some(Judged::Good(at)) if *at >= since);
-        let mut good = names.iter().filter(|name| is_good(name)).count();
-        names.truncate(TRIED_MAX);
+        if known_good(&names, judged, since) >= COVERS {
+            return Ok(true);
+        }
+        let (mut good, mut search) = (0_usize, Search::default());
         let (log_id, tail) = (self.log.manifest().log_id, self.log);
         let beginning = Beginning { log_id, tail, snapshots: Some(self.snapshots) };
         for name in names {
-            if good >= COVERS || is_over() {
+            if good >= COVERS || search.is_over() || is_over() {
                 break;
             }
             let tries = match judged.get(&name.text) {
-                Some(Judged::Good(at)) if *at >= since => continue,
-                Some(Judged::Bad { due, .. }) if self.clock.now() < *due => continue,
+                Some(Judged::Good(at)) if *at >= since => {
+                    good = good.saturating_add(1);
+                    search.count(false);
+                    continue;
+                }
+                Some(Judged::Bad { due, is_by_manifest, .. }) if self.clock.now() < *due => {
+                    search.count(*is_by_manifest);
+                    continue;
+                }
                 Some(Judged::Bad { tries, .. }) => *tries,
                 Some(Judged::Good(_)) | None => 0,
             };
             let begins = self.clock.now();
             let verdict = if beginning.is_good(partition, &name).map_err(told)? {
                 good = good.saturating_add(1);
+                search.count(false);
                 Judged::Good(begins)
             } else {
+                let is_by_manifest = beginning.is_bad_by_manifest(partition, &name);
+                search.count(is_by_manifest);
                 let due = self.clock.now().plus_ms(retry_ms(tries, UNCOVERED_MS, RETRY_MAX_MS));
-                Judged::Bad { tries: tries.saturating_add(1), due }
+                Judged::Bad { tries: tries.saturating_add(1), due, is_by_manifest }
             };
             judged.insert(name.text, verdict);
             self.reads = self.reads.saturating_add(1);
         }
         Ok(good >= COVERS)
     }
+}
+
+/// How many of these snapshots, the newest first, are known to have been good at `since` or later. One of which nothing is known
+/// counts as tried: it may be bad, and hide those behind it.
+fn known_good(names: &[SnapshotName], judged: &BTreeMap<String, Judged>, since: Micros) -> usize {
+    let (mut good, mut search) = (0_usize, Search::default());
+    for judged in names.iter().map(|name| judged.get(&name.text)) {
+        if search.is_over() {
+            break;
+        }
+        good = good.saturating_add(usize::from(matches!(judged, Some(Judged::Good(at)) if *at >= since)));
+        search.count(matches!(judged, Some(Judged::Bad { is_by_manifest: true, .. })));
+    }
+    good
 }

@@ -79,6 +79,27 @@ impl Prefer {
     }
 }
 
+/// How far a search for a good snapshot has come, the newest first. Who lets events leave a log counts as a start does that finds
+/// them gone: a snapshot to which that start would not come covers nothing.
+#[derive(Default)]
+pub struct Search {
+    tried: usize,
+    looked_at: usize,
+}
+
+impl Search {
+    /// Whether it ends before the next snapshot.
+    pub fn is_over(&self) -> bool {
+        self.tried >= TRIED_MAX || self.looked_at >= LOOKED_AT_MAX
+    }
+
+    /// Counts a snapshot, which was tried unless its manifest alone says that it is of no use.
+    pub fn count(&mut self, is_by_manifest: bool) {
+        self.looked_at = self.looked_at.saturating_add(1);
+        self.tried = self.tried.saturating_add(usize::from(!is_by_manifest));
+    }
+}
+
 /// What snapshots of a partition came to.
 #[derive(Default)]
 pub struct Looked {
@@ -201,9 +222,9 @@ impl Beginning<'_> {
         first: u64,
         names: Vec<SnapshotName>,
     ) -> Result<Tried, LogError> {
-        let (mut came, mut tried, count) = (Tried::default(), 0_usize, names.len());
+        let (mut came, mut search, count) = (Tried::default(), Search::default(), names.len());
         for (at, name) in names.into_iter().enumerate() {
-            if tried >= TRIED_MAX || at >= LOOKED_AT_MAX {
+            if search.is_over() {
                 came.left = count.saturating_sub(at);
                 break;
             }
@@ -212,7 +233,7 @@ impl Beginning<'_> {
             match state {
                 Err(error) => {
                     if error.kind == StoreErrorKind::Damaged {
-                        is_by_manifest = first > 0 && is_bad_by_manifest(snapshots, partition, &name);
+                        is_by_manifest = first > 0 && self.is_bad_by_manifest(partition, &name);
                     } else {
                         came.may_pass = Some(came.may_pass.unwrap_or(true) && !error.needs_operator());
                     }
@@ -226,7 +247,7 @@ impl Beginning<'_> {
                     }
                 },
             }
-            tried = tried.saturating_add(usize::from(!is_by_manifest));
+            search.count(is_by_manifest);
         }
         Ok(came)
     }
@@ -290,11 +311,12 @@ impl Beginning<'_> {
         let Ok(state) = copied(snapshots, self.log_id, partition, &name.text) else { return Ok(false) };
         Ok(mismatch(self.tail, &state, self.tail.first(partition)?)?.is_none())
     }
-}
 
-/// Whether the manifest of a snapshot alone says that it is of no use: it is damaged, or of another log or partition.
-fn is_bad_by_manifest(snapshots: &dyn Snapshots, partition: u32, name: &SnapshotName) -> bool {
-    snapshots.mark(partition, &name.text).is_err_and(|error| error.kind == StoreErrorKind::Damaged)
+    /// Whether the manifest of a snapshot alone says that it is of no use: it is damaged, or of another log or partition.
+    pub fn is_bad_by_manifest(&self, partition: u32, name: &SnapshotName) -> bool {
+        let mark = self.snapshots.map(|snapshots| snapshots.mark(partition, &name.text));
+        mark.is_some_and(|mark| mark.is_err_and(|error| error.kind == StoreErrorKind::Damaged))
+    }
 }
 
 fn uncovered_for(prefer: Prefer, partition: u32, first: u64, seen: &str) -> LogError {

@@ -16,6 +16,7 @@ use headroom::archive::Keeper;
 use headroom::domain::{Command, CommandBody, Micros};
 use headroom::log::CommittedTail;
 use headroom::objects::Objects as _;
+use headroom::owner::begin::{Beginning, Prefer, TRIED_MAX};
 use headroom::snapshot::Writer;
 use headroom::time::Clock as _;
 use std::fs;
@@ -223,6 +224,68 @@ fn a_snapshot_that_was_damaged_after_it_was_read_covers_nothing() {
     assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![0], &vec![1]));
     fs::write(newest, kept).unwrap();
     bed.world.clock.pass_ms(10_000);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0, 1]);
+    assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
+}
+
+/// The story: somebody copies manifests into the place, and they count as the newest ones. A start passes over them, and they keep no
+/// segment in the log. There is an end to that, as there is to what a start looks at.
+#[test]
+fn manifests_that_are_of_no_use_keep_no_segment_in_the_log() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let newest = bed.objects(".rows").pop().unwrap().with_extension("json");
+    let (place, _) = newest.file_name().unwrap().to_str().unwrap().rsplit_once('-').unwrap();
+    let copied = |copies: std::ops::Range<u128>| {
+        for n in copies {
+            fs::copy(&newest, newest.with_file_name(format!("{place}-{:032x}.json", u128::MAX - n))).unwrap();
+        }
+    };
+    copied(0..12);
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, None, KEEP_MS);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![0], &vec![]));
+    copied(12..120);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![0], &vec![1]));
+    let copies = bed.objects(".json").into_iter().filter(|path| !path.with_extension("rows").exists());
+    copies.for_each(|path| fs::remove_file(path).unwrap());
+    bed.world.clock.pass_ms(10_000);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0, 1]);
+    assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
+}
+
+/// The story: two snapshots were read and are good. Then newer ones come, so many of them with damaged rows that a start would not
+/// come to the good ones behind them. Nothing leaves on the word of those, until somebody moves the bad ones away.
+#[test]
+fn good_snapshots_behind_more_bad_ones_than_a_start_tries_cover_nothing() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 12);
+    let newest = |end: &str| {
+        let mut all = bed.objects(end);
+        all.split_off(all.len() - TRIED_MAX)
+    };
+    let (manifests, rows) = (newest(".json"), newest(".rows"));
+    let aside = tempfile::tempdir().unwrap();
+    let moved = |path: &Path| aside.path().join(path.file_name().unwrap());
+    manifests.iter().for_each(|path| fs::rename(path, moved(path)).unwrap());
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, None, KEEP_MS);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0]);
+    rows.iter().for_each(|rows| fs::write(rows, "nothing").unwrap());
+    manifests.iter().for_each(|path| fs::rename(moved(path), path).unwrap());
+    for _ in 0..3 {
+        keeper.round(&|| false);
+        bed.world.clock.pass_ms(10_000);
+    }
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.uncovered.lock()), (&vec![0], &vec![1]), "it is told once");
+    let (tail, first) = (&*bed.world.log, bed.world.log.first(0).unwrap());
+    let beginning = Beginning { log_id: bed.log_id(), tail, snapshots: Some(&reader) };
+    let refused = beginning.look(0, first, Prefer::Newest).err().unwrap();
+    assert!(first > 0 && refused.detail.contains("more were not tried"), "{refused}");
+    manifests.iter().for_each(|path| fs::remove_file(path).unwrap());
     keeper.round(&|| false);
     assert_eq!(*bed.told.left.lock(), [0, 1]);
     assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
