@@ -14,6 +14,7 @@ mod demo;
 mod log;
 mod lost_demand;
 mod metrics;
+mod owners;
 mod rebuild;
 mod schemas;
 mod serve;
@@ -32,7 +33,7 @@ use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use shared::certificate::CertificateFlags;
-use shared::flags::{Every, Flags, FoldedLog, WholeLog};
+use shared::flags::{ClusterNames, Every, Flags, FoldedLog, WholeLog};
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -148,6 +149,12 @@ enum Command {
     /// Accept that a log has lost events
     #[command(subcommand)]
     Log(log::Action),
+    /// Print to which process of a Kafka cluster the group of owners gives each partition, and who is not in the group
+    ///
+    /// Asks the cluster, and no process. Exit code 0: every partition is given to a process. What that process does about it, it says
+    /// itself at /readyz. 1: a partition is given to nobody, or the group is giving them anew. 2: the cluster does not answer, or
+    /// shows no process.
+    Owners(Flags<ClusterNames>),
     /// Find and skip commands that a Kafka cluster has lost before they were decided
     #[command(subcommand)]
     Commands(commands::Action),
@@ -316,6 +323,7 @@ impl Command {
             | Command::Config(_)
             | Command::Support { .. }
             | Command::Metrics { .. }
+            | Command::Owners(_)
             | Command::Client(_)
             | Command::LostDemand(_)
             | Command::Clock(_) => None,
@@ -344,6 +352,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
             flags.load()?
         }
         Command::Cat { flags, .. } => flags.load()?,
+        Command::Owners(flags) => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
@@ -376,6 +385,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Client(args) => client::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Clock(action) => clock::run(&config, &action, out),
+        Command::Owners(_) => owners::run(&config, out),
         Command::Commands(action) => commands::run(&config, &action, out),
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Log(action) => log::run(&config, &action, out),

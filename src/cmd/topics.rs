@@ -1,7 +1,7 @@
 //! `headroom topics`: compares the topics of a Kafka cluster with the declarations in `topics/`, creates and changes
 //! them. While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
 
-use super::shared::flags::{ClusterTopics, Flags, Permissions};
+use super::shared::flags::{ClusterNames, ClusterTopics, Flags};
 use super::shared::fold::{Folding, described};
 use super::{Failure, Verdict};
 use crate::app;
@@ -43,7 +43,7 @@ pub(super) enum Action {
     /// Print the permissions of each role, as calls of kafka-acls.sh
     ///
     /// Those that depend on the log's id are printed once `apply` has written the manifest.
-    Acls(Flags<Permissions>),
+    Acls(Flags<ClusterNames>),
 }
 
 impl Action {

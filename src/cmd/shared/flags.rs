@@ -129,11 +129,11 @@ impl Takes for Tokens {
     }
 }
 
-/// For the command that prints permissions on topics.
+/// For commands that need the names of the log's topics on a cluster, and nothing else of it.
 #[derive(Debug)]
-pub(in crate::cmd) struct Permissions;
+pub(in crate::cmd) struct ClusterNames;
 
-impl Takes for Permissions {
+impl Takes for ClusterNames {
     fn takes(setting: Setting) -> bool {
         is_of_log_lines(setting)
             || (is_of_connection(setting) && setting != Setting::KafkaClusterId)

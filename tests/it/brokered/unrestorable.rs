@@ -5,7 +5,7 @@ use super::head_gone::{INTERVAL, folder, remove_before_of};
 use super::readiness::{metric, owns, readyz};
 use super::serve::{Serving, Site};
 use crate::fixtures;
-use crate::process::agent;
+use crate::process::{Ended, agent};
 use crate::rig::Rig;
 use crate::wait::until;
 use serde_json::json;
@@ -79,6 +79,12 @@ fn who_cannot_restore_a_partition_leaves_it_to_who_can_also_after_a_restart() {
             |process: &Serving<'_>| readyz(process).1.to_string().contains("has given the partition to this process");
         lacking.iter().any(given)
     });
+    let outside = "a process at 127.0.0.1 serves the log, and is not in the group of owners";
+    until("the cluster says to whom each partition is given, and that somebody stays out", || {
+        let Ended { code, out, .. } = site.run(["owners"]);
+        let is_given = |p: u32| out.contains(&format!("partition {p}: given to the process at 127.0.0.1, member "));
+        code == 0 && (0..PARTITIONS).all(is_given) && out.contains(outside)
+    });
 
     healthy.start();
     healthy.ready();
@@ -92,6 +98,10 @@ fn who_cannot_restore_a_partition_leaves_it_to_who_can_also_after_a_restart() {
     copy_snapshots(&site.path("snapshots"), &other);
     let has_share = |process: &Serving<'_>| (0..PARTITIONS).any(|partition| owns(process, partition));
     until("each has its share", || lacking.iter().all(has_share) && has_share(&healthy));
+    until("nobody stays out", || {
+        let told = site.run(["owners"]);
+        told.code == 0 && !told.out.contains(outside)
+    });
     (0..PARTITIONS).for_each(|partition| decides(&lacking[1], partition));
     let verified = verified();
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);

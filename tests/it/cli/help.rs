@@ -46,7 +46,7 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let sink_tables = [LOG_LINES, &sink].concat();
     let sink_log = [&any_log[..], &sink].concat();
     let lost_log = [&owned_log[..], &[Setting::Partitions, Setting::LogArchive]].concat();
-    let permissions = [LOG_LINES, CONNECTION, &topics].concat();
+    let cluster_names = [LOG_LINES, CONNECTION, &topics].concat();
     let of_topics = [
         Setting::Partitions,
         Setting::Snapshots,
@@ -92,7 +92,8 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("topics plan", &[], cluster_topics.clone()),
         ("topics apply", &[], cluster_topics.clone()),
         ("topics check", &[], cluster_topics),
-        ("topics acls", &[], permissions),
+        ("topics acls", &[], cluster_names.clone()),
+        ("owners", &[], cluster_names),
         ("schemas check", &[], schemas.clone()),
         ("schemas register", &[], schemas),
         ("metrics", &[], Vec::new()),

@@ -113,9 +113,9 @@ pub(super) struct Bound {
 pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
     Bound { names: &["crate::log::kafka"],
-        rooms: &["log::kafka", "app::kafka", "app::start_error", "cmd::commands", "cmd::schemas", "cmd::shared::source",
-            "cmd::topics"],
-        reason: "one composition file opens a log, and what looks after topics, schemas and commands is of one log; \
+        rooms: &["log::kafka", "app::kafka", "app::start_error", "cmd::commands", "cmd::owners", "cmd::schemas",
+            "cmd::shared::source", "cmd::topics"],
+        reason: "one composition file opens a log, and what looks after topics, schemas, commands and owners is of one log; \
                  everything else sees traits" },
     Bound { names: &["crate::log::embedded"],
         rooms: &["log::embedded", "archive", "app::archive", "app::embedded", "app::hold", "app::start_error", "app::witness",

@@ -5,6 +5,7 @@ pub(super) mod coordination;
 pub mod levels;
 pub(super) mod local_cache;
 pub mod manifest;
+pub mod owners;
 pub mod plan;
 pub mod preflight;
 pub mod topics;
