@@ -21,7 +21,10 @@
 //! - It enters beside others where it has the states of more partitions than have an owner. Then it is the others who lack more, and
 //!   they leave. The next such try comes only after a rest, and each that soon follows another is twice as long.
 //!
-//! Where nobody has all states, one process serves all that it can, and stays.
+//! Where nobody has all states, one process serves all that it can, and stays. The others do not come to share the load: nobody knows
+//! what the others lack, and the group may give a partition that nobody can restore to any of its members. Each would leave because
+//! of it in its turn, and with each that leaves or comes back the partitions that can be served would move as well. So they are
+//! spread again as processes get all states.
 
 use crate::domain::Micros;
 use crate::limits::{SLOW_FORGOTTEN_MS, SLOW_MS, SLOW_REST_MAX_MS, SLOW_REST_MS, SLOW_TURNS, UNRESTORED_MS};
