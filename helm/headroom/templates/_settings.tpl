@@ -33,8 +33,9 @@
 {{- if or (regexMatch "^(kafka|registry|topic)_" .) (has . (list "application" "environment" "partitions" "snapshots" "snapshot_interval_ms" "log_format" "log_level")) -}}yes{{- end -}}
 {{- end -}}
 
+{{/* A sink has no snapshots, and so no setting that needs them. */}}
 {{- define "headroom.isOfSink" -}}
-{{- if or (hasPrefix "sink_" .) (and (not (hasPrefix "snapshot" .)) (include "headroom.isOfCluster" .)) -}}yes{{- end -}}
+{{- if or (hasPrefix "sink_" .) (and (not (regexMatch "^(snapshot|kafka_events_keep$)" .)) (include "headroom.isOfCluster" .)) -}}yes{{- end -}}
 {{- end -}}
 
 {{/* The files of the sink. */}}
