@@ -247,6 +247,10 @@ fn whoever_reads_a_bucket_knows_how_and_may_call_it() {
     let account = object(&objects("embedded"), "ServiceAccount", "slots-headroom");
     let identity = &account["metadata"]["annotations"]["iam.gke.io/gcp-service-account"];
     assert_eq!(identity, "slots@example.iam.gserviceaccount.com");
+    // Some providers go by a label of the pod as well.
+    let test = object(&objects("placed"), "Pod", "test-log");
+    let known = (&test["spec"]["serviceAccountName"], &test["metadata"]["labels"]["team"]);
+    assert_eq!(known, (&json!("slots-headroom"), &json!("capacity")));
 }
 
 #[test]
