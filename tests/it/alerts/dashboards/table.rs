@@ -274,7 +274,7 @@ const PROCESS: &[Panel] = &[
         Show::Lines, Unit::Count, &[("{{instance}}", "process_threads{@process} and on (namespace, job, instance) headroom_build_info")]),
     panel("Disk", "Share of the filesystem of the data directory that is free.",
         Show::Lines, Unit::Share, &[("{{instance}}", "headroom_data_filesystem_avail_bytes{@process} / headroom_data_filesystem_size_bytes{@process}")]),
-    panel("Log file", "Size of the embedded log. It holds every event and never becomes smaller.",
+    panel("Log file", "Size of the embedded log. It never becomes smaller, unless log_keep bounds it.",
         Show::Lines, Unit::Bytes, &[("{{instance}}", "headroom_log_file_bytes{@process}")]),
     panel("Certificate", "When the certificate that is served expires.",
         Show::Now, Unit::Moment, &[("{{instance}}", "(headroom_tls_certificate_expiry_timestamp_seconds{@process} > 0) * 1000")]).only(TLS),
