@@ -45,7 +45,7 @@ use std::process::ExitCode;
 const TOP_NOTES: &str = "\
 Without a command, headroom serves. `headroom serve --help` lists every setting, those of callers and of a Kafka cluster too.
 Exit codes: 0 fine, 1 what was asked about is wrong, or was refused, 2 bad usage, unreadable input, or no server,
-3 of headroom client: the outcome is unknown.";
+3 of headroom client and headroom rebuild --swap: the outcome is unknown.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -143,7 +143,7 @@ enum Command {
     /// List, show, retry and discard commands that could not be decided
     ///
     /// Such a command cannot be read, or was sent to the wrong partition. An event refuses it, and the command is kept as
-    /// it was: on Kafka in a topic of its own for 30 days, in the embedded log for ever.
+    /// it was: on Kafka in a topic of its own for 30 days, in the embedded log as long as its file is there.
     #[command(subcommand)]
     DeadLetters(dead_letters::Action),
     /// Accept that a log has lost events
