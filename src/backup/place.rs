@@ -21,6 +21,8 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const PIECES_MAX: usize = 750_000;
 /// Most pieces of a log in its place, with those that only earlier backups have.
 const LISTED_PIECES_MAX: usize = 1_000_000;
+/// Most backups of a place, of all its logs. Of more, not all would be listed, and an older one restored for the newest.
+const BACKUPS_MAX: usize = LISTED_MAX;
 /// Bytes of a manifest for each piece: its hash, two quotes, a comma, and its part of what is said of a segment.
 const MANIFEST_BYTES_OF_PIECE: u64 = 80;
 const _: () = assert!(PIECES_MAX < LISTED_PIECES_MAX);
@@ -90,9 +92,16 @@ impl Place {
     /// The backups of the place, the newest first.
     ///
     /// # Errors
-    /// [`BackupError::Unusable`] when the place does not answer.
+    /// [`BackupError::Unusable`] when the place does not answer, or has too many of them.
     pub fn backups(&self) -> Result<Vec<Backup>, BackupError> {
-        let listed = again(|| self.objects.list(MANIFESTS, LISTED_MAX))?;
+        let listed = again(|| self.objects.list(MANIFESTS, BACKUPS_MAX))?;
+        if listed.len() >= BACKUPS_MAX {
+            let why = format!(
+                "the place has {BACKUPS_MAX} backups or more: delete the oldest objects of {MANIFESTS}/, or back up to \
+                 another one"
+            );
+            return Err(BackupError::Unusable(why));
+        }
         let name = |listed: &Listed| Backup::parse(listed.name.strip_suffix(MANIFEST)?);
         let mut backups: Vec<Backup> = listed.iter().filter_map(name).collect();
         backups.sort();

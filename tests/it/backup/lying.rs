@@ -126,6 +126,22 @@ fn a_place_with_very_many_objects_of_a_log_takes_another_backup() {
     is_all_of(target.path(), dir.path());
 }
 
+/// The story: a log was backed up every minute for seventy days. The newest backups were not among those that were listed, and a
+/// restore took an older one.
+#[test]
+fn a_place_with_more_backups_than_are_listed_is_refused_before_anything_is_copied() {
+    let (dir, folder, target) = (a_log(3), Folder::new(), tempfile::tempdir().unwrap());
+    done(folder.back_up(dir.path()));
+    let (pieces, backups) = (folder.pieces(), folder.0.path().join("backups"));
+    (0..100_000).for_each(|n| drop(fs::File::create(backups.join(format!("{n}"))).unwrap()));
+    more(dir.path(), 4);
+    for refused in [folder.back_up(dir.path()), folder.listed(), folder.restore(target.path(), &[])] {
+        assert_eq!(refused.code, 2, "{}", refused.out);
+        assert_says(&refused.err, &["the place has 100000 backups or more: delete the oldest objects of backups/"]);
+    }
+    assert_eq!(folder.pieces(), pieces);
+}
+
 /// The story: a backup is restored with this version, and an older one is installed on the machine. It would meet records that
 /// it cannot read in the middle of the night.
 #[test]
