@@ -226,11 +226,18 @@ impl Bucket {
     /// Another way to the store, on which nothing is written and everything read until writing is allowed. Until then a write is
     /// answered so.
     pub fn refusing_way(&self, answer: Vec<u8>) -> (String, Arc<AtomicBool>) {
+        self.refusing_way_to("", answer)
+    }
+
+    /// The same, where those writes alone are answered so that are of objects in whose paths this stands.
+    pub fn refusing_way_to(&self, part: &'static str, answer: Vec<u8>) -> (String, Arc<AtomicBool>) {
         let store = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let is_allowed = Arc::new(AtomicBool::new(false));
         let is_taken = Arc::clone(&is_allowed);
         let url = answering(move |head, body, client| {
-            if matches!(head.split(' ').next(), Some("PUT" | "POST")) && !is_taken.load(Relaxed) {
+            let mut words = head.split(' ');
+            let is_write = matches!(words.next(), Some("PUT" | "POST"));
+            if is_write && words.next().is_some_and(|path| path.contains(part)) && !is_taken.load(Relaxed) {
                 return client.write_all(&answer);
             }
             let mut store = TcpStream::connect(store)?;

@@ -81,7 +81,7 @@ pub(super) struct Index {
     written_at_us: Option<u64>,
     /// Why nothing more is written.
     pub(super) stopped: Option<String>,
-    /// The last error after which writing was tried again, and when that was, by the writer's clock.
+    /// The last error after which writing was tried again, or with which it ended, and when that was, by the writer's clock.
     #[serde(default)]
     failed: Option<String>,
     #[serde(default)]

@@ -47,6 +47,8 @@ struct Held {
     lock: Lock,
     /// Whether it was seen that no file goes beyond the position.
     is_looked_at: bool,
+    /// What ended the writing. It is noted when the partition is given back.
+    ended: Option<Failure>,
 }
 
 impl From<StoreError> for TargetError {
@@ -153,10 +155,19 @@ impl Files {
         Ok(())
     }
 
-    /// Gives a partition back that this writer has had. In a folder its lock does that.
+    /// Gives a partition back that this writer has had, with what ended the writing. In a folder its lock gives it back.
     fn leave(&self, partition: u32, held: &Held) -> Result<(), TargetError> {
-        if !matches!(held.lock, Lock::Held(_)) {
-            self.bucket.replace(&position(partition), held.index.left().bytes(), Some(&held.tag))?;
+        let left = match held.lock {
+            Lock::Held(_) if held.ended.is_none() => return Ok(()),
+            Lock::Held(_) => held.index.clone(),
+            Lock::Elsewhere | Lock::Unknown => held.index.left(),
+        };
+        let index = match &held.ended {
+            Some(failure) => left.failed(failure),
+            None => left,
+        };
+        if self.bucket.holds(&lock(partition), &held.lock)? {
+            self.bucket.replace(&position(partition), index.bytes(), Some(&held.tag))?;
         }
         Ok(())
     }
@@ -243,6 +254,39 @@ impl Files {
         }
         Ok(())
     }
+
+    /// Announces a batch, writes its files and moves the position.
+    fn commit_in_steps(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        crash::point("sink-read");
+        let index = &self.held.get(&batch.partition).ok_or(TargetError::Fenced)?.index;
+        if index.next_seq != batch.from || index.begun_until.is_some_and(|until| until != batch.until) {
+            self.held.remove(&batch.partition);
+            return Err(TargetError::Fenced);
+        }
+        match index.begun_until {
+            None => {
+                self.ends_at_position(batch)?;
+                self.set(batch.partition, |index| index.begun(batch))?;
+            }
+            Some(_) if index.is_begun(batch) => {}
+            Some(until) => {
+                return Err(TargetError::Partition(format!(
+                    "seq {} to {until} were begun with other rows, of another log or with another sink_undecodable, and \
+                     perhaps lie in files: go on with those, or write to another place",
+                    batch.from
+                )));
+            }
+        }
+        crash::point("sink-begun");
+        let patience = self.held.get(&batch.partition).map_or(1, |held| held.index.patience());
+        self.write(batch, patience)?;
+        crash::point("sink-written");
+        let now = SystemClock::new().wall();
+        self.set(batch.partition, |index| index.after(batch, now))?;
+        crash::point("sink-committed");
+        self.sign.show_again(&self.bucket);
+        Ok(())
+    }
 }
 
 impl Target for Files {
@@ -300,7 +344,7 @@ impl Target for Files {
         let Some(tag) = self.bucket.replace(&position(partition), index.bytes(), tag.as_ref())? else {
             return Ok(None);
         };
-        self.held.insert(partition, Held { index, tag, lock, is_looked_at: false });
+        self.held.insert(partition, Held { index, tag, lock, is_looked_at: false, ended: None });
         Ok(Some(place))
     }
 
@@ -348,35 +392,13 @@ impl Target for Files {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
-        crash::point("sink-read");
-        let index = &self.held.get(&batch.partition).ok_or(TargetError::Fenced)?.index;
-        if index.next_seq != batch.from || index.begun_until.is_some_and(|until| until != batch.until) {
-            self.held.remove(&batch.partition);
-            return Err(TargetError::Fenced);
+        let committed = self.commit_in_steps(batch);
+        if let Err(TargetError::Operator(why) | TargetError::Refused(why)) = &committed
+            && let Some(held) = self.held.get_mut(&batch.partition)
+        {
+            held.ended = Some(Failure { why: why.clone(), at: SystemClock::new().wall() });
         }
-        match index.begun_until {
-            None => {
-                self.ends_at_position(batch)?;
-                self.set(batch.partition, |index| index.begun(batch))?;
-            }
-            Some(_) if index.is_begun(batch) => {}
-            Some(until) => {
-                return Err(TargetError::Partition(format!(
-                    "seq {} to {until} were begun with other rows, of another log or with another sink_undecodable, and \
-                     perhaps lie in files: go on with those, or write to another place",
-                    batch.from
-                )));
-            }
-        }
-        crash::point("sink-begun");
-        let patience = self.held.get(&batch.partition).map_or(1, |held| held.index.patience());
-        self.write(batch, patience)?;
-        crash::point("sink-written");
-        let now = SystemClock::new().wall();
-        self.set(batch.partition, |index| index.after(batch, now))?;
-        crash::point("sink-committed");
-        self.sign.show_again(&self.bucket);
-        Ok(())
+        committed
     }
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
@@ -463,6 +485,32 @@ fn read(bucket: &Bucket, partition: u32) -> Result<Option<(Index, Tag)>, TargetE
         Some((Got::Whole(bytes), tag)) => Ok(Some((Index::parse(&path, partition, &bytes)?, tag))),
         Some((Got::Longer(bytes), _)) => {
             Err(TargetError::Partition(format!("{path} is no position: it has {bytes} bytes")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::object_place;
+
+    /// A partition in a folder is given back by its lock, so nothing else is written when it is.
+    #[test]
+    fn what_ended_the_writing_is_noted_in_a_folder_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = object_place(&format!("file://{}", dir.path().display())).unwrap();
+        let files = SinkFiles { place, format: FilesFormat::Avro };
+        let writer = Writer { process: 1, rest: 0 };
+        let open = || Files::open(&files, writer, &Others::new(Duration::ZERO), None).unwrap();
+        for why in [None, Some("no right")] {
+            let mut target = open();
+            assert!(matches!(target.claim(0, 7), Ok(Some(Place { next_seq: 7, .. }))));
+            let ended = why.map(|why| Failure { why: why.to_owned(), at: Micros(1) });
+            target.held.get_mut(&0).unwrap().ended = ended;
+            drop(target);
+            let told = Files::progress(&files.place).unwrap();
+            let failed: Vec<_> = told.iter().map(|progress| progress.failed.as_ref().map(|(why, _)| &**why)).collect();
+            assert_eq!(failed, [why]);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::crash;
 use crate::objects::{Bucket, Objects};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, merges, place};
 use crate::sink::{Batch, Failure, Others, Place, Row, Target, TargetError};
-use crate::time;
+use crate::time::{self, Clock as _, SystemClock};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Redshift {
     claims: BTreeMap<u32, i64>,
     /// Claim and next seq of others.
     others: Others<(i64, i64)>,
+    /// What ended the writing, and with which partition. It is noted when the partitions were given back.
+    ended: Option<(u32, Failure)>,
 }
 
 /// A position, as the table has it.
@@ -59,6 +61,7 @@ impl Redshift {
             packer: Packer::new(),
             claims: BTreeMap::new(),
             others: others.clone(),
+            ended: None,
         })
     }
 
@@ -238,6 +241,9 @@ impl Target for Redshift {
         self.database.limit_all(Some(ANSWER_LIMIT));
         let committed = self.commit_in_steps(batch);
         self.database.limit_all(None);
+        if let Err(TargetError::Operator(why) | TargetError::Refused(why)) = &committed {
+            self.ended = Some((batch.partition, Failure { why: why.clone(), at: SystemClock::new().wall() }));
+        }
         committed
     }
 
@@ -284,23 +290,35 @@ impl Redshift {
         }
         Ok(())
     }
-}
 
-impl Drop for Redshift {
-    /// Gives the partitions back, so that others need not wait. When the connection is gone or hangs, they wait.
-    fn drop(&mut self) {
+    /// Gives the partitions back, so that others need not wait.
+    fn give_back(&mut self) -> Result<(), TargetError> {
         let claims = std::mem::take(&mut self.claims);
         let left = claims.iter().map(|(partition, claim)| format!("(\"partition\" = {partition} AND claim = {claim})"));
         let left: Vec<String> = left.collect();
-        if !left.is_empty() {
-            let give = format!("UPDATE sink_positions SET writer = NULL WHERE {}", left.join(" OR "));
-            self.database.limit_all(Some(LAST_LIMIT));
-            // An error may have left a transaction open, in which nothing more is done.
-            let mut steps = ["ROLLBACK", "BEGIN", hold_positions(Dialect::Redshift), &*give, "COMMIT"].into_iter();
-            let given = steps.try_for_each(|step| self.database.say(step).map(drop));
-            if let Err(error) = given {
-                tracing::debug!(%error, "partitions were not given back");
-            }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let give = format!("UPDATE sink_positions SET writer = NULL WHERE {}", left.join(" OR "));
+        // An error may have left a transaction open, in which nothing more is done.
+        let mut steps = ["ROLLBACK", "BEGIN", hold_positions(Dialect::Redshift), &*give, "COMMIT"].into_iter();
+        steps.try_for_each(|step| self.database.say(step).map(drop))
+    }
+}
+
+impl Drop for Redshift {
+    /// Gives the partitions back, and notes what ended the writing. When the connection is gone or hangs, others wait.
+    fn drop(&mut self) {
+        self.database.limit_all(Some(LAST_LIMIT));
+        if let Err(error) = self.give_back() {
+            tracing::debug!(%error, "partitions were not given back");
+            return;
+        }
+        let Some((partition, failure)) = self.ended.take() else { return };
+        // Whoever asks for the status has not seen what the process said at its end. A database that takes no note of it says nothing
+        // that matters more.
+        if let Err(error) = self.note_failure(partition, &failure) {
+            tracing::debug!(%error, "what ended the writing was not noted");
         }
     }
 }

@@ -96,6 +96,26 @@ fn a_sink_that_may_not_write_any_more_ends_and_the_next_one_goes_on() {
     bucket::assert_rest(&bucket, log.path());
 }
 
+/// The story: the policy of a bucket lets a sink write positions and no events. A backfill at night ends, and who asks for the status in
+/// the morning hears that the partition is behind, and not why.
+#[test]
+fn what_a_bucket_refused_when_a_backfill_ended_stands_in_the_status() {
+    let (log, bucket) = (log(), Bucket::start());
+    let (way, is_allowed) = bucket.refusing_way_to("/events/", refusal("403 Forbidden", "AccessDenied"));
+    let run = |command: &str| run(&mut into_a_lake(&way, log.path(), &[command]));
+    let told = "s3://lake/some/place: cannot write events/day=";
+    let ended = run("backfill");
+    assert!(ended.code == 1 && ended.err.contains(told), "{}", ended.err);
+    let status = run("status");
+    let is_last = |line: &str| line.starts_with("partition 0: last failure ") && line.contains(told);
+    assert!(status.code == 0 && status.out.lines().any(is_last), "{}{}", status.out, status.err);
+    // The partition was given back all the same.
+    is_allowed.store(true, Relaxed);
+    let ended = run("backfill");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    bucket::assert_rest(&bucket, log.path());
+}
+
 /// The story: the folder belongs to another user, or its disk is mounted so that nobody writes. Here it is one that the system keeps
 /// for itself.
 #[test]
@@ -122,6 +142,9 @@ fn a_bucket_on_the_way_into_redshift_that_refuses_is_named() {
         assert_eq!((ended.code, &*ended.out), (1, ""), "{code}: {}", ended.err);
         assert!(ended.err.contains("s3://lake/some/place: cannot write staged/events-p00000-"), "{}", ended.err);
         assert!(ended.err.contains(expected), "{}", ended.err);
+        let status = run(&mut redshift.sink(log.path(), &["status"]));
+        let is_last = |line: &str| line.starts_with("partition 0: last failure ") && line.contains(expected);
+        assert!(status.out.lines().any(is_last), "{}{}", status.out, status.err);
     }
     // Whoever ends so gives its partition back.
     let ended = run(&mut redshift.sink(log.path(), &["backfill"]));

@@ -130,7 +130,7 @@ fn a_batch_that_broke_off_is_smaller_the_next_time() {
 }
 
 /// A role that may not read the bucket does not get the right to by being asked again, and a bucket in another region does not
-/// move. The sink ends, says why, and gives its partitions back: who mends it need not wait.
+/// move. The sink ends, says why, there and in the status, and gives its partitions back: who mends it need not wait.
 #[test]
 fn what_an_operator_has_to_mend_ends_the_sink_by_name() {
     let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
@@ -151,7 +151,20 @@ fn what_an_operator_has_to_mend_ends_the_sink_by_name() {
         let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
         assert!(refused.code == 1 && refused.err.contains(&format!("the database says: {fault}")), "{}", refused.err);
         assert_eq!(redshift.tables.ask("SELECT count(writer) FROM sink_positions"), "0", "{fault}");
+        let last = "SELECT failed FROM sink_positions WHERE failed IS NOT NULL ORDER BY failed_at DESC LIMIT 1";
+        assert_eq!(redshift.tables.ask(last), format!("the database says: {fault} (XX000)"));
     }
+    let status = run(&mut redshift.sink(log.path(), &["status"]));
+    let is_last =
+        |line: &str| line.contains(": last failure ") && line.ends_with(": Value too long for character type (XX000)");
+    assert!(status.out.lines().any(is_last), "{}{}", status.out, status.err);
+    // A note that is not taken keeps nobody waiting, and what ended the sink is told.
+    redshift.fails("INSERT INTO events", Fault::Says("Overflow"));
+    redshift.fails("UPDATE sink_positions SET failed", Fault::Says("1023"));
+    let refused = run(&mut redshift.sink(log.path(), &["backfill"]));
+    assert!(refused.code == 1 && refused.err.contains("the database says: Overflow"), "{}", refused.err);
+    assert!(redshift.has_failed());
+    assert_eq!(redshift.tables.ask("SELECT count(writer) FROM sink_positions"), "0");
     served.running.terminate();
     assert_rest(&redshift, log.path());
 }
