@@ -151,7 +151,12 @@ fn reservations() -> Vec<Column> {
         ("order_ref", Text, false, "The caller's order."),
         ("key", Text, false, "The Idempotency-Key under which it was accepted."),
         ("actor", Text, false, "Who reserved."),
-        ("accepted_at", Time, false, "When it was accepted; null when that is before the first event of the tables."),
+        (
+            "accepted_at",
+            Time,
+            false,
+            "When it was accepted; null when that is before the first event of the tables, or was set aside.",
+        ),
         ("was_held", ColumnKind::Truth, false, "Whether it began as a hold; null when accepted_at is null."),
         ("changed_at", Time, true, "When it last changed."),
         (

@@ -178,7 +178,7 @@ fn a_dimension_that_was_taken_from_a_pool_is_in_its_usage_alone() {
 }
 
 /// The story: an analyst adds the columns of the fifth question up, and they are fewer than the holds. He counts refusals by two views,
-/// and has two numbers; and nobody tells him which reasons are those of a pool.
+/// and has two numbers; and nobody tells him which reasons are those of a pool, and whose the records are that are no commands.
 #[test]
 fn what_adds_up_and_what_is_counted_is_named() {
     let samples = samples();
@@ -189,6 +189,10 @@ fn what_adds_up_and_what_is_counted_is_named() {
     for (view, named) in [
         ("lost_demand_keys", "(over_limit, closed, paused, past_cutoff, unknown_dimension)"),
         ("refusals", "whose outcome `decisions` calls repeated"),
+        (
+            "decisions",
+            "headroom (timers and owners, what an operator set right, a record that is no command, and an Abandon,",
+        ),
     ] {
         assert!(doc(view).contains(named), "{view}: {}", doc(view));
     }

@@ -1,8 +1,8 @@
 -- One row for each event, with what its pool stands for: areas, slot and labels are those that the pool had last in
 -- the life in which the event is. An event that has a whole pool shows that one. `outcome` is applied, refused or repeated, and
--- null when no command was decided. `actor_class` is caller, planner (who changes pools), or headroom (timers and owners, and an
--- Abandon, which takes back what a caller asked for who got no answer or has left). `lead_time` is the time from the decision to the
--- begin of the slot.
+-- null when no command was decided. `actor_class` is caller, planner (who changes pools), or headroom (timers and owners, what an
+-- operator set right, a record that is no command, and an Abandon, which takes back what a caller asked for who got no answer or has
+-- left). `lead_time` is the time from the decision to the begin of the slot.
 SELECT {columns},
        COALESCE(e.areas, l.areas) AS areas,
        COALESCE(e.labels, l.labels) AS labels,
