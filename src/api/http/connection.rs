@@ -83,7 +83,7 @@ pub(super) async fn serve(stream: TcpStream, caller: Caller) -> Result<(), BoxEr
     let (slot, api) = (Arc::clone(&caller.slot), Arc::clone(&caller.api));
     let stream = Arc::new(stream);
     let ended = served(&stream, caller).await;
-    for receipt in slot.line.settle() {
+    for receipt in slot.line.untold() {
         api.service().take_back(receipt);
     }
     // A connection that had to make room is closed at once.
@@ -156,7 +156,8 @@ async fn http1(io: impl AsyncRead + AsyncWrite + Unpin, stream: &TcpStream, call
             let mut response = caller.answer(request).await;
             let is_read = asked.rest().await;
             if let Some(receipt) = response.extensions_mut().remove() {
-                caller.slot.line.owe(receipt);
+                // Its first byte settles it.
+                caller.slot.line.owe(receipt, u64::MAX);
             }
             if !is_read || caller.is_last() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -2,7 +2,8 @@
 //!
 //! An answer that has reserved something counts as told when the last byte of its body was written to the socket. Until
 //! then the reservation is taken back when the caller resets the stream, does not open its window in time, or the
-//! connection breaks. A caller that gets the end of such an answer can rely on it.
+//! connection breaks. A caller that gets the end of such an answer can rely on it. So where a connection breaks between
+//! the bytes of several answers, those that may have left whole count as told.
 
 use super::Api;
 use super::asked::Asked;
@@ -125,11 +126,14 @@ pub struct Part {
     owed: Option<Owed>,
     slot: Arc<ConnectionSlot>,
     number: u64,
+    /// The socket has not taken all of it before it has taken so many bytes.
+    whole_from: u64,
 }
 
 impl Part {
     fn new(bytes: Bytes, owed: Option<Owed>, slot: &Arc<ConnectionSlot>) -> Part {
-        Part { bytes, owed, slot: Arc::clone(slot), number: slot.line.made() }
+        let whole_from = slot.line.sent().saturating_add(bytes.len() as u64);
+        Part { bytes, owed, slot: Arc::clone(slot), number: slot.line.made(), whole_from }
     }
 }
 
@@ -148,7 +152,8 @@ impl Buf for Part {
             && let Some(mut owed) = self.owed.take()
             && let Some(receipt) = owed.receipt.take()
         {
-            owed.slot.line.owe(receipt);
+            // Whoever advances may have copied the bytes to where they wait for the socket.
+            owed.slot.line.owe(receipt, self.whole_from);
         }
     }
 }

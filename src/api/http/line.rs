@@ -73,8 +73,17 @@ pub struct ConnectionState {
     is_cut: AtomicBool,
     told: Notify,
     /// What answers have reserved that are on their way to the socket.
-    owed: Mutex<Vec<Receipt>>,
+    owed: Mutex<Vec<Owed>>,
+    /// How many bytes the socket has taken.
+    sent: AtomicU64,
     streams: Mutex<Streams>,
+}
+
+/// What an answer has reserved that is on its way.
+struct Owed {
+    receipt: Receipt,
+    /// Nobody has the whole answer before the socket has taken so many bytes.
+    whole_from: u64,
 }
 
 /// The streams of a connection that speaks HTTP/2.
@@ -101,9 +110,10 @@ impl ConnectionState {
         self.is_shared.load(Relaxed)
     }
 
-    /// Keeps what an answer has reserved.
-    pub fn owe(&self, receipt: Receipt) {
-        self.owed.lock().push(receipt);
+    /// Keeps what an answer has reserved. Nobody has the whole answer before the socket has taken `whole_from` bytes, see
+    /// [`ConnectionState::sent`].
+    pub fn owe(&self, receipt: Receipt, whole_from: u64) {
+        self.owed.lock().push(Owed { receipt, whole_from });
     }
 
     /// Whether an answer that reserved something has not been sent.
@@ -111,9 +121,27 @@ impl ConnectionState {
         !self.owed.lock().is_empty()
     }
 
-    /// What was reserved for answers that have not been sent; nothing is owed any more.
-    pub fn settle(&self) -> Vec<Receipt> {
-        std::mem::take(&mut *self.owed.lock())
+    /// Every answer that was made has been sent: nothing is owed any more.
+    pub fn settle(&self) {
+        self.owed.lock().clear();
+    }
+
+    /// What was reserved for answers that nobody has whole; nothing is owed any more. An answer that the socket may have taken
+    /// to its last byte may have arrived, also when the bytes behind it have not left: what it has reserved stays, because its
+    /// caller may rely on it.
+    pub fn untold(&self) -> Vec<Receipt> {
+        let (owed, sent) = (std::mem::take(&mut *self.owed.lock()), self.sent());
+        owed.into_iter().filter(|owed| owed.whole_from > sent).map(|owed| owed.receipt).collect()
+    }
+
+    /// The socket has taken so many bytes more.
+    pub fn wrote(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// How many bytes the socket has taken. With TLS these are more than those of the answers in them.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 
     /// Whether it was told to end.
@@ -182,5 +210,35 @@ impl ConnectionState {
     /// Since when the oldest part of an answer waits for the socket, or for the caller to open its window.
     pub fn stalled_since(&self) -> Option<Instant> {
         self.streams.lock().untaken.first_key_value().map(|(_, since)| *since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CommandId, Micros, PoolId, ReservationId, Reserved};
+
+    fn receipt(number: u8) -> Receipt {
+        let (pool, reservation) = (PoolId::new("van-1").unwrap(), ReservationId::new(7, [number; 11]));
+        Receipt { id: CommandId(number.into()), reserved: Reserved { pool, reservation, deadline: Micros(5) } }
+    }
+
+    /// Two answers leave in one write, and the connection breaks when the socket has taken the first and a part of the second.
+    #[test]
+    fn what_an_answer_has_reserved_that_may_have_arrived_is_not_taken_back() {
+        let line = ConnectionState::default();
+        line.wrote(40);
+        line.owe(receipt(1), line.sent() + 100);
+        line.owe(receipt(2), line.sent() + 200);
+        line.wrote(100);
+        assert_eq!(line.untold(), [receipt(2)]);
+        assert!(!line.owes() && line.untold().is_empty());
+        // An answer of HTTP/1 is owed until its first byte was taken, which settles it.
+        line.owe(receipt(3), u64::MAX);
+        line.owe(receipt(4), line.sent() + 1);
+        assert_eq!(line.untold(), [receipt(3), receipt(4)]);
+        line.owe(receipt(5), u64::MAX);
+        line.settle();
+        assert!(!line.owes() && line.untold().is_empty());
     }
 }

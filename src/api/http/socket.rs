@@ -149,8 +149,12 @@ impl AsyncWrite for Socket {
         match self.write(cx, buf) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(done) => {
-                if done.is_ok() && !self.place.line.is_shared() {
-                    drop(self.place.line.settle());
+                let line = &self.place.line;
+                if let Ok(bytes) = &done {
+                    line.wrote(*bytes);
+                    if !line.is_shared() {
+                        line.settle();
+                    }
                 }
                 Poll::Ready(done)
             }
@@ -159,7 +163,7 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.place.line.is_shared() {
-            drop(self.place.line.settle());
+            self.place.line.settle();
         }
         // hyper does not read again after an answer until something wakes it: the idle limit has to.
         match self.place.line.phase.kind() {
