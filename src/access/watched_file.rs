@@ -14,10 +14,18 @@ use std::sync::Arc;
 /// The bit of a file's mode that lets everybody write it.
 const ANYBODY_WRITES: u32 = 0o002;
 
-/// A file, and how it was found when it was read the last time.
+/// A file, and what came of the last look at it.
 pub(super) struct WatchedFile {
     path: PathBuf,
-    seen: Mutex<Seen>,
+    last: Mutex<Look>,
+}
+
+/// A look at a file.
+struct Look {
+    /// How it was found.
+    seen: Seen,
+    /// Why it could not be read then, if it could not.
+    failed: Option<String>,
 }
 
 /// The state of a file, or why there is none.
@@ -34,25 +42,34 @@ impl WatchedFile {
     /// The file cannot be read.
     pub(super) fn open(path: PathBuf) -> Result<(WatchedFile, String), String> {
         let found = std::fs::metadata(&path);
-        let file = WatchedFile { seen: Mutex::new(seen(&found)), path };
-        let text = file.text(found)?;
+        let file = WatchedFile { last: Mutex::new(Look { seen: seen(&found), failed: None }), path };
+        let text = found.and_then(|found| file.read(&found)).map_err(|error| file.said(&error))?;
         Ok((file, text))
     }
 
-    /// The text of the file when it looks otherwise than at the last call; `None` when it does not.
+    /// The text of the file when it looks otherwise than at the last call, or could not be read then; `None` when there is
+    /// nothing new.
     ///
     /// # Errors
-    /// The file cannot be read. It is told once for each change.
+    /// The file cannot be read. It is told once for each change, and again when the reason is another one.
     pub(super) fn changed(&self) -> Option<Result<String, String>> {
-        let found = std::fs::metadata(&self.path);
-        let is = seen(&found);
-        // What is written while it is read makes it look different at the next call.
-        let was = std::mem::replace(&mut *self.seen.lock(), is.clone());
-        (was != is).then(|| self.text(found))
+        self.changed_by(|found| self.read(found))
     }
 
-    fn text(&self, found: io::Result<Metadata>) -> Result<String, String> {
-        found.and_then(|found| self.read(&found)).map_err(|error| self.said(&error))
+    fn changed_by(&self, read: impl FnOnce(&Metadata) -> io::Result<String>) -> Option<Result<String, String>> {
+        let found = std::fs::metadata(&self.path);
+        // What is written while it is read makes it look different at the next call.
+        let is = seen(&found);
+        let mut last = self.last.lock();
+        let is_same = last.seen == is;
+        if is_same && last.failed.is_none() {
+            return None;
+        }
+        let text = found.and_then(|found| read(&found)).map_err(|error| self.said(&error));
+        let failed = text.as_ref().err().cloned();
+        let is_told = is_same && failed == last.failed;
+        *last = Look { seen: is, failed };
+        (!is_told).then_some(text)
     }
 
     /// An error about this file, for a person.
@@ -103,5 +120,34 @@ impl<T> FileTable<T> {
             }
             Err(why) => Reading::Failed(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn fails(_: &Metadata) -> io::Result<String> {
+        Err(io::Error::other("planted"))
+    }
+
+    /// The story: a token was revoked while the process had no file descriptor left. The file had changed and could not be
+    /// read; later it could be read and had not changed. The token stayed valid.
+    #[test]
+    fn what_could_not_be_read_is_read_again_although_it_has_not_changed_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let (file, text) = WatchedFile::open(path.clone()).unwrap();
+        assert_eq!((text.as_str(), file.changed()), ("old", None));
+        std::fs::write(&path, "without that token").unwrap();
+        assert!(file.changed_by(fails).unwrap().unwrap_err().ends_with("tokens.json: planted"));
+        // It is told once.
+        assert_eq!(file.changed_by(fails), None);
+        assert_eq!(file.changed(), Some(Ok("without that token".to_owned())));
+        assert_eq!(file.changed(), None);
     }
 }
