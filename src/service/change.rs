@@ -46,11 +46,8 @@ impl Service {
         change: ReservationChange,
         context: CallContext,
     ) -> Result<Decided, Refusal> {
-        let timeout_ms = self.gateway.timeout_ms(context.timeout_ms);
-        let context = CallContext { timeout_ms: Some(timeout_ms), ..context };
         if self.admitted(id).is_none() {
-            let left_ms = timeout_ms.saturating_sub(self.now().ms_since(context.arrived));
-            self.look_for(id, Duration::from_millis(left_ms)).await?;
+            self.look_for(id, self.left(&context)).await?;
         }
         self.decide(change.command(id), context).await
     }

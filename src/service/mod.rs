@@ -41,6 +41,7 @@ use quota::Quotas;
 use searches::Searches;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use swap::Swaps;
 use tokio::sync::Semaphore;
 
@@ -132,6 +133,12 @@ impl Service {
         self.gateway.replica()
     }
 
+    /// What is left of the caller's time.
+    fn left(&self, context: &CallContext) -> Duration {
+        let timeout_ms = self.gateway.timeout_ms(context.timeout_ms);
+        Duration::from_millis(timeout_ms.saturating_sub(self.now().ms_since(context.arrived)))
+    }
+
     /// Appends a command and waits for its decision, until the caller's deadline.
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
         if let Some(what) = ends_a_life(&body).filter(|_| !self.gateway.level().has_retirement()) {
@@ -193,7 +200,6 @@ mod no_log {
     use super::*;
     use crate::log::{AppendError, CommandSink, LogError, NewCommand, StoredEvent};
     use crate::time::SystemClock;
-    use std::time::Duration;
 
     struct NoLog;
 

@@ -3,6 +3,7 @@
 use super::acts::PlannersAct;
 use super::{CallContext, Decided, Refusal, Service};
 use crate::domain::{CommandBody, Edit, Mode, PoolChange, PoolId, PoolSpec, RuleChange};
+use std::time::Duration;
 
 /// What a planner expects of a pool before it is defined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,7 @@ pub enum ExpectedPool {
 
 impl Service {
     /// Creates a pool, or replaces its whole definition. [`Decided::replaced_version`] tells which of the two happened.
+    /// Looking whether the pool exists and waiting for the decision share the caller's deadline.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.
@@ -32,7 +34,7 @@ impl Service {
             None => None,
             Some(ExpectedPool::Version(version)) => Some(version),
             Some(ExpectedPool::Absent) => Some(0),
-            Some(ExpectedPool::Present) => match self.require_pool(&pool).await {
+            Some(ExpectedPool::Present) => match self.require_pool(&pool, self.left(&context)).await {
                 Ok(()) => None,
                 Err(refusal) => return act.end(Err(refusal)),
             },
@@ -42,10 +44,11 @@ impl Service {
 
     /// Refuses a pool that does not exist. The command does not name the version that is found here, so that a retry of it is
     /// the same command. If the pool retires before the command is decided, its owner refuses to define it anew.
-    async fn require_pool(&self, id: &PoolId) -> Result<(), Refusal> {
+    async fn require_pool(&self, id: &PoolId, within: Duration) -> Result<(), Refusal> {
         let replica = self.replica();
         if let Some(handle) = replica.of_pool(id) {
-            self.readable(handle, true).await?;
+            self.readable(handle, false).await?;
+            self.caught_up(handle, within).await?;
         }
         let unknown = || Refusal::NoPoolToReplace(id.clone(), replica.retired_until(id, self.gateway.clock()));
         replica.pool(id).map(drop).ok_or_else(unknown)
@@ -102,5 +105,44 @@ impl Service {
     ) -> Result<Decided, Refusal> {
         let act = PlannersAct::begin(self.replica(), "set_mode", &pool, &context);
         act.end(self.decide(CommandBody::SetMode { pool, mode, expected_version }, context).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Principal, Roles};
+    use crate::domain::{Amounts, Dimension, PoolRules};
+    use crate::replica::{PartitionStatus, StatusKind};
+    use crate::service::{Code, Unread};
+    use crate::trace::Tracing;
+    use std::sync::Arc;
+
+    /// The log does not say where it ends, so that nobody knows whether the pool exists.
+    #[tokio::test]
+    async fn a_definition_of_a_pool_that_has_to_exist_waits_no_longer_than_its_caller() {
+        let service = Service::over_no_log();
+        let handle = service.replica().partition(0).unwrap();
+        handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
+        let spec = PoolSpec {
+            limits: Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap(),
+            areas: [].into(),
+            window: None,
+            labels: [].into(),
+            mode: Mode::Open,
+            rules: PoolRules::default(),
+        };
+        let context = CallContext {
+            key: None,
+            principal: Arc::new(Principal { name: None, roles: Roles::NONE }),
+            timeout_ms: Some(300),
+            arrived: service.now(),
+            trace: Arc::new(Tracing::off(|| 7)).enter(None),
+        };
+        let expected = Some(ExpectedPool::Present);
+        let refused = service.define_pool(PoolId::new("van-1").unwrap(), spec, expected, context).await.unwrap_err();
+        let Refusal::Unread(Unread { code: Code::NotFresh, why, .. }) = refused else { panic!("{refused:?}") };
+        let waited_ms: Vec<u64> = why.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert!(matches!(waited_ms[..], [ms] if ms <= 300), "{why}");
     }
 }

@@ -141,7 +141,6 @@ impl Service {
     /// Refuses a partition whose state is not complete. `is_fresh` waits until the state has everything that was
     /// committed before this call.
     pub(super) async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
-        let unread = |code, why| Err(Unread::of(handle, code, why));
         let stopped = handle.why_not_served();
         // A partition that has stopped stays readable, unless its state is empty.
         let is_empty = || handle.read(|state| state.position().next_seq == 0);
@@ -154,13 +153,24 @@ impl Service {
         };
         if let Some(code) = code {
             // The cause may have ended meanwhile.
-            return unread(code, stopped.unwrap_or_else(|| "restoring".to_owned()));
+            return Err(Unread::of(handle, code, stopped.unwrap_or_else(|| "restoring".to_owned())));
         }
-        if is_fresh && !self.freshness.reached(handle, Duration::from_millis(FRESH_WAIT_MAX_MS)).await {
-            let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
-            return unread(Code::NotFresh, stopped.unwrap_or_else(late));
+        if is_fresh {
+            self.caught_up(handle, Duration::from_millis(FRESH_WAIT_MAX_MS)).await?;
         }
         Ok(())
+    }
+
+    /// Waits until the state of a partition has everything that was committed before this call, at most so long and at most
+    /// [`FRESH_WAIT_MAX_MS`].
+    pub(super) async fn caught_up(&self, handle: &PartitionHandle, within: Duration) -> Result<(), Unread> {
+        let (stopped, within) = (handle.why_not_served(), within.min(Duration::from_millis(FRESH_WAIT_MAX_MS)));
+        if self.freshness.reached(handle, within).await {
+            return Ok(());
+        }
+        let ms = within.as_millis();
+        let late = || format!("what was committed when the call came was not read within {ms} ms");
+        Err(Unread::of(handle, Code::NotFresh, stopped.unwrap_or_else(late)))
     }
 
     /// A reservation that was admitted once, and its pool. A refusal that a key remembers has an id too, but was never
