@@ -2,10 +2,13 @@
 //! Both serve while `/readyz` says so.
 
 use super::SERVICE;
+use super::status::told as ended;
 use crate::api::http::Api;
+use crate::api::http::request::HttpRequest;
 use crate::api::problem::{Problem, RequestFault};
 use crate::limits::{HEALTH_WATCHES_MAX, READINESS_LOOK_MS};
 use crate::service::health::HealthStatus;
+use crate::service::watch::Places;
 use crate::service::{Refusal, Shed};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -53,23 +56,32 @@ impl Health for Probe {
 
     type WatchStream = Statuses;
 
-    /// The status now, and then whenever it changes. A service that is not known may become known, says the protocol.
+    /// The status now, and then whenever it changes. A service that is not known may become known, says the protocol. A process
+    /// that leaves says so and ends the watch, because its own end waits for connections with open calls.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Statuses>, Status> {
         let slot = Arc::clone(&WATCHES).try_acquire_owned();
         let slot = slot.map_err(|_| Status::from(Problem::from(Refusal::Shed(Shed::Watches))))?;
         let (api, is_known) = (Arc::clone(&self.0), is_known(&request.get_ref().service));
+        let head = request.extensions().get::<Arc<HttpRequest>>();
+        let trace_id = head.map(|head| head.trace_id()).unwrap_or_default();
         let (tell, statuses) = mpsc::channel(1);
         tokio::spawn(async move {
             let mut look = tokio::time::interval(Duration::from_millis(READINESS_LOOK_MS));
             let mut last = None;
             while !tell.is_closed() {
                 look.tick().await;
+                let is_leaving = api.service().is_leaving();
                 let status = if is_known { Probe::status(&api) } else { Told::ServiceUnknown };
-                if last == Some(status) {
-                    continue;
+                if last != Some(status) {
+                    last = Some(status);
+                    if tell.send(Ok(told(status))).await.is_err() {
+                        break;
+                    }
                 }
-                last = Some(status);
-                if tell.send(Ok(told(status))).await.is_err() {
+                if is_leaving {
+                    let closing = Problem::from(Refusal::Shed(Shed::Closing));
+                    // Whoever reads no more has left.
+                    let _ = tell.send(Err(ended(&closing, &trace_id, Places::new()))).await;
                     break;
                 }
             }

@@ -12,16 +12,20 @@ use crate::api::http::request::HttpRequest;
 use crate::api::operation::Operation;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::quoted;
-use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, READINESS_LOOK_MS};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State as Extracted};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, Method, Response, Version};
 use axum::routing::any;
+use hyper::body::Frame;
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tower::{BoxError, Service};
@@ -110,8 +114,8 @@ pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
     let v1alpha = described().build_v1alpha().map(|server| server.max_decoding_message_size(HTTP_BODY_BYTES_MAX)).ok();
     // Whoever may read the description of the HTTP interface may read this one.
     let [of_v1, of_v1alpha] = REFLECTION.map(|path| call(path, Operation::OpenApi));
-    let router = on(router, of_v1, Format::GrpcStream, move |_, request| reflection(v1.clone(), request));
-    on(router, of_v1alpha, Format::GrpcStream, move |_, request| reflection(v1alpha.clone(), request))
+    let router = on(router, of_v1, Format::GrpcStream, move |api, request| reflection(api, v1.clone(), request));
+    on(router, of_v1alpha, Format::GrpcStream, move |api, request| reflection(api, v1alpha.clone(), request))
 }
 
 fn on<F: Future<Output = Result<GrpcReply, Problem>> + Send + 'static>(
@@ -174,15 +178,48 @@ async fn health(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Proble
 }
 
 /// Lets a reflection service answer; `None` is one that could not be built.
-async fn reflection<S, B>(server: Option<S>, request: HttpRequest) -> Result<GrpcReply, Problem>
+async fn reflection<S, B>(api: Arc<Api>, server: Option<S>, request: HttpRequest) -> Result<GrpcReply, Problem>
 where
     S: Service<axum::http::Request<Body>, Response = Response<B>, Error = Infallible>,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let server = server.ok_or_else(|| Problem::bug("the description of the gRPC interface cannot be read"))?;
-    let messages = request.take_rest();
-    served(server, request, messages).await
+    let messages = Asking { messages: request.take_rest(), leaves: Box::pin(leaves(api)), is_over: false };
+    served(server, request, Body::new(messages)).await
+}
+
+/// Returns when the process leaves.
+async fn leaves(api: Arc<Api>) {
+    let mut look = tokio::time::interval(Duration::from_millis(READINESS_LOOK_MS));
+    while !api.service().is_leaving() {
+        look.tick().await;
+    }
+}
+
+/// The messages of a caller, until the process leaves: a caller that might ask more does not keep it from ending.
+struct Asking {
+    messages: Body,
+    leaves: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_over: bool,
+}
+
+impl HttpBody for Asking {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        // What has come is answered first.
+        if let Poll::Ready(frame) = Pin::new(&mut self.messages).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        ready!(self.leaves.as_mut().poll(cx));
+        self.is_over = true;
+        Poll::Ready(None)
+    }
 }
 
 /// Lets a server of tonic answer. Of the headers it gets only what the message is encoded in: its deadline and its caller

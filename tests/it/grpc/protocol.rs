@@ -242,6 +242,11 @@ fn the_health_of_the_process_and_of_the_service_is_told_and_watched() {
         assert_eq!(watch.message().await.unwrap().map(status), Some(ServingStatus::Serving));
         server.service.leave();
         assert_eq!(watch.message().await.unwrap().map(status), Some(ServingStatus::NotServing));
+        // Both end, so that the process need not wait for their connection.
+        for mut open in [watch, other] {
+            let told = problem(&open.message().await.unwrap_err());
+            assert_eq!((&*told.code, &*told.reason), ("shed", "closing"));
+        }
     });
 }
 
@@ -273,4 +278,19 @@ fn the_interface_describes_itself() {
             matches!(&answer, MessageResponse::FileDescriptorResponse(file) if !file.file_descriptor_proto.is_empty())
         );
     }
+}
+
+/// The story: somebody browsed the interface, and a process that was to end waited for that connection until its time was over.
+#[test]
+fn a_caller_that_might_ask_more_does_not_keep_a_process_that_leaves() {
+    let server = Server::alone();
+    let mut reflection = ServerReflectionClient::new(channel(server.address));
+    runtime().block_on(async {
+        let (_open, requests) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
+        let requests = ReceiverStream::new(requests);
+        let mut answers = reflection.server_reflection_info(requests).await.unwrap().into_inner();
+        server.service.leave();
+        let ended = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap();
+        assert!(matches!(ended, Ok(None)), "{ended:?}");
+    });
 }
