@@ -166,8 +166,8 @@ pub const TURN_RECORDS_MAX: usize = 4_096;
 pub const TURN_BYTES_MAX: usize = 4 << 20;
 /// Most due holds that one turn expires, few so that callers hardly wait; the rest follow in the next turn.
 pub const TURN_TIMERS_MAX: usize = 128;
-/// Most due holds that one turn expires when a pool would refuse a call for the room that they still take, and while
-/// the owner does not take commands yet.
+/// Most due holds that one turn expires when a pool would refuse a call because of what still lives in it, and while the
+/// owner does not take commands yet.
 pub const TURN_OVERDUE_MAX: usize = 4_096;
 /// Longest dictionary of a segment of the embedded log, in bytes.
 pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;

@@ -158,8 +158,8 @@ impl Partition {
 
     /// Decides a batch: first the holds that are due, then the pools that retire by themselves, then each command in order,
     /// each on top of those before it.
-    /// When more holds are due than one turn expires, those of pools that would refuse a command for lack of room are
-    /// expired in any case, so that no command is refused because of a hold that has ended.
+    /// When more holds are due than one turn expires, those of pools that would refuse a command because of what lives in them
+    /// are expired in any case, so that no command is refused because of a hold that has ended.
     ///
     /// # Panics
     /// When a decision breaks a law: a partition without an owner is better than one with a wrong owner.
@@ -167,7 +167,8 @@ impl Partition {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_TIMERS_MAX);
         turn.take(state, &due, &batch);
-        let overdue = if due.len() < TURN_TIMERS_MAX { Vec::new() } else { turn.overdue_of_full_pools(state) };
+        let may_be_more = due.len() >= TURN_TIMERS_MAX;
+        let overdue = if may_be_more { turn.overdue_of_refusing_pools(state, &due) } else { Vec::new() };
         if overdue.len() > due.len() {
             turn = Drafting::begin(self, state, now);
             turn.take(state, &overdue, &batch);
@@ -264,19 +265,17 @@ impl<'a> Drafting<'a> {
         }
     }
 
-    /// The holds that this turn began with, and all other due holds of pools that have refused a command for lack of
-    /// room.
-    fn overdue_of_full_pools(&self, state: &PartitionState) -> Vec<ReservationId> {
+    /// The holds that this turn began with, and other due holds of the pools that have refused a command because of what lives
+    /// in them, in all as many as one turn expires.
+    fn overdue_of_refusing_pools(&self, state: &PartitionState, due: &[ReservationId]) -> Vec<ReservationId> {
         let bodies = self.decided.iter().map(|decided| &decided.event.body);
-        let is_full =
-            |body: &&EventBody| matches!(body, EventBody::Rejected(refused) if refused.reason == Reason::OverLimit);
-        let full: BTreeSet<&PoolId> = bodies.filter(is_full).filter_map(EventBody::pool_id).collect();
-        if full.is_empty() {
-            return Vec::new();
-        }
-        let is_of_full = |id: &ReservationId| state.reservation(id).is_some_and(|held| full.contains(&held.pool));
-        let due = state.due(self.now, TURN_OVERDUE_MAX).into_iter().enumerate();
-        due.filter(|(n, id)| *n < TURN_TIMERS_MAX || is_of_full(id)).map(|(_, id)| id).collect()
+        let refuses =
+            |body: &&EventBody| matches!(body, EventBody::Rejected(refused) if is_of_what_lives(refused.reason));
+        let refusing: BTreeSet<&PoolId> = bodies.filter(refuses).filter_map(EventBody::pool_id).collect();
+        let first: BTreeSet<ReservationId> = due.iter().copied().collect();
+        let of_pools = refusing.into_iter().flat_map(|pool| state.due_of(pool, self.now, TURN_OVERDUE_MAX));
+        let more = of_pools.filter(|id| !first.contains(id));
+        due.iter().copied().chain(more).take(TURN_OVERDUE_MAX).collect()
     }
 
     fn answer(&mut self, record: &StoredCommand) {
@@ -328,4 +327,9 @@ impl<'a> Drafting<'a> {
         let Drafting { events, decided, dead, .. } = self;
         Staged { turn: Arc::new(Turn { inputs, events, dead }), decided }
     }
+}
+
+/// Whether a command is refused for this reason because of what lives in its pool: that may be a hold that has ended.
+fn is_of_what_lives(reason: Reason) -> bool {
+    matches!(reason, Reason::OverLimit | Reason::OrderHasReservation | Reason::PoolInUse | Reason::DimensionInUse)
 }

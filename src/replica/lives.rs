@@ -236,6 +236,19 @@ impl Lives {
         due
     }
 
+    /// The first `most` holds of a pool that are due at `now`, earliest first.
+    pub fn due_of<'a>(
+        &self,
+        pool: &PoolId,
+        now: Micros,
+        most: usize,
+        id_at: impl Fn(u32) -> Option<&'a ReservationId>,
+    ) -> Vec<ReservationId> {
+        let holds = self.of(pool).into_iter().flat_map(|lives| lives.holds.from(0));
+        let due = holds.take_while(|(until, _)| *until <= now.0).take(most);
+        due.filter_map(|(_, slot)| id_at(slot).copied()).collect()
+    }
+
     /// When the next hold ends.
     pub fn next_due(&self) -> Option<Micros> {
         self.first_holds.first().map(|(until, ..)| *until)

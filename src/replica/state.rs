@@ -188,6 +188,11 @@ impl PartitionState {
         self.lives.due(now, most, |slot| self.slab.id_at(slot))
     }
 
+    /// The first `most` holds of this pool that are due at `now`, earliest first.
+    pub fn due_of(&self, pool: &PoolId, now: Micros, most: usize) -> Vec<ReservationId> {
+        self.lives.due_of(pool, now, most, |slot| self.slab.id_at(slot))
+    }
+
     /// When the next hold expires.
     pub fn next_expiry(&self) -> Option<Micros> {
         self.lives.next_due()

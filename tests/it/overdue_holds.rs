@@ -1,6 +1,6 @@
 //! Holds that end while nobody can look, or more at once than one turn expires: they refuse nobody.
 
-use crate::fixtures::{self, NOW, append, command, hold, key, orders, pool_id};
+use crate::fixtures::{self, NOW, amounts, append, command, hold, key, open_pool, orders, pool_id, reservation_id};
 use crate::http::client::Client;
 use crate::server::Server;
 use crate::world::{ManualClock, World, commit_turn};
@@ -70,6 +70,74 @@ fn overdue_holds_refuse_nobody_before_they_are_expired() {
         assert!(!expired.is_empty() && expired.len() <= TURN_TIMERS_MAX);
     }
     world.assert_recovers_alike(&handle, "when all is expired");
+}
+
+/// What ended is in nobody's way, whichever of its traces a command meets: its units, its order, or that it lived.
+#[test]
+fn a_hold_that_has_ended_is_none_of_its_order_and_keeps_neither_its_pool_nor_a_dimension() {
+    let crowd = 3 * TURN_TIMERS_MAX as u64;
+    let [sole, leaving, narrow] = ["sole", "leaving", "narrow"].map(pool_id);
+    let defined = |pool: &PoolId, spec| CommandBody::DefinePool { pool: pool.clone(), spec, expected_version: None };
+    let rules = PoolRules { unique_order_ref: true, ..PoolRules::default() };
+    let of_order = |number: u64, hold_ttl_ms| CommandBody::Reserve {
+        pool: sole.clone(),
+        reservation: reservation_id(&sole, &format!("K{number}")),
+        demand: orders(1),
+        hold_ttl_ms,
+        order_ref: Name::new("O-1").ok(),
+    };
+    let mut commands = vec![
+        define(1, "crowded", crowd),
+        encoded(2, NOW, defined(&sole, PoolSpec { rules, ..open_pool(orders(9)) })),
+        define(3, "leaving", 9),
+        encoded(4, NOW, defined(&narrow, open_pool(amounts(&[("crates", 9), ("orders", 9)])))),
+    ];
+    commands.extend((10..10 + crowd).map(|n| reserve(n, NOW, "crowded", Some(HOLD_MS))));
+    // Due after the crowd.
+    let crates = CommandBody::Reserve {
+        pool: narrow.clone(),
+        reservation: reservation_id(&narrow, "K7"),
+        demand: amounts(&[("crates", 1)]),
+        hold_ttl_ms: Some(HOLD_MS + 1),
+        order_ref: None,
+    };
+    commands.extend([encoded(5, NOW, of_order(5, Some(HOLD_MS + 1))), reserve(6, NOW, "leaving", Some(HOLD_MS + 1))]);
+    commands.push(encoded(7, NOW, crates));
+    let world = World::new(1);
+    decided(&world, &commands);
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
+    let late = NOW.plus_ms(2 * HOLD_MS);
+    let retire = CommandBody::RetirePool { pool: leaving, with_reservations: false, expected_version: None };
+    for (number, body) in
+        [(1_001, of_order(1_001, None)), (1_002, retire), (1_003, defined(&narrow, open_pool(orders(9))))]
+    {
+        append(&*world.log, 0, &encoded(number, late, body));
+    }
+    let events = commit_turn(&owner, &handle, &mut owned, late);
+    let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();
+    let (answers, timers) = (&kinds[kinds.len() - 3..], &kinds[..kinds.len() - 3]);
+    assert_eq!(answers, [EventKind::Accepted, EventKind::PoolRetired, EventKind::PoolDefined]);
+    assert!(timers.len() == TURN_TIMERS_MAX + 3 && timers.iter().all(|kind| *kind == EventKind::Expired), "{timers:?}");
+    world.assert_recovers_alike(&handle, "after the turn");
+}
+
+/// The holds of a full pool are found among its own, not among all that are due.
+#[test]
+fn however_many_holds_of_others_are_due_before_a_full_pool_refuses_nobody_for_its_own() {
+    let crowd = TURN_OVERDUE_MAX as u64 + 10;
+    let mut commands = vec![define(1, "crowded", crowd), define(2, "full", 1)];
+    commands.extend((10..10 + crowd).map(|n| reserve(n, NOW, "crowded", Some(HOLD_MS))));
+    commands.push(reserve(3, NOW, "full", Some(HOLD_MS + 1)));
+    let world = World::new(1);
+    decided(&world, &commands);
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
+    let late = NOW.plus_ms(2 * HOLD_MS);
+    append(&*world.log, 0, &reserve(5, late, "full", None));
+    let events = commit_turn(&owner, &handle, &mut owned, late);
+    assert_eq!(events.last().map(|recorded| recorded.event.body.kind()), Some(EventKind::Accepted));
+    assert_eq!(events.len(), TURN_TIMERS_MAX + 2);
 }
 
 #[test]
