@@ -77,10 +77,7 @@ impl Judge<'_> {
     /// Judges whether the command is new, and keeps its id. An Abandon may be decided again.
     pub(super) fn copied(&mut self) {
         let Some(command) = self.event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
-        let refused = match &self.event.body {
-            EventBody::Rejected(rejection) => Some(rejection.reason),
-            _ => None,
-        };
+        let refused = refused(&self.event.body);
         let id = command.id;
         let is_known = self.state.copies.holds(id);
         match refused {
@@ -102,5 +99,39 @@ impl Judge<'_> {
         if !refused.is_some_and(is_unkept) {
             self.state.copies.keep(id, self.now);
         }
+    }
+
+    /// Judges that the command is decided in time: not after its deadline, when its attempt may be forgotten although its
+    /// caller was told no, and not so long before it that a copy could come when the id is not kept any more. An Abandon is
+    /// never late.
+    pub(super) fn timely(&mut self) {
+        let Some(command) = self.event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
+        let Some(deadline) = command.deadline else { return };
+        let (body, now, is_early) = (&self.event.body, self.now, self.forgot_early());
+        let is_late = deadline < now;
+        let is_far = deadline > now.plus_ms(COMMAND_WINDOW_MS);
+        let holds = match refused(body) {
+            // The owner tells these before it looks at the time; whether it is late is judged with the refusal.
+            Some(Reason::Malformed | Reason::Misrouted | Reason::Duplicate | Reason::Expired) => true,
+            Some(Reason::DeadlineTooFar) => is_far || is_early,
+            _ => !is_late && (!is_far || is_early),
+        };
+        let repeated = match body {
+            EventBody::Repeated(original, _) => original,
+            body => body,
+        };
+        let counts = command.kind == CommandKind::Reserve && matches!(repeated, EventBody::Accepted(_));
+        let law = if is_late && counts { Law::FinalNo } else { Law::OneDecision };
+        self.found.expect(holds, law, || {
+            format!("{} is decided at {}, and the deadline of its command is {}", body.kind(), now.0, deadline.0)
+        });
+    }
+}
+
+/// Why the command is refused now, if it is.
+fn refused(body: &EventBody) -> Option<Reason> {
+    match body {
+        EventBody::Rejected(rejection) => Some(rejection.reason),
+        _ => None,
     }
 }

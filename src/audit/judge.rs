@@ -35,6 +35,7 @@ impl Judge<'_> {
     pub(super) fn run(&mut self) {
         self.caused();
         self.copied();
+        self.timely();
         self.asked();
         self.routed();
         self.keyed();

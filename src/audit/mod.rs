@@ -3,10 +3,11 @@
 //! the owner's decisions: it uses nothing of `decide` or `evolve` and no judgement of [`crate::domain`], only its
 //! values and what the manifest pins (the map from pool to partition, and the bytes that an entry counts for).
 //!
-//! It cannot judge what events do not hold: deadlines, how limits were to be changed, and what callers were told.
-//! Where commands are at hand, [`asked`] judges the first two; [`history`] judges the last. The auditor never stops
-//! at a breach: it keeps its own sums, reports, and reads on. It has no clock, no input or output and no threads. Its
-//! memory grows with live reservations and with what is remembered, never with the number of events.
+//! It cannot judge what events do not hold: how limits were to be changed, what callers were told, and deadlines of
+//! commands that older versions decided. Where commands are at hand, [`asked`] judges limits and deadlines; [`history`]
+//! judges what callers were told. The auditor never stops at a breach: it keeps its own sums, reports, and reads on. It
+//! has no clock, no input or output and no threads. Its memory grows with live reservations and with what is remembered,
+//! never with the number of events.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
