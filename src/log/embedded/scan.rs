@@ -112,6 +112,8 @@ pub(super) struct Scan {
     /// The end of the last whole batch, and where its last frame begins.
     pub(super) end: u64,
     pub(super) last_frame: u64,
+    /// The end of the last batch that is known to have been flushed.
+    pub(super) flushed_end: u64,
     /// The number of the batch that would be next.
     pub(super) next_batch: u64,
     /// Why the walk ended there.
@@ -157,6 +159,7 @@ pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, open
         heads: segment.heads.clone(),
         end: begin,
         last_frame: 0,
+        flushed_end: begin,
         next_batch: segment.first_batch,
         stopped: "",
     };
@@ -205,6 +208,9 @@ pub(super) fn scan(named: &dyn ReadAt, segment: &SegmentHeader, walk: Walk, open
         if header.is_last {
             batch.drain(..).for_each(|(offset, header, _)| found.index.push(segment, offset, &header));
             (found.end, found.last_frame, found.next_batch) = (offset, start, found.next_batch.saturating_add(1));
+            if !walk.is_checked(header.batch) {
+                found.flushed_end = offset;
+            }
         }
     }
     for (_, header, before) in batch.into_iter().rev() {

@@ -199,7 +199,9 @@ fn is_reached(path: &Path, found: &Scan, slot: &Slot) -> Result<(), OpenError> {
 
 /// The end of a log whose last segment was scanned, which has so many bytes and this last slot.
 fn writer(named: Named, header: SegmentHeader, found: Scan, (allocated, slot): (u64, u64)) -> (Writer, Index) {
-    let Scan { index, heads, end, last_frame, next_batch, .. } = found;
+    let Scan { index, heads, end, last_frame, flushed_end, next_batch, .. } = found;
     let (named, header, next_slot) = (Arc::new(named), Arc::new(header), slot.saturating_add(1));
-    (Writer { named, header, heads, end, last_frame, allocated, next_batch, next_slot, training: None }, index)
+    let writer =
+        Writer { named, header, heads, end, last_frame, flushed_end, allocated, next_batch, next_slot, training: None };
+    (writer, index)
 }

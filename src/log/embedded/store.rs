@@ -9,7 +9,7 @@ use super::frame::{Form, Head, Kind};
 use super::packed::{Dictionary, Packer};
 use super::recent::{Recent, Sealed};
 use super::scan::{Index, Indexed};
-use super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, Slot, path_of};
+use super::segment::{CHUNK_BYTES, FORMAT_VERSION, ReadAt as _, SegmentHeader, Slot, path_of};
 use super::training::Training;
 use crate::crash;
 use crate::log::Manifest;
@@ -47,6 +47,8 @@ pub(super) struct Writer {
     pub(super) end: u64,
     /// Where the last frame begins; 0 when the segment has none.
     pub(super) last_frame: u64,
+    /// The end of the last batch that was known to be flushed when the segment was opened or made.
+    pub(super) flushed_end: u64,
     /// Bytes of the file. Those behind the end are zero.
     pub(super) allocated: u64,
     pub(super) next_batch: u64,
@@ -149,13 +151,16 @@ impl Store {
     ///
     /// What a killed process has written may be in the memory of the system only, names as well as the last batch. So
     /// all of it is flushed before the file says that its end is known, and before anything is removed because the log
-    /// holds it. An error leaves the log readable.
+    /// holds it. After a flush that failed the memory of the system may hold it for good, and count it as written: a further
+    /// flush would pass it over. So what is not known to be flushed, which is the last batch, is written once more.
+    /// An error leaves the log readable.
     pub(super) fn settle(&self, written_to: u64) -> io::Result<()> {
         let mut writer = self.writer.lock();
         if written_to > writer.end {
             let torn = usize::try_from(written_to.saturating_sub(writer.end)).unwrap_or(usize::MAX);
             self.terms.disk.write(&writer.named, writer.end, &vec![0; torn])?;
         }
+        self.write_again(&writer)?;
         self.flush(&writer.named)?;
         note(&*self.terms.disk, &self.dir, self.readable.read().first().number)?;
         [Some(&*self.dir), self.dir.parent()].into_iter().flatten().try_for_each(|dir| self.flush_names(dir))?;
@@ -164,6 +169,19 @@ impl Store {
         self.is_writable.store(true, SeqCst);
         self.train(&mut writer);
         Ok(())
+    }
+
+    /// Writes what is not known to be flushed once more, as it is read.
+    fn write_again(&self, writer: &Writer) -> io::Result<()> {
+        let length = usize::try_from(writer.end.saturating_sub(writer.flushed_end)).unwrap_or_default();
+        if length == 0 {
+            return Ok(());
+        }
+        let mut bytes = vec![0; length];
+        if writer.named.read_up_to(writer.flushed_end, &mut bytes)? != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.terms.disk.write(&writer.named, writer.flushed_end, &bytes)
     }
 
     /// Appends batches of frames of one flush each: all of them are durable when this returns.
@@ -243,8 +261,18 @@ impl Store {
         crash::point("log-sealed");
         let (heads, next_batch) = (std::mem::take(&mut writer.heads), writer.next_batch);
         let end = header.begin();
-        *writer =
-            Writer { named, header, heads, end, last_frame: 0, allocated, next_batch, next_slot: 1, training: None };
+        *writer = Writer {
+            named,
+            header,
+            heads,
+            end,
+            last_frame: 0,
+            flushed_end: end,
+            allocated,
+            next_batch,
+            next_slot: 1,
+            training: None,
+        };
         Ok(())
     }
 

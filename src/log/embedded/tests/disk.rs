@@ -18,6 +18,13 @@ enum Change {
     Bytes(usize, u64, Vec<u8>),
 }
 
+impl Change {
+    fn file(&self) -> usize {
+        let (Change::Length(file, _) | Change::Bytes(file, ..)) = self;
+        *file
+    }
+}
+
 /// Names of files, and which contents they lead to.
 type Names = BTreeMap<PathBuf, usize>;
 
@@ -47,6 +54,8 @@ pub(super) struct Conduct {
     pub(super) fails_after: Option<usize>,
     pub(super) fails_half: bool,
     pub(super) syncs_fail: bool,
+    /// What a flush could not write counts as written, and whoever reads still gets it.
+    pub(super) forgets: bool,
     pub(super) dir_syncs_fail: bool,
     pub(super) removes_fail: bool,
     pub(super) syncs_wait: bool,
@@ -184,15 +193,17 @@ impl Disk for TestDisk {
         conduct.syncs += 1;
         changed.notify_all();
         changed.wait_while(&mut conduct, |conduct| conduct.syncs_wait);
+        let conduct = &mut *conduct;
+        let flushed = conduct.names.get(&named.path).copied();
         if conduct.syncs_fail {
+            if conduct.forgets {
+                conduct.since.retain(|change| Some(change.file()) != flushed);
+            }
             return Err(io::Error::other("the disk is gone"));
         }
         conduct.cut();
-        let conduct = &mut *conduct;
-        let flushed = conduct.names.get(&named.path).copied();
         conduct.since.retain(|change| {
-            let (Change::Length(file, _) | Change::Bytes(file, ..)) = change;
-            let is_flushed = Some(*file) == flushed;
+            let is_flushed = Some(change.file()) == flushed;
             if is_flushed {
                 Conduct::apply(&mut conduct.safe, change);
             }

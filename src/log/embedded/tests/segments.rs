@@ -178,7 +178,7 @@ fn start_on(dir: &Path, terms: &Terms) -> Started {
 #[test]
 fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
     let mut kept = [0; 2];
-    for random in 0..40 {
+    for random in 0..80 {
         let dir = fresh();
         let (terms, conduct) = forgetful(dir.path(), u64::MAX, random << 40);
         let Started { store, written_to } = start_on(dir.path(), &terms);
@@ -201,6 +201,33 @@ fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
         }
     }
     assert!(kept[0] > 10 && kept[1] > 10, "{kept:?}");
+}
+
+/// The story: a flush fails. The system drops what it could not write, and still gives it to whoever reads. Somebody mends the
+/// disk and starts the server again, which reads the turn and tells its callers. A power cut after that may not take it.
+#[test]
+fn what_a_failed_flush_has_left_in_memory_only_is_written_by_the_next_start() {
+    let dir = fresh();
+    let (terms, conduct) = forgetful(dir.path(), u64::MAX, 0);
+    let Started { store, written_to } = start_on(dir.path(), &terms);
+    store.settle(written_to).unwrap();
+    append(&store, &[(0, 3)]);
+    {
+        let mut conduct = conduct.0.lock();
+        (conduct.syncs_fail, conduct.forgets) = (true, true);
+    }
+    store.append(&mut drafts(&store, &[(0, 2), (1, 900)])).unwrap_err();
+    drop(store);
+    conduct.0.lock().syncs_fail = false;
+    let Started { store, written_to } = start_on(dir.path(), &terms);
+    assert_eq!(judge(&store), [5, 900]);
+    store.settle(written_to).unwrap();
+    append(&store, &[(0, 1)]);
+    conduct.0.lock().cuts_power = true;
+    terms.disk.flush_dir(dir.path()).unwrap();
+    let (_, image) = conduct.0.lock().cuts.pop().unwrap();
+    let left = left_by(image);
+    assert_eq!(judge(&open(&left.path().join(LOG_DIR), u64::MAX).unwrap().store), [6, 900]);
 }
 
 /// The story: the disk refuses to say that the name of a new segment is safe. Turns in it could be gone with their file,
