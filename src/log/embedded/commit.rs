@@ -111,6 +111,11 @@ impl Committer {
         self.state.lock().read_only = why;
     }
 
+    /// The ends of all partitions, as far as they are known to be committed.
+    pub(super) fn committed(&self) -> Vec<Head> {
+        self.state.lock().partitions.iter().map(|partition| partition.head).collect()
+    }
+
     /// Takes over the ends of a log that was opened again. They show which of the interrupted turns were committed;
     /// the commands of those leave the queue.
     ///
@@ -125,8 +130,7 @@ impl Committer {
     ) -> Result<(), LogError> {
         let mut state = self.state.lock();
         for (partition, (known, head)) in state.partitions.iter().zip(heads).enumerate() {
-            let Head { next_seq, next_input } = known.head;
-            if head.next_seq < next_seq || head.next_input < next_input {
+            if !head.holds(known.head) {
                 let path = path.display();
                 let detail = format!("{path} has lost events of partition {partition}: it ends at {head:?}, not at ");
                 return Err(LogError::out_of_range(detail + &format!("{:?}", known.head)));

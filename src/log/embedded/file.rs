@@ -99,11 +99,12 @@ impl LogFile {
     }
 
     /// Opens the log again after a fault: drops everything in memory and reads it from the files. Returns the ends of
-    /// its partitions.
+    /// its partitions. A log that does not hold all that is `committed` is left as it is, and can only be read: what looks like
+    /// a torn batch is what was answered.
     ///
     /// # Errors
     /// [`OpenError`]; the call may be repeated.
-    pub(super) fn reopen(&self) -> Result<Vec<Head>, OpenError> {
+    pub(super) fn reopen(&self, committed: &[Head]) -> Result<Vec<Head>, OpenError> {
         let mut open = self.store.write();
         if let Some(store) = open.take() {
             // What was written to a file that is not in its place must not look as if it had been closed in order.
@@ -120,13 +121,15 @@ impl LogFile {
             let detail = "it is not the log that this process had open".to_owned();
             return Err(OpenError::Io { path: self.path.clone(), detail });
         }
-        // A log without room for more than a small turn would take that, say that all is well, and fail with the next one, again
-        // and again.
-        let settle = || store.settle(written_to).map_err(Fault::from).and_then(|()| store.reserve());
-        let settled = settled(&self.path, &store, settle);
-        self.has_lost_a_flush.fetch_or(store.has_lost_a_flush(), SeqCst);
-        settled?;
         let heads = store.heads();
+        if heads.iter().zip(committed).all(|(head, committed)| head.holds(*committed)) {
+            // A log without room for more than a small turn would take that, say that all is well, and fail with the next one,
+            // again and again.
+            let settle = || store.settle(written_to).map_err(Fault::from).and_then(|()| store.reserve());
+            let settled = settled(&self.path, &store, settle);
+            self.has_lost_a_flush.fetch_or(store.has_lost_a_flush(), SeqCst);
+            settled?;
+        }
         *open = Some(store);
         Ok(heads)
     }

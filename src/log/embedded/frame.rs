@@ -96,6 +96,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether a partition that ends here holds all of one that ends there.
+    pub(super) fn holds(self, there: Head) -> bool {
+        there.next_seq <= self.next_seq && there.next_input <= self.next_input
+    }
+
     /// The end in one of the two sequences.
     pub(super) fn of(self, records: Records) -> u64 {
         match records {

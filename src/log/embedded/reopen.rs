@@ -143,7 +143,7 @@ impl Shared {
     fn reopen(&self) -> Result<(), LogError> {
         // A turn that is still on its way would be written behind the ends that are read here.
         self.committer.rests();
-        match self.file.reopen() {
+        match self.file.reopen(&self.committer.committed()) {
             Ok(heads) => {
                 let read_only = want_of_room(&self.file);
                 self.committer.reopened(&self.file.path, &heads, &self.intakes, read_only)?;

@@ -250,6 +250,29 @@ fn a_file_that_is_another_when_it_is_opened_again_or_holds_less_takes_no_turn() 
     assert_eq!(owner.commit(turn(0, 0, 1)), CommitOutcome::Unknown);
 }
 
+/// The story: the log fails for a moment, and when it is read again a byte of the last turn is another one. That looks like a
+/// turn that was being written, and it was answered. It is not made zero: the file is all that is left of it.
+#[test]
+fn a_log_that_lacks_an_answered_turn_when_it_is_opened_again_is_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    let (mut owner, _) = claim(&log, 0);
+    assert_eq!(owner.commit(turn(0, 0, 5)), CommitOutcome::Ok);
+    assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Ok);
+    conduct.0.lock().writes_fail = true;
+    assert_eq!(owner.commit(turn(0, 8, 1)), CommitOutcome::Unknown);
+    conduct.0.lock().writes_fail = false;
+    let path = file_of(&dir);
+    let mut left = fs::read(&path).unwrap();
+    let last = left.iter().rposition(|byte| *byte != 0).unwrap();
+    left[last - 100] ^= 1;
+    fs::write(&path, &left).unwrap();
+    let Reopened::Never(error) = reopened(&log) else { panic!("it lacks three events") };
+    assert!(error.detail.contains("has lost events of partition 0"), "{error}");
+    drop((log, owner));
+    assert!(fs::read(&path).unwrap() == left, "it is as it was found");
+}
+
 #[test]
 fn turns_that_meet_share_a_flush() {
     let dir = TempDir::new().unwrap();
