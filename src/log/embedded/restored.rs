@@ -142,13 +142,21 @@ impl RestoredSegment {
     /// Returns when all that was written survives a power cut.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Those of the operating system; then the file is removed, if that can be done.
     pub fn flush(&self) -> io::Result<()> {
-        OsDisk.flush(&self.0)
+        flushed(&OsDisk, &self.0)
     }
 
     /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
+}
+
+/// Flushes a file that an attempt has written, and removes it when that fails. The system may drop what it could not write, and
+/// still give it to whoever reads: another attempt would take it as there.
+pub(super) fn flushed(disk: &dyn Disk, named: &Named) -> io::Result<()> {
+    disk.flush(named).inspect_err(|_| {
+        let _removed = disk.remove(&named.path);
+    })
 }

@@ -107,3 +107,18 @@ fn a_log_that_is_not_whole_is_refused_and_another_attempt_goes_on() {
     let occupied = Restoring::begin(target.path()).err().unwrap();
     assert!(matches!(&occupied, OpenError::Occupied { found, .. } if found == "log"), "{occupied}");
 }
+
+/// The story: the disk refuses to flush a file that is restored, and is mended. Another attempt that found its bytes in the memory
+/// of the system would take them as there, and a power cut would show that they are not.
+#[test]
+fn a_restored_file_that_could_not_be_flushed_is_not_there_for_the_next_attempt() {
+    let (dir, conduct) = (TempDir::new().unwrap(), Conducted::default());
+    let disk = TestDisk(Arc::clone(&conduct));
+    let named = disk.create(&path_of(dir.path(), 0)).unwrap();
+    disk.write(&named, 0, b"a piece").unwrap();
+    super::super::restored::flushed(&disk, &named).unwrap();
+    assert!(named.path.exists());
+    conduct.0.lock().syncs_fail = true;
+    super::super::restored::flushed(&disk, &named).unwrap_err();
+    assert!(!named.path.exists());
+}
