@@ -118,6 +118,9 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     }
     let options = Options { partitions: lost.partitions, log_id: id, now: SystemClock::new().now() };
     let log = app::open_as_it_is(dir, options).map_err(|error| cannot_open(&error))?;
+    if let Some(why) = log.refuses_turns() {
+        return Err(why.into());
+    }
     let read = |partition, from_seq, bytes_max| log.read(partition, from_seq, bytes_max);
     let whole = with_archive(ReadBy { tail: &*log, read }, config, id)?;
     let folding = is_archived.then(|| Folding::new(config, &whole, id)).transpose()?;

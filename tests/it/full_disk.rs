@@ -3,8 +3,9 @@
 
 use crate::carried_log::{EVENTS, RECORDED_PLAIN, events};
 use crate::cli::assert_says;
-use crate::process::{Served, agent, headroom, run};
+use crate::process::{Served, agent, headroom, once_free, run};
 use crate::wait::until;
+use headroom::log::embedded::EmbeddedReader;
 use headroom::time::Stopwatch;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
@@ -254,4 +255,29 @@ fn a_log_of_the_version_before_is_read_until_there_is_room_for_a_file_of_the_new
     assert_eq!((version(&first), version(&next), events(dir.path())), (2, 3, EVENTS.to_owned()));
     let verified = run(headroom(["verify", "--data-dir"]).arg(dir.path()));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// The story: an older copy of the log was put in its place because the disk was full, and it still is when an operator accepts what
+/// is gone. The command says what keeps it from being recorded, and not that servers do, of which none runs.
+#[test]
+fn a_loss_that_a_full_disk_keeps_from_being_recorded_is_told_with_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = dir.path().join("log/segment-00000000");
+    let served = Served::start(&mut command(dir.path(), true));
+    begin(&served);
+    assert_eq!(served.running.terminate().code, 0);
+    let earlier = fs::read(&segment).unwrap();
+    let served = Served::start(&mut command(dir.path(), true));
+    until("a yes is said", || reserve(&served, "second") == 201);
+    assert_eq!(served.running.terminate().code, 0);
+    fs::write(&segment, earlier).unwrap();
+    let id = format!("{:032x}", once_free(|| EmbeddedReader::open(dir.path())).unwrap().manifest().log_id);
+    let mut accept = headroom(["log", "accept-loss", "--because", "told by the tests", "--log", &id, "--data-dir"]);
+    accept.arg(dir.path());
+    let refused = run(&mut limited(&accept, Some(0)));
+    assert_eq!(refused.code, 2, "{}{}", refused.out, refused.err);
+    assert_says(&refused.err, &["no disk space is left to write ", "File too large"]);
+    assert!(!refused.err.contains("claimed"), "{}", refused.err);
+    let accepted = run(&mut accept);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
 }

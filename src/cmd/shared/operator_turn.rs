@@ -5,7 +5,7 @@ use crate::cmd::Failure;
 use crate::domain::Micros;
 use crate::domain::event::is_reason;
 use crate::limits::REASON_CHARS_MAX;
-use crate::log::{ClaimError, CommitOutcome, FeatureLevel, Fold, OwnedPartition};
+use crate::log::{ClaimError, CommitOutcome, FeatureLevel, Fold, LogErrorKind, OwnedPartition};
 use crate::owner::recover::fold_stored;
 use crate::owner::{Partition, Staged};
 use crate::replica::PartitionState;
@@ -21,13 +21,13 @@ pub(in crate::cmd) fn reason(text: &str) -> Result<String, String> {
 }
 
 /// Claims the partition of this state, and claims it again when a server has taken it back, until `commit` returns true:
-/// everything is in the log.
+/// everything is in the log. Where the last claim failed, it says why.
 pub(in crate::cmd) fn claim_until_committed<O>(
     state: &mut PartitionState,
     mut claim: impl FnMut(u64, &mut Fold<'_>) -> Result<O, ClaimError>,
     mut commit: impl FnMut(O, &mut PartitionState) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let partition = state.partition();
+    let (partition, mut failed) = (state.partition(), None);
     for _ in 0..TRIES {
         let from = state.position().next_seq;
         match claim(from, &mut |event| fold_stored(state, &event).map(|_| state.position().next_input)) {
@@ -35,14 +35,21 @@ pub(in crate::cmd) fn claim_until_committed<O>(
                 if commit(owned, state)? {
                     return Ok(());
                 }
+                failed = None;
             }
             Err(ClaimError::Log(error)) => {
                 tracing::info!(partition, %error, "the partition could not be claimed; trying again");
+                failed = Some(error);
             }
             Err(breach) => return Err(breach.into()),
         }
     }
-    Err(Failure::Unusable(format!("servers claimed partition {partition} back {TRIES} times: stop them and try again")))
+    Err(Failure::Unusable(match failed {
+        Some(error) if error.kind != LogErrorKind::Superseded => {
+            format!("partition {partition} could not be claimed: {error}")
+        }
+        _ => format!("servers claimed partition {partition} back {TRIES} times: stop them and try again"),
+    }))
 }
 
 /// Commits the first turn of an owner, the Barrier. Returns whether it is in the log; when it is not, the partition has another

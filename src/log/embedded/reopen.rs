@@ -131,6 +131,11 @@ impl Embedded {
         }
     }
 
+    /// Why the log takes no turn; `None` when it takes turns.
+    pub fn refuses_turns(&self) -> Option<LogError> {
+        self.shared.committer.failure()
+    }
+
     /// The number of times that the log was opened again.
     pub fn reopenings(&self) -> u64 {
         self.shared.reopening.times.load(Relaxed)
