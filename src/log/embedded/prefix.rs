@@ -1,6 +1,6 @@
 //! The first part of a log, as its files hold it at one moment, for copies of it. A server may be writing the log
 //! meanwhile: nothing is locked, nothing is changed, and no thread of the server takes part. Batches are appended, and
-//! a byte before the end is written once; only the slots change, and they are left out.
+//! a byte before the end stays as it is written; only the slots change, and they are left out.
 
 use super::error::{Fault, OpenError};
 use super::file;

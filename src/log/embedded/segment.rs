@@ -118,7 +118,7 @@ impl SegmentHeader {
         header_bytes(self.manifest.partitions, self.dictionary.bytes().len())
     }
 
-    /// Where the slots are. All other bytes before the end of a segment are written once.
+    /// Where the slots are. All other bytes before the end of a segment stay as they are written.
     pub(super) fn slots(&self) -> Range<u64> {
         self.length()..self.begin()
     }
