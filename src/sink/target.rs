@@ -153,6 +153,7 @@ pub trait Target {
     /// Notes why nothing more of a partition is written, for who asks for the status.
     ///
     /// # Errors
+    /// [`TargetError::Fenced`] when the partition has another writer, which may well go on; nothing is noted then. Another
     /// [`TargetError`] when it could not be noted.
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
 

@@ -373,6 +373,27 @@ impl<'a, T: Target> Worker<'a, T> {
         Ok(Ok(place.is_some()))
     }
 
+    /// Writes nothing more of a partition that this writer has, and notes why. Who was overtaken knows only where the partition was
+    /// when it had it: whether that can be gone on with says nothing of where it is now.
+    fn end(&mut self, partition: u32, why: &str, now: Micros) -> Result<(), TargetError> {
+        match self.target.note_stop(partition, why) {
+            Ok(()) => self.stop(partition, why),
+            Err(TargetError::Fenced) => self.leave_overtaken(partition, now)?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Leaves a partition that another writer has taken, and asks for it again later.
+    fn leave_overtaken(&mut self, partition: u32, now: Micros) -> Result<(), TargetError> {
+        let why = "another sink has taken the partition: this one waits for it";
+        self.report.failed(Some(partition), why);
+        // A lock that it still has would be one more with the next claim.
+        self.target.release(partition)?;
+        self.standings.insert(partition, Standing::Open(later(now)));
+        Ok(())
+    }
+
     fn stop(&mut self, partition: u32, why: &str) {
         self.report.stopped(partition, why);
         self.standings.insert(partition, Standing::Stopped);
@@ -427,16 +448,11 @@ impl<'a, T: Target> Worker<'a, T> {
             match self.target.commit(&batch) {
                 Ok(()) => {}
                 Err(TargetError::Fenced) => {
-                    let why = "another sink has taken the partition: this one waits for it";
-                    self.report.failed(Some(partition), why);
-                    // A lock that it still has would be one more with the next claim.
-                    self.target.release(partition)?;
-                    self.standings.insert(partition, Standing::Open(later(began)));
+                    self.leave_overtaken(partition, began)?;
                     return Ok(Ok(Looked::Idle));
                 }
                 Err(TargetError::Partition(why)) => {
-                    self.target.note_stop(partition, &why)?;
-                    self.stop(partition, &why);
+                    self.end(partition, &why, began)?;
                     return Ok(Ok(Looked::Idle));
                 }
                 Err(error) => {
@@ -470,8 +486,7 @@ impl<'a, T: Target> Worker<'a, T> {
             None => Ok(Ok(if left > 0 { Looked::More } else { Looked::Idle })),
             Some(Halt::Later(error)) => Ok(Err(error)),
             Some(Halt::Stop(why)) => {
-                self.target.note_stop(partition, &why)?;
-                self.stop(partition, &why);
+                self.end(partition, &why, began)?;
                 Ok(Ok(Looked::Idle))
             }
         }

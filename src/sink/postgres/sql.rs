@@ -67,7 +67,8 @@ pub(super) const MOVE: &str = "
     SET next_seq = $4, chain = $5, row_count = row_count + $6, set_aside = set_aside + $7,
         decided_until = COALESCE($8::text::timestamptz, decided_until), written_at = clock_timestamp()
     WHERE partition = $1 AND next_seq = $2 AND claim = $3";
-pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1";
+/// If this is the last claim: another writer may go on well.
+pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1 AND claim = $3";
 /// Unless a later one is noted, by another process.
 pub(super) const NOTE_FAILURE: &str = "
     UPDATE sink_positions SET failed = $2, failed_at = $3::text::timestamptz

@@ -338,9 +338,10 @@ impl Target for Postgres {
     }
 
     fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
+        let claim = self.claims.get(&partition).copied().ok_or(TargetError::Fenced)?;
         self.database.run(async |client| {
-            client.execute(sql::NOTE_STOP, &[&partition.cast_signed(), &why]).await?;
-            Ok(())
+            let noted = client.execute(sql::NOTE_STOP, &[&partition.cast_signed(), &why, &claim]).await?;
+            if noted == 0 { Err(Trouble::Fenced) } else { Ok(()) }
         })
     }
 

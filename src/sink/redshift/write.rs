@@ -248,8 +248,16 @@ impl Target for Redshift {
     }
 
     fn note_stop(&mut self, partition: u32, reason: &str) -> Result<(), TargetError> {
-        let note = format!("UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition}", why(reason));
-        self.locked(|redshift| redshift.database.say(&note).map(|_| true)).map(drop)
+        let claim = self.claims.get(&partition).copied().ok_or(TargetError::Fenced)?;
+        let note = format!(
+            "UPDATE sink_positions SET stopped = {} WHERE \"partition\" = {partition} AND claim = {claim}",
+            why(reason)
+        );
+        if self.locked(|redshift| redshift.database.say(&note).map(|said| said.changed > 0))? {
+            return Ok(());
+        }
+        self.claims.remove(&partition);
+        Err(TargetError::Fenced)
     }
 
     fn note_failure(&mut self, partition: u32, failure: &Failure) -> Result<(), TargetError> {

@@ -165,3 +165,17 @@ fn a_number_that_somebody_has_changed_stops_its_partition() {
     }
     assert_rest(&database, log.path());
 }
+
+/// A writer that was overtaken says nothing of a partition that another one may go on with.
+#[test]
+fn only_the_last_claim_says_that_a_partition_has_stopped() {
+    let database = Database::start();
+    database.apply();
+    let mut target = Postgres::open(&database.access(), &Sessions::default(), Writer { process: 1, rest: 0 }).unwrap();
+    let stopped = || database.ask("SELECT stopped FROM sink_positions");
+    assert!(matches!(target.claim(0, 0), Ok(Some(_))));
+    database.ask("UPDATE sink_positions SET claim = claim + 1");
+    assert_eq!((target.note_stop(0, "gone"), stopped()), (Err(TargetError::Fenced), String::new()));
+    assert!(matches!(target.claim(0, 0), Ok(Some(_))));
+    assert_eq!((target.note_stop(0, "gone"), stopped()), (Ok(()), "gone".to_owned()));
+}

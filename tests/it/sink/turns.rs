@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Writers that a test starts at most, one after the other.
@@ -30,6 +30,8 @@ const RULES: Rules = Rules {
 #[derive(Default)]
 struct World {
     held: BTreeMap<u32, u128>,
+    /// Partitions that another writer has taken from one that does not know it yet.
+    overtaken: BTreeSet<u32>,
     living: BTreeSet<u128>,
     /// The partitions that others may have, as whoever asked last for its rank has said.
     open: Vec<u32>,
@@ -73,7 +75,10 @@ impl Target for Paper<'_> {
     }
 
     fn release(&mut self, partition: u32) -> Result<(), TargetError> {
-        assert_eq!(self.0.lock().held.remove(&partition), Some(self.1), "it gives what it has");
+        let mut world = self.0.lock();
+        if !world.overtaken.remove(&partition) {
+            assert_eq!(world.held.remove(&partition), Some(self.1), "it gives what it has");
+        }
         Ok(())
     }
 
@@ -83,8 +88,8 @@ impl Target for Paper<'_> {
         panic!("there is nothing to write")
     }
 
-    fn note_stop(&mut self, _: u32, _: &str) -> Result<(), TargetError> {
-        Ok(())
+    fn note_stop(&mut self, partition: u32, _: &str) -> Result<(), TargetError> {
+        if self.0.lock().overtaken.contains(&partition) { Err(TargetError::Fenced) } else { Ok(()) }
     }
 
     fn note_failure(&mut self, _: u32, _: &Failure) -> Result<(), TargetError> {
@@ -284,4 +289,47 @@ fn a_partition_that_nobody_can_read_takes_no_other_one_with_it() {
     look(&mut living, &clock, 10);
     let held = |by: u128| world.lock().held.values().filter(|holder| **holder == by).count();
     assert_eq!((held(0), held(1)), (3, 3));
+}
+
+/// A log of one partition with this many events, of which the first ones are gone.
+struct Gone(AtomicU64);
+
+impl CommittedTail for Gone {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn first(&self, _: u32) -> Result<u64, LogError> {
+        Ok(5)
+    }
+
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        Ok(self.0.load(Relaxed))
+    }
+
+    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+        Err(LogError::new(LogErrorKind::OutOfRange, "it is gone"))
+    }
+}
+
+/// The story: a sink stood still for hours, and another one has written on what is gone from the log by now.
+#[test]
+fn who_was_overtaken_waits_for_the_partition_and_stops_only_what_it_has() {
+    for is_overtaken in [true, false] {
+        let (world, clock, tail) = (Mutex::new(World::default()), ManualClock::at(Micros(1)), Gone(AtomicU64::new(0)));
+        let mut carried = Carried::new(RULES.events_enough);
+        let mut worker = Worker::new(&tail, Paper(&world, 1), RULES, &Nobody, &mut carried, 0..1);
+        while worker.look(&clock) == Ok(Looked::Claimed) {}
+        assert_eq!(worker.seen(0), Seen::Written(0));
+        if is_overtaken {
+            world.lock().held.insert(0, 9);
+            world.lock().overtaken.insert(0);
+        }
+        tail.0.store(7, Relaxed);
+        for _ in 0..5 {
+            clock.pass_ms(1_000);
+            assert_eq!(worker.look(&clock), Ok(Looked::Idle), "its connection is of use");
+        }
+        assert_eq!(worker.seen(0), if is_overtaken { Seen::Elsewhere } else { Seen::Stopped });
+    }
 }

@@ -317,6 +317,24 @@ fn a_partition_is_taken_over_when_its_position_stands_still() {
     assert_eq!(position(), "1|3|t");
 }
 
+/// The story: a sink stood still for hours, another one took its partition, and what the first one was to write next has left the
+/// log. The status said that the partition had stopped, and to begin anew, while all of it was written.
+#[test]
+fn who_was_overtaken_does_not_say_that_the_partition_has_stopped() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let (patient, soon) = (Others::new(Duration::MAX), Others::new(Duration::from_millis(100)));
+    let (mut first, mut second) = (redshift.target(1, &patient), redshift.target(2, &soon));
+    let begin = Ok(Some(Place { next_seq: 0, chain: None }));
+    assert_eq!(first.claim(0, 0), begin);
+    until("it is taken over", || second.claim(0, 0) == begin);
+    let stopped = || redshift.tables.ask("SELECT stopped FROM sink_positions");
+    for _ in 0..2 {
+        assert_eq!((first.note_stop(0, "it's gone"), stopped()), (Err(TargetError::Fenced), String::new()));
+    }
+    assert_eq!((second.note_stop(0, "it's gone"), stopped()), (Ok(()), "it's gone".to_owned()));
+}
+
 /// The story: the connection of a sink breaks again and again. It does not begin each time to wait for a dead writer.
 #[test]
 fn a_dead_writer_is_waited_for_over_several_connections() {
