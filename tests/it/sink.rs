@@ -24,6 +24,7 @@ mod newer;
 mod outage;
 mod paced;
 mod plans;
+mod pooled;
 mod positions;
 pub mod postgres;
 pub mod redshift;

@@ -11,8 +11,11 @@ pub(super) const NOTE_LOG: &str = "INSERT INTO sink_log (one, log_id) VALUES (1,
 /// The same where a key is enforced.
 pub(super) const UNLESS_NOTED: &str = " ON CONFLICT (one) DO NOTHING";
 
-/// Takes the lock of a partition for this session, unless another session has it.
-pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1)";
+/// Takes the lock of a partition for this session, unless another session has it. Null, and no lock, where this is not the session
+/// with the pid `$2` that looks for tables in the schema `$3`.
+pub(super) const LOCK: &str = "
+    SELECT CASE WHEN pg_backend_pid() = $2::int8 AND current_schema() = $3::text
+                THEN pg_try_advisory_lock(hashtext('headroom sink ' || current_schema()), $1) END";
 /// Takes the lock of the tables in the schema that is the parameter, unless another session has it. No partition has this number.
 pub(super) const LOCK_TABLES: &str = "SELECT pg_try_advisory_lock(hashtext('headroom sink ' || $1), -1)";
 /// Takes it beside others that only look at the tables, unless a session has it that changes them.
@@ -38,9 +41,9 @@ pub(super) const LIVING: &str = "
     WHERE locktype = 'advisory' AND granted AND objsubid = 2
       AND classid::bigint = hashtext('headroom sink writer ' || $1::int4 || ' ' || current_schema())::bigint & 4294967295
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-/// What tells this session from every other one.
+/// What tells this session from every other one, and its pid.
 pub(super) const SESSION: &str =
-    "SELECT pid::text || ' ' || backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    "SELECT pid::text || ' ' || backend_start, pid FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 /// Ends the session that has the lock of a partition, if it is one of these and not this one. Says how many that were.
 pub(super) const END_LOST: &str = "
     SELECT count(pg_terminate_backend(a.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -61,12 +64,12 @@ pub(super) const OF_BATCHES: &[&str] = &["events", "sink_set_aside"];
 /// Takes a partition from whoever wrote it before.
 pub(super) const CLAIM: &str = "
     UPDATE sink_positions SET claim = claim + 1, stopped = NULL WHERE partition = $1 RETURNING next_seq, chain, claim";
-/// Moves the position, if this is the last claim and nobody has moved it.
+/// Moves the position, if this is the last claim, nobody has moved it, and the tables are those of the schema `$9`.
 pub(super) const MOVE: &str = "
     UPDATE sink_positions
     SET next_seq = $4, chain = $5, row_count = row_count + $6, set_aside = set_aside + $7,
         decided_until = COALESCE($8::text::timestamptz, decided_until), written_at = clock_timestamp()
-    WHERE partition = $1 AND next_seq = $2 AND claim = $3";
+    WHERE partition = $1 AND next_seq = $2 AND claim = $3 AND current_schema() = $9::text";
 /// If this is the last claim: another writer may go on well.
 pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1 AND claim = $3";
 /// Unless a later one is noted, by another process.

@@ -25,6 +25,12 @@ const COPY_BYTES: usize = 64 << 10;
 /// Most sessions that a process remembers of those that it has had.
 const SESSIONS_MAX: usize = 64;
 
+/// What is told of a session that is not the one that was opened.
+const SHARED: &str = "the database has answered in the session of another client: a pool of connections stands between, \
+                      which keeps a session for one transaction only, as PgBouncer does with pool_mode = transaction. \
+                      Name the database itself in sink_database, or a pool that keeps the session for as long as its \
+                      client is there (pool_mode = session)";
+
 /// The sessions that a process has had. The database may go on for a while with one that is lost to it, and then that one still
 /// has the locks of its partitions.
 #[derive(Clone, Default)]
@@ -48,6 +54,8 @@ impl Sessions {
 pub struct Postgres {
     database: Database,
     sessions: Sessions,
+    /// That of the session, in which its locks and its settings are.
+    pid: i64,
     writer: Writer,
     /// Whether others know that this writer lives.
     is_known: bool,
@@ -66,10 +74,11 @@ impl Postgres {
         let mut database = Database::with_tables(access)?;
         let own = database.say(sql::SESSION)?;
         sessions.add(own.text(0, 0).unwrap_or_default().to_owned());
+        let pid = own.number(0, 1).unwrap_or_default();
         let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
         let copy = format!("COPY events ({}) FROM STDIN (FORMAT binary)", names.join(", "));
         let (sessions, claims) = (sessions.clone(), BTreeMap::new());
-        Ok(Postgres { database, sessions, writer, is_known: false, claims, copy })
+        Ok(Postgres { database, sessions, pid, writer, is_known: false, claims, copy })
     }
 }
 
@@ -201,10 +210,10 @@ impl Postgres {
     fn commit_whole(&mut self, batch: &Batch) -> Result<(), TargetError> {
         crash::point("sink-read");
         let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
-        let copy = &self.copy;
+        let (copy, schema) = (&self.copy, self.database.schema.clone());
         let taken = self.database.run(async |client| {
             let mut transaction = client.transaction().await?;
-            let taken = match write(&mut transaction, batch, claim, copy).await {
+            let taken = match write(&mut transaction, batch, claim, copy, &schema).await {
                 Err(Trouble::Database(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                     return Ok(Err(error));
                 }
@@ -263,10 +272,11 @@ impl Target for Postgres {
         {
             return Err(TargetError::Partition(why));
         }
-        let sessions = self.sessions.all();
+        let (sessions, pid, schema) = (self.sessions.all(), self.pid, self.database.schema.clone());
         let claimed = self.database.run(async |client| {
             let (partition, first) = (partition.cast_signed(), first.cast_signed());
-            let is_free: bool = client.query_one(sql::LOCK, &[&partition]).await?.get(0);
+            let is_free: Option<bool> = client.query_one(sql::LOCK, &[&partition, &pid, &schema]).await?.get(0);
+            let Some(is_free) = is_free else { return Ok(Claimed::Shared) };
             if !is_free {
                 let lost: i64 = client.query_one(sql::END_LOST, &[&i64::from(partition), &sessions]).await?.get(0);
                 return Ok(if lost > 0 { Claimed::Lost } else { Claimed::Elsewhere });
@@ -285,6 +295,7 @@ impl Target for Postgres {
                 Err(TargetError::Partition(why))
             }
             Claimed::Elsewhere => Ok(None),
+            Claimed::Shared => Err(TargetError::Operator(SHARED.to_owned())),
             Claimed::Lost => Err(TargetError::Transient(format!(
                 "the database still had partition {partition} for a session that this process has lost: it was ended"
             ))),
@@ -294,9 +305,11 @@ impl Target for Postgres {
     fn rank(&mut self, _: &[u32]) -> Result<Rank, TargetError> {
         if !self.is_known {
             let (shared, own) = (self.shared(), self.number());
-            // A session that is lost may still have it, for this very writer.
-            self.is_known =
+            // A session that is lost may still have it, for this very writer. It is null where somebody has renamed the schema, or
+            // has taken the right to it away: what is asked of a table next says so.
+            let is_known: Option<bool> =
                 self.database.run(async |client| Ok(client.query_one(sql::LIVE, &[&shared, &own]).await?.get(0)))?;
+            self.is_known = is_known.unwrap_or_default();
         }
         let living = self.living()?;
         Ok(self.writer.rank(self.id(), living))
@@ -359,20 +372,29 @@ enum Claimed {
     /// The place, or why the row has none, and the number of the claim.
     Here(Result<Place, String>, i64),
     Elsewhere,
+    /// Nobody was asked: this is not the session that was opened.
+    Shared,
     /// A session of this process had it that is lost, and is being ended.
     Lost,
 }
 
 /// Writes a batch. Returns how many of its rows the database took.
-async fn write(transaction: &mut Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<u64, Trouble> {
+async fn write(
+    transaction: &mut Transaction<'_>,
+    batch: &Batch,
+    claim: i64,
+    copy: &str,
+    schema: &str,
+) -> Result<u64, Trouble> {
     let (from, until) = (batch.from.cast_signed(), batch.until.cast_signed());
     let (partition, rows) = (batch.partition.cast_signed(), batch.row_count.cast_signed());
     let chain = batch.chain.map(|digest| digest.to_string());
     let decided = batch.decided_until.map(time::text);
     let aside = i64::try_from(batch.aside.len()).unwrap_or(i64::MAX);
     // First of all: the row is locked from here on, so that whoever else writes waits and then finds it moved.
-    let moved =
-        transaction.execute(sql::MOVE, &[&partition, &from, &claim, &until, &chain, &rows, &aside, &decided]).await?;
+    let position: &[&(dyn ToSql + Sync)] =
+        &[&partition, &from, &claim, &until, &chain, &rows, &aside, &decided, &schema];
+    let moved = transaction.execute(sql::MOVE, position).await?;
     if moved == 0 {
         return Err(Trouble::Fenced);
     }
