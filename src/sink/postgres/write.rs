@@ -139,6 +139,29 @@ impl Database {
         Ok(None)
     }
 
+    /// That an event of a batch is in the tables already, which only an older copy of the position leads to. `of_events` is what
+    /// else holds for the rows of events that are looked for.
+    pub(in crate::sink) fn there(
+        &mut self,
+        batch: &Batch,
+        of_events: &str,
+    ) -> Result<Option<TargetError>, TargetError> {
+        let Batch { partition, from, until, .. } = batch;
+        for (table, also) in sql::OF_BATCHES.iter().zip([of_events, ""]) {
+            let first = format!(
+                "SELECT min(seq) FROM {table} \
+                 WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}{also}"
+            );
+            if let Some(seq) = self.say(&first)?.number(0, 0) {
+                return Ok(Some(TargetError::Partition(format!(
+                    "the row of partition {partition} in sink_positions ends before seq {from}, and {table} has seq {seq} \
+                     already, so it is an older copy: put the newest one back, or begin anew in another sink_schema"
+                ))));
+            }
+        }
+        Ok(None)
+    }
+
     /// How far each partition is written of which anything is.
     pub(in crate::sink) fn written(&mut self) -> Result<Vec<(u32, Place)>, TargetError> {
         let begun = self.progress()?.into_iter().filter(|progress| progress.written_s_ago.is_some());
@@ -189,23 +212,6 @@ impl Postgres {
         i64::from(self.number().cast_unsigned())
     }
 
-    /// That an event of a batch is in the tables already, which only an older copy of the position leads to.
-    fn there(&mut self, batch: &Batch) -> Result<Option<TargetError>, TargetError> {
-        let Batch { partition, from, until, .. } = batch;
-        for table in sql::OF_BATCHES {
-            let first = format!(
-                "SELECT min(seq) FROM {table} WHERE \"partition\" = {partition} AND seq >= {from} AND seq < {until}"
-            );
-            if let Some(seq) = self.database.say(&first)?.number(0, 0) {
-                return Ok(Some(TargetError::Partition(format!(
-                    "the row of partition {partition} in sink_positions ends before seq {from}, and {table} has seq {seq} \
-                     already, so it is an older copy: put the newest one back, or begin anew in another sink_schema"
-                ))));
-            }
-        }
-        Ok(None)
-    }
-
     /// Writes a batch in one transaction.
     fn commit_whole(&mut self, batch: &Batch) -> Result<(), TargetError> {
         crash::point("sink-read");
@@ -230,7 +236,9 @@ impl Postgres {
         })?;
         let taken = match taken {
             Ok(taken) => taken,
-            Err(error) => return Err(self.there(batch)?.unwrap_or_else(|| Trouble::Database(error).told())),
+            Err(error) => {
+                return Err(self.database.there(batch, "")?.unwrap_or_else(|| Trouble::Database(error).told()));
+            }
         };
         if taken == batch.row_count {
             return Ok(());

@@ -7,7 +7,7 @@ use crate::objects::{Bucket, Objects};
 use crate::sink::postgres::{ANSWER_LIMIT, Access, Database, Dialect, LAST_LIMIT, Said, hold_positions, merges, place};
 use crate::sink::{Batch, Failure, Others, Place, Row, Target, TargetError};
 use crate::time::{self, Clock as _, SystemClock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Longest reason that is kept, in characters: four bytes each fit into its column.
@@ -22,6 +22,8 @@ pub struct Redshift {
     packer: Packer,
     /// The number of this writer's claim, of each partition that it has claimed.
     claims: BTreeMap<u32, i64>,
+    /// The partitions of which a batch was written since they were claimed: nothing was there before it.
+    looked_at: BTreeSet<u32>,
     /// Claim and next seq of others.
     others: Others<(i64, i64)>,
     /// What ended the writing, and with which partition. It is noted when the partitions were given back.
@@ -60,6 +62,7 @@ impl Redshift {
             writer: format!("{writer:032x}"),
             packer: Packer::new(),
             claims: BTreeMap::new(),
+            looked_at: BTreeSet::new(),
             others: others.clone(),
             ended: None,
         })
@@ -130,6 +133,11 @@ impl Redshift {
             return Ok(false);
         }
         crash::point("sink-moved");
+        if !self.looked_at.contains(&batch.partition)
+            && let Some(error) = self.there(batch)?
+        {
+            return Err(error);
+        }
         let (partition, from, until) =
             (i64::from(batch.partition), batch.from.cast_signed(), batch.until.cast_signed());
         if batch.row_count > 0 {
@@ -153,6 +161,19 @@ impl Redshift {
             ))?;
         }
         Ok(true)
+    }
+
+    /// That an event of a batch, whose rows are staged, is in the tables already: no key would tell. An event that is there has the
+    /// time that it has in the batch, so only the blocks of that time are read, however many others there are.
+    fn there(&mut self, batch: &Batch) -> Result<Option<TargetError>, TargetError> {
+        let staged = Kind::Events.staged();
+        let times = self.database.say(&format!("SELECT min(decided_at), max(decided_at) FROM {staged}"))?;
+        let of_events = match times.text(0, 0).zip(times.text(0, 1)) {
+            Some((first, last)) => format!(" AND decided_at BETWEEN {} AND {}", literal(first), literal(last)),
+            // Every event has a time, so none is looked for.
+            None => " AND decided_at IS NULL".to_owned(),
+        };
+        self.database.there(batch, &of_events)
     }
 
     fn move_position(&mut self, batch: &Batch, claim: i64) -> Result<Said, TargetError> {
@@ -224,6 +245,7 @@ impl Target for Redshift {
         if !is_claimed {
             return Ok(None);
         }
+        self.looked_at.remove(&partition);
         self.claims.insert(partition, seen.map_or(1, |claim| claim.saturating_add(1)));
         Ok(place)
     }
@@ -290,6 +312,7 @@ impl Redshift {
             self.claims.remove(&batch.partition);
             return Err(TargetError::Fenced);
         }
+        self.looked_at.insert(batch.partition);
         crash::point("sink-committed");
         for file in &files {
             if let Err(error) = self.bucket.delete(&file.path) {

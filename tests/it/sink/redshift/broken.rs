@@ -386,6 +386,45 @@ fn a_chain_that_is_no_digest_stops_its_partition_alone() {
     assert!(status.code == 1 && is_told && status.out.contains("partition 2: next seq "), "{}", status.out);
 }
 
+/// The story: somebody restores one row of yesterday, and no key notices that each event since then comes twice.
+#[test]
+fn an_older_copy_of_a_position_stops_its_partition_before_an_event_is_there_twice() {
+    let (log, redshift) = (tempfile::tempdir().unwrap(), Redshift::start());
+    redshift.apply();
+    let backfill = || run(&mut redshift.sink(log.path(), &["backfill"]));
+    let more = |seed| {
+        let served = serve(log.path());
+        Traffic::new(&served.url, seed).calls(60);
+        served.running.terminate();
+    };
+    let ask = |sql: &str| redshift.tables.ask(sql);
+    let put_back = |copy: &str| {
+        ask(&format!(
+            "DELETE FROM sink_positions WHERE partition = 1; INSERT INTO sink_positions SELECT * FROM public.{copy}"
+        ))
+    };
+    more(81);
+    assert_eq!(backfill().code, 0);
+    ask("CREATE TABLE public.older AS SELECT * FROM sink_positions WHERE partition = 1");
+    more(82);
+    assert_eq!(backfill().code, 0);
+    ask("CREATE TABLE public.newest AS SELECT * FROM sink_positions WHERE partition = 1");
+    let rows = || ask("SELECT partition, seq FROM events ORDER BY 1, 2; SELECT count(*) FROM decision_units");
+    let written = rows();
+    let there = ask("SELECT min(seq) FROM events WHERE partition = 1 AND seq >= (SELECT next_seq FROM public.older)");
+    put_back("older");
+    let refused = backfill();
+    let says = format!("and events has seq {there} already, so it is an older copy: put the newest one back");
+    assert!(refused.code == 1 && refused.err.contains(&says), "{}", refused.err);
+    assert_eq!(rows(), written);
+    let status = run(&mut redshift.sink(log.path(), &["status"]));
+    let is_told =
+        status.out.contains("partition 1: stopped: the row of partition 1 in sink_positions ends before seq ");
+    assert!(status.code == 1 && is_told, "{}{}", status.out, status.err);
+    put_back("newest");
+    assert_rest(&redshift, log.path());
+}
+
 /// Uploads that hang are given up, and what the store still does of them is the same file again.
 #[test]
 fn a_bucket_that_stands_still_is_waited_for() {
@@ -429,6 +468,11 @@ fn an_event_that_is_set_aside_lies_in_the_bucket() {
     let aside = run(&mut redshift.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
     assert_eq!(aside.code, 0, "{}", aside.err);
     assert_eq!(redshift.tables.ask("SELECT seq FROM events ORDER BY seq"), "0\n1\n2\n4");
+    redshift.tables.ask("UPDATE sink_positions SET next_seq = 3, chain = (SELECT digest FROM events WHERE seq = 2)");
+    let refused = run(&mut redshift.sink(dir.path(), &["backfill", "--sink-undecodable", "aside"]));
+    let is_told = refused.err.contains(" has seq ") && refused.err.contains(" already, so it is an older copy");
+    assert!(refused.code == 1 && is_told, "{}", refused.err);
+    assert_eq!(redshift.tables.ask("SELECT count(*) FROM events"), "4");
     let place = redshift.tables.ask("SELECT record FROM sink_set_aside");
     let (name, text) = &redshift.bucket.objects("set_aside")[0];
     assert_eq!(place, format!("{}/{name}", redshift.bucket.place()));
