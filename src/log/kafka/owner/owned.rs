@@ -311,7 +311,7 @@ impl OwnedPartition for Owned {
             if offsets.last < end {
                 return Ok(true);
             }
-            between.is_ours(context, partition, begin..offsets.last.saturating_add(1), seqs)
+            between.is_ours(context, partition, offsets.with_others(begin), seqs)
         });
         self.between = between;
         let committed = match written {

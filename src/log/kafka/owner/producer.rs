@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Pause between two looks for delivery reports: the library's own wait does not end early when they come.
@@ -37,6 +38,14 @@ pub(super) struct ProducerId {
 pub(super) struct Written {
     pub(super) first: i64,
     pub(super) last: i64,
+}
+
+impl Written {
+    /// The offsets in which others may have written, where all before `known` was known before these records were written, but
+    /// for markers that were still to come. Such a marker may lie between the records: the first of them is before `known` then.
+    pub(super) fn with_others(self, known: i64) -> Range<i64> {
+        self.first.min(known)..self.last.saturating_add(1)
+    }
 }
 
 /// What the delivery reports of one transaction said.
@@ -242,5 +251,21 @@ impl TransactionalProducer {
             outcome = CommitOutcome::Fenced;
         }
         Failed { outcome, why: failed(doing, error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: a large turn goes out in two requests. The marker of the turn before lies between them, and so does a record
+    /// of another program. The turn's first record would not be found, and a sound log was taken for a broken one.
+    #[test]
+    fn no_record_of_a_turn_lies_before_what_is_looked_through() {
+        // Offsets 7, 8 and 11 are the turn's, and 10 is another's. 9 is the marker for which the owner knew 8 as the end.
+        assert_eq!(Written { first: 7, last: 11 }.with_others(8), 7..12);
+        // The marker was there in time, and others have written before the turn.
+        assert_eq!(Written { first: 10, last: 11 }.with_others(8), 8..12);
+        assert_eq!(Written { first: 8, last: 11 }.with_others(8), 8..12);
     }
 }
