@@ -7,8 +7,9 @@ use crate::cli::assert_says;
 use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
 use crate::wait::until;
-use headroom::log::ClusterLog;
+use headroom::log::{ClusterLog, CommittedTail, EventStream, Streamed};
 use rdkafka::admin::{NewTopic, TopicReplication};
+use std::time::Duration;
 
 /// A site of one partition, and the end of its only process.
 fn begun() -> Site {
@@ -58,6 +59,16 @@ fn a_mistyped_topic_name_is_refused_and_nothing_is_removed() {
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
+/// Deletes the events' topic, and makes it again with as many partitions.
+fn make_events_anew(site: &Site, partitions: i32) {
+    let (admin, options) = admin(site);
+    let topic = site.cluster().topics.events.clone();
+    wait(admin.delete_topics(&[&topic], &options)).unwrap().remove(0).unwrap();
+    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("it is there again", || wait(admin.create_topics([&new], &options)).unwrap().remove(0).is_ok());
+    until("it is as it should be", || site.run(["topics", "apply"]).code == 0);
+}
+
 fn readiness(process: &Serving<'_>) -> (u16, String) {
     let mut reply = agent().get(format!("{}/readyz", process.url().unwrap())).call().unwrap();
     (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
@@ -69,12 +80,7 @@ fn readiness(process: &Serving<'_>) -> (u16, String) {
 #[test]
 fn a_partition_whose_events_are_gone_stops_until_a_person_accepts_it() {
     let site = begun();
-    let (admin, options) = admin(&site);
-    let topic = site.cluster().topics.events.clone();
-    wait(admin.delete_topics(&[&topic], &options)).unwrap().remove(0).unwrap();
-    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    until("it is there again", || wait(admin.create_topics([&new], &options)).unwrap().remove(0).is_ok());
-    until("it is as it should be", || site.run(["topics", "apply"]).code == 0);
+    make_events_anew(&site, 1);
     let process = site.serving("a");
     process.start();
     until("it says what is gone", || readiness(&process).1.contains("events 0 to "));
@@ -98,4 +104,29 @@ fn a_partition_whose_events_are_gone_stops_until_a_person_accepts_it() {
     let verified = on_a(&site, ["verify"], &[]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     assert_says(&verified.out, &["seq 1 records that events 0 to before ", " are lost: told by the tests: "]);
+}
+
+/// The story: a partition of the events ends before what a follower has read of it. The follower says which one that is, and
+/// reads the others. It took a new client for all of them each time, and named none.
+#[test]
+fn a_followed_partition_that_has_lost_its_end_is_named_and_the_others_are_read() {
+    let site = Site::new(Rig::shared(), 2);
+    site.serve("a").terminate();
+    let log = site.log();
+    assert!(!log.read(0, 0, usize::MAX).unwrap().is_empty(), "there is at least a barrier");
+    make_events_anew(&site, 2);
+    let mut stream = log.stream().unwrap();
+    until("the first one is followed from where it was", || stream.follow(0, 1).is_ok());
+    until("the other one is followed", || stream.follow(1, 0).is_ok());
+    let (mut named, mut is_other_read) = (None, false);
+    until("both are told of", || {
+        match stream.next(Duration::from_millis(100)).unwrap() {
+            Some((0, Streamed::Failed(error))) => named = Some(error.to_string()),
+            Some((1, Streamed::End)) => is_other_read = true,
+            _ => {}
+        }
+        named.is_some() && is_other_read
+    });
+    let events = &site.cluster().topics.events;
+    assert_says(&named.unwrap(), &[&format!("{events}/0 has offsets 0 to 0, and offset "), "is to be read"]);
 }

@@ -52,6 +52,13 @@ pub(in crate::log::kafka) struct Bounds {
     pub(in crate::log::kafka) end: i64,
 }
 
+impl Bounds {
+    /// Whether somebody may read from this offset on: it is there, or the next record will have it.
+    pub(in crate::log::kafka) fn reach(self, offset: i64) -> bool {
+        (self.first..=self.end).contains(&offset)
+    }
+}
+
 /// What one read brought.
 pub(in crate::log::kafka) enum Next<'r> {
     Message(BorrowedMessage<'r>),
@@ -272,4 +279,16 @@ pub(in crate::log::kafka) fn offset_of(place: u64) -> i64 {
 /// A partition number in the type that the client library uses, which is signed.
 pub(in crate::log::kafka) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_from_where_there_is_a_record_or_will_be_the_next_one() {
+        let bounds = Bounds { first: 7, end: 9 };
+        let reached: Vec<i64> = (0..12).filter(|offset| bounds.reach(*offset)).collect();
+        assert_eq!(reached, [7, 8, 9]);
+    }
 }

@@ -315,17 +315,19 @@ impl EventReader {
         if seq >= first { Ok(()) } else { Err(removed(self.context.events(partition), seq, first)) }
     }
 
-    /// Checks that the partition still has this offset.
+    /// Checks that the partition still has this offset, or will have it next.
     ///
     /// # Errors
-    /// [`LogError`] when its records begin further on, or the cluster does not answer.
+    /// [`LogError`] when its records begin further on or end before it, or the cluster does not answer.
     pub(in crate::log::kafka) fn check_holds(&self, partition: u32, offset: i64) -> Result<(), LogError> {
         let at = self.context.events(partition);
-        let first = self.context.readers.with(|reader| reader.bounds(at))?.first;
-        if offset >= first {
+        // The whole end: a place may lie behind the begin of an open turn.
+        let bounds = self.context.uncommitted.bounds(at)?;
+        if bounds.reach(offset) {
             return Ok(());
         }
-        Err(LogError::out_of_range(format!("{at} begins at offset {first}, and offset {offset} is to be read")))
+        let Bounds { first, end } = bounds;
+        Err(LogError::out_of_range(format!("{at} has offsets {first} to {end}, and offset {offset} is to be read")))
     }
 
     /// Calls `event` with every event from the reader's place up to this offset, and with its offset, until it returns false.
