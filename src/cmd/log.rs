@@ -96,6 +96,9 @@ impl Lost {
 /// What the events of a partition up to the end of its log lead to.
 type StateAt<'a> = dyn Fn(u32, u64) -> Result<PartitionState, Failure> + 'a;
 
+/// How a partition is claimed, as by [`PartitionLog::claim`].
+type ClaimBy<'a, O> = dyn Fn(u32, u64, &mut Fold<'_>) -> Result<O, ClaimError> + 'a;
+
 fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) -> Result<Verdict, Failure> {
     let (dir, store) = (&config.data_dir, SledStore::open(&config.data_dir));
     is_known(dir)?;
@@ -139,7 +142,8 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
             (state, _) => state.map_err(Failure::from),
         }
     };
-    let accepted = accept(&*log, &state, &lost, because, &store, out);
+    let claim = |partition: u32, from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
+    let accepted = accept(&*log, &state, &claim, &lost, because, &store, out);
     if let Some(lacks) = whole.lacks() {
         stderr::note(lacks);
     }
@@ -255,7 +259,11 @@ fn of_cluster(
         return Ok(Verdict::Fine);
     }
     let folding = Folding::new(config, &log, log_id)?;
-    accept(&log, &|partition, end| folding.state(partition, end).map_err(Failure::from), &lost, because, &store, out)
+    let state = |partition: u32, end: u64| folding.state(partition, end).map_err(Failure::from);
+    // The commands after the last event that is left may be gone as well. Which of them are to be skipped is known when the loss
+    // is recorded.
+    let claim = |partition: u32, from: u64, fold: &mut Fold<'_>| log.take_without_commands(partition, from, fold);
+    accept(&log, &state, &claim, &lost, because, &store, out)
 }
 
 /// Whether `id` names this log, and the log has lost events that an operator may accept.
@@ -279,6 +287,7 @@ fn is_to_accept(id: u128, lost: &Lost, out: &mut impl Write) -> Result<bool, Fai
 fn accept<L: PartitionLog + CommittedTail>(
     log: &L,
     state: &StateAt<'_>,
+    claim: &ClaimBy<'_, L::Owned>,
     lost: &Lost,
     because: &str,
     store: &SledStore,
@@ -293,16 +302,16 @@ fn accept<L: PartitionLog + CommittedTail>(
         cover.with(&mut state, "run this command again")?;
         let partition = state.partition();
         // The first event of what goes on names the digest of the last one before it, which was seen.
-        let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
-        claim_until_committed(&mut state, claim, |owned, state| commit_barrier(owned, shape(), state))?;
+        let from_there = |from: u64, fold: &mut Fold<'_>| claim(partition, from, fold);
+        claim_until_committed(&mut state, from_there, |owned, state| commit_barrier(owned, shape(), state))?;
         writeln!(out, "partition {partition}: the archive has every event that was seen")?;
     }
     let mut recorded = Vec::new();
     for (mut state, loss) in states.into_iter().zip(&lost.losses) {
         let Range { start: from, end: until } = loss.events();
         let detail = format!("{because}: {}", loss.what);
-        let claim = |from: u64, fold: &mut Fold<'_>| log.claim(loss.partition, from, fold);
-        claim_until_committed(&mut state, claim, |owned, state| {
+        let from_there = |from: u64, fold: &mut Fold<'_>| claim(loss.partition, from, fold);
+        claim_until_committed(&mut state, from_there, |owned, state| {
             commit_event(owned, shape(), state, |owner, state, now| {
                 owner.events_lost(state, (from, until), &detail, (loss.last(), now))
             })

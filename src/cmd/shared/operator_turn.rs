@@ -27,7 +27,8 @@ pub(in crate::cmd) fn claim_until_committed<O>(
     mut claim: impl FnMut(u64, &mut Fold<'_>) -> Result<O, ClaimError>,
     mut commit: impl FnMut(O, &mut PartitionState) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let (partition, mut failed) = (state.partition(), None);
+    let partition = state.partition();
+    let mut unclaimed = None;
     for _ in 0..TRIES {
         let from = state.position().next_seq;
         match claim(from, &mut |event| fold_stored(state, &event).map(|_| state.position().next_input)) {
@@ -35,19 +36,22 @@ pub(in crate::cmd) fn claim_until_committed<O>(
                 if commit(owned, state)? {
                     return Ok(());
                 }
-                failed = None;
+                unclaimed = None;
             }
+            // Each further attempt would fence the owner that there may be, and come to the same.
+            Err(ClaimError::Log(error)) if error.needs_operator() => return Err(error.into()),
             Err(ClaimError::Log(error)) => {
                 tracing::info!(partition, %error, "the partition could not be claimed; trying again");
-                failed = Some(error);
+                unclaimed = Some(error);
             }
             Err(breach) => return Err(breach.into()),
         }
     }
-    Err(Failure::Unusable(match failed {
-        Some(error) if error.kind != LogErrorKind::Superseded => {
-            format!("partition {partition} could not be claimed: {error}")
-        }
+    Err(Failure::Unusable(match unclaimed {
+        Some(error) if error.kind != LogErrorKind::Superseded => format!(
+            "partition {partition} could not be claimed in {TRIES} attempts, the last time because of this: {error}; where \
+             servers run, stop them and try again"
+        ),
         _ => format!("servers claimed partition {partition} back {TRIES} times: stop them and try again"),
     }))
 }
@@ -104,5 +108,41 @@ impl From<ClaimError> for Failure {
             ClaimError::Breach(breach) => Failure::Wrong(breach.to_string()),
             ClaimError::Log(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogError;
+
+    /// How a command ends whose claims come to this, and how many there were.
+    fn claims(error: &LogError) -> (String, u32) {
+        let mut count = 0;
+        let claim = |_: u64, _: &mut Fold<'_>| -> Result<(), ClaimError> {
+            count += 1;
+            Err(error.clone().into())
+        };
+        let ended = claim_until_committed(&mut PartitionState::new(3), claim, |(), _| Ok(true));
+        (ended.unwrap_err().to_string(), count)
+    }
+
+    /// The story: the user of a command may not do what the claim does. It was told that servers had the partition, when
+    /// none ran.
+    #[test]
+    fn a_claim_that_an_operator_has_to_make_possible_is_told_and_not_tried_again() {
+        let denied = LogError::operator("h.commands/3: Write is not allowed");
+        assert_eq!(claims(&denied), (denied.detail.clone(), 1));
+        let (told, count) = claims(&LogError::transient("h.events/3 does not answer"));
+        assert_eq!(count, TRIES);
+        assert!(told.contains("h.events/3 does not answer") && !told.contains("servers claimed"), "{told}");
+    }
+
+    #[test]
+    fn a_partition_that_is_taken_back_each_time_is_the_servers() {
+        let claim = |_: u64, _: &mut Fold<'_>| -> Result<(), ClaimError> { Ok(()) };
+        let ended = claim_until_committed(&mut PartitionState::new(3), claim, |(), _| Ok(false));
+        let told = ended.unwrap_err().to_string();
+        assert!(told.contains("servers claimed partition 3 back 20 times"), "{told}");
     }
 }

@@ -38,7 +38,7 @@ fn idle(site: &Site, until_limit: u64) -> Serving<'_> {
 }
 
 /// Removes the commands before this offset, as their topic's retention does.
-fn remove_before(site: &Site, offset: i64) {
+pub fn remove_before(site: &Site, offset: i64) {
     let (admin, options) = admin(site);
     let mut until = TopicPartitionList::new();
     until.add_partition_offset(&site.cluster().topics.commands, 0, Offset::Offset(offset)).unwrap();
@@ -70,7 +70,7 @@ fn ask(site: &Site, count: u64) {
 }
 
 /// What is said of the partition by a process that cannot own it.
-fn told(process: &Serving<'_>) -> String {
+pub fn told(process: &Serving<'_>) -> String {
     let url = process.url().unwrap();
     let agent = agent();
     let mut told = String::new();

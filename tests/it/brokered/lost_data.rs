@@ -1,7 +1,7 @@
 //! Logs on a cluster that hold less than a process has seen, and logs that are others: neither is served from what that
 //! process kept, and all that shows it is left.
 
-use super::lost_commands::{admin, put, wait};
+use super::lost_commands::{admin, put, remove_before, told, wait};
 use super::serve::{Serving, Site};
 use crate::cli::assert_says;
 use crate::process::{Ended, agent, run};
@@ -104,6 +104,31 @@ fn a_partition_whose_events_are_gone_stops_until_a_person_accepts_it() {
     let verified = on_a(&site, ["verify"], &[]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     assert_says(&verified.out, &["seq 1 records that events 0 to before ", " are lost: told by the tests: "]);
+}
+
+/// The story: the same on a log that is older than its commands are kept. The first of them are gone, and were decided by events
+/// that are gone as well. The loss is accepted all the same; then the partition names the commands, and they are skipped. The
+/// command said that servers had claimed the partition back, when none ran, and there was no way on.
+#[test]
+fn a_loss_is_accepted_where_the_commands_are_gone_as_well() {
+    let site = begun();
+    let next = site.log().commands_position(0).unwrap().next;
+    remove_before(&site, i64::try_from(next).unwrap());
+    make_events_anew(&site, 1);
+    let log_id = format!("{:032x}", site.log().manifest().log_id);
+    let accepted = on_a(&site, ["log", "accept-loss", "--log", &log_id, "--because", "told by the tests"], &[]);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+    assert_says(&accepted.out, &["partition 0: events 0 to ", "recorded in the log as accepted"]);
+    let process = site.serving("a");
+    process.start();
+    let gone = format!("commands 0 to {} were removed before they were decided", next - 1);
+    assert_says(&told(&process), &[&gone]);
+    let skipped = site.run(["commands", "skip", "--partition", "0", "--reason", "told by the tests"]);
+    assert_eq!(skipped.code, 0, "{}{}", skipped.out, skipped.err);
+    until("it is served again", || put(&process, 60) < 300);
+    process.terminate();
+    let verified = on_a(&site, ["verify"], &[]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
 /// The story: a partition of the events ends before what a follower has read of it. The follower says which one that is, and

@@ -104,6 +104,21 @@ impl Kafka {
         inner.context.readers.with(|reader| inner.look(partition, decided, reader)).map(|(position, _)| position)
     }
 
+    /// Claims a partition like [`crate::log::PartitionLog::claim`], for a tool that polls no command. So it does not matter
+    /// where the next one is: where events are lost, the commands after the last event that is left may be gone as well.
+    ///
+    /// # Errors
+    /// [`ClaimError`] like a claim.
+    pub fn take_without_commands(
+        &self,
+        partition: u32,
+        from_seq: u64,
+        fold: &mut Fold<'_>,
+    ) -> Result<Owned, ClaimError> {
+        let taken = self.inner.take(partition, from_seq, fold)?;
+        Ok(self.inner.owned(taken))
+    }
+
     /// Claims a partition like [`crate::log::PartitionLog::claim`], for a tool that records in the log that commands are
     /// skipped and decides none. Where the topic is too short, it is filled with records that nobody decides, up to the offset
     /// at which an owner can continue.
