@@ -58,31 +58,51 @@ pub(in crate::cmd) fn claim_until_committed<O>(
 
 /// Commits the first turn of an owner, the Barrier. Returns whether it is in the log; when it is not, the partition has another
 /// owner.
+///
+/// # Errors
+/// Those of [`trusted_clock`].
 pub(in crate::cmd) fn commit_barrier(
     mut owned: impl OwnedPartition,
     (partitions, level): (u32, FeatureLevel),
     state: &mut PartitionState,
 ) -> Result<bool, Failure> {
-    let owner = Partition::claim(state, partitions).writing(level);
-    let barrier = owner.barrier(state, nonce(), SystemClock::new().now());
+    let (owner, clock) = (Partition::claim(state, partitions).writing(level), trusted_clock(&owned)?);
+    let barrier = owner.barrier(state, nonce(), clock.now());
     commit(&mut owned, &owner, state, barrier)
 }
 
 /// Commits the two turns of an owner that adds one event: the Barrier, and the event that `stage` makes. Returns whether
 /// both are in the log; when they are not, the partition has another owner.
+///
+/// # Errors
+/// Those of [`trusted_clock`].
 pub(in crate::cmd) fn commit_event(
     mut owned: impl OwnedPartition,
     (partitions, level): (u32, FeatureLevel),
     state: &mut PartitionState,
     stage: impl FnOnce(&Partition, &PartitionState, Micros) -> Staged,
 ) -> Result<bool, Failure> {
-    let (owner, clock) = (Partition::claim(state, partitions).writing(level), SystemClock::new());
+    let (owner, clock) = (Partition::claim(state, partitions).writing(level), trusted_clock(&owned)?);
     let barrier = owner.barrier(state, nonce(), clock.now());
     if !commit(&mut owned, &owner, state, barrier)? {
         return Ok(false);
     }
     let event = stage(&owner, state, clock.now());
     commit(&mut owned, &owner, state, event)
+}
+
+/// The clock of this machine. By the time of the events that a command adds, holds expire and pools retire from then on.
+///
+/// # Errors
+/// [`Failure`] where the log has a clock of its own that is far from this one: as with a server, nothing is decided then.
+fn trusted_clock(owned: &impl OwnedPartition) -> Result<SystemClock, Failure> {
+    let clock = SystemClock::new();
+    match owned.stamp().map(|stamp| clock.offset(&stamp)).filter(|offset| offset.is_far()) {
+        None => Ok(clock),
+        Some(offset) => Err(Failure::Unusable(format!(
+            "{offset}: nothing more was recorded; correct the clock, or run this command on a machine whose clock is right"
+        ))),
+    }
 }
 
 fn commit(
@@ -114,7 +134,57 @@ impl From<ClaimError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::LogError;
+    use crate::log::{LogError, Polled, StoredCommand, Turn};
+    use crate::time::{Stamp, Stopwatch};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// An owner in a log whose own clock shows this time, or that has none. It takes every turn and counts them.
+    struct Counting<'a> {
+        shown: Option<Micros>,
+        turns: &'a mut usize,
+    }
+
+    impl OwnedPartition for Counting<'_> {
+        fn poll(&mut self, _: &mut Vec<StoredCommand>, _: Duration) -> Result<Polled, LogError> {
+            Ok(Polled::Closed)
+        }
+
+        fn stamp(&self) -> Option<Stamp> {
+            self.shown.map(|shown| Stamp::new(shown, Stopwatch::start()))
+        }
+
+        fn commit(&mut self, _: Arc<Turn>) -> CommitOutcome {
+            *self.turns += 1;
+            CommitOutcome::Ok
+        }
+    }
+
+    /// What became of an event that gives up a command, and how many turns were committed.
+    fn given_up(shown: Option<Micros>) -> (Result<bool, String>, usize) {
+        let (mut state, mut turns) = (PartitionState::new(0), 0);
+        let owned = Counting { shown, turns: &mut turns };
+        let shape = (1, FeatureLevel::default());
+        let done = commit_event(owned, shape, &mut state, |owner, state, now| owner.lost(state, 1, "gone", now));
+        (done.map_err(|failure| failure.to_string()), turns)
+    }
+
+    /// The story: an operator runs `headroom commands skip` on a machine whose clock is ahead. The partition would be
+    /// in the future from then on, and every hold that ends before that would expire at once.
+    #[test]
+    fn nothing_is_recorded_by_a_clock_that_is_far_from_the_brokers() {
+        let hour_us = 3_600_000_000;
+        let now = SystemClock::new().now();
+        assert_eq!(given_up(None), (Ok(true), 2));
+        assert_eq!(given_up(Some(now)), (Ok(true), 2));
+        for (shown, says) in [(now.0 - hour_us, "s ahead of its broker's"), (now.0 + hour_us, "s behind its broker's")]
+        {
+            let (done, turns) = given_up(Some(Micros(shown)));
+            let told = done.unwrap_err();
+            assert!(told.contains("clock_disagrees") && told.contains(says), "{told}");
+            assert_eq!(turns, 0, "{told}");
+        }
+    }
 
     /// How a command ends whose claims come to this, and how many there were.
     fn claims(error: &LogError) -> (String, u32) {
