@@ -103,15 +103,19 @@ fn skip(config: &Config, log: &Kafka, partition: u32, reason: &str, out: &mut im
     let end = log.end(partition)?;
     let mut state = Folding::new(config, log, log.manifest().log_id)?.state(partition, end)?;
     let claim = |from: u64, fold: &mut Fold<'_>| log.take_past_gap(partition, from, fold);
-    claim_until_committed(&mut state, claim, |(owned, continuity), state| {
-        let Some(until) = continuity.skip_until() else {
+    let mut tried = None;
+    claim_until_committed(&mut state, claim, |(owned, found), state| {
+        let Some((continuity, until)) = gap(tried, found, state.position().next_input) else {
             writeln!(out, "partition {partition}: the lost commands were skipped meanwhile; nothing was changed")?;
             return Ok(true);
         };
-        let detail = format!("{reason}: {continuity}");
-        let place = (log.partitions(), log.level());
-        if !commit_event(owned, place, state, |owner, state, now| owner.lost(state, until, &detail, now))? {
-            return Ok(false);
+        if found.skip_until().is_some() {
+            tried = Some(found);
+            let detail = format!("{reason}: {continuity}");
+            let place = (log.partitions(), log.level());
+            if !commit_event(owned, place, state, |owner, state, now| owner.lost(state, until, &detail, now))? {
+                return Ok(false);
+            }
         }
         writeln!(out, "partition {partition}: {continuity}; recorded in the log, its owner goes on at {until}")?;
         // The records before it are not the commands that were decided: nobody may take them for those.
@@ -127,4 +131,27 @@ fn skip(config: &Config, log: &Kafka, partition: u32, reason: &str, out: &mut im
         Ok(true)
     })?;
     Ok(Verdict::Fine)
+}
+
+/// The commands that are skipped, and the offset after them: those that are found to be missing. The answer to a commit may
+/// be lost: where none is missing any more, and the log goes on behind what was tried before, that is in the log.
+fn gap(tried: Option<Continuity>, found: Continuity, next_input: u64) -> Option<(Continuity, u64)> {
+    let with_end = |gap: Continuity| Some((gap, gap.skip_until()?));
+    with_end(found).or_else(|| tried.and_then(with_end).filter(|(_, until)| *until <= next_input))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: the answer to the commit is lost. The operator was told that nothing was changed, and not what to check.
+    #[test]
+    fn what_is_in_the_log_although_no_answer_came_is_told() {
+        let (first, later) = (Continuity::Removed { from: 3, until: 7 }, Continuity::Removed { from: 3, until: 9 });
+        assert_eq!(gap(None, first, 3), Some((first, 7)));
+        assert_eq!(gap(Some(first), later, 3), Some((later, 9)), "it is not in the log, and more is missing by now");
+        assert_eq!(gap(Some(first), Continuity::Sound, 7), Some((first, 7)));
+        assert_eq!(gap(Some(first), Continuity::Sound, 3), None, "somebody has brought the commands back");
+        assert_eq!(gap(None, Continuity::Sound, 7), None, "somebody else has recorded it");
+    }
 }
