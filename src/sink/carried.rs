@@ -29,6 +29,8 @@ pub struct Carried {
     failures: BTreeMap<u32, Failure>,
     /// The same of all partitions, when the target could not even be opened.
     failure_of_all: Option<Failure>,
+    /// The first event of each partition that is not written, and since when it has waited, by the time of the process.
+    waiting: BTreeMap<u32, (u64, Micros)>,
     /// How long the place of the files has refused this process.
     pub patience: Patience,
 }
@@ -37,7 +39,7 @@ impl Carried {
     /// Of a writer whose batches have so many events at most, and that has not had any connection yet.
     pub fn new(largest: u64) -> Carried {
         let (failures, failure_of_all, patience) = (BTreeMap::new(), None, Patience::default());
-        Carried { largest, events_max: largest, failures, failure_of_all, patience }
+        Carried { largest, events_max: largest, failures, failure_of_all, waiting: BTreeMap::new(), patience }
     }
 
     /// The most events of the next batch. It is half of one that was not written, because a link may be too slow for that one
@@ -89,6 +91,25 @@ impl Carried {
         self.failures.remove(&partition)
     }
 
+    /// The event of this sequence number is the first one of the partition that is not written. It has waited since this time;
+    /// with `None` it has not come yet.
+    pub(super) fn waits(&mut self, partition: u32, next_seq: u64, since: Option<Micros>) {
+        match since {
+            Some(since) => {
+                self.waiting.insert(partition, (next_seq, since));
+            }
+            None => {
+                self.waiting.remove(&partition);
+            }
+        }
+    }
+
+    /// Since when the event of this sequence number has waited, which is the first one that is not written; `None` where it was
+    /// another one that waited before.
+    pub(super) fn waited(&self, partition: u32, next_seq: u64) -> Option<Micros> {
+        self.waiting.get(&partition).filter(|(first, _)| *first == next_seq).map(|(_, since)| *since)
+    }
+
     /// A batch of so many events was written. One that is not full says nothing about a larger one.
     pub(super) fn written(&mut self, events: u64) {
         self.patience.written();
@@ -118,6 +139,15 @@ mod tests {
             (carried.failure(1), carried.failure(2), carried.failure(3)),
             (failure("gone", 4), failure("gone", 4), None)
         );
+    }
+
+    #[test]
+    fn what_waits_is_known_until_something_was_written() {
+        let mut carried = Carried::new(LARGEST);
+        carried.waits(1, 7, Some(Micros(3)));
+        assert_eq!((carried.waited(1, 7), carried.waited(1, 8), carried.waited(2, 7)), (Some(Micros(3)), None, None));
+        carried.waits(1, 7, None);
+        assert_eq!(carried.waited(1, 7), None);
     }
 
     #[test]

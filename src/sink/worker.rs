@@ -124,8 +124,8 @@ pub struct Worker<'a, T> {
     is_reading: bool,
     /// Since when the log has not answered, of each partition that this writer has and for which it does not.
     unread: BTreeMap<u32, Micros>,
-    /// Partitions that this writer has claimed and not looked at yet. How long events of theirs have waited nobody knows, so what
-    /// is there is due.
+    /// Partitions that this writer has claimed and not looked at yet. How long events of theirs have waited another writer knows
+    /// at best, so what is there is due.
     fresh: BTreeSet<u32>,
 }
 
@@ -362,7 +362,8 @@ impl<'a, T: Target> Worker<'a, T> {
                 tracing::info!(partition, next_seq = place.next_seq, "this sink writes the partition");
                 self.note_failure(partition)?;
                 self.fresh.insert(partition);
-                Standing::Held(place, None)
+                // A batch may have failed again and again, each time with the connection.
+                Standing::Held(place, self.carried.waited(partition, place.next_seq))
             }
             None => {
                 self.report.looked(partition, false, 0, None);
@@ -411,6 +412,7 @@ impl<'a, T: Target> Worker<'a, T> {
         let since = (behind > 0).then(|| since.unwrap_or(now));
         let waiting = since.map_or(Duration::ZERO, |since| Duration::from_micros(now.0.saturating_sub(since.0)));
         self.report.looked(partition, true, behind, since.map(|_| ago(clock.wall(), waiting)));
+        self.carried.waits(partition, place.next_seq, since);
         self.standings.insert(partition, Standing::Held(place, since));
         let is_fresh = self.fresh.remove(&partition);
         let is_due = end < place.next_seq

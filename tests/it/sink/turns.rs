@@ -85,7 +85,7 @@ impl Target for Paper<'_> {
     fn put(&self, _: &Row, _: &mut Vec<u8>) {}
 
     fn commit(&mut self, _: &Batch) -> Result<(), TargetError> {
-        panic!("there is nothing to write")
+        Err(TargetError::Transient("somebody has a lock on it".to_owned()))
     }
 
     fn note_stop(&mut self, partition: u32, _: &str) -> Result<(), TargetError> {
@@ -331,5 +331,54 @@ fn who_was_overtaken_waits_for_the_partition_and_stops_only_what_it_has() {
             assert_eq!(worker.look(&clock), Ok(Looked::Idle), "its connection is of use");
         }
         assert_eq!(worker.seen(0), if is_overtaken { Seen::Elsewhere } else { Seen::Stopped });
+    }
+}
+
+/// A log of one partition with one event, which cannot be read and is set aside.
+struct Odd;
+
+impl CommittedTail for Odd {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        Ok(1)
+    }
+
+    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+        Ok(vec![StoredEvent { seq: 0, bytes: Vec::new(), trace: None }])
+    }
+}
+
+/// When the oldest event was seen that is not written, as it was told last.
+#[derive(Default)]
+struct Oldest(Mutex<Option<Micros>>);
+
+impl Report for Oldest {
+    fn looked(&self, _: u32, _: bool, _: u64, oldest: Option<Micros>) {
+        *self.0.lock() = oldest;
+    }
+
+    fn written(&self, _: &Batch, _: Duration, _: Micros) {}
+    fn failed(&self, _: Option<u32>, _: &str) {}
+    fn stopped(&self, _: u32, _: &str) {}
+}
+
+/// The story: a session kept a lock on the table for days. Each batch failed after two minutes, what waited counted as new with each
+/// connection, and no alert fired.
+#[test]
+fn what_waits_has_waited_since_it_was_first_seen_whatever_became_of_connections() {
+    let (world, clock, oldest) = (Mutex::new(World::default()), ManualClock::at(Micros(1)), Oldest::default());
+    let (mut carried, rules) = (Carried::new(RULES.events_enough), Rules { is_aside: true, ..RULES });
+    for _ in 0..5 {
+        let mut worker = Worker::new(&Odd, Paper(&world, 1), rules, &oldest, &mut carried, 0..1);
+        let mut looked = worker.look(&clock);
+        while looked == Ok(Looked::Claimed) {
+            looked = worker.look(&clock);
+        }
+        assert!(matches!(looked, Err(TargetError::Transient(_))), "{looked:?}");
+        assert_eq!(*oldest.0.lock(), Some(Micros(1)));
+        clock.pass_ms(130_000);
     }
 }
