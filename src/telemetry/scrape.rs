@@ -129,6 +129,10 @@ impl Metrics {
         self.pools.with_label_values(&[label]).set(as_gauge(pools));
         self.over_committed.with_label_values(&[label]).set(as_gauge(over_committed));
         self.memory.of(label, handle.read(PartitionState::memory_bytes));
+        // The owner counts with each turn. What a process counted that owns the partition no more is of the past.
+        if status != StatusKind::Active {
+            self.owner.live.with_label_values(&[label]).set(as_gauge(handle.read(PartitionState::live_count)));
+        }
     }
 }
 

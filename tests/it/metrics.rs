@@ -199,6 +199,27 @@ fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnRe
     }
 }
 
+/// The story: a process had owned a partition on a busy evening, and its number of that evening was the largest one of the panel
+/// for days.
+#[test]
+fn a_process_that_owns_a_partition_no_more_counts_the_reservations_of_its_state() {
+    let (metrics, replica) = (Metrics::new(), Arc::new(Replica::new(1)));
+    let commands: Arc<dyn CommandSink> = Arc::new(Waiting);
+    let clock = Arc::new(SystemClock::new());
+    let gateway = Arc::new(Gateway::new(1, 250, Arc::clone(&commands), Arc::clone(&replica), clock));
+    metrics.watch(&gateway, Arc::clone(&commands));
+    let partition = replica.partition(0).unwrap();
+    becomes(partition, PartitionStatus::Active);
+    metrics.turn(0, &turn([(EventKind::Accepted, None, 3)]));
+    let counted = |live: u64| {
+        let (text, line) = (metrics.render(), format!("headroom_reservations_live{{partition=\"0\"}} {live}"));
+        assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+    };
+    counted(3);
+    becomes(partition, PartitionStatus::Standby);
+    counted(0);
+}
+
 /// `name type {labels} help` of all that a text of Prometheus has, by name.
 fn catalogue(text: &str) -> Vec<String> {
     let (mut types, mut helps) = (BTreeMap::new(), BTreeMap::new());
