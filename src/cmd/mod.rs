@@ -34,6 +34,7 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use shared::certificate::CertificateFlags;
 use shared::flags::{ClusterNames, Every, Flags, FoldedLog, WholeLog};
+use shared::output::Output;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -247,7 +248,7 @@ enum Failure {
         /// Whether the exit code is 1, as for [`Failure::Wrong`].
         is_wrong: bool,
     },
-    /// The reader closed the output: exit code 0.
+    /// The reader closed the output of a command that only prints: exit code 0.
     Closed,
 }
 
@@ -301,6 +302,11 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 impl Command {
+    /// Whether it is over when nobody reads its output any more. What any other command does or finds out, its exit code tells.
+    fn only_prints(&self) -> bool {
+        matches!(self, Command::Cat { .. } | Command::State { .. } | Command::Demo(_))
+    }
+
     /// What an operator does by this command, and what it is about; `None` for one that only reads. What a running server
     /// does for a command stands in the audit log of the server.
     fn act(&self) -> Option<(&'static str, String)> {
@@ -372,7 +378,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     }
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Buffered, because cat prints millions of lines. Commands whose output is to be seen at once flush it.
-    let out = &mut BufWriter::new(io::stdout().lock());
+    let out = &mut BufWriter::new(Output::new(io::stdout().lock(), !command.only_prints()));
     let act = command.act();
     let ended = match command {
         Command::Serve(_) => serve::run(&config, out),

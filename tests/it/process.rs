@@ -57,6 +57,13 @@ pub fn try_spawn(command: &mut Command) -> io::Result<Child> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 
+/// An output that nobody reads.
+pub fn closed() -> Stdio {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
 pub struct Ended {
     pub code: i32,
     pub out: String,

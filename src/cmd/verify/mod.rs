@@ -118,11 +118,7 @@ pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<
         false if report.is_told() => print::text(&report, out),
         false => Ok(()),
     };
-    match told.and_then(|()| out.flush()).map_err(Failure::from) {
-        // A reader that has closed the output still gets the exit code.
-        Ok(()) | Err(Failure::Closed) => {}
-        Err(failure) => return Err(failure),
-    }
+    told.and_then(|()| out.flush())?;
     let is_wrong = report.judgement().is_wrong();
     match report.not_proven() {
         Some(why) if !is_wrong => return Err(Failure::Unusable(why)),

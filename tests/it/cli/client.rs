@@ -1,7 +1,7 @@
 //! `headroom client` against a real server, and against servers that fail, lie or come from the future.
 
 use super::assert_says;
-use crate::process::{Ended, Served, headroom, run};
+use crate::process::{Ended, Served, closed, headroom, run};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -121,6 +121,18 @@ fn an_answer_that_cannot_be_printed_is_an_unknown_outcome() {
     let rebuilt =
         headroom(["rebuild", "--partition", "0", "--data-dir"]).arg(dir.path()).stderr(full()).output().unwrap();
     assert_eq!(rebuilt.status.code(), Some(0), "{}", String::from_utf8_lossy(&rebuilt.stdout));
+}
+
+/// The story: a script read the first line of an answer and then asked for the exit code. A refusal ended with 0, and a check kept
+/// what it had reserved.
+#[test]
+fn whoever_closes_the_output_gets_the_exit_code_all_the_same() {
+    let (server, _dir) = served();
+    let code = |line: &str| call(&server.url, line).stdout(closed()).output().unwrap().status.code();
+    assert_eq!(code("reserve van-1 orders=3 --json"), Some(1));
+    assert_eq!(code("check van-1 orders=2"), Some(0));
+    assert_says(&done(&server.url, "pools get van-1"), &["orders 2/2"]);
+    assert_eq!(code("reserve van-1 orders=2"), Some(0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{assert_says, on};
 use crate::fixtures::{NOW, pool_id, pools_of};
-use crate::process::{Served, agent, headroom};
+use crate::process::{Served, agent, closed, headroom};
 use crate::server::Server;
 use crate::world::ManualClock;
 use headroom::domain::{LedgerMut, route};
@@ -131,5 +131,23 @@ fn checkpoints_that_another_process_has_open_are_named_as_in_use() {
                 assert_says(&ended.err, &["is in use by another process"]);
             }
         }
+    }
+}
+
+/// The story: only the first line of the output was read. The other partition was left as it was, and the exit code said that all
+/// was well.
+#[test]
+fn a_rebuild_whose_output_is_closed_goes_on_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path());
+    let pools = [0, 1].map(|partition| pools_of(partition, 2).next().unwrap());
+    pools.iter().for_each(|pool| server.sell_out(pool.as_str()));
+    assert_eq!(server.running.terminate().code, 0);
+    fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
+    let rebuilt = headroom(["rebuild", "--data-dir"]).arg(dir.path()).stdout(closed()).output().unwrap();
+    assert_eq!(rebuilt.status.code(), Some(0), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    let store = SledStore::open(dir.path());
+    for partition in [0, 1] {
+        assert!(store.load(partition, &mut |_, _| {}).unwrap().is_some(), "partition {partition} has a checkpoint");
     }
 }
