@@ -10,8 +10,8 @@
 //! Rows count only with the position that moved in the same transaction, so a crash at any point repeats nothing and loses
 //! nothing: a file that nobody deleted is never read again, unless the same batch is written again. Nothing is deleted from
 //! `events` before rows are inserted. There is nothing to delete while the position is right, and if it were not, the delete
-//! would hide it. So the first batch after a claim looks whether its events are there: then the position is an older copy, and
-//! the partition stops.
+//! would hide it. So the batches after a claim, up to the first one with rows, look whether their events are there: then the
+//! position is an older copy, and the partition stops.
 //!
 //! Redshift enforces no key, and has no lock that ends with a session and none on a row. The lock on the table of positions is
 //! taken first of all, so writers come one after the other and do not meet in a serialization failure. The position holds the

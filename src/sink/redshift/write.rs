@@ -22,7 +22,8 @@ pub struct Redshift {
     packer: Packer,
     /// The number of this writer's claim, of each partition that it has claimed.
     claims: BTreeMap<u32, i64>,
-    /// The partitions of which a batch was written since they were claimed: nothing was there before it.
+    /// The partitions of which a batch with rows was written since they were claimed: none of them was there before. A batch without
+    /// rows shows nothing.
     looked_at: BTreeSet<u32>,
     /// Claim and next seq of others.
     others: Others<(i64, i64)>,
@@ -312,7 +313,9 @@ impl Redshift {
             self.claims.remove(&batch.partition);
             return Err(TargetError::Fenced);
         }
-        self.looked_at.insert(batch.partition);
+        if batch.row_count > 0 {
+            self.looked_at.insert(batch.partition);
+        }
         crash::point("sink-committed");
         for file in &files {
             if let Err(error) = self.bucket.delete(&file.path) {

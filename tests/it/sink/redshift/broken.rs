@@ -425,6 +425,28 @@ fn an_older_copy_of_a_position_stops_its_partition_before_an_event_is_there_twic
     assert_rest(&redshift, log.path());
 }
 
+/// The story: what follows on the older copy begins with events of internal pools alone, which have no rows. That nothing of them is
+/// there says nothing of what comes next.
+#[test]
+fn a_batch_without_rows_does_not_show_that_a_position_is_the_newest() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    let mut target = redshift.target(1, &Others::new(Duration::MAX));
+    assert_eq!(target.claim(0, 0), Ok(Some(Place { next_seq: 0, chain: None })));
+    let batch = |from| {
+        let (rows, aside, rare) = (Vec::new(), Vec::new(), Rare::default());
+        Batch { partition: 0, from, until: from + 1, chain: None, decided_until: None, rows, row_count: 0, rare, aside }
+    };
+    assert_eq!(target.commit(&batch(0)), Ok(()));
+    redshift.tables.ask(
+        "INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES (0, 1, 'no event', 'a', now())",
+    );
+    let refused = target.commit(&batch(1));
+    let is_told =
+        matches!(&refused, Err(TargetError::Partition(why)) if why.contains("and sink_set_aside has seq 1 already"));
+    assert!(is_told, "{refused:?}");
+}
+
 /// Uploads that hang are given up, and what the store still does of them is the same file again.
 #[test]
 fn a_bucket_that_stands_still_is_waited_for() {
