@@ -59,7 +59,7 @@ fn a_process_says_that_partitions_whose_owner_was_killed_decide_nothing() {
         seen = body;
         let mut standings = seen["partitions"].as_object().into_iter().flat_map(|standings| standings.values());
         let is_told = |standing: &Value| standing["why"].as_str().unwrap().contains("nothing is decided");
-        status == 200 && seen["status"] == "degraded" && standings.any(|standing| is_told(standing))
+        status == 200 && seen["status"] == "degraded" && standings.any(is_told)
     });
     println!("an owner's death is told after {:?}: {seen}", killed.elapsed());
     until("the partitions are this process's", || {
