@@ -7,7 +7,7 @@ use crate::replica::PartitionHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 /// Knows the last end of each partition that the log reported.
 pub struct Freshness {
@@ -42,13 +42,16 @@ impl Freshness {
 }
 
 /// Where one partition of the log ends. Asking the log takes time, so callers that ask at the same time share one
-/// answer.
+/// answer. While the log does not answer, callers give up and others come; each of them would leave a question behind, which
+/// keeps a thread and a client of the log for seconds. So the log is asked one question at a time.
 #[derive(Default)]
 struct End {
     /// How many questions were asked.
     asked: AtomicU64,
     /// The last question that was answered.
-    last: tokio::sync::Mutex<LastAnswer>,
+    last: Mutex<LastAnswer>,
+    /// Locked while the log is being asked, also when the caller who asked has given up.
+    asking: Arc<Mutex<()>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -65,8 +68,14 @@ impl End {
         let before = self.asked.load(SeqCst);
         let mut last = self.last.lock().await;
         if last.question <= before {
+            let asking = Arc::clone(&self.asking).lock_owned().await;
             let (question, tail) = (self.asked.fetch_add(1, SeqCst).saturating_add(1), Arc::clone(tail));
-            let end = tokio::task::spawn_blocking(move || tail.end_told(partition).ok()).await;
+            let ask = move || {
+                let end = tail.end_told(partition).ok();
+                drop(asking);
+                end
+            };
+            let end = tokio::task::spawn_blocking(ask).await;
             *last = LastAnswer { question, end: end.ok().flatten() };
         }
         last.end

@@ -158,12 +158,12 @@ impl Service {
     /// # Errors
     /// The [`Refusal`] to tell the caller.
     pub async fn watch_pools(self: &Arc<Service>, filter: WatchFilter, from: Option<Places>) -> Result<Steps, Refusal> {
-        let slot = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| Refusal::Shed(Shed::Watches))?;
+        let mut slot = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| Refusal::Shed(Shed::Watches))?;
         for handle in self.replica().partitions() {
             self.readable(handle, false).await?;
         }
         if let Some(from) = &from {
-            self.check_places(from.clone()).await?;
+            slot = self.check_places(from.clone(), slot).await?;
         }
         let (steps, told) = mpsc::channel(WATCH_STEPS_MAX);
         let (ended, end) = oneshot::channel();
@@ -184,8 +184,9 @@ impl Service {
         crate::limits::WATCHES_MAX.saturating_sub(self.watches.available_permits())
     }
 
-    /// Refuses a position that the log does not have.
-    async fn check_places(&self, places: Places) -> Result<(), Refusal> {
+    /// Refuses a position that the log does not have. The log may take long to answer, and the caller may leave meanwhile: the
+    /// questions are asked all the same, and keep a thread. So they keep the slot of the watch, too, which is handed back.
+    async fn check_places(&self, places: Places, slot: OwnedSemaphorePermit) -> Result<OwnedSemaphorePermit, Refusal> {
         let count = self.replica().partition_count();
         if let Some(partition) = (0..count).find(|partition| !places.contains_key(partition)) {
             return Err(Refusal::PositionOutOfRange(format!("it has no sequence number for partition {partition}")));
@@ -194,20 +195,16 @@ impl Service {
             return Err(Refusal::PositionOutOfRange(format!("there is no partition {partition}")));
         }
         let tail = Arc::clone(&self.tail);
-        let ends = tokio::task::spawn_blocking(move || {
-            places.into_iter().map(|(partition, from)| (partition, from, tail.end_told(partition))).collect::<Vec<_>>()
-        });
-        for (partition, from, end) in ends.await.map_err(|_| Refusal::bug("a question to the log panicked"))? {
-            match end {
-                Ok(end) if from <= end => {}
-                Ok(end) => {
-                    let why = format!("partition {partition} ends before event {end}, and it names event {from}");
-                    return Err(Refusal::PositionOutOfRange(why));
-                }
-                Err(error) => return Err(Refusal::Unread(unreadable(partition, error.detail))),
+        let has = move |(partition, from): (u32, u64)| match tail.end_told(partition) {
+            Ok(end) if from <= end => Ok(()),
+            Ok(end) => {
+                let why = format!("partition {partition} ends before event {end}, and it names event {from}");
+                Err(Refusal::PositionOutOfRange(why))
             }
-        }
-        Ok(())
+            Err(error) => Err(Refusal::Unread(unreadable(partition, error.detail))),
+        };
+        let checked = tokio::task::spawn_blocking(move || places.into_iter().try_for_each(has).map(|()| slot));
+        checked.await.map_err(|_| Refusal::bug("a question to the log panicked"))?
     }
 }
 

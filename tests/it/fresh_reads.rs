@@ -1,17 +1,32 @@
 //! Fresh reads ask the log where it ends; those that come while it is asked share the next answer, for a question that
-//! began before a read says nothing of what was committed since.
+//! began before a read says nothing of what was committed since. Whoever gives up leaves a question behind, and there are not
+//! many of those.
 
 use crate::wait::until;
-use headroom::log::{CommittedTail, LogError, StoredEvent};
-use headroom::replica::Replica;
+use crate::world::becomes;
+use headroom::gateway::Gateway;
+use headroom::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
+use headroom::replica::{PartitionStatus, Replica};
+use headroom::service::Service;
 use headroom::service::fresh::Freshness;
+use headroom::service::watch::{Places, WatchFilter};
+use headroom::time::SystemClock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 
 const READS: usize = 50;
+/// Callers who give up one after the other, each of them after this time.
+const GIVEN_UP: usize = 10;
+const GIVE_UP_AFTER: Duration = Duration::from_millis(20);
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
 
 /// A log that answers when it is let.
 struct Slow {
@@ -46,8 +61,7 @@ fn reads(answers: [Result<u64, LogError>; 2]) -> (Vec<bool>, usize) {
     let (log, let_go) = Slow::new();
     let replica = Arc::new(Replica::new(1));
     let freshness = Arc::new(Freshness::new(log.clone(), 1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let told = runtime.block_on(async {
+    let told = runtime().block_on(async {
         let fresh = || {
             let (freshness, handle) = (Arc::clone(&freshness), Arc::clone(replica.partition(0).unwrap()));
             async move { freshness.reached(&handle, Duration::from_secs(20)).await }
@@ -78,4 +92,61 @@ fn a_later_read_does_not_use_an_earlier_answer() {
     assert_eq!((told[0], told[1..] == [true; READS], asked), (false, true, 2));
     let (told, asked) = reads([Ok(0), silent()]);
     assert_eq!((told[0], told[1..] == [false; READS], asked), (true, true, 2));
+}
+
+/// The story: the cluster does not answer. Fresh reads give up, and others come, hundreds in a second. If each of them left a
+/// question behind, all threads for work that blocks would wait for the cluster, and so would every search, which needs none.
+#[test]
+fn a_log_that_does_not_answer_is_asked_one_question_at_a_time() {
+    let (log, let_go) = Slow::new();
+    let replica = Arc::new(Replica::new(1));
+    let freshness = Freshness::new(log.clone(), 1);
+    let (while_silent, is_read) = runtime().block_on(async {
+        let handle = replica.partition(0).unwrap();
+        for _ in 0..GIVEN_UP {
+            assert!(!freshness.reached(handle, GIVE_UP_AFTER).await);
+        }
+        until("the log is asked", || log.asked.load(SeqCst) > 0);
+        let while_silent = log.asked.load(SeqCst);
+        (0..=GIVEN_UP).for_each(|_| let_go.send(Ok(0)).unwrap());
+        (while_silent, freshness.reached(handle, Duration::from_secs(20)).await)
+    });
+    assert_eq!((while_silent, is_read, log.asked.load(SeqCst)), (1, true, 2));
+}
+
+struct NoSink;
+
+impl CommandSink for NoSink {
+    fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+        Err(AppendError::Closed)
+    }
+
+    fn waiting(&self, _: u32) -> usize {
+        0
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The story: the cluster does not answer, and watches that go on from a position break off and come back. What they have asked
+/// still waits for the cluster. Only so many of them may do that as there may be watches.
+#[test]
+fn a_watch_that_was_given_up_keeps_its_slot_until_the_log_has_answered() {
+    let (log, let_go) = Slow::new();
+    let gateway = Gateway::new(1, 250, Arc::new(NoSink), Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
+    becomes(gateway.replica().partition(0).unwrap(), PartitionStatus::Active);
+    let service = Arc::new(Service::new(Arc::new(gateway), (7, log), 7));
+    let taken = runtime().block_on(async {
+        for _ in 0..GIVEN_UP {
+            let watch = service.watch_pools(WatchFilter::default(), Some(Places::from([(0, 0)])));
+            assert!(timeout(GIVE_UP_AFTER, watch).await.is_err());
+        }
+        let taken = service.watches();
+        (0..GIVEN_UP).for_each(|_| let_go.send(Ok(0)).unwrap());
+        until("the log has answered", || service.watches() == 0);
+        taken
+    });
+    assert_eq!(taken, GIVEN_UP);
 }
