@@ -116,8 +116,11 @@ pub(super) fn start<L: ClusterLog>(
     let presence = process.log.attend()?;
     let threads = Threads::start(&process, roles)?;
     drop(process);
+    let swaps = Arc::clone(&swapping);
     let end = move || {
+        // A thread that replaces a state reads snapshots, too: a place that hangs would keep it.
         let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
+        let is_swap_over = swaps.end();
         // The commands of this process have to be in the log before its owners stop, so that owners which still have
         // their partition decide them.
         if let Some(producer) = producer {
@@ -126,7 +129,7 @@ pub(super) fn start<L: ClusterLog>(
                 tracing::error!(left, "commands of this process are not known to be in the log, and not waited for");
             }
         }
-        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end() && snapshots_ended;
+        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end() && snapshots_ended && is_swap_over;
         drop((presence, hold));
         ended
     };

@@ -83,15 +83,17 @@ pub(super) fn start(
     }
     let swapping = Swapping::new(&context, &replica);
     drop(context);
+    let swaps = Arc::clone(&swapping);
     let end = move || {
-        // The thread that bounds the log reads snapshots: a place that hangs would keep it.
+        // The threads that bound the log and replace a state read snapshots: a place that hangs would keep them.
         snapshots.iter().for_each(SnapshotThread::close);
+        let is_swap_over = swaps.end();
         let keeper_ended = keeper.is_none_or(KeeperThread::end);
         let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
         log.close();
         let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let is_written = checkpoints.join().is_ok();
-        flushing.end() && is_written && keeper_ended && snapshots_ended && owners_ended == 0
+        flushing.end() && is_written && keeper_ended && snapshots_ended && owners_ended == 0 && is_swap_over
     };
     Ok(LogRuntime { gateway, log_id, tail, swapping, end: Box::new(end) })
 }

@@ -222,7 +222,7 @@ impl App {
             service,
             ..
         } = self;
-        let LogRuntime { gateway, swapping, end, .. } = runtime;
+        let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
             async move {
@@ -255,9 +255,7 @@ impl App {
             tracing::warn!(calls, abandons, "some Abandons of callers who left are not in the log");
         }
         let ended = tokio::task::spawn_blocking(move || {
-            // It may hold an owner back, and has what the last checkpoints need.
-            let is_swap_over = swapping.end();
-            let ended = end() && is_swap_over;
+            let ended = end();
             // The owners have recorded their last spans.
             if let Some(export) = export {
                 export.end();

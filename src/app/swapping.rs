@@ -53,7 +53,8 @@ impl Swapping {
         Arc::new(Swapping { ending: Arc::default(), work: Mutex::new(work) })
     }
 
-    /// Ends a swap that is under way, and lets go of what swaps need; returns whether its thread ended cleanly.
+    /// Ends a swap that is under way, and lets go of what swaps need; returns whether its thread ended cleanly. It is called before
+    /// owners end, one of which a swap may hold back, and before the thread of checkpoints does, which ends when all have let go.
     pub(super) fn end(&self) -> bool {
         self.ending.store(true, Relaxed);
         let thread = {

@@ -3,6 +3,7 @@
 
 use super::{BEGIN, KEEP_DAYS, damage};
 use crate::bed::{Bed, DAY_MS, Stopped, segments, url};
+use crate::buckets;
 use crate::process::{Served, agent, foreign_agent, headroom, run};
 use crate::sink::files::Lake;
 use crate::snapshots::served::{define, reserve};
@@ -180,6 +181,27 @@ fn a_swap_of_a_bounded_log_begins_with_a_snapshot() {
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
     is_whole(&stopped, "after the swaps");
+}
+
+/// The story: a state is being replaced when a firewall begins to drop what is sent to the bucket of snapshots, and the process is
+/// told to end. It does not wait for the bucket: the last turns and checkpoints would have no time left.
+#[test]
+fn a_swap_that_waits_for_snapshots_keeps_no_process_that_ends() {
+    let stopped = left_for_a_month();
+    let (served, _) = begun_later(&stopped);
+    assert_eq!(served.running.terminate().code, 0);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = serve_with(&stopped, "s3://bucket/prefix", &url(stopped.archive.path()));
+    buckets::at(&mut command, &format!("http://{}", silent.local_addr().unwrap()));
+    let served = Served::start(&mut command);
+    let swap = format!("{}/internal/swap/0", served.url);
+    let begun = foreign_agent().post(&swap).send_empty().unwrap().body_mut().read_to_string().unwrap();
+    assert!(begun.contains("\"begun\""), "{begun}");
+    let told = foreign_agent().get(&swap).call().unwrap().body_mut().read_to_string().unwrap();
+    assert!(told.contains("\"under_way\""), "{told}");
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("no fresh state has taken the place of the one in memory"), "{}", ended.err);
 }
 
 /// The story: the disk with checkpoints is replaced, the log is brought back from a copy, and nobody has mounted the folder of
