@@ -259,10 +259,7 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
 /// do not, the remembered ids are known, and the registry is asked about all others when they are met. `None` comes with a reason.
 fn reading(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
     let Some(registry) = start.registry else { return Some(Framing::none()) };
-    let mut ids = local_cache::ids(start.data_dir, &registry.url);
-    // A later version may have used the directory.
-    ids.retain(|(fingerprint, _)| schema::known().contains(fingerprint));
-    framed(registry, None, schema::known().clone(), (ids, 0), reasons)
+    framed(registry, None, (local_cache::ids(start.data_dir, &registry.url), 0), reasons)
 }
 
 /// The framing with the ids of all schemas that this program writes or reads. A server remembers the ids. `None` comes with a
@@ -319,19 +316,22 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         return None;
     }
     let dir = serves.then(|| start.data_dir.to_owned());
-    let ours = ids.iter().map(|(fingerprint, _)| *fingerprint).collect();
-    framed(registry, dir, ours, (ids, current), reasons)
+    framed(registry, dir, (ids, current), reasons)
 }
 
 /// A framing with these ids, which asks the registry about all others as [`ask`] says. `None` comes with a reason.
+///
+/// A later version may have used the directory, and have left ids of its own schemas there. They stay in the file, and are none
+/// that this version reads: their records wait for that version.
 fn framed(
     registry: &Registry,
     dir: Option<PathBuf>,
-    ours: BTreeSet<Fingerprint>,
-    (ids, current): (Vec<(Fingerprint, u32)>, usize),
+    (mut ids, current): (Vec<(Fingerprint, u32)>, usize),
     reasons: &mut Vec<String>,
 ) -> Option<Framing> {
-    let ask = ask(registry.clone(), dir, ours, (ids.clone(), current));
+    let ours = schema::known();
+    let ask = ask(registry.clone(), dir, ours.clone(), (ids.clone(), current));
+    ids.retain(|(fingerprint, _)| ours.contains(fingerprint));
     let source = Source { name: registry.url.clone(), patience: registry.timeout, ask };
     Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
 }
@@ -361,4 +361,32 @@ fn ask(
         });
         said.collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::kafka::schema::framing::Unread;
+    use std::time::Duration;
+
+    /// The story: a process was upgraded and taken back, and meanwhile the others went on to a higher level. The ids that the later
+    /// version has left in its directory do not make it decide commands that it cannot read, nor break the chain of events.
+    #[test]
+    fn the_ids_that_a_later_version_has_left_do_not_make_its_schemas_known() {
+        const LATER: Fingerprint = [0xAB; 8];
+        let own = schema::fingerprint_of(schema::COMMAND[0]).unwrap();
+        let registry = Registry { url: "http://127.0.0.1:1".to_owned(), timeout: Duration::from_secs(1), user: None };
+        let (dir, mut reasons) = (tempfile::tempdir().unwrap(), Vec::new());
+        let ids = vec![(LATER, 9), (own, 7)];
+        local_cache::keep_ids(dir.path(), &registry.url, &ids).unwrap();
+        let framing = framed(&registry, Some(dir.path().to_owned()), (ids.clone(), 1), &mut reasons).unwrap();
+        assert_eq!(reasons, Vec::<String>::new());
+        let record = |id: u8| [0, 0, 0, 0, id, 1, 2, 3];
+        for by in [Writer::Anyone, Writer::Owner] {
+            assert_eq!(framing.incoming(&record(9), Some(LATER), by), Err(Unread::Newer(LATER)), "{by:?}");
+            assert!(framing.incoming(&record(7), None, by).is_ok(), "{by:?}");
+        }
+        assert!(framing.incoming(&record(9), None, Writer::Owner).is_err(), "nor without its name");
+        assert_eq!(local_cache::ids(dir.path(), &registry.url), ids, "whoever goes on to that version has them");
+    }
 }
