@@ -59,6 +59,21 @@ impl Manifest {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Why only a later version reads the manifest, in words; none where this one may read it.
+    pub(super) fn newer(bytes: &[u8]) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        let format = serde_json::from_slice::<Form>(bytes).ok()?.format;
+        let why = || {
+            format!(
+                "it has format {format}, and this version reads {FORMAT}: take the version that wrote it, or a later one"
+            )
+        };
+        (format > FORMAT).then(why)
+    }
+
     /// Reads the manifest of this segment.
     ///
     /// # Errors
@@ -108,5 +123,14 @@ mod tests {
         let recorded = fs::read(RECORDED).unwrap();
         assert_eq!(String::from_utf8_lossy(&manifest.encode()), String::from_utf8_lossy(&recorded));
         assert_eq!(Manifest::decode(of, &recorded), Ok(manifest));
+        assert_eq!(Manifest::newer(&recorded), None);
+    }
+
+    /// What a later version has put there is neither damaged nor gone, whatever else its form has.
+    #[test]
+    fn the_form_of_a_later_version_is_known_by_its_number() {
+        let why = Manifest::newer(b"{\"format\": 2}").unwrap();
+        assert!(why.starts_with("it has format 2, and this version reads 1: take the version that wrote it"), "{why}");
+        assert_eq!((Manifest::newer(b"{"), Manifest::newer(b"{\"format\": 1}")), (None, None));
     }
 }

@@ -114,6 +114,9 @@ impl Shelf {
     fn manifest(&self, number: u64) -> Result<Manifest, LogError> {
         let path = self.path(number, MANIFEST);
         let bytes = self.get(&path, MANIFEST_BYTES_MAX)?;
+        if let Some(why) = Manifest::newer(&bytes) {
+            return Err(LogError::withheld(false, format!("{path}: {why}")));
+        }
         Manifest::decode((self.log_id, number), &bytes).map_err(|why| LogError::operator(format!("{path}: {why}")))
     }
 }

@@ -232,9 +232,10 @@ impl Beginning<'_> {
             let mut is_by_manifest = false;
             match state {
                 Err(error) => {
-                    if error.kind == StoreErrorKind::Damaged {
+                    if matches!(error.kind, StoreErrorKind::Damaged | StoreErrorKind::Newer) {
                         is_by_manifest = first > 0 && self.is_bad_by_manifest(partition, &name);
-                    } else {
+                    }
+                    if error.kind != StoreErrorKind::Damaged {
                         came.may_pass = Some(came.may_pass.unwrap_or(true) && !error.needs_operator());
                     }
                     came.passed_over.push(error.detail);
@@ -312,10 +313,12 @@ impl Beginning<'_> {
         Ok(mismatch(self.tail, &state, self.tail.first(partition)?)?.is_none())
     }
 
-    /// Whether the manifest of a snapshot alone says that it is of no use: it is damaged, or of another log or partition.
+    /// Whether the manifest of a snapshot alone says that it is of no use here: it is damaged, of a later version, or of another log
+    /// or partition.
     pub fn is_bad_by_manifest(&self, partition: u32, name: &SnapshotName) -> bool {
         let mark = self.snapshots.map(|snapshots| snapshots.mark(partition, &name.text));
-        mark.is_some_and(|mark| mark.is_err_and(|error| error.kind == StoreErrorKind::Damaged))
+        let is_of_no_use = |error: StoreError| matches!(error.kind, StoreErrorKind::Damaged | StoreErrorKind::Newer);
+        mark.is_some_and(|mark| mark.is_err_and(is_of_no_use))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::Name;
 use crate::domain::{Digest, Micros, hex128};
-use crate::store::Mark;
+use crate::store::{Mark, StoreError};
 use crate::wire::schema;
+use crate::wire::snapshot::FORMAT_VERSION;
 use serde::{Deserialize, Serialize};
 
 /// Version of the form of a snapshot: of its manifest and of the object with the rows.
@@ -92,20 +93,39 @@ impl Manifest {
     /// Reads the manifest of a snapshot of this name.
     ///
     /// # Errors
-    /// Why it is not one, in words.
-    pub(super) fn decode(name: &Name, bytes: &[u8]) -> Result<Manifest, String> {
-        let manifest: Manifest =
-            serde_json::from_slice(bytes).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    /// [`StoreError`]: it is not one, or it is one that a later version has written and this one does not read.
+    pub(super) fn decode(name: &Name, bytes: &[u8]) -> Result<Manifest, StoreError> {
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        let unread = |error: serde_json::Error| StoreError::damaged(format!("its manifest cannot be read: {error}"));
+        // A later form may lack what this one has.
+        let Form { format } = serde_json::from_slice(bytes).map_err(unread)?;
+        if let Some(why) = newer("it has format", format as usize, FORMAT as usize) {
+            return Err(StoreError::newer(why));
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(unread)?;
         if manifest.format != FORMAT {
-            return Err(format!("it has format {}, this version reads {FORMAT}", manifest.format));
+            return Err(StoreError::damaged(format!("it has format {format}, this version reads {FORMAT}")));
         }
         if manifest.check != manifest.hash() {
-            return Err("its manifest is damaged: it has another hash than it says".to_owned());
+            return Err(StoreError::damaged("its manifest is damaged: it has another hash than it says"));
         }
-        match manifest.name()? == *name {
-            true => Ok(manifest),
-            false => Err("its manifest is that of another snapshot".to_owned()),
+        if manifest.name().map_err(StoreError::damaged)? != *name {
+            return Err(StoreError::damaged("its manifest is that of another snapshot"));
         }
+        match manifest.newer() {
+            None => Ok(manifest),
+            Some(why) => Err(StoreError::newer(why)),
+        }
+    }
+
+    /// What of the rows only a later version reads, in words.
+    fn newer(&self) -> Option<String> {
+        newer("its rows have layout", self.rows_format as usize, FORMAT_VERSION as usize)
+            .or_else(|| newer("its rows have events of schema", self.event_schema, schema::EVENT.len()))
+            .or_else(|| newer("its rows have schema", self.snapshot_schema, schema::SNAPSHOT.len()))
     }
 
     /// The state that the rows make, as a checkpoint names it.
@@ -118,5 +138,54 @@ impl Manifest {
         let Manifest { partition, rows_format, next_seq, next_input, epoch, decided_at_us, .. } = *self;
         let decided_at = Micros(decided_at_us);
         Ok(Mark { log_id, partition, format_version: rows_format, next_seq, next_input, chain, epoch, decided_at })
+    }
+}
+
+/// That a snapshot has what only a later version reads; none where this one reads it.
+fn newer(what: &str, found: usize, known: usize) -> Option<String> {
+    (found > known).then(|| {
+        format!("{what} {found}, and this version reads {known}: take the version that wrote it, or a later one")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    /// The story: a process of the version before looks at the snapshots of those that were upgraded. An operator deletes what is
+    /// called damaged, and these are all that covers the events that have left the log.
+    #[test]
+    fn a_snapshot_of_a_later_version_is_no_damaged_one() {
+        let mark = Mark {
+            log_id: 7,
+            partition: 0,
+            format_version: FORMAT_VERSION,
+            next_seq: 9,
+            next_input: 8,
+            chain: Digest([1; 16]),
+            epoch: 1,
+            decided_at: Micros(5),
+        };
+        let sound = Manifest::new(&mark, Digest([2; 16]), b"rows");
+        let name = sound.name().unwrap();
+        assert_eq!(Manifest::decode(&name, &sound.encode()), Ok(sound.clone()));
+        let written = |manifest: Manifest| Manifest { check: manifest.hash(), ..manifest.clone() }.encode();
+        let of = || sound.clone();
+        let later = [
+            (b"{\"format\": 2}".to_vec(), "it has format 2, and this version reads 1: take the version that wrote it"),
+            (written(Manifest { rows_format: FORMAT_VERSION + 1, ..of() }), "its rows have layout"),
+            (written(Manifest { event_schema: schema::EVENT.len() + 1, ..of() }), "its rows have events of schema"),
+            (written(Manifest { snapshot_schema: schema::SNAPSHOT.len() + 1, ..of() }), "its rows have schema"),
+        ];
+        for (bytes, why) in later {
+            let told = Manifest::decode(&name, &bytes).unwrap_err();
+            assert_eq!(told.kind, StoreErrorKind::Newer, "{told}");
+            assert!(told.detail.contains(why), "{told}");
+        }
+        let spoilt = Manifest { rows_format: FORMAT_VERSION + 1, ..of() }.encode();
+        for bytes in [spoilt, written(Manifest { format: 0, ..of() }), b"{".to_vec()] {
+            assert_eq!(Manifest::decode(&name, &bytes).unwrap_err().kind, StoreErrorKind::Damaged);
+        }
     }
 }

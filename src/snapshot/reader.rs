@@ -73,7 +73,7 @@ impl Reader {
     fn manifest(&self, partition: u32, text: &str) -> Result<(Name, Manifest, Mark, Digest), StoreError> {
         let (name, _) = Name::parse(text).ok_or_else(|| StoreError::damaged("is no name of a snapshot"))?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
-        let manifest = Manifest::decode(&name, &manifest).map_err(StoreError::damaged)?;
+        let manifest = Manifest::decode(&name, &manifest)?;
         let state = Digest::parse(&manifest.state);
         let state = state.ok_or_else(|| StoreError::damaged("its manifest has no digest of a state"))?;
         let mark = manifest.mark().map_err(StoreError::damaged)?;

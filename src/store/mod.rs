@@ -94,6 +94,9 @@ pub enum StoreErrorKind {
     Transient,
     /// The place has answered, and what it gave is not what was written there, or it says that it is gone.
     Damaged,
+    /// A later version of this program has written it in a form that this one does not read. It shows no fault of what was
+    /// written.
+    Newer,
     /// It stays until a person changes something at the place, such as a disk that is not mounted.
     Operator,
     /// The store answers, and refuses this process until a person changes a right, a key or a setting.
@@ -111,6 +114,11 @@ impl StoreError {
         StoreError { detail: detail.into(), kind: StoreErrorKind::Damaged }
     }
 
+    /// What a later version has written, and this one does not read; the detail says what is newer in it.
+    pub fn newer(detail: impl Into<String>) -> StoreError {
+        StoreError { detail: detail.into(), kind: StoreErrorKind::Newer }
+    }
+
     /// An error that stays until a person changes something; the detail says what.
     pub fn operator(detail: impl Into<String>) -> StoreError {
         StoreError { detail: detail.into(), kind: StoreErrorKind::Operator }
@@ -123,7 +131,7 @@ impl StoreError {
 
     /// Whether it stays until a person changes something.
     pub fn needs_operator(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Operator | StoreErrorKind::Refused)
+        matches!(self.kind, StoreErrorKind::Newer | StoreErrorKind::Operator | StoreErrorKind::Refused)
     }
 }
 

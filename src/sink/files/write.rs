@@ -56,7 +56,7 @@ impl From<StoreError> for TargetError {
         match error.kind {
             StoreErrorKind::Refused => TargetError::Refused(error.detail),
             // A folder that is missing may be a disk that is not mounted yet.
-            StoreErrorKind::Transient | StoreErrorKind::Damaged | StoreErrorKind::Operator => {
+            StoreErrorKind::Transient | StoreErrorKind::Damaged | StoreErrorKind::Newer | StoreErrorKind::Operator => {
                 TargetError::Transient(error.detail)
             }
         }

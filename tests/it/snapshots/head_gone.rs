@@ -1,5 +1,6 @@
 //! A log whose first events are gone: a state begins with what reaches up to the first one that is left, or not at all.
 
+use super::replaced;
 use crate::bed::{Bed, BeforeLoad};
 use crate::wait::until;
 use headroom::domain::Micros;
@@ -203,6 +204,27 @@ fn snapshots_whose_manifests_are_of_no_use_hide_no_older_one() {
         ["was not read to the end", "92 more were passed over; 21 more were not tried; ", "move those out of it"];
     assert_is(LogErrorKind::Withheld { may_pass: false }, &refused, &says);
     assert_eq!(refused.detail.matches("that of another snapshot").count(), TRIED_MAX, "{refused}");
+}
+
+/// The story: two processes were upgraded, and the third one gets another machine before it is. It begins with a snapshot that the
+/// version before has written. Where there is none any more, it says which version to take, and calls nothing damaged.
+#[test]
+fn snapshots_of_a_later_version_hide_no_older_one_and_are_told_as_what_they_are() {
+    let bed = Bed::with_three();
+    let manifests = bed.objects(".json");
+    let time = manifests[2].file_name().unwrap().to_str().unwrap().split('-').nth(1).unwrap().to_owned();
+    let later = |n: usize| replaced(&manifests[n], r#""format": 1"#, r#""format": 2"#);
+    later(2);
+    for n in 0..TRIED_MAX + 4 {
+        fs::copy(&manifests[2], manifests[2].with_file_name(format!("{:020}-{time}-{n:032x}.json", 13))).unwrap();
+    }
+    let why = "it has format 2, and this version reads 1: take the version that wrote it, or a later one";
+    let (begun, passed_over) = bed.begin(5, Prefer::Newest).unwrap();
+    assert_eq!((begun, passed_over.len()), (Some(8), TRIED_MAX + 5), "{passed_over:?}");
+    assert!(passed_over.iter().all(|told| told.contains(why)), "{passed_over:?}");
+    later(1);
+    let refused = bed.begin(5, Prefer::Newest).unwrap_err();
+    assert_is(LogErrorKind::Withheld { may_pass: false }, &refused, &["begins with seq 5", why]);
 }
 
 /// The story: the rows of the newest snapshots are damaged. Each costs a start the read of a whole state, so that it does not try all
