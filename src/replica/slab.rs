@@ -48,14 +48,18 @@ impl Common {
         self.last = None;
     }
 
-    pub fn share(&mut self, reservation: &mut Reservation) {
+    /// Shares what the reservation has in common with others. The id of its pool is kept for them where the pool `is_there`: that
+    /// of one that never was, or has retired, would stay for good.
+    pub fn share(&mut self, reservation: &mut Reservation, is_there: impl FnOnce(&PoolId) -> bool) {
         let last = self.last.as_ref();
         if let Some((pool, demand)) = last.filter(|(p, d)| (p, d) == (&reservation.pool, &reservation.demand)) {
             (reservation.pool, reservation.demand) = (pool.clone(), demand.clone());
             return;
         }
         reservation.demand = self.demand(std::mem::take(&mut reservation.demand));
-        reservation.pool = self.pool(reservation.pool.clone());
+        if is_there(&reservation.pool) {
+            reservation.pool = self.pool(reservation.pool.clone());
+        }
         self.last = Some((reservation.pool.clone(), reservation.demand.clone()));
     }
 }
@@ -271,4 +275,23 @@ pub fn slots_of(page: u32) -> Option<Range<u32>> {
 fn split(slot: u32) -> (usize, usize) {
     let slot = slot as usize;
     (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: over the years callers ask for pools that nobody has defined, or that have long retired. Each such id was kept for
+    /// reservations to come, until there was no room for those of new pools.
+    #[test]
+    fn the_id_of_a_pool_that_is_not_there_is_not_kept() {
+        let mut common = Common::default();
+        let mut shared = |name: &str, is_there| {
+            let mut reservation = Reservation::void(PoolId::new(name).unwrap());
+            common.share(&mut reservation, |_| is_there);
+            common.pools.len()
+        };
+        assert_eq!(["gone-1", "gone-2"].map(|name| shared(name, false)), [0, 0]);
+        assert_eq!(["there-1", "there-2", "there-1"].map(|name| shared(name, true)), [1, 2, 2]);
+    }
 }

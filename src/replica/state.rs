@@ -264,7 +264,7 @@ impl PartitionState {
         let was = counted(entry);
         let was_life = was.and_then(|was| Life::of(entry, was.bytes));
         f(entry);
-        self.common.share(entry);
+        self.common.share(entry, |pool| self.pools.get(pool).is_some());
         let is = counted(entry);
         let life = is.and_then(|is| Life::of(entry, is.bytes));
         let (id, is_gone) = (*id, entry.is_empty());
