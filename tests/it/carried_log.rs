@@ -1,7 +1,7 @@
 //! A data directory of an earlier version: its log is carried over by the first start, whatever happens meanwhile.
 
 use crate::cli::{assert_says, on};
-use crate::process::{Served, headroom, run};
+use crate::process::{KILLED, Served, headroom, run};
 use headroom::domain::Micros;
 use headroom::log::embedded::{Embedded, Options};
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn killed_while_it_is_carried_over_it_loses_nothing() {
         let dir = old();
         let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
         let died = run(serve.arg(dir.path()).env("HEADROOM_CRASH_AT", point));
-        assert_eq!(died.code, -1, "{point}: {}{}", died.out, died.err);
+        assert_eq!(died.code, KILLED, "{point}: {}{}", died.out, died.err);
         assert_eq!(old_in(dir.path()).exists(), point != "carried-removed:1", "{point}");
         assert_eq!(self::serve(dir.path()).running.terminate().code, 0, "{point}");
         is_carried_over(dir.path());

@@ -2,7 +2,7 @@
 
 use crate::carried_log::{OLD, RECORDED_PLAIN};
 use crate::fixtures::{NOW, command, name, open_pool, orders, pool_id, reserve};
-use crate::process::{Served, headroom, run};
+use crate::process::{KILLED, Served, headroom, run};
 use headroom::domain::{CommandBody, Edit, EventKind, Micros, PoolChange, PoolSpec, RuleChange, Window};
 use headroom::limits::RETIRE_AFTER_DEFAULT_MS;
 use headroom::log::{CommitOutcome, EMBEDDED_LEVEL, FEATURE_LEVEL, FeatureLevel, StoredCommand};
@@ -190,7 +190,7 @@ fn a_first_start_that_is_killed_leaves_no_log_of_the_new_form_without_its_level(
             serve
         };
         let died = run(serve().env("HEADROOM_CRASH_AT", format!("{point}:1")));
-        assert_eq!(died.code, -1, "{point}: {}{}", died.out, died.err);
+        assert_eq!(died.code, KILLED, "{point}: {}{}", died.out, died.err);
         assert_eq!(dir.path().join("feature-level").exists(), has_level, "{point}");
         if has_level {
             for refused in [&mut serve(), headroom(["verify", "--data-dir"]).arg(dir.path())] {

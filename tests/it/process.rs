@@ -5,6 +5,7 @@ use crate::wait::{PATIENCE, soon, until};
 use headroom::app::StartError;
 use headroom::log::embedded::OpenError;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
@@ -64,10 +65,21 @@ pub fn closed() -> Stdio {
     writer.into()
 }
 
+/// The code of a process that a panic of one of its threads has aborted.
+pub const ABORTED: i32 = -6;
+/// The code of one that has died at the point where it was told to.
+pub const KILLED: i32 = -9;
+
 pub struct Ended {
+    /// The exit code; of a process that a signal has ended, the signal's number below zero.
     pub code: i32,
     pub out: String,
     pub err: String,
+}
+
+/// What [`Ended`] says of how a process has ended.
+pub fn code_of(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| -status.signal().unwrap())
 }
 
 /// Runs a command to its end.
@@ -124,11 +136,18 @@ impl Running {
         self.child.wait().unwrap()
     }
 
+    /// Waits until it has died at the point where it was told to, and of nothing else.
+    #[track_caller]
+    pub fn died(&mut self, point: &str) {
+        until("it dies", || self.is_over());
+        assert_eq!(code_of(self.child.wait().unwrap()), KILLED, "{point}");
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn ended(mut self) -> Ended {
         until("the process ends", || self.is_over());
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let code = code_of(self.child.wait().unwrap());
         let err = self.err.take().unwrap().join().unwrap();
         Ended { code, out: self.lines.iter().collect(), err }
     }

@@ -155,7 +155,7 @@ fn killed_while_a_state_is_replaced_the_next_start_has_that_of_the_log() {
         let ended = swap(dir.path());
         assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
         assert_says(&ended.err, &["may have replaced the state or not", "try again"]);
-        until("the server has died", || server.running.is_over());
+        server.running.died(point);
         let server = served(dir.path(), "1", None);
         assert_eq!([(); 2].map(|()| reserve(&server.url, "van-1")), [201, 409], "{point}");
         let (told, code) = report(&swap(dir.path()));
@@ -183,7 +183,7 @@ fn killed_while_a_wrong_state_is_replaced_the_next_start_does_not_have_it() {
         assert_eq!(pool["limits"]["orders"], 100, "it began with the checkpoint");
         let ended = swap(dir.path());
         assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
-        until("the server has died", || server.running.is_over());
+        server.running.died(point);
         let server = served(dir.path(), "1", None);
         assert_eq!(reserve(&server.url, "van-1"), 409, "{point}");
         assert_eq!(server.running.terminate().code, 0);

@@ -1,7 +1,7 @@
 //! Threads that run until the end: none of them is missed when it panics, nor waited for without a limit when it hangs.
 //! What is planted needs the feature `crash-points`.
 
-use crate::process::{Running, Served, agent, headroom};
+use crate::process::{ABORTED, Running, Served, agent, headroom};
 use crate::wait::until;
 use headroom::limits::{LEAVE_MS, SHUTDOWN_MS, STARTUP_LINE_MS};
 use headroom::time::Stopwatch;
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[track_caller]
 pub fn ends_when_it_panics(serve: &mut Command, thread: &str) {
     let ended = Running::start(serve.env("HEADROOM_CRASH_AT", format!("panic:{thread}"))).ended();
-    assert_eq!(ended.code, -1, "{thread}: {}", ended.err);
+    assert_eq!(ended.code, ABORTED, "{thread}: {}", ended.err);
     let line = ended.err.lines().find(|line| line.contains("a thread panicked"));
     let line = line.unwrap_or_else(|| panic!("{thread}: {}", ended.err));
     assert!(line.contains("ERROR") && line.contains(thread), "{thread}: {line}");

@@ -2,7 +2,7 @@
 
 use super::{Folder, a_log, done, is_all_of, more};
 use crate::cli::{assert_says, on};
-use crate::process::{headroom, run};
+use crate::process::{KILLED, headroom, run};
 use std::fs;
 
 /// The story: the machine goes down during the nightly backup. The backups of before are whole, and there is no half one.
@@ -14,7 +14,7 @@ fn killed_while_it_is_taken_there_is_a_whole_backup_or_none() {
         more(dir.path(), 6);
         let mut backup = headroom(["backup", "--to", &folder.url(), "--data-dir"]);
         let died = run(backup.arg(dir.path()).env("HEADROOM_CRASH_AT", format!("{point}:1")));
-        assert_eq!((died.code, &*died.out), (-1, ""), "{point}: {}", died.err);
+        assert_eq!((died.code, &*died.out), (KILLED, ""), "{point}: {}", died.err);
         let count = if point == "backup-written" { 2 } else { 1 };
         assert_eq!(folder.list().len(), count, "{point}");
         let target = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ fn killed_while_it_is_restored_the_log_is_whole_or_not_served() {
         let target = tempfile::tempdir().unwrap();
         let mut restore = headroom(["restore", "--from", &folder.url(), "--data-dir"]);
         let died = run(restore.arg(target.path()).env("HEADROOM_CRASH_AT", format!("{point}:1")));
-        assert_eq!((died.code, &*died.out), (-1, ""), "{point}: {}", died.err);
+        assert_eq!((died.code, &*died.out), (KILLED, ""), "{point}: {}", died.err);
         if point == "restore-placed" {
             is_all_of(target.path(), dir.path());
             continue;

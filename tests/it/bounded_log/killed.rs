@@ -51,7 +51,7 @@ fn killed_when_a_segment_is_sealed_a_start_has_every_order_and_goes_on() {
     let place = url(folder.path());
     let mut served = Served::start(command(dir.path(), &place).env("HEADROOM_CRASH_AT", "log-sealed:1"));
     define(&served);
-    let (asked, taken) = orders_until_it_dies(&mut served);
+    let (asked, taken) = orders_until_it_dies(&mut served, "log-sealed");
     assert!(taken.len() > 10 && segments(dir.path()).len() == 2, "{taken:?}");
     is_sound(dir.path());
     let served = Served::start(&mut command(dir.path(), &place));
@@ -83,7 +83,7 @@ fn killed_while_old_snapshots_are_removed_a_start_finds_whole_ones() {
         let at = format!("snapshot-thinned:{nth}");
         let mut served = Served::start(command(dir, &place).env("HEADROOM_CRASH_AT", &at));
         define(&served);
-        let (mut asked, taken) = orders_until_it_dies(&mut served);
+        let (mut asked, taken) = orders_until_it_dies(&mut served, &at);
         let (manifests, rows) = (names(&stopped, ".json"), names(&stopped, ".rows"));
         assert_eq!(all.difference(&manifests).count(), nth.div_ceil(2), "{at}");
         assert_eq!((manifests.difference(&rows).count(), rows.difference(&manifests).count()), (0, nth % 2), "{at}");

@@ -206,7 +206,7 @@ fn killed_after_a_loss_was_recorded_the_log_is_rebuilt_from_its_archive() {
 fn assert_dies(stopped: &Stopped, id: &str, point: &str) {
     let mut accept = accepting(stopped, id, &["--log-archive", &url(stopped.archive.path())]);
     let ended = run(accept.env("HEADROOM_CRASH_AT", point));
-    assert_eq!(ended.code, -1, "{point}: {}{}", ended.out, ended.err);
+    assert_eq!(ended.code, crate::process::KILLED, "{point}: {}{}", ended.out, ended.err);
 }
 
 /// The story: bytes in the middle of a log have changed on the disk. Somebody on call has read of a loss that can be accepted, but

@@ -83,7 +83,7 @@ fn killed_while_segments_leave_log_and_archive_have_every_event() {
     {
         let stopped = left_for_a_month();
         let mut running = Served::listening(serve(&stopped).env("HEADROOM_CRASH_AT", point)).running;
-        until("it dies", || running.is_over());
+        running.died(point);
         is_whole(&stopped, point);
         let served = Served::start(&mut serve(&stopped));
         until("all that is old has left", || all_have_left(&stopped));

@@ -3,7 +3,7 @@
 
 use crate::brokered::prefix;
 use crate::clock::real_binary::Stepped;
-use crate::process::{Ended, agent, headroom, run};
+use crate::process::{Ended, KILLED, agent, code_of, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::log::kafka::ops::admin::Admin;
@@ -268,13 +268,25 @@ impl<'s> Serving<'s> {
     pub fn end(&self) -> (ExitStatus, Duration) {
         let ending = Stopwatch::start();
         self.signal(Signal::TERM);
+        (self.ended(), ending.elapsed())
+    }
+
+    /// Waits until it has died at the point where it was told to, and of nothing else.
+    #[track_caller]
+    pub fn died(&self) {
+        assert_eq!(code_of(self.ended()), KILLED, "{}", self.name);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    fn ended(&self) -> ExitStatus {
         let mut status = None;
         until("the process ends", || {
             status = self.process.lock().as_mut().and_then(|child| child.try_wait().unwrap());
             status.is_some()
         });
         (*self.process.lock(), *self.at.0.lock()) = (None, None);
-        (status.expect("until there is one"), ending.elapsed())
+        status.expect("until there is one")
     }
 
     /// What it has logged so far.

@@ -110,7 +110,7 @@ fn killed_while_a_state_is_replaced_another_process_takes_over() {
         let ended = rebuild(&site, &[&first], &["--swap"]);
         assert_eq!((ended.code, &*ended.out), (3, ""), "{point}: {}", ended.err);
         assert_says(&ended.err, &["may have replaced the state or not"]);
-        first.kill9();
+        first.died();
         let second = site.serve("second");
         let url = second.url().unwrap();
         // The group learns only when a session ends that its first owner is gone; a call that is told no holds nothing.

@@ -4,7 +4,7 @@ use super::{assert_says, on};
 use crate::authority::Authority;
 use crate::http::client::Client;
 use crate::http::disconnects::counted;
-use crate::process::{Ended, Running, foreign_agent, headroom, run};
+use crate::process::{ABORTED, Ended, Running, foreign_agent, headroom, run};
 use crate::wait::until;
 use headroom::access::AUDIT_LOG;
 use headroom::config::{Config, FileText, Inputs, Kind, Setting};
@@ -291,7 +291,7 @@ fn the_reason_of_a_panic_is_told_without_what_it_quotes() {
         let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--log-level", "trace", "--data-dir"]);
         serve.arg(dir.path()).env("RUST_BACKTRACE", "1");
         let ended = run(serve.env("HEADROOM_CRASH_AT", format!("panic:{name}:{}", planted("panic"))));
-        assert_eq!(ended.code, -1, "{name}: {}", ended.err);
+        assert_eq!(ended.code, ABORTED, "{name}: {}", ended.err);
         assert_says(&ended.err, &[&format!("panicked: planted in {name} by …"), "src/threads.rs"]);
         keeps(&all(&ended), name);
     }

@@ -120,7 +120,7 @@ fn a_rebuild_that_is_killed_leaves_the_tables_whole() {
         let spoilt = database.ask(ALL);
         let mut rebuild = database.sink(nowhere(), &["rebuild"]);
         let killed = run(rebuild.env("HEADROOM_CRASH_AT", format!("{point}:1")));
-        assert_ne!(killed.code, 0, "{point}");
+        assert_eq!(killed.code, crate::process::KILLED, "{point}: {}{}", killed.out, killed.err);
         let is_done = point == "rebuild-done";
         assert_eq!(database.ask(ALL), if is_done { &*right } else { &*spoilt }, "{point}");
         assert_planned(&database, if is_done { "the tables are as they should be\n" } else { left });
@@ -129,7 +129,8 @@ fn a_rebuild_that_is_killed_leaves_the_tables_whole() {
         assert_eq!(database.ask(ALL), right, "{point}");
     }
     let mut rebuild = database.sink(nowhere(), &["rebuild"]);
-    assert_ne!(run(rebuild.env("HEADROOM_CRASH_AT", "rebuild-filled:1")).code, 0);
+    let killed = run(rebuild.env("HEADROOM_CRASH_AT", "rebuild-filled:1"));
+    assert_eq!(killed.code, crate::process::KILLED, "{}{}", killed.out, killed.err);
     database.apply();
     assert_planned(&database, "the tables are as they should be\n");
 }

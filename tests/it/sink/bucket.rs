@@ -237,7 +237,8 @@ pub fn is_finished_by_another(bucket: &Bucket) {
     let mut traffic = Traffic::new(&served.url, 33);
     traffic.calls(30);
     let mut dies = sink(bucket, log.path(), &["backfill", "--sink-batch-ms", "100"]);
-    assert_ne!(run(dies.env("HEADROOM_CRASH_AT", "sink-file:1")).code, 0);
+    let died = run(dies.env("HEADROOM_CRASH_AT", "sink-file:1"));
+    assert_eq!(died.code, crate::process::KILLED, "{}{}", died.out, died.err);
     assert_ne!(announced(bucket), 0);
     traffic.calls(30);
     bucket.writers_are_gone();

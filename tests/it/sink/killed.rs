@@ -5,7 +5,7 @@ use super::files::{Rows, assert_columns};
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_tables, events, on_log, serve, state};
-use crate::process::run;
+use crate::process::{KILLED, run};
 use crate::wait::until;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub fn at_each(points: &[&str], seed: u64, log: &Path, sink: impl Fn() -> Comman
             traffic.calls(15);
             // It writes all partitions: each time at least two batches are to be written.
             let ended = run(sink().env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
-            assert_eq!(ended.code, -1, "{point}:{nth}: {}{}", ended.out, ended.err);
+            assert_eq!(ended.code, KILLED, "{point}:{nth}: {}{}", ended.out, ended.err);
             look();
         }
     }

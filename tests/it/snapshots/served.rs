@@ -87,9 +87,9 @@ fn a_store_that_never_answers_keeps_nobody_waiting() {
     is_sound(dir.path());
 }
 
-/// Orders one by one until the server dies at a named point. Answers how many were asked for, and which were taken.
+/// Orders one by one until the server dies at this named point. Answers how many were asked for, and which were taken.
 #[cfg(feature = "crash-points")]
-pub fn orders_until_it_dies(served: &mut Served) -> (u64, Vec<u64>) {
+pub fn orders_until_it_dies(served: &mut Served, point: &str) -> (u64, Vec<u64>) {
     let (mut asked, mut taken) = (0, Vec::new());
     until("it dies", || {
         asked += 1;
@@ -98,6 +98,7 @@ pub fn orders_until_it_dies(served: &mut Served) -> (u64, Vec<u64>) {
         }
         served.running.is_over()
     });
+    served.running.died(point);
     (asked, taken)
 }
 
@@ -111,7 +112,7 @@ fn killed_while_a_snapshot_is_written_a_start_has_every_order() {
         let url = format!("file://{}", folder.path().display());
         let mut served = Served::start(command(dir.path(), &url).env("HEADROOM_CRASH_AT", format!("{point}:2")));
         define(&served);
-        let (_, taken) = orders_until_it_dies(&mut served);
+        let (_, taken) = orders_until_it_dies(&mut served, point);
         assert!(!taken.is_empty(), "{point}");
         fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
         let served = Served::start(&mut command(dir.path(), &url));

@@ -149,7 +149,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["futures_util"], rooms: &["api::http::one_task", "sink::postgres", "objects::bucket"],
         reason: "one place runs many things in one task, and rows and lists of objects are streamed" },
     Bound { names: &["socket2"], rooms: &["api"], reason: "what tokio leaves out of a socket, for who accepts them" },
-    Bound { names: &["rustix"], rooms: &["app::files", "app::signals", "cmd", "store::sled", "threads"],
+    Bound { names: &["rustix"], rooms: &["app::files", "app::signals", "cmd", "crash", "store::sled", "threads"],
         reason: "what a process asks of its system" },
     Bound { names: &["tokio"],
         rooms: &["api", "service", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry", "sink::postgres",
