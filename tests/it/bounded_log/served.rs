@@ -1,7 +1,7 @@
 //! A bounded log of the real binary: killed while segments leave, read while it runs, and served only when something covers
 //! what has left.
 
-use super::{BEGIN, KEEP_DAYS, damage};
+use super::{BEGIN, KEEP_DAYS, ORDERS, damage};
 use crate::bed::{Bed, DAY_MS, Stopped, segments, url};
 use crate::buckets;
 use crate::process::{Served, agent, foreign_agent, headroom, run};
@@ -17,10 +17,15 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+/// Days of the log of a shop that stands still, and their events: each day defines its pool and takes its orders, and each
+/// but the first one ends those of the day before.
+const DAYS: u64 = 8;
+const OF_A_MONTH: u64 = DAYS * (1 + 2 * ORDERS) - ORDERS;
+
 /// The log of a shop that stood still for a month: all its sealed segments are old.
 pub fn left_for_a_month() -> Stopped {
     let begin = Micros(SystemClock::new().wall().0 - 50 * DAY_MS * 1_000);
-    let stopped = Stopped::of(Bed::of_days(begin, 8));
+    let stopped = Stopped::of(Bed::of_days(begin, DAYS));
     assert!(segments(stopped.dir.path()).len() > 5);
     stopped
 }
@@ -61,16 +66,24 @@ pub(super) fn begun_later(stopped: &Stopped) -> (Served, f64) {
     (served, first)
 }
 
-/// Log and archive verify, have every event, and the pool has so many orders.
-pub(super) fn is_whole(stopped: &Stopped, of: &str) {
+/// Log and archive verify, and have every event from the first one on without a gap. Answers how many these are.
+pub(super) fn is_whole(stopped: &Stopped, of: &str) -> u64 {
     let verified = stopped.whole("verify", &[]);
     assert_eq!(verified.code, 0, "{of}: {}{}", verified.out, verified.err);
     let printed = stopped.whole("cat", &[]);
     assert_eq!(printed.code, 0, "{of}: {}", printed.err);
     assert!(!printed.err.contains("are gone"), "{of}: {}", printed.err);
-    let seqs = printed.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].clone());
-    let expected = (0..).map(|at: u64| at.to_string());
-    assert!(seqs.zip(expected).all(|(seq, at)| seq.to_string().trim_matches('"') == at), "{of}");
+    let seq = |line: &str| serde_json::from_str::<Value>(line).unwrap()["seq"].to_string();
+    let seqs: Vec<String> = printed.out.lines().map(|line| seq(line).trim_matches('"').to_owned()).collect();
+    assert!(seqs.iter().zip(0_u64..).all(|(seq, at)| *seq == at.to_string()), "{of}");
+    assert!(seqs.len() > 100, "{of}: {} events", seqs.len());
+    seqs.len() as u64
+}
+
+/// The same, and nothing that stood in [`left_for_a_month`] is missing at the end.
+fn has_all(stopped: &Stopped, of: &str) {
+    let events = is_whole(stopped, of);
+    assert!(events >= OF_A_MONTH, "{of}: {events} events");
 }
 
 /// The story: the machine goes down while a segment leaves. Wherever that is, the next start goes on, and log and archive have
@@ -84,14 +97,14 @@ fn killed_while_segments_leave_log_and_archive_have_every_event() {
         let stopped = left_for_a_month();
         let mut running = Served::listening(serve(&stopped).env("HEADROOM_CRASH_AT", point)).running;
         running.died(point);
-        is_whole(&stopped, point);
+        has_all(&stopped, point);
         let served = Served::start(&mut serve(&stopped));
         until("all that is old has left", || all_have_left(&stopped));
         assert!(reserve_in_new_pool(&served), "{point}");
         let ended = served.running.terminate();
         assert_eq!(ended.code, 0, "{point}: {}", ended.err);
         assert!(!ended.err.contains("cannot leave the log"), "{point}: {}", ended.err);
-        is_whole(&stopped, point);
+        has_all(&stopped, point);
     }
 }
 
@@ -131,7 +144,7 @@ fn a_running_server_tells_where_its_log_begins_and_commands_read_the_archive_bes
     assert!(reserve_in_new_pool(&served));
     until("nothing is overdue", || figure(&served, "headroom_log_overdue_seconds") == Some(0.0));
     assert_eq!(figure(&served, "headroom_log_leaving_failures_total"), Some(0.0));
-    is_whole(&stopped, "while it runs");
+    has_all(&stopped, "while it runs");
     let printed = stopped.bare("cat", &[]);
     assert_eq!(printed.code, 0, "{}", printed.err);
     assert!(printed.err.contains(&format!("partition 0 begins with seq {first}: ")), "{}", printed.err);
@@ -180,7 +193,7 @@ fn a_swap_of_a_bounded_log_begins_with_a_snapshot() {
     assert!(reserve(&served, 1_000_001));
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
-    is_whole(&stopped, "after the swaps");
+    has_all(&stopped, "after the swaps");
 }
 
 /// The story: a state is being replaced when a firewall begins to drop what is sent to the bucket of snapshots, and the process is
@@ -237,7 +250,7 @@ fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_ar
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("the partition is not served; looking again every few seconds"), "{}", ended.err);
-    is_whole(&stopped, "after all");
+    has_all(&stopped, "after all");
 }
 
 /// The story: somebody who needs room deletes the oldest file of a log, or the one after it. The checkpoint covers it, and would
@@ -263,7 +276,7 @@ fn a_file_that_was_deleted_by_hand_is_no_file_that_has_left() {
     }
     let (served, _) = begun_later(&stopped);
     assert_eq!(served.running.terminate().code, 0);
-    is_whole(&stopped, "it is back");
+    has_all(&stopped, "it is back");
 }
 
 /// The story: somebody deletes an old file of the log under the running server. Every yes from then on would lie in a log that is
@@ -357,7 +370,7 @@ fn an_archive_that_is_whole_takes_the_place_of_lost_snapshots() {
     let served = Served::start(&mut serve(&stopped));
     assert!(reserve(&served, 1), "the same key gets the answer of then");
     assert_eq!(served.running.terminate().code, 0);
-    is_whole(&stopped, "rebuilt");
+    has_all(&stopped, "rebuilt");
 }
 
 /// A bound without what it needs is refused before anything is opened.
