@@ -187,7 +187,9 @@ fn a_backup_of_a_busy_server_has_every_answer_that_was_given_before_it() {
     });
     served.running.kill();
     let whole = events(dir.path());
-    for (n, (id, before)) in folder.list().iter().rev().zip(&taken).enumerate() {
+    let listed = folder.list();
+    assert_eq!(listed.len(), taken.len(), "{listed:?}");
+    for (n, (id, before)) in listed.iter().rev().zip(&taken).enumerate() {
         let target = targets.path().join(n.to_string());
         assert_says(&done(folder.restore(&target, &["--backup", id])), &[id, "is restored"]);
         let found = events(&target);
