@@ -1,5 +1,6 @@
 //! Events that no decision produces. `evolve` takes an event's word for the values after it, so what stands between a
-//! corrupt or foreign log and a wrong counter is that it refuses these, each by the law that it breaks.
+//! corrupt or foreign log and a wrong counter is that it refuses these, each by the law that it breaks. So does a state
+//! with those that do not follow on what it has folded.
 
 use crate::fixtures::{
     amounts, command, define, hold, key, open_pool, orders, pool_id, rejection, reservation_id, reserve,
@@ -7,9 +8,11 @@ use crate::fixtures::{
 use crate::machine::{Machine, MapLedger};
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
-    Amounts, Command, CommandBody, CommandId, Entry, EventBody, Law, Micros, Pool, Reason, Rejection, ReleaseCause,
-    ReservationId, Status,
+    Amounts, Cause, ChainedEvent, Command, CommandBody, CommandId, Entry, Event, EventBody, Law, Micros, Pool, Reason,
+    Rejection, ReleaseCause, ReservationId, Status,
 };
+use headroom::replica::{PartitionState, Position};
+use headroom::wire;
 
 /// Its id is made of its key.
 fn keyed(text: &str, body: CommandBody) -> Command {
@@ -90,5 +93,83 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
         event.body = body;
         let breach = evolve(&mut machine.ledger.clone(), &event).map_err(|breach| breach.law);
         assert_eq!(breach, Err(law), "{:?}", event.body);
+    }
+}
+
+/// An event that follows on what the state has folded.
+fn next(state: &PartitionState, cause: Option<Cause>, body: EventBody) -> Event {
+    let Position { next_seq: seq, epoch, chain: prev, decided_at, .. } = *state.position();
+    Event { partition: 0, seq, epoch, prev, decided_at, cause, body }
+}
+
+/// Folds it; the law that it breaks, if it is refused.
+fn fold(state: &mut PartitionState, event: Event) -> Result<(), Law> {
+    let (_, digest) = wire::event::encode(&event);
+    state.fold(&ChainedEvent::new(event, digest)).map_err(|breach| breach.law)
+}
+
+fn cause(input_offset: u64, skipped: u64) -> Option<Cause> {
+    Some(Cause { input_offset, skipped, command: None, unread: None })
+}
+
+/// One command is decided, by the third owner at ten. Beside it, the event that decides the one after two places without a
+/// command.
+fn begun() -> (PartitionState, Event) {
+    let mut state = PartitionState::new(0);
+    let malformed = || EventBody::Malformed { detail: "no command".to_owned() };
+    let barrier = next(&state, None, EventBody::Barrier { nonce: 1 });
+    assert_eq!(fold(&mut state, Event { epoch: 3, decided_at: Micros(10), ..barrier }), Ok(()));
+    let first = next(&state, cause(0, 0), malformed());
+    assert_eq!(fold(&mut state, first), Ok(()));
+    let second = next(&state, cause(3, 2), malformed());
+    (state, second)
+}
+
+/// The clock is set from one time to another.
+fn clock_set(event: &mut Event, from: u64, to: u64) {
+    event.cause = None;
+    event.decided_at = Micros(to);
+    event.body = EventBody::ClockSet { from: Micros(from), detail: "by hand".to_owned() };
+}
+
+type Change = fn(&mut Event);
+
+const FOLLOWING: &[(&str, Change)] = &[
+    ("as it is", |_| {}),
+    ("of the next owner", |event| event.epoch = 4),
+    ("decided later", |event| event.decided_at = Micros(11)),
+    ("that sets the clock back", |event| clock_set(event, 10, 9)),
+    ("that sets the clock back from a later time", |event| clock_set(event, 12, 11)),
+];
+
+const NOT_FOLLOWING: &[(&str, Law, Change)] = &[
+    ("of another partition", Law::Chain, |event| event.partition = 1),
+    ("of a number that was there", Law::Chain, |event| event.seq = 1),
+    ("behind a gap", Law::Chain, |event| event.seq = 3),
+    ("after another one", Law::Chain, |event| event.prev.0[15] ^= 1),
+    ("of the owner before", Law::Chain, |event| event.epoch = 2),
+    ("decided earlier", Law::ClocksDecideNothing, |event| event.decided_at = Micros(9)),
+    ("that sets the clock from an earlier time", Law::ClocksDecideNothing, |event| clock_set(event, 9, 8)),
+    ("that sets the clock to what it is", Law::ClocksDecideNothing, |event| clock_set(event, 10, 10)),
+    ("that sets the clock forward", Law::ClocksDecideNothing, |event| clock_set(event, 10, 11)),
+    ("that leaves a command out", Law::OneDecision, |event| event.cause = cause(3, 1)),
+    ("that decides a command again", Law::OneDecision, |event| event.cause = cause(3, 3)),
+    ("that skips more than there is", Law::OneDecision, |event| event.cause = cause(3, 4)),
+];
+
+/// The story: two owners wrote into one log, or a tool has put it together of two. A state that folded what does not
+/// follow would go on from it, and say nothing.
+#[test]
+fn an_event_that_does_not_follow_on_the_last_one_is_refused_by_the_law_it_breaks() {
+    for (what, change) in FOLLOWING {
+        let (mut state, mut event) = begun();
+        change(&mut event);
+        assert_eq!(fold(&mut state, event), Ok(()), "{what}");
+    }
+    for (what, law, change) in NOT_FOLLOWING {
+        let (mut state, mut event) = begun();
+        let before = *state.position();
+        change(&mut event);
+        assert_eq!((fold(&mut state, event), *state.position()), (Err(*law), before), "{what}");
     }
 }
