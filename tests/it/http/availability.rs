@@ -2,7 +2,9 @@
 //! while others write (L8).
 
 use super::client::Client;
+use crate::fixtures::pool_id;
 use crate::server::Server;
+use headroom::domain::route;
 use headroom::time::SystemClock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -118,7 +120,8 @@ fn fresh(client: &mut Client, method: &str, path: &str) -> Value {
     }
 }
 
-/// A read's view never goes back, and what it shows of a pool never does at an equal or later view.
+/// A read's view never goes back, and what it shows of a pool never does at an equal or later view. It shows all that was
+/// committed before the events that it names, and nothing else.
 #[test]
 fn a_reader_never_goes_back_and_a_fresh_one_sees_every_yes() {
     serving(|server| {
@@ -129,10 +132,9 @@ fn a_reader_never_goes_back_and_a_fresh_one_sees_every_yes() {
             let (is_over, written) = (&is_over, &written);
             let writers: Vec<_> =
                 (0..WRITERS).map(|n| scope.spawn(move || write(server, n, is_over, written))).collect();
-            let (mut seen, mut used, mut reads) = (BTreeMap::new(), BTreeMap::<String, u64>::new(), 0);
-            while reads < READS || (written.load(Relaxed) < WRITES && !writers.iter().any(|w| w.is_finished())) {
-                reads += 1;
-                let page = match reads % 3 {
+            let (mut seen, mut used, mut read) = (BTreeMap::new(), BTreeMap::<String, u64>::new(), Vec::new());
+            while read.len() < READS || (written.load(Relaxed) < WRITES && !writers.iter().any(|w| w.is_finished())) {
+                let page = match read.len() % 3 {
                     0 => fresh(c, "POST", "/v1/availability"),
                     _ => c.post("/v1/availability", "").json(),
                 };
@@ -140,35 +142,46 @@ fn a_reader_never_goes_back_and_a_fresh_one_sees_every_yes() {
                 assert_eq!(now.len(), PARTITIONS as usize);
                 let is_back = seen.iter().any(|(partition, seq): (&u32, &u64)| now[partition] < *seq);
                 assert!(!is_back, "{now:?} after {seen:?}");
-                seen = now;
+                seen.clone_from(&now);
                 for pool in page["pools"].as_array().unwrap() {
                     let units = pool["used"]["orders"].as_u64().unwrap();
-                    let before = used.insert(pool["pool"].to_string(), units).unwrap_or_default();
-                    assert!(units >= before, "{pool} after {before}");
+                    let before = used.insert(pool["pool"].as_str().unwrap().to_owned(), units);
+                    assert!(Some(units) >= before, "{pool} after {before:?}");
                 }
+                read.push((now, used.clone()));
             }
             is_over.store(true, Relaxed);
+            for (pool, partition, yes) in writers.into_iter().map(|writer| writer.join().unwrap()) {
+                for (as_of, used) in &read {
+                    let committed = yes.iter().filter(|seq| **seq < as_of[&partition]).count() as u64;
+                    let shown = used.get(&pool).copied().unwrap_or_default();
+                    assert_eq!(shown, committed, "{pool} as of {as_of:?}");
+                }
+            }
         });
         assert!(written.load(Relaxed) >= WRITES);
     });
 }
 
-/// Reserves until it is over; after each yes, fresh reads of all kinds show it.
-fn write(server: &Server, n: usize, is_over: &AtomicBool, written: &AtomicUsize) {
+/// Reserves until it is over; after each yes, fresh reads of all kinds show it. Answers the pool, its partition, and the
+/// numbers of the events in which its orders were accepted.
+fn write(server: &Server, n: usize, is_over: &AtomicBool, written: &AtomicUsize) -> (String, u32, Vec<u64>) {
     let c = &mut Client::connect(server.address);
     let pool = format!("p{n}");
-    let mut used = 0;
+    let (of, mut used, mut yes) = (route::partition_of(&pool_id(&pool), PARTITIONS), 0, Vec::new());
     while !is_over.load(Relaxed) {
         let made = reserve(c, &pool);
         used += 1;
         let (partition, seq) = (made["proof"]["partition"].as_u64().unwrap(), made["proof"]["seq"].as_u64().unwrap());
         let page = fresh(c, "POST", "/v1/availability");
-        assert!(as_of(&page)[&u32::try_from(partition).unwrap()] > seq, "{page} after {made}");
+        assert!(partition == u64::from(of) && as_of(&page)[&of] > seq, "{page} after {made}");
         let listed = page["pools"].as_array().unwrap().iter().find(|listed| listed["pool"] == pool).unwrap();
         assert_eq!(listed["used"]["orders"], used);
         assert_eq!(fresh(c, "GET", &format!("/v1/pools/{pool}"))["used"]["orders"], used);
         let id = made["reservation"].as_str().unwrap();
         assert_eq!(fresh(c, "GET", &format!("/v1/reservations/{id}"))["status"], "confirmed");
+        yes.push(seq);
         written.fetch_add(1, Relaxed);
     }
+    (pool, of, yes)
 }
