@@ -31,6 +31,29 @@ start() {
     url=${line#headroom listens on }
 }
 
+# Waits until the server knows a token. Whoever calls with one that it does not know is refused, whatever they ask for.
+known() {
+    python3 - "$url/v1/pools" "$1" <<'PYTHON'
+import sys
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+url, token = sys.argv[1:]
+limit = time.monotonic() + 60
+while True:
+    try:
+        with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"})):
+            break
+    except HTTPError as refused:
+        if refused.code != 401:
+            break
+    if time.monotonic() > limit:
+        sys.exit("a token is not known within 60 s")
+    time.sleep(0.1)
+PYTHON
+}
+
 # Writes the description of the API into a file: `describe TOKEN FILE`.
 describe() {
     python3 - "$url/openapi.json" "$@" <<'PYTHON'
