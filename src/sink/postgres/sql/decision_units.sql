@@ -1,5 +1,5 @@
 -- One row for each event and each dimension that it names: the units that were asked for or taken, what the reservation had
--- before an amend, and limit and use of the pool after the event.
+-- before an amend, and limit and use of the pool after the event. A repeated answer may have those of the first one instead.
 SELECT e.partition, e.seq, e.decided_at, e.kind, e.ask, e.reason, e.pool, e.reservation, d.dimension,
        (e.demand ->> d.dimension)::bigint AS demand,
        (e.demand_before ->> d.dimension)::bigint AS demand_before,
