@@ -238,6 +238,14 @@ fn producer(common: &Arc<Common>) -> Result<Client, LogError> {
     made.map_err(|error| classify::failed("creating the producer of commands", &error))
 }
 
+/// How long the thread rests. `due` is the time until the next lane is handed over, `None` when no lane has a partition with
+/// room. While commands are gathered they wake nobody. So when all lanes wait for room, the thread looks for commands of other
+/// partitions as often as it gathers: a partition to which nothing can be written must not delay the others.
+fn rest(gathers_for: Duration, has_lanes: bool, due: Option<Duration>) -> Duration {
+    let look = if has_lanes && !gathers_for.is_zero() { gathers_for } else { LOOK };
+    due.unwrap_or(look).min(LOOK)
+}
+
 /// Commands of one partition that wait to be handed to the client.
 struct Lane {
     commands: Vec<QueuedCommand>,
@@ -296,7 +304,8 @@ impl Work {
     fn wait(&self) -> Duration {
         let gathers_for = self.gathers_for();
         let free = self.lanes.iter().filter(|(partition, _)| self.common.has_room(**partition));
-        free.map(|(_, lane)| lane.since.left_of(gathers_for)).min().unwrap_or(LOOK).min(LOOK)
+        let due = free.map(|(_, lane)| lane.since.left_of(gathers_for)).min();
+        rest(gathers_for, !self.lanes.is_empty(), due)
     }
 
     fn hand_over(&mut self) {
@@ -359,5 +368,16 @@ mod tests {
         assert!(is_full(false, QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE, 0));
         assert!(!is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX - 1), "these have places of their own");
         assert!(is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX));
+    }
+
+    /// The story: under load the leader of one partition is away, so that its commands stay in their lane. Commands of all
+    /// other partitions then waited until the thread looked again by itself.
+    #[test]
+    fn a_partition_without_room_does_not_delay_the_commands_of_others() {
+        assert_eq!(rest(GATHER, true, None), GATHER);
+        let soon = Duration::from_millis(1);
+        assert_eq!((rest(GATHER, true, Some(soon)), rest(GATHER, true, Some(Duration::MAX))), (soon, LOOK));
+        // A command wakes the thread.
+        assert_eq!((rest(GATHER, false, None), rest(Duration::ZERO, true, None)), (LOOK, LOOK));
     }
 }
