@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest snapshots stay, however old they are.
 const KEPT_ALWAYS: usize = 2;
+/// No more snapshots stay, however new they are. A listing ends after so many objects, and one that is not listed is not there: a
+/// store that lists the oldest first would hide the newest.
+const KEPT_MAX: usize = LISTED_MAX * 2 / 5;
 /// Rows without a manifest stay for so long: somebody may be about to write it. So does a manifest without rows.
 const UNFINISHED_MS: u64 = HOUR_MS;
 
@@ -74,7 +77,7 @@ impl Found {
             };
             // The newest of each hour or day is seen first.
             let is_first = step_ms.is_none_or(|ms| ms < u64::MAX && hours.insert((ms, name.at.0 / 1_000 / ms)));
-            if !is_first && place >= KEPT_ALWAYS {
+            if place >= KEPT_MAX || (!is_first && place >= KEPT_ALWAYS) {
                 surplus.insert(*name);
             }
         }
@@ -139,6 +142,16 @@ mod tests {
         let end = coming.next_seq;
         assert_eq!(found.surplus(KEEP, end, NOW), [old[0], old[1], stale, bare].into());
         assert_eq!((found.ahead(end), found.whole(end).next()), (2, Some(&old[3])));
+    }
+
+    /// The story: all snapshots are kept for ten years, one each quarter of an hour. After a year and a half the store lists none
+    /// that is written.
+    #[test]
+    fn no_more_snapshots_stay_than_a_listing_has() {
+        let found = found((0..KEPT_MAX as u64 + 3).map(name));
+        let oldest: BTreeSet<Name> = (0..3).map(|n| name(KEPT_MAX as u64 + n)).collect();
+        assert_eq!(found.surplus(KEEP, u64::MAX, NOW), oldest);
+        assert!(2 * KEPT_MAX < LISTED_MAX);
     }
 
     #[test]
