@@ -2,6 +2,7 @@
 //! process ends.
 
 use super::client::client;
+use super::folder::{Unopened, opened};
 use super::names::{Names, flush};
 use super::refusal::{Act, is_no_object, not_allowed, refused};
 use super::{Got, LISTED_MAX, Listed, Objects, Tag};
@@ -9,8 +10,8 @@ use crate::causes::causes;
 use crate::config::ObjectPlace;
 use crate::domain::Micros;
 use crate::store::StoreError;
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 /// Longest time of a call, in addition to that for its bytes.
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -36,14 +38,13 @@ const LISTED_BYTES: u64 = 512;
 /// Most characters of an error that are told: a store may answer with a page.
 const TOLD_MAX: usize = 400;
 
-/// What is told of a folder that is not there. One that somebody makes below a mount that failed takes what belongs elsewhere to
-/// the local disk.
-const NO_FOLDER: &str = "there is no such folder: mount it if it is a mount that failed, make one only for a place that \
-                         never had anything, or name another place";
 /// Most directories among objects that are named.
 const DIRECTORIES_TOLD_MAX: usize = 100;
 /// Longest limit of a call that waits for a folder: no limit that anybody sees.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 30);
+/// Most objects that are on their way into a folder at the same time. A write that was given up keeps its bytes until the disk
+/// answers.
+const UNDER_WAY_MAX: usize = 4;
 
 /// Who may replace an object.
 pub enum Lock {
@@ -64,12 +65,27 @@ pub struct Bucket {
     closing: watch::Sender<bool>,
     /// The directories that a listing has named.
     told: Mutex<BTreeSet<PathBuf>>,
+    /// Each object that is on its way into a folder has one more of it.
+    under_way: Arc<()>,
+}
+
+/// The bytes of an object on its way into a folder.
+struct UnderWay {
+    bytes: Vec<u8>,
+    _one: Arc<()>,
+}
+
+impl AsRef<[u8]> for UnderWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// How the place is reached.
 enum Reached {
-    /// It is opened for each call, so that one that is gone is noticed. The names in a folder are flushed by `flush`.
-    Folder { dir: PathBuf, flush: fn(&FsPath) -> io::Result<()> },
+    /// It is opened for each call, so that one that is gone is noticed. `is_dir` tells a directory, and `flush` flushes the names
+    /// in one.
+    Folder { dir: PathBuf, is_dir: fn(&FsPath) -> bool, flush: fn(&FsPath) -> io::Result<()> },
     /// The client keeps connections. Names begin with the prefix.
     Store { client: Arc<dyn ObjectStore>, prefix: String },
 }
@@ -93,15 +109,15 @@ impl Bucket {
     ) -> Result<Bucket, StoreError> {
         let wrong = |why: String| StoreError::new(format!("{place}: {why}"));
         let reached = match place {
-            ObjectPlace::Folder(dir) => Reached::Folder { dir: dir.clone(), flush },
+            ObjectPlace::Folder(dir) => Reached::Folder { dir: dir.clone(), is_dir: FsPath::is_dir, flush },
             ObjectPlace::Bucket { store, url, prefix } => {
                 let client = client((*store, url), variables, CALL_LIMIT).map_err(wrong)?;
                 Reached::Store { client, prefix: prefix.clone() }
             }
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(causes(&error)))?;
-        let (closing, told) = (watch::Sender::new(false), Mutex::default());
-        Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing, told })
+        let (closing, told, under_way) = (watch::Sender::new(false), Mutex::default(), Arc::default());
+        Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing, told, under_way })
     }
 
     /// Ends the calls that are on their way, and refuses all that come.
@@ -121,11 +137,24 @@ impl Bucket {
         }
     }
 
-    fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
-        Ok(match &self.reached {
-            Reached::Folder { dir, .. } => Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)),
-            Reached::Store { client, .. } => Arc::clone(client),
-        })
+    /// The client, once a folder was seen to be there.
+    async fn client(&self, what: (Act, &str)) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let (act, path) = what;
+        let (dir, is_dir) = match &self.reached {
+            Reached::Folder { dir, is_dir, .. } => (dir.clone(), *is_dir),
+            Reached::Store { client, .. } => return Ok(Arc::clone(client)),
+        };
+        let object = (act != Act::List).then(|| dir.join(path));
+        match spawn_blocking(move || opened(&dir, object.as_deref(), is_dir)).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(Unopened::Refused(why))) => Err(StoreError::refused(self.detail(what, &why))),
+            Ok(Err(Unopened::Unusable(why))) => Err(StoreError::operator(self.detail(what, why))),
+            Ok(Err(Unopened::Directory)) => {
+                Err(StoreError::operator(format!("{}: {path} is a directory, and no object: move it away", self.place)))
+            }
+            Ok(Err(Unopened::Failed(error))) => Err(self.failed(what, &error)),
+            Err(error) => Err(StoreError::new(self.detail(what, &causes(&error)))),
+        }
     }
 
     fn path(&self, path: &str) -> Path {
@@ -143,16 +172,15 @@ impl Bucket {
         }
     }
 
-    /// The object of this name, which may not be there.
-    ///
-    /// # Errors
-    /// [`StoreError`] when a directory of a folder has the name: no client tells one from an object that is not there.
-    fn object(&self, path: &str) -> Result<Path, StoreError> {
-        match &self.reached {
-            Reached::Folder { dir, .. } if dir.join(path).is_dir() => {
-                Err(StoreError::operator(format!("{}: {path} is a directory, and no object: move it away", self.place)))
-            }
-            _ => Ok(self.path(path)),
+    /// What is told of a call that has failed.
+    fn detail(&self, (act, path): (Act, &str), why: &str) -> String {
+        format!("{}: cannot {} {path}: {why}", self.place, act.name())
+    }
+
+    fn failed(&self, (act, path): (Act, &str), error: &object_store::Error) -> StoreError {
+        match refused(error, &self.place, (act, &self.where_is(path))) {
+            Some(why) => StoreError::refused(self.detail((act, path), &why)),
+            None => StoreError::new(self.detail((act, path), &told(error))),
         }
     }
 
@@ -169,9 +197,25 @@ impl Bucket {
         }
     }
 
+    /// The bytes of an object as they are written.
+    ///
+    /// # Errors
+    /// [`StoreError`] while writes that were given up hang in the disk of a folder.
+    fn payload(&self, path: &str, bytes: Vec<u8>) -> Result<PutPayload, StoreError> {
+        if matches!(self.reached, Reached::Store { .. }) {
+            return Ok(PutPayload::from(bytes));
+        }
+        if Arc::strong_count(&self.under_way) > UNDER_WAY_MAX {
+            let why = format!("{UNDER_WAY_MAX} writes that were given up have not ended: the disk of the folder hangs");
+            return Err(StoreError::new(self.detail((Act::Write, path), &why)));
+        }
+        let owner = UnderWay { bytes, _one: Arc::clone(&self.under_way) };
+        Ok(PutPayload::from(Bytes::from_owner(owner)))
+    }
+
     fn names(&self, path: &str) -> Names {
         let (dir, flush) = match &self.reached {
-            Reached::Folder { dir, flush } => (dir, *flush),
+            Reached::Folder { dir, flush, .. } => (dir, *flush),
             Reached::Store { .. } => return Names { folders: Vec::new(), flush },
         };
         let above = FsPath::new(path).ancestors().skip(1);
@@ -228,7 +272,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]
     pub fn read(&self, path: &str, bytes_max: u64) -> Result<Option<(Got, Tag)>, StoreError> {
-        let at = self.object(path)?;
+        let at = self.path(path);
         let get = |client: Arc<dyn ObjectStore>| async move {
             match client.get(&at).await {
                 Err(error) if is_no_object(&error) => Ok(None),
@@ -264,7 +308,7 @@ impl Bucket {
         // Who gave up a write into a folder that hangs would lose its lock, and the write might still come, after those of
         // the next writer.
         let limit = if is_folder { NO_LIMIT } else { CALL_LIMIT };
-        let at = self.object(path)?;
+        let at = self.path(path);
         let expected = seen.filter(|_| is_folder).map(|tag| tag.e_tag.clone());
         let names = self.names(path);
         let put = |client: Arc<dyn ObjectStore>| async move {
@@ -337,9 +381,9 @@ impl Bucket {
     /// # Errors
     /// [`StoreError`]; then it is not known whether the object was written.
     pub fn put_within(&self, path: &str, bytes: Vec<u8>, limit: Duration) -> Result<(), StoreError> {
-        let (at, names) = (self.object(path)?, self.names(path));
+        let (at, names, payload) = (self.path(path), self.names(path), self.payload(path, bytes)?);
         let put = |client: Arc<dyn ObjectStore>| async move {
-            client.put(&at, PutPayload::from(bytes)).await?;
+            client.put(&at, payload).await?;
             names.flushed(()).await
         };
         self.call_within((Act::Write, path), limit, put)
@@ -360,42 +404,30 @@ impl Bucket {
 
     fn call_within<T, F>(
         &self,
-        (act, path): (Act, &str),
+        what: (Act, &str),
         limit: Duration,
         call: impl FnOnce(Arc<dyn ObjectStore>) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let detail = |why: &str| format!("{}: cannot {} {path}: {why}", self.place, act.name());
-        let fail = |why: String| StoreError::new(detail(&why));
-        let failed = |error: object_store::Error| match refused(&error, &self.place, (act, &self.where_is(path))) {
-            Some(why) => StoreError::refused(detail(&why)),
-            None => fail(told(&error)),
+        let fail = |why: &str| StoreError::new(self.detail(what, why));
+        let Some(runtime) = &self.runtime else { return Err(fail("the process ends")) };
+        let called = async {
+            let client = self.client(what).await?;
+            match AssertUnwindSafe(call(client)).catch_unwind().await {
+                Ok(done) => done.map_err(|error| self.failed(what, &error)),
+                Err(_) => Err(fail("the client panicked: a line above this one says where")),
+            }
         };
-        let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
-        if let Reached::Folder { dir, .. } = &self.reached
-            && !dir.is_dir()
-        {
-            let why = match dir.metadata() {
-                Ok(_) => "it is a file, and not a folder: make one, or name another place",
-                Err(error) => match not_allowed(&error, dir) {
-                    Some(why) => return Err(StoreError::refused(detail(&why))),
-                    None => NO_FOLDER,
-                },
-            };
-            return Err(StoreError::operator(detail(why)));
-        }
-        let client = self.client().map_err(failed)?;
         let mut closing = self.closing.subscribe();
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends".to_owned())),
-                done = tokio::time::timeout(limit, AssertUnwindSafe(call(client)).catch_unwind()) => match done {
-                    Ok(Ok(done)) => done.map_err(failed),
-                    Ok(Err(_)) => Err(fail("the client panicked: a line above this one says where".to_owned())),
-                    Err(_) => Err(fail(format!("no answer within {} s", limit.as_secs()))),
+                _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends")),
+                done = tokio::time::timeout(limit, called) => match done {
+                    Ok(done) => done,
+                    Err(_) => Err(fail(&format!("no answer within {} s", limit.as_secs()))),
                 },
             }
         })
@@ -437,10 +469,10 @@ impl Objects for Bucket {
     }
 
     fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
-        let (at, length) = (self.object(path)?, bytes.len() as u64);
-        let names = self.names(path);
+        let (at, length) = (self.path(path), bytes.len() as u64);
+        let (names, payload) = (self.names(path), self.payload(path, bytes)?);
         let create = |client: Arc<dyn ObjectStore>| async move {
-            match client.put_opts(&at, PutPayload::from(bytes), PutMode::Create.into()).await {
+            match client.put_opts(&at, payload, PutMode::Create.into()).await {
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                     names.flushed(false).await
                 }
@@ -500,7 +532,7 @@ impl Objects for Bucket {
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let at = self.object(path)?;
+        let at = self.path(path);
         let delete = |client: Arc<dyn ObjectStore>| async move {
             match client.delete(&at).await {
                 Err(error) if is_no_object(&error) => Ok(()),

@@ -4,6 +4,7 @@
 mod bucket;
 mod client;
 mod environment;
+mod folder;
 mod names;
 mod refusal;
 

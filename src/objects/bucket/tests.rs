@@ -47,7 +47,7 @@ fn the_names_of_an_object_are_flushed_also_when_it_was_there_already() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: noting };
+    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), is_dir: FsPath::is_dir, flush: noting };
     let all = ["log/segments", "log", ""].map(|folder| dir.path().join(folder));
     let flushed = || std::mem::take(&mut *SEEN.lock());
     for is_new in [true, false] {
@@ -68,7 +68,7 @@ fn a_folder_that_this_process_may_not_write_is_told_with_the_path_and_what_the_s
     }
     let dir = tempfile::tempdir().unwrap();
     let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
-    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), flush: refusing };
+    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), is_dir: FsPath::is_dir, flush: refusing };
     let refused = bucket.put("log/1", b"1".to_vec()).unwrap_err();
     assert_eq!(refused.kind, StoreErrorKind::Refused);
     let path = dir.path().join("log/1");
@@ -96,4 +96,42 @@ fn in_a_folder_an_object_that_was_deleted_or_changed_is_not_replaced() {
     assert!(!bucket.holds("lock", &lock).unwrap());
     let other = bucket.lock("lock").unwrap();
     assert!(bucket.holds("lock", &other).unwrap() && !bucket.holds("lock", &lock).unwrap());
+}
+
+/// The story: the server of a mount is gone, and a process begins that has no checkpoint. It looks for snapshots, and goes on
+/// without them.
+#[test]
+fn a_mount_that_does_not_answer_is_given_up_before_it_is_opened() {
+    static MOUNT: Mutex<()> = Mutex::new(());
+    fn hanging(path: &FsPath) -> bool {
+        drop(MOUNT.lock());
+        path.is_dir()
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), is_dir: hanging, flush };
+    let hangs = MOUNT.lock();
+    let told = bucket.put_within("it", b"1".to_vec(), Duration::from_millis(100)).unwrap_err();
+    assert!(told.detail.ends_with("cannot write it: no answer within 0 s"), "{told}");
+    assert_eq!(told.kind, StoreErrorKind::Transient);
+    drop(hangs);
+    assert_eq!(bucket.get("it", 9).unwrap(), None, "it was not written");
+}
+
+/// The story: the disk of a folder hangs for a night. Each write that was given up keeps its bytes until the disk answers.
+#[test]
+fn while_writes_hang_in_the_disk_of_a_folder_no_more_are_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+    let mut hanging: Vec<_> = (0..UNDER_WAY_MAX).map(|_| bucket.payload("it", b"1".to_vec()).unwrap()).collect();
+    for told in [bucket.put("it", b"2".to_vec()).unwrap_err(), bucket.create("it", b"2".to_vec()).unwrap_err()] {
+        let said = "cannot write it: 4 writes that were given up have not ended: the disk of the folder hangs";
+        assert!(told.detail.ends_with(said), "{told}");
+        assert_eq!(told.kind, StoreErrorKind::Transient);
+    }
+    drop(hanging.pop());
+    for _ in 0..2 * UNDER_WAY_MAX {
+        bucket.put("it", b"3".to_vec()).unwrap();
+    }
+    assert_eq!(bucket.get("it", 9).unwrap(), Some(Got::Whole(b"3".to_vec())));
 }
