@@ -144,7 +144,7 @@ pub async fn metrics(server: &mut impl Calls) -> Result<String, String> {
 pub struct ClockSet {
     /// The partition whose clock was to be set back.
     pub partition: u32,
-    /// A code: `set`, `not_ahead`, `busy`, `not_committed`, `not_owned` or `no_answer`.
+    /// A code: `set`, `not_ahead`, `busy`, `not_committed`, `unknown`, `not_owned` or `no_answer`.
     pub result: String,
     /// The recorded change; `None` when the clock was not set.
     pub set: Option<Set>,

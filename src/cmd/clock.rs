@@ -64,7 +64,13 @@ fn explained(code: &str) -> &str {
         "not_ahead" => "not changed: its time is not ahead of the server's clock",
         "busy" => "not changed: too many commands were decided just now; try again when there are fewer",
         "not_committed" => "not changed: the log did not take the event; try again",
-        "not_owned" => "not changed: another server owns the partition; run this command there",
+        "unknown" => {
+            "not known: the log did not say whether it took the event; look at its events with headroom cat before you \
+             try again"
+        }
+        "not_owned" => {
+            "not changed: this server does not decide the partition now; run this command where its owner is"
+        }
         "no_answer" => "not known: the owner did not answer; look at its events with headroom cat before you try again",
         other => other,
     }

@@ -251,7 +251,17 @@ impl<O: OwnedPartition> Shell<'_, O> {
             told(ClockSetOutcome::NotAhead);
             return Ok(());
         }
-        let again = self.settle(staged, self.clock.now())?;
+        let again = match self.settle(staged, self.clock.now()) {
+            Ok(again) => again,
+            Err(End::Fenced) => return Err(End::Fenced),
+            Err(end) => {
+                // The event may be in the log all the same. Then the holds have moved, and must not be judged by the old
+                // time. If it is not, the time is still never earlier than that of the last event.
+                self.handle.time().was_set_back();
+                told(ClockSetOutcome::NotKnown);
+                return Err(end);
+            }
+        };
         if again.is_some() {
             told(ClockSetOutcome::NotCommitted);
             return Ok(());

@@ -84,7 +84,7 @@ pub struct PartitionSummary {
 pub enum ClockAnswer {
     /// The owner answered.
     Answered(ClockSetOutcome),
-    /// This process does not own the partition.
+    /// This process does not own the partition, or does not decide it now.
     NotOwned,
     /// The owner did not answer in time.
     Late,
@@ -98,6 +98,7 @@ impl ClockAnswer {
             ClockAnswer::Answered(ClockSetOutcome::NotAhead) => "not_ahead",
             ClockAnswer::Answered(ClockSetOutcome::Busy) => "busy",
             ClockAnswer::Answered(ClockSetOutcome::NotCommitted) => "not_committed",
+            ClockAnswer::Answered(ClockSetOutcome::NotKnown) => "unknown",
             ClockAnswer::NotOwned => "not_owned",
             ClockAnswer::Late => "no_answer",
         }

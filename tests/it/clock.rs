@@ -1,5 +1,6 @@
 //! The clock: what a partition's time makes of two clocks, and what callers see of one that is wrong.
 
+mod not_known;
 pub mod over_http;
 pub mod real_binary;
 

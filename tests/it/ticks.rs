@@ -46,7 +46,7 @@ fn decided(tail: &dyn CommittedTail) -> Vec<(EventKind, u64)> {
 }
 
 /// Runs an owner until its log ends.
-fn run(world: &World, handle: &Arc<PartitionHandle>, log: impl OwnedPartition, tick_after_ms: Option<u64>) -> End {
+pub fn run(world: &World, handle: &Arc<PartitionHandle>, log: impl OwnedPartition, tick_after_ms: Option<u64>) -> End {
     // Nobody writes checkpoints.
     let (checkpointer, _) = Checkpointer::new(7);
     let shell = Shell {

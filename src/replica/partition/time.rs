@@ -25,6 +25,8 @@ pub enum ClockSetOutcome {
     Busy,
     /// The log did not take the event.
     NotCommitted,
+    /// The owner has ended, and nobody knows whether the log took the event.
+    NotKnown,
 }
 
 /// An operator's request to set a partition's clock back.
