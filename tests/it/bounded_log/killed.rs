@@ -5,7 +5,7 @@ use super::served::left_for_a_month;
 use crate::bed::{Stopped, segments, url};
 use crate::fixtures::{NOW, append};
 use crate::process::Served;
-use crate::snapshots::served::{command, define, is_sound, orders_until_it_dies, reserve};
+use crate::snapshots::served::{command, define, is_sound, is_there, orders_until_it_dies, reserve};
 use crate::wait::until;
 use crate::world::{World, commit_turn};
 use headroom::limits::COMMAND_BYTES_MAX;
@@ -56,7 +56,7 @@ fn killed_when_a_segment_is_sealed_a_start_has_every_order_and_goes_on() {
     is_sound(dir.path());
     let served = Served::start(&mut command(dir.path(), &place));
     // The same keys get the answers of then.
-    assert!(taken.iter().all(|n| reserve(&served, *n)));
+    assert!(taken.iter().all(|n| is_there(&served, *n)));
     assert!((asked + 1..asked + 20).all(|n| reserve(&served, n)));
     assert_eq!(served.running.terminate().code, 0);
     is_sound(dir.path());
@@ -89,7 +89,7 @@ fn killed_while_old_snapshots_are_removed_a_start_finds_whole_ones() {
         assert_eq!((manifests.difference(&rows).count(), rows.difference(&manifests).count()), (0, nth % 2), "{at}");
         fs::remove_dir_all(dir.join("checkpoint")).unwrap();
         let served = Served::start(&mut command(dir, &place));
-        assert!(taken.iter().all(|n| reserve(&served, *n)), "{at}");
+        assert!(taken.iter().all(|n| is_there(&served, *n)), "{at}");
         until("those of last month are removed", || {
             asked += 1;
             reserve(&served, asked) && names(&stopped, ".json").is_disjoint(&all)
