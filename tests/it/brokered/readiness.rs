@@ -66,7 +66,11 @@ fn a_process_says_that_partitions_whose_owner_was_killed_decide_nothing() {
         (0..PARTITIONS).all(|p| put(&process, p, 5_000) < 300) && readyz(&process).1["status"] == "ok"
     });
     let [began, ended] = told(&process);
-    assert!(began.len() > before[0] && began.len() == ended.len(), "{began:?} {ended:?}");
+    // Partitions that are told apart at first may be well again in one line.
+    let named =
+        |line: &String| line.split_once("partitions=[").unwrap().1.split_once(']').unwrap().0.split(',').count();
+    let [begun, over] = [&began, &ended].map(|lines| lines.iter().map(named).sum::<usize>());
+    assert!(began.len() > before[0] && begun == over, "{began:?} {ended:?}");
     let last = (began.last().unwrap(), ended.last().unwrap());
     let whys = ["nothing is decided", "no process shows that it owns the partition"];
     assert!(last.0.contains("WARN") && whys.iter().any(|why| last.0.contains(why)), "{last:?}");
