@@ -15,7 +15,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -131,9 +131,14 @@ impl Served {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|e| wrong(&files.key, e))?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-        // The keys of tickets are new with every load. So a client certificate whose authority was taken away is
-        // checked again, and not believed because of an earlier connection.
-        config.ticketer = crypto::ring::Ticketer::new().map_err(|e| wrong(&files.certificate, e))?;
+        if files.client_ca.is_none() {
+            config.ticketer = crypto::ring::Ticketer::new().map_err(|e| wrong(&files.certificate, e))?;
+        } else {
+            // A session that is resumed brings the client's certificate along without a look at its dates, and makes the
+            // next such session: a certificate that has expired would be believed for as long as its client comes back.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Served { config: Arc::new(config), read, expires_s, fingerprint })
     }
 }

@@ -199,16 +199,34 @@ fn old_versions_are_refused() {
     assert_eq!(versions.map(is_spoken), [false, false, true, true]);
 }
 
+/// The handshakes of a client that comes, and comes back.
+fn handshakes(server: &Server, client: &Arc<ClientConfig>) -> [Option<HandshakeKind>; 2] {
+    [(); 2].map(|()| {
+        let mut one = Client::secure(server.address, client).unwrap();
+        assert_eq!(one.get("/livez").status, 200);
+        one.session().unwrap().handshake_kind()
+    })
+}
+
 #[test]
 fn a_client_that_comes_back_resumes_its_session() {
     let dir = tempfile::tempdir().unwrap();
     let (_authority, server, client) = usual(dir.path());
-    let kind = || {
-        let mut one = Client::secure(server.address, &client).unwrap();
-        assert_eq!(one.get("/livez").status, 200);
-        one.session().unwrap().handshake_kind()
-    };
-    assert_eq!([kind(), kind()].last(), Some(&Some(HandshakeKind::Resumed)));
+    assert_eq!(handshakes(&server, &client).last(), Some(&Some(HandshakeKind::Resumed)));
+}
+
+/// The story: the certificate of a partner had expired, and its client called on. It resumed a session of before, which brings
+/// the certificate along without a look at its dates, and made the next such session.
+#[test]
+fn the_certificate_of_a_client_is_looked_at_whenever_it_comes() {
+    let authority = Authority::new();
+    ["server", "partner"].iter().for_each(|name| authority.sign(name, 2100));
+    for is_required in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = serving(dir.path(), authority.files(Some(authority.path("ca.pem")), is_required));
+        let client = authority.client(Some((&authority, "partner")));
+        assert_eq!(handshakes(&server, &client), [Some(HandshakeKind::Full), Some(HandshakeKind::Full)]);
+    }
 }
 
 /// The start of a handshake, and no more of it.
