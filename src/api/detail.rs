@@ -88,7 +88,11 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
         Shed::Connections => {
             "the process serves as many connections as it may: try again, or call another process".into()
         }
-        Shed::Watches => "the process serves as many watches as it may: try again, or call another process".into(),
+        Shed::Watches => {
+            "the process has as many watches, or open calls of the reflection service, as it may: try again, or call \
+             another process"
+                .into()
+        }
         Shed::Reads => {
             format!("the process runs {READS_MAX} searches over pools and reservations, which is the maximum: try again").into()
         }

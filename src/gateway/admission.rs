@@ -30,7 +30,7 @@ pub enum Shed {
     Connections,
     /// The process runs as many searches over pools and reservations as it may.
     Reads,
-    /// The process serves as many watches as it may.
+    /// The process serves as many watches, or calls of another kind that their callers leave open, as it may.
     Watches,
 }
 

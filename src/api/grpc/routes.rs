@@ -13,6 +13,7 @@ use crate::api::operation::Operation;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::quoted;
 use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, READINESS_LOOK_MS};
+use crate::service::{Refusal, Shed};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State as Extracted};
@@ -26,6 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tower::{BoxError, Service};
@@ -36,6 +38,8 @@ const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+/// Most calls of the reflection service that are open. A caller may leave one open for ever, and its connection is busy as long.
+const REFLECTIONS_MAX: usize = 64;
 
 /// One method of a service.
 #[derive(Clone, Copy)]
@@ -114,8 +118,14 @@ pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
     let v1alpha = described().build_v1alpha().map(|server| server.max_decoding_message_size(HTTP_BODY_BYTES_MAX)).ok();
     // Whoever may read the description of the HTTP interface may read this one.
     let [of_v1, of_v1alpha] = REFLECTION.map(|path| call(path, Operation::OpenApi));
-    let router = on(router, of_v1, Format::GrpcStream, move |api, request| reflection(api, v1.clone(), request));
-    on(router, of_v1alpha, Format::GrpcStream, move |api, request| reflection(api, v1alpha.clone(), request))
+    let places = Arc::new(Semaphore::new(REFLECTIONS_MAX));
+    let of_both = Arc::clone(&places);
+    let router = on(router, of_v1, Format::GrpcStream, move |api, request| {
+        reflection(api, v1.clone(), Arc::clone(&of_both), request)
+    });
+    on(router, of_v1alpha, Format::GrpcStream, move |api, request| {
+        reflection(api, v1alpha.clone(), Arc::clone(&places), request)
+    })
 }
 
 fn on<F: Future<Output = Result<GrpcReply, Problem>> + Send + 'static>(
@@ -177,15 +187,22 @@ async fn health(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Proble
     served(HealthServer::new(Probe(api)), request, whole).await
 }
 
-/// Lets a reflection service answer; `None` is one that could not be built.
-async fn reflection<S, B>(api: Arc<Api>, server: Option<S>, request: HttpRequest) -> Result<GrpcReply, Problem>
+/// Lets a reflection service answer, if one of the places is free; `None` is one that could not be built.
+async fn reflection<S, B>(
+    api: Arc<Api>,
+    server: Option<S>,
+    places: Arc<Semaphore>,
+    request: HttpRequest,
+) -> Result<GrpcReply, Problem>
 where
     S: Service<axum::http::Request<Body>, Response = Response<B>, Error = Infallible>,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let server = server.ok_or_else(|| Problem::bug("the description of the gRPC interface cannot be read"))?;
-    let messages = Asking { messages: request.take_rest(), leaves: Box::pin(leaves(api)), is_over: false };
+    let place = places.try_acquire_owned().map_err(|_| Refusal::Shed(Shed::Watches))?;
+    let (messages, leaves) = (request.take_rest(), Box::pin(leaves(api)));
+    let messages = Asking { messages, leaves, is_over: false, _place: place };
     served(server, request, Body::new(messages)).await
 }
 
@@ -202,6 +219,7 @@ struct Asking {
     messages: Body,
     leaves: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl HttpBody for Asking {

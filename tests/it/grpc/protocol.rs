@@ -294,3 +294,33 @@ fn a_caller_that_might_ask_more_does_not_keep_a_process_that_leaves() {
         assert!(matches!(ended, Ok(None)), "{ended:?}");
     });
 }
+
+/// The story: a tool asked for the description again and again, and left each of its calls open. Their connections were busy, and
+/// in the end no slot was left for callers.
+#[test]
+fn no_more_calls_of_reflection_are_left_open_than_a_process_has_places() {
+    let server = Server::alone();
+    let mut reflection = ServerReflectionClient::new(channel(server.address));
+    runtime().block_on(async {
+        let mut open = Vec::new();
+        let refused = loop {
+            assert!(open.len() < 100, "nobody is refused");
+            let (send, requests) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
+            match reflection.server_reflection_info(ReceiverStream::new(requests)).await {
+                Ok(answers) => open.push((send, answers)),
+                Err(status) => break problem(&status),
+            }
+        };
+        assert_eq!((open.len(), &*refused.code, &*refused.reason), (64, "shed", "watches"));
+        drop(open);
+        let again = async {
+            loop {
+                let (_send, requests) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
+                if reflection.server_reflection_info(ReceiverStream::new(requests)).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), again).await.expect("a place is free when a call is over");
+    });
+}
