@@ -99,7 +99,7 @@ fn parts(spec: &PoolSpec) -> BTreeMap<String, String> {
             parts.insert(name.to_owned(), value);
         }
     };
-    let areas: Vec<_> = areas.iter().map(ToString::to_string).collect();
+    let areas: Vec<_> = areas.iter().map(shown).collect();
     put("areas", (!areas.is_empty()).then(|| areas.join("|")));
     let at = |of: fn(&Window) -> _| window.as_ref().and_then(of).map(|at| Shown(at).to_string());
     put("window.start", at(|window| Some(window.start)));
@@ -110,8 +110,15 @@ fn parts(spec: &PoolSpec) -> BTreeMap<String, String> {
     put("hold_life_max_ms", rules.hold_life_max_ms.map(|ms| ms.to_string()));
     put("retire_after_ms", rules.retire_after_ms.map(|ms| ms.to_string()));
     put("unique_order_ref", Some(rules.unique_order_ref.to_string()));
-    parts.extend(labels.iter().map(|(name, value)| (format!("labels.{name}"), value.to_string())));
+    parts.extend(labels.iter().map(|(name, value)| (format!("labels.{}", shown(name)), shown(value))));
     parts
+}
+
+/// A name as it stands among the parts. A planner chooses it: one that could be read as something else there is in quotes.
+fn shown(name: &Name) -> String {
+    let text = name.as_str();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.#/@".contains(c);
+    if text != "none" && text.chars().all(is_plain) { text.to_owned() } else { format!("{text:?}") }
 }
 
 #[cfg(test)]
@@ -147,5 +154,19 @@ mod tests {
             made.starts_with("version: 0 -> 1, areas: none -> SG-01|SG-02, ")
                 && made.contains("limits.orders: none -> 5")
         );
+    }
+
+    /// The story: a planner gave a pool a label, and the line of the audit log said that the limit had been raised.
+    #[test]
+    fn no_name_of_a_planner_is_read_as_another_part() {
+        let before = pool(1, [("orders", 5), ("crates", 9)]);
+        let mut after = pool(2, [("orders", 5), ("crates", 9)]);
+        after.spec.areas = [name("SG-01|SG-02"), name("K\u{f6}ln")].into();
+        let labels = [("a: none -> b, limits.orders", "5 -> 900"), ("fleet", "none"), ("say \"", "it")];
+        after.spec.labels = labels.map(|(label, value)| (name(label), name(value))).into();
+        let expected = r#"version: 1 -> 2, areas: SG-01|SG-02 -> Köln|"SG-01|SG-02", labels.fleet: van -> "none", "#
+            .to_owned()
+            + r#"labels."a: none -> b, limits.orders": none -> "5 -> 900", labels."say \"": none -> it"#;
+        assert_eq!(changed(Some(&before), &after), expected);
     }
 }
