@@ -1,5 +1,6 @@
 //! The commands that look after tokens, and a server that reads what they write.
 
+use super::issuer::{Key, Publisher};
 use super::jwt::claims;
 use crate::cli::{assert_says, on};
 use crate::process::{Ended, Running, Served, agent, headroom, run};
@@ -178,4 +179,25 @@ fn a_server_without_auth_says_so_at_every_start_when_it_was_asked_to() {
     assert_eq!(status(&served, "/v1/pools", None), 200);
     let Ended { err, .. } = served.running.terminate();
     assert_says(&err, &["WARN", "auth is none: whoever can connect is served"]);
+}
+
+/// The story: the environment of the process named a proxy, as everywhere in that network. The keys of an issuer on the same machine
+/// were asked of the proxy, in the clear.
+#[test]
+fn keys_of_an_issuer_on_this_machine_are_asked_of_no_proxy() {
+    let (dir, issuer, proxy) = (tempfile::tempdir().unwrap(), Publisher::start(), Publisher::start());
+    issuer.publish(&[&Key::rsa("key")]);
+    let mut command = headroom(["--listen", "127.0.0.1:0", "--auth", "oidc", "--open", "metrics", "--data-dir"]);
+    command.arg(dir.path()).args(["--oidc-issuer", &issuer.url(), "--oidc-audience", "headroom"]);
+    for (named, exempt) in [("http_proxy", "no_proxy"), ("HTTP_PROXY", "NO_PROXY")] {
+        command.env(named, proxy.url()).env_remove(exempt);
+    }
+    let served = Served::start(&mut command);
+    until("the key is known", || {
+        let metrics = agent().get(format!("{}/metrics", served.url)).call();
+        let metrics = metrics.unwrap().body_mut().read_to_string().unwrap();
+        metrics.contains("headroom_access_known{source=\"keys\"} 1\n")
+    });
+    assert_eq!(proxy.asked(), 0);
+    served.running.terminate();
 }
