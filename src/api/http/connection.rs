@@ -9,7 +9,7 @@ use super::http2;
 use super::idle_frames;
 use super::line::{ConnectionState, HEAD};
 use super::one_task::{Arrivals, OneTask};
-use super::receive::{Certificate, Crowded, Peer};
+use super::receive::{Certificate, Crowded, Hurried, Peer};
 use super::slots::ConnectionSlot;
 use super::socket::{Socket, Waits, has_unread, linger};
 use super::stream::{self, Stream};
@@ -60,8 +60,14 @@ impl Caller {
         if let Some(certificate) = &self.certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        if self.slot.is_kept && !PROBES.contains(&request.uri().path()) {
-            request.extensions_mut().insert(Crowded);
+        if self.slot.is_kept {
+            let is_probe = PROBES.contains(&request.uri().path());
+            let extensions = request.extensions_mut();
+            if is_probe {
+                extensions.insert(Hurried);
+            } else {
+                extensions.insert(Crowded);
+            }
         }
         match self.router.call(request).await {
             Ok(response) => response,

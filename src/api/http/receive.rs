@@ -10,6 +10,7 @@ use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::api::value::quoted;
 use crate::domain::Micros;
+use crate::limits::HTTP_KEPT_WAIT_MS;
 use crate::service::{Exceeded, Refusal, Shed, Standing};
 use crate::trace::CallTrace;
 use axum::RequestExt;
@@ -28,6 +29,9 @@ use tokio::time::{Instant, sleep_until};
 /// What a field of a head has beside its name and its value over HTTP/1, in bytes: a colon, a blank, and the end of the line.
 const FIELD_BYTES: usize = 4;
 
+/// How long a probe on a slot kept for probes may take to send its body.
+const HURRIED: Duration = Duration::from_millis(HTTP_KEPT_WAIT_MS);
+
 /// The one transfer coding that is known.
 pub const CHUNKED: &str = "chunked";
 
@@ -42,6 +46,10 @@ pub struct Certificate(pub Result<Arc<Principal>, Denied>);
 /// Marks a request that is not a probe but came on a slot kept for probes; the accept loop adds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
+
+/// Marks a probe on a slot kept for probes, for which others may wait; the accept loop adds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hurried;
 
 /// What is known of a request before it is read, from its path and method.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +115,9 @@ pub(super) async fn read(
     let param = params.iter().next().map(|(_, value)| value.to_owned());
     let (body, rest) = match route.format {
         Format::Json | Format::Grpc => {
-            (read_body(api, route.body_bytes_max, &parts.headers, body).await?, Body::empty())
+            let is_hurried = parts.extensions.get::<Hurried>().is_some();
+            let within = if is_hurried { HURRIED.min(api.limits.body_timeout) } else { api.limits.body_timeout };
+            (read_body(within, route.body_bytes_max, &parts.headers, body).await?, Body::empty())
         }
         Format::GrpcStream => (Bytes::new(), body),
     };
@@ -206,7 +216,7 @@ pub fn wrong_coding(header: &HeaderName, said: &str, known: &str) -> String {
     format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(said))
 }
 
-async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read_body(within: Duration, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::fault(RequestFault::BodyTooLarge, format!("the body has more than {most} bytes: send less"));
     if body.is_end_stream() {
@@ -217,15 +227,14 @@ async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> R
         return Err(too_large());
     }
     // The timer only starts to cost something when the body is not there yet.
-    match tokio::time::timeout(api.limits.body_timeout, collect(body, most)).await {
+    match tokio::time::timeout(within, collect(body, most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(too_large()),
         Ok(Err(_)) => {
             Err(Problem::fault(RequestFault::BadRequest, "the body broke off before its end: send the whole of it"))
         }
         Err(_) => {
-            let detail =
-                format!("the body was not here after {} ms: send it faster", api.limits.body_timeout.as_millis());
+            let detail = format!("the body was not here after {} ms: send it faster", within.as_millis());
             Err(Problem::fault(RequestFault::BodyTimeout, detail))
         }
     }

@@ -274,6 +274,29 @@ mod tests {
         });
     }
 
+    /// The story: probes announced a body and did not send it. They had all kept slots for as long as any caller has for its body,
+    /// and the probes behind them came too late: the process was taken for dead.
+    #[test]
+    fn a_probe_that_waits_with_its_body_leaves_its_kept_slot_soon() {
+        let limits = Limits { body_timeout: Duration::from_secs(60), ..with_slots(2, 1, None) };
+        serving(limits, |address, metrics| {
+            let begun = |head: &str| {
+                let stream = connect(address);
+                let head =
+                    format!("{head} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n");
+                assert!(told(&stream, head.as_bytes()).starts_with("HTTP/1.1 100 "));
+                stream
+            };
+            let served = [(); 2].map(|()| begun("POST /v1/reservations"));
+            let slow = begun("GET /readyz");
+            let mut probe = connect(address);
+            probe.write_all(PROBE).unwrap();
+            assert!(all(probe).starts_with("HTTP/1.1 503 "), "there is no replica here yet");
+            assert_eq!(metrics.0.lock().first(), Some(&(408, "body_timeout")));
+            drop((served, slow));
+        });
+    }
+
     #[test]
     fn one_address_has_no_more_connections_than_it_may() {
         serving(with_slots(9, 1, Some(2)), |address, _| {
