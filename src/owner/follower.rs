@@ -346,16 +346,29 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 
     /// If the log does not continue a checkpoint, the checkpoint is deleted and the whole log is read, as long as it has its
-    /// first event. Any other breach stops the partition.
+    /// first event and all that was seen of it. Any other breach stops the partition, and so does a log that has lost
+    /// something: its owner may never have seen what it lacks.
     fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
-        let why = breach.to_string();
-        // Refused when the partition is claimed already: then the claim meets the same breach.
-        if handle.progress().is_from_checkpoint() && self.recovery.is_whole(partition) {
-            if handle.begin_anew().is_ok() {
-                self.recovery.wipe(partition, &why);
+        let asked = self.recovery.clock.now();
+        let is_from_checkpoint = handle.progress().is_from_checkpoint();
+        match is_from_checkpoint.then(|| self.recovery.may_begin_anew(partition)) {
+            // Refused when the partition is claimed already: then the claim meets the same breach.
+            Some(Ok(true)) => {
+                if handle.begin_anew().is_ok() {
+                    self.recovery.wipe(partition, &breach.to_string());
+                }
             }
-        } else if handle.try_transition(&StatusKind::FOLLOWED, PartitionStatus::Failed { why }).is_ok() {
+            Some(Err(ClaimError::Log(error))) => self.put_off(handle, asked, error),
+            Some(Err(ClaimError::Breach(lost))) => self.stop(partition, handle, &lost),
+            Some(Ok(false)) | None => self.stop(partition, handle, breach),
+        }
+    }
+
+    /// Stops a followed partition, unless it is claimed by now: then the claim meets what is broken.
+    fn stop(&self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
+        let failed = PartitionStatus::Failed { why: breach.to_string() };
+        if handle.try_transition(&StatusKind::FOLLOWED, failed).is_ok() {
             self.stopped(partition, breach);
         }
     }

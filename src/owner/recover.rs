@@ -47,9 +47,7 @@ impl Recovery<'_> {
     /// cases the store and `handle` are unchanged, but for a checkpoint that does not match the log.
     pub fn restore(&self, handle: &PartitionHandle) -> Result<bool, ClaimError> {
         let partition = handle.id();
-        if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
-            return Err(ClaimError::Breach(loss.breach()));
-        }
+        self.holds_what_was_seen(partition)?;
         let first = self.tail.first(partition)?;
         let (checkpoint, unused) = self.checkpoint_of(partition, first)?;
         let state = match checkpoint {
@@ -89,7 +87,7 @@ impl Recovery<'_> {
 
     /// Claims the partition and folds its events into `handle` up to the end of the log, from the state of a checkpoint
     /// or of a follower. The log is the truth: if it does not continue the checkpoint, the checkpoint is deleted and
-    /// the whole log is read, as long as the log has all of it.
+    /// the whole log is read, as long as the log has all of it, and all that was seen of it.
     ///
     /// # Errors
     /// [`ClaimError`]; `handle` is then not to be served.
@@ -103,7 +101,10 @@ impl Recovery<'_> {
         let at = || handle.read(|state| state.position().next_seq);
         let (partition, from) = (handle.id(), at());
         let owned = match self.replay(log, handle) {
-            Err(ClaimError::Breach(breach)) if is_of_checkpoint && self.is_whole(partition) => {
+            Err(ClaimError::Breach(breach)) if is_of_checkpoint => {
+                if !self.may_begin_anew(partition)? {
+                    return Err(ClaimError::Breach(breach));
+                }
                 self.start_over(handle, &breach.to_string());
                 self.replay(log, handle)?
             }
@@ -116,9 +117,25 @@ impl Recovery<'_> {
         Ok(owned)
     }
 
-    /// Whether the log has the partition's first event: then all of it can be read anew.
-    pub(super) fn is_whole(&self, partition: u32) -> bool {
-        self.tail.first(partition) == Ok(0)
+    /// Whether a broken state that began with a checkpoint may be read anew from the log: it has its first event. As it has all
+    /// that was seen of it as well, the checkpoint is what is wrong, and not the log.
+    ///
+    /// # Errors
+    /// Those of [`Recovery::holds_what_was_seen`].
+    pub(super) fn may_begin_anew(&self, partition: u32) -> Result<bool, ClaimError> {
+        self.holds_what_was_seen(partition)?;
+        Ok(self.tail.first(partition)? == 0)
+    }
+
+    /// Checks that the log holds all that was seen of the partition.
+    ///
+    /// # Errors
+    /// [`ClaimError::Breach`] when it holds less (L10), and [`ClaimError::Log`] when the log cannot be read.
+    fn holds_what_was_seen(&self, partition: u32) -> Result<(), ClaimError> {
+        match loss(self.tail, self.store, self.log_id, partition)? {
+            Some(loss) => Err(ClaimError::Breach(loss.breach())),
+            None => Ok(()),
+        }
     }
 
     fn start_over(&self, handle: &PartitionHandle, why: &str) {

@@ -1,6 +1,8 @@
 //! What a follower owes: the state of what others own, as the log has it; hands off what is owned here; and no claim to
 //! be fresh that the log does not bear out.
 
+mod broken;
+
 use crate::fixtures::{NOW, NoReplies};
 use crate::owner::world;
 use crate::world::{ManualClock, World, becomes, commit_turn};
@@ -343,16 +345,6 @@ fn events_of_a_failed_claim_are_read_again() {
 }
 
 #[test]
-fn a_checkpoint_that_the_log_does_not_go_on_from_is_removed_and_all_is_read() {
-    let other = with_a_checkpoint();
-    let following = Following::with(world(), other);
-    following.run(|_| {});
-    assert_eq!(*following.asked.lock(), [(0, Some(1)), (0, None), (0, Some(0))]);
-    assert_eq!(following.world.heard.wiped.lock().len(), 1);
-    following.assert_is_the_logs();
-}
-
-#[test]
 fn a_log_that_does_not_say_whether_a_checkpoint_is_of_use_is_asked_again() {
     let following = Following::with(world(), world());
     following.tail.is_silent.store(true, Relaxed);
@@ -446,24 +438,6 @@ fn events_before_an_unreadable_one_are_followed() {
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
     assert_eq!(following.world.heard.unread.lock().len(), 2);
     assert!(following.handle().read(|state| state.position().next_seq) > 0);
-}
-
-#[test]
-fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again() {
-    let other = with_a_checkpoint();
-    let following = Following::with(world(), other);
-    following.hidden.store(1, Relaxed);
-    following.run(|round| {
-        let next_seq = following.handle().read(|state| state.position().next_seq);
-        match round {
-            0 => assert_eq!((next_seq, following.handle().status()), (1, PartitionStatus::Standby)),
-            1 => assert_eq!((next_seq, following.handle().status()), (0, PartitionStatus::Restoring)),
-            _ => {}
-        }
-        following.hidden.store(u64::MAX, Relaxed);
-    });
-    assert_eq!(following.handle().status(), PartitionStatus::Standby);
-    following.assert_is_the_logs();
 }
 
 /// The time of the last event of [`world`], and some more.
