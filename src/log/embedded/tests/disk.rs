@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
+const SECTOR: u64 = 512;
+
 /// What is not safe on the disk yet.
 #[derive(Debug, Clone)]
 enum Change {
@@ -22,6 +24,22 @@ impl Change {
     fn file(&self) -> usize {
         let (Change::Length(file, _) | Change::Bytes(file, ..)) = self;
         *file
+    }
+
+    /// The parts that a disk writes as a whole or not at all, in whatever order: those in one sector of the file.
+    fn sectors(self) -> Vec<Change> {
+        match self {
+            Change::Bytes(file, offset, bytes) => {
+                let (mut parts, mut at, mut rest) = (Vec::new(), offset, &bytes[..]);
+                while !rest.is_empty() {
+                    let (sector, left) = rest.split_at(rest.len().min((SECTOR - at % SECTOR) as usize));
+                    parts.push(Change::Bytes(file, at, sector.to_vec()));
+                    (at, rest) = (at + sector.len() as u64, left);
+                }
+                parts
+            }
+            length => vec![length],
+        }
     }
 }
 
@@ -90,22 +108,19 @@ impl Conduct {
         }
     }
 
-    /// A power cut: of what was written since the last flush any part may be on the disk, down to single sectors.
+    /// A power cut: of what was written since the last flush any part may be on the disk, down to single sectors, and a later
+    /// one without an earlier one.
     fn cut(&mut self) {
         if !self.cuts_power {
             return;
         }
         let mut files = self.safe.clone();
         for change in self.since.clone() {
-            let part = match change {
-                Change::Bytes(file, offset, bytes) if self.draw(4) == 0 => {
-                    let sectors = self.draw(bytes.len() as u64 / 512 + 1) as usize;
-                    Change::Bytes(file, offset, bytes[..(sectors * 512).min(bytes.len())].to_vec())
+            let parts = if self.draw(4) == 0 { change.sectors() } else { vec![change] };
+            for part in parts {
+                if self.draw(3) > 0 {
+                    Conduct::apply(&mut files, &part);
                 }
-                whole => whole,
-            };
-            if self.draw(3) > 0 {
-                Conduct::apply(&mut files, &part);
             }
         }
         let names = if self.draw(2) == 0 { &self.safe_names } else { &self.names };
