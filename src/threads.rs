@@ -3,10 +3,11 @@
 //! which of them still run. Work that may wait runs here at a lower priority.
 
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle, ScopedJoinHandle, available_parallelism, scope};
 use tokio::runtime::{self, Runtime};
@@ -14,6 +15,11 @@ use tokio::task;
 
 /// Names of the threads and tasks that run, in the order in which they began.
 static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
+
+thread_local! {
+    /// Whether this thread does work that may panic.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Held by a thread or task while it does its work. When a panic drops it, the process aborts.
 #[must_use = "it watches until it is dropped"]
@@ -100,6 +106,20 @@ pub fn beside<A: Send, B>(name: String, first: impl Fn() -> A + Sync, second: im
     })
 }
 
+/// Does work of a library that panics at what others may write, and answers `None` where it does. Nothing has gone wrong here
+/// then, so nobody is told of the panic.
+pub fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let before = IS_GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work)).ok();
+    IS_GUARDED.set(before);
+    done
+}
+
+/// Whether [`unless_it_panics`] takes the panics of this thread now.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
 /// Names of the threads and tasks that run now, in the order in which they began.
 pub fn running() -> Vec<String> {
     RUNNING.lock().values().cloned().collect()
@@ -143,6 +163,15 @@ mod tests {
         let aside = runtime.block_on(aside(|| getpriority_process(None).unwrap()).unwrap()).unwrap();
         assert_eq!(aside, (getpriority_process(None).unwrap() + NICE).min(19));
     }
+
+    #[test]
+    fn a_panic_of_work_that_may_panic_ends_nothing_else() {
+        let panics: fn() -> u8 = || panic!("at what others have written");
+        assert_eq!((unless_it_panics(panics), unless_it_panics(is_guarded)), (None, Some(true)));
+        let inner = unless_it_panics(|| (unless_it_panics(panics), is_guarded()));
+        assert_eq!((inner, is_guarded()), (Some((None, true)), false));
+    }
+
     use crossbeam_channel::bounded;
 
     #[test]

@@ -40,6 +40,7 @@ pub use traces::TraceExport;
 pub use watched::Pace;
 
 use crate::config::LogFormat;
+use crate::threads;
 use std::any::Any;
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
@@ -80,6 +81,9 @@ fn is_shown(line: &Metadata<'_>) -> bool {
 
 /// Logs where a panic happened. Whether the process continues depends on the thread that panicked.
 fn log_panic(panic: &PanicHookInfo<'_>) {
+    if threads::is_guarded() {
+        return;
+    }
     let what = unquoted(reason(panic.payload()));
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();

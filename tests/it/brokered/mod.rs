@@ -19,6 +19,7 @@ mod lost_commands;
 mod lost_data;
 mod lost_replies;
 mod nemesis;
+mod odd_headers;
 mod one_owner;
 mod open_transactions;
 mod operator_tools;

@@ -7,7 +7,7 @@ use crate::domain::Micros;
 use crate::limits::{LETTER_BYTES_MAX, LETTER_KEY_BYTES_MAX};
 use crate::log::dead_letters::{DeadLetter, DeadLetterId, RawCommand, Resolution, Undecidable};
 use crate::trace::TraceContext;
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 
 /// Partition and offset of the command.
 const ID: &str = "id";
@@ -76,11 +76,7 @@ pub(super) enum DeadLetterRecord {
 impl DeadLetterRecord {
     /// `None` for a record that some other program wrote.
     pub(super) fn of(message: &BorrowedMessage<'_>, partition: u32) -> Option<DeadLetterRecord> {
-        let headers = message.headers()?;
-        let header = |name: &str| {
-            let header = headers.iter().find(|header| header.key == name)?;
-            std::str::from_utf8(header.value?).ok()
-        };
+        let header = |name: &str| std::str::from_utf8(record::value_of(message, name)?).ok();
         let at = Micros(header(AT)?.parse().ok()?);
         let of_here = |text: &str| text.parse::<DeadLetterId>().ok().filter(|id| id.partition == partition);
         if let Some(resolution) = header(RESOLUTION) {

@@ -8,10 +8,14 @@
 //!
 //! Every record that we write has a header with the fingerprint of its schema: see [`crate::log::kafka::schema::framing`].
 //! Records that belong to a call have the two headers of its trace. Readers that do not know them pass over them.
+//!
+//! To Kafka the name of a header is bytes, and whoever may write a record may give it any. A name that is no text is passed over
+//! like every other name that is not known here.
 
 use crate::domain::{Breach, Law, Micros};
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer, fingerprint_of};
 use crate::log::{OF_ANOTHER_LOG, StoredCommand, StoredEvent};
+use crate::threads;
 use crate::time::{Stamp, Stopwatch};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 use crate::wire::frame::Fingerprint;
@@ -143,11 +147,7 @@ pub(in crate::log::kafka) fn with_trace(headers: OwnedHeaders, trace: Option<&Tr
 
 /// The trace in a record's headers; `None` without one, or when it cannot be read.
 pub(in crate::log::kafka) fn trace_of(message: &impl Message) -> Option<TraceContext> {
-    let headers = message.headers()?;
-    let text = |name: &str| {
-        let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == name)?;
-        std::str::from_utf8(header.value?).ok()
-    };
+    let text = |name: &str| std::str::from_utf8(value_of(message, name)?).ok();
     TraceContext::read(text(TRACEPARENT)?, text(TRACESTATE))
 }
 
@@ -159,10 +159,7 @@ pub(super) fn with_log(headers: OwnedHeaders, log_id: u128) -> OwnedHeaders {
 /// Whether a command says that it is meant for another log than this one. Two logs that share a topic by mistake would both
 /// decide it, and both would answer its caller. Commands of other programs do not say.
 fn is_of_another(message: &impl Message, log_id: u128) -> bool {
-    let said = message.headers().and_then(|headers| {
-        let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == LOG)?;
-        header.value?.try_into().ok()
-    });
+    let said = value_of(message, LOG).and_then(|value| value.try_into().ok());
     said.is_some_and(|said| u128::from_be_bytes(said) != log_id)
 }
 
@@ -191,9 +188,7 @@ pub(in crate::log::kafka) fn stamp(message: &impl Message, since: Stopwatch) -> 
 
 /// The fingerprint in a record's schema header; `None` without one, or when it is not of 8 bytes.
 pub(in crate::log::kafka) fn schema_of(message: &impl Message) -> Option<Fingerprint> {
-    let headers = message.headers()?;
-    let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == SCHEMA)?;
-    header.value?.try_into().ok()
+    value_of(message, SCHEMA)?.try_into().ok()
 }
 
 /// The headers of a fence.
@@ -257,8 +252,24 @@ pub(in crate::log::kafka) fn event(message: &BorrowedMessage<'_>) -> Option<(Vec
 }
 
 fn header<const N: usize>(message: &BorrowedMessage<'_>, at: usize, name: &str) -> Option<[u8; N]> {
-    let header = message.headers().filter(|headers| headers.count() > at)?.get(at);
+    let header = header_at(message.headers()?, at)?;
     header.value.filter(|_| header.key == name)?.try_into().ok()
+}
+
+/// The value of the first header of this name; none where it is null, and where no such header is among those that are searched.
+pub(super) fn value_of<'m>(message: &'m impl Message, name: &str) -> Option<&'m [u8]> {
+    value_among(message.headers()?, name)
+}
+
+fn value_among<'h, H: Headers>(headers: &'h H, name: &str) -> Option<&'h [u8]> {
+    let mut searched = (0..headers.count().min(HEADERS_MAX)).filter_map(|at| header_at(headers, at));
+    searched.find(|header| header.key == name)?.value
+}
+
+/// The header at this place; none behind the last one, and where its name is no text in UTF-8. The client library panics at such
+/// a name.
+fn header_at<H: Headers>(headers: &H, at: usize) -> Option<Header<'_, &[u8]>> {
+    threads::unless_it_panics(|| headers.try_get(at)).flatten()
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -303,5 +314,28 @@ mod tests {
     fn an_owner_of_another_log_is_a_breach() {
         let told = format!("L3 broken at partition 3 seq 6: an owner of log {:032x} has taken the partition", 8);
         assert_eq!(last(&[event(5), fence(8)]), Err(told));
+    }
+
+    /// Headers as the client library gives them.
+    struct Written(&'static [(&'static [u8], &'static [u8])]);
+
+    impl Headers for Written {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+
+        fn try_get(&self, at: usize) -> Option<Header<'_, &[u8]>> {
+            let (name, value) = *self.0.get(at)?;
+            Some(Header { key: std::str::from_utf8(name).unwrap(), value: Some(value) })
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_text_is_passed_over() {
+        let headers = Written(&[(b"\xff\xfe", b"1"), (b"schema", b"2"), (b"a\xc3", b"3"), (b"log", b"4")]);
+        let found = ["schema", "log", "place"].map(|name| value_among(&headers, name));
+        assert_eq!(found, [Some(b"2".as_slice()), Some(b"4".as_slice()), None]);
+        let there: Vec<bool> = (0..5).map(|at| header_at(&headers, at).is_some()).collect();
+        assert_eq!(there, [false, true, false, true, false]);
     }
 }
