@@ -13,7 +13,7 @@ use crate::log::kafka::schema::registry::{Registry, subjects};
 use crate::log::kafka::schema::resolver::Ask;
 use crate::log::kafka::{Cluster, Topics};
 use crate::log::{LogError, Manifest};
-use crate::threads::aside;
+use crate::threads::{aside, unless_it_panics};
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
 use parking_lot::Mutex;
@@ -349,7 +349,7 @@ fn ask(
     let known = Mutex::new(known);
     Box::new(move |ids| {
         let said = registry.schemas(ids).into_iter().zip(ids).map(|(answer, id)| {
-            let found = answer?.and_then(|text| schema::fingerprint_of(&text));
+            let found = answer?.and_then(|text| fingerprint(&text));
             let Some(fingerprint) = found.filter(|fingerprint| ours.contains(fingerprint)) else { return Ok(None) };
             let mut known = known.lock();
             local_cache::with_id(&mut known, current, (fingerprint, *id));
@@ -361,6 +361,13 @@ fn ask(
         });
         said.collect()
     })
+}
+
+/// The fingerprint of a schema in the registry, which anybody may have written; none where the text is no schema of Avro. At some
+/// that are the library panics: it takes what somebody says of a field as `size` or `order` for what Avro says by these names. No
+/// schema of ours has any.
+fn fingerprint(text: &str) -> Option<Fingerprint> {
+    unless_it_panics(|| schema::fingerprint_of(text)).flatten()
 }
 
 #[cfg(test)]
@@ -388,5 +395,19 @@ mod tests {
         }
         assert!(framing.incoming(&record(9), None, Writer::Owner).is_err(), "nor without its name");
         assert_eq!(local_cache::ids(dir.path(), &registry.url), ids, "whoever goes on to that version has them");
+    }
+
+    /// The story: a program of somebody else writes into the wrong topic, and says of a field what its values are.
+    #[test]
+    fn a_schema_at_which_the_library_panics_is_none_of_ours() {
+        let said = [r#""size":"large""#, r#""scale":null"#, r#""precision":0.5"#, r#""order":1"#, r#""items":[true]"#];
+        for said in said {
+            let field = format!(r#"{{"name":"amount","type":"long",{said}}}"#);
+            let text = format!(r#"{{"type":"record","name":"Sale","fields":[{field}]}}"#);
+            assert_eq!(fingerprint(&text), None, "{said}");
+        }
+        assert_eq!(fingerprint("no schema"), None);
+        let own = schema::COMMAND[0];
+        assert!(fingerprint(own).is_some_and(|found| schema::fingerprint_of(own) == Some(found)));
     }
 }
