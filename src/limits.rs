@@ -427,7 +427,7 @@ pub const READS_MAX: usize = 512;
 pub const READS_AT_ONCE_MAX: usize = 8;
 /// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].
 pub const HEALTH_WATCHES_MAX: usize = 256;
-/// Most watches over pools that are open. One with conditions keeps the ids of the pools that match.
+/// Most watches over pools that are open; of calls of the reflection service as many. One with conditions keeps the ids that match.
 pub const WATCHES_MAX: usize = 64;
 /// Interval at which a watch looks for new events, in milliseconds: a change is told about so late.
 pub const WATCH_LOOK_MS: u64 = 20;

@@ -12,7 +12,7 @@ use crate::api::http::request::HttpRequest;
 use crate::api::operation::Operation;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::quoted;
-use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, READINESS_LOOK_MS};
+use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, READINESS_LOOK_MS, WATCHES_MAX};
 use crate::service::{Refusal, Shed};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -38,8 +38,6 @@ const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
-/// Most calls of the reflection service that are open. A caller may leave one open for ever, and its connection is busy as long.
-const REFLECTIONS_MAX: usize = 64;
 
 /// One method of a service.
 #[derive(Clone, Copy)]
@@ -118,7 +116,7 @@ pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
     let v1alpha = described().build_v1alpha().map(|server| server.max_decoding_message_size(HTTP_BODY_BYTES_MAX)).ok();
     // Whoever may read the description of the HTTP interface may read this one.
     let [of_v1, of_v1alpha] = REFLECTION.map(|path| call(path, Operation::OpenApi));
-    let places = Arc::new(Semaphore::new(REFLECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(WATCHES_MAX));
     let of_both = Arc::clone(&places);
     let router = on(router, of_v1, Format::GrpcStream, move |api, request| {
         reflection(api, v1.clone(), Arc::clone(&of_both), request)
