@@ -45,6 +45,9 @@ const NO_LIMIT: Duration = Duration::from_secs(1 << 30);
 /// Most objects that are on their way into a folder at the same time. A write that was given up keeps its bytes until the disk
 /// answers.
 const UNDER_WAY_MAX: usize = 4;
+/// Most threads that wait for the disk of a folder. A call that was given up keeps its thread until the disk answers, and a
+/// process may have no more threads than its system gives it.
+const THREADS_MAX: usize = 64;
 
 /// Who may replace an object.
 pub enum Lock {
@@ -115,7 +118,8 @@ impl Bucket {
                 Reached::Store { client, prefix: prefix.clone() }
             }
         };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(causes(&error)))?;
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(THREADS_MAX).build();
+        let runtime = runtime.map_err(|error| wrong(causes(&error)))?;
         let (closing, told, under_way) = (watch::Sender::new(false), Mutex::default(), Arc::default());
         Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing, told, under_way })
     }

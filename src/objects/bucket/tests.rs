@@ -135,3 +135,33 @@ fn while_writes_hang_in_the_disk_of_a_folder_no_more_are_begun() {
     }
     assert_eq!(bucket.get("it", 9).unwrap(), Some(Got::Whole(b"3".to_vec())));
 }
+
+/// The story: a mount hangs for a night, and is asked again and again. Each call that was given up kept a thread of its own,
+/// until the container had no more of them for those who serve callers.
+#[test]
+fn calls_that_were_given_up_keep_a_bounded_number_of_threads() {
+    static MOUNT: Mutex<()> = Mutex::new(());
+    /// Threads that wait for the mount, and the most that ever did.
+    static WAITING: Mutex<(usize, usize)> = Mutex::new((0, 0));
+    fn hanging(path: &FsPath) -> bool {
+        {
+            let mut waiting = WAITING.lock();
+            waiting.0 += 1;
+            waiting.1 = waiting.1.max(waiting.0);
+        }
+        drop(MOUNT.lock());
+        WAITING.lock().0 -= 1;
+        path.is_dir()
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), is_dir: hanging, flush };
+    let hangs = MOUNT.lock();
+    for _ in 0..2 * THREADS_MAX {
+        bucket.put_within("it", b"1".to_vec(), Duration::from_millis(2)).unwrap_err();
+    }
+    drop(hangs);
+    assert_eq!(bucket.get("it", 9).unwrap(), None, "once the mount answers, so does the place");
+    let most = WAITING.lock().1;
+    assert!(most <= THREADS_MAX, "{most} threads have waited");
+}
