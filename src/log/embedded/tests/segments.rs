@@ -178,7 +178,7 @@ fn start_on(dir: &Path, terms: &Terms) -> Started {
 #[test]
 fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
     let mut kept = [0; 2];
-    for random in 0..80 {
+    for random in 0..200 {
         let dir = fresh();
         let (terms, conduct) = forgetful(dir.path(), u64::MAX, random << 40);
         let Started { store, written_to } = start_on(dir.path(), &terms);
