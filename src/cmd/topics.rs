@@ -13,7 +13,7 @@ use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::ops::manifest::{FORMAT_VERSION, Pinned};
 use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, compare};
 use crate::log::kafka::ops::topics::acls;
-use crate::log::{CommittedTail, LogErrorKind, Manifest, known_level};
+use crate::log::{CommittedTail, Manifest, known_level};
 use crate::owner::begin::Prefer;
 use crate::time::{Clock, SystemClock};
 use crate::words::counted;
@@ -135,7 +135,7 @@ fn tell_heads(config: &Config, kafka: &Kafka, seen: &ClusterState, out: &mut imp
                     writeln!(out, "partition {partition} has lost its first events, and is covered by {covers}")?;
                 }
             }
-            Err(error) if matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::Emptied) => {
+            Err(error) if error.has_lost_events() => {
                 writeln!(out, "refused: {error}")?;
                 is_covered = false;
             }

@@ -129,6 +129,11 @@ impl LogError {
         self.kind == LogErrorKind::Uncovered || self.is_withheld()
     }
 
+    /// Whether the log has lost events that nothing covers, or all that it had: what it says of the rest does not help.
+    pub fn has_lost_events(&self) -> bool {
+        matches!(self.kind, LogErrorKind::Uncovered | LogErrorKind::Emptied)
+    }
+
     /// The reason why a partition is not served. It says so when an operator has to act.
     pub fn reason(&self) -> String {
         if self.needs_operator() { format!("an operator must act: {self}") } else { self.detail.clone() }

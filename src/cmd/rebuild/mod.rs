@@ -357,9 +357,7 @@ impl Rebuilding<'_> {
 fn left_as_it_was(source: &Source, error: ClaimError) -> NotMade {
     let told = |why: &dyn std::fmt::Display| format!("{why}; the old checkpoint was left as it was");
     match error {
-        ClaimError::Log(error) if matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::Emptied) => {
-            NotMade::Untold(told(&error))
-        }
+        ClaimError::Log(error) if error.has_lost_events() => NotMade::Untold(told(&error)),
         ClaimError::Log(error) if source.is_at_fault(&error) => NotMade::Failed(Failure::Wrong(told(&error))),
         ClaimError::Log(error) => NotMade::Failed(Failure::Unusable(told(&error))),
         ClaimError::Breach(breach) => NotMade::Failed(Failure::Wrong(told(&breach))),

@@ -4,7 +4,7 @@
 use super::Telling;
 use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
-use crate::log::{ClaimError, LogError, LogErrorKind};
+use crate::log::{ClaimError, LogError};
 use serde_json::json;
 use std::io::Write;
 
@@ -25,9 +25,9 @@ impl From<Failure> for NotMade {
 
 impl From<LogError> for NotMade {
     fn from(error: LogError) -> NotMade {
-        match error.kind {
-            LogErrorKind::Uncovered | LogErrorKind::Emptied => NotMade::Untold(error.detail),
-            _ => NotMade::Failed(error.into()),
+        match error.has_lost_events() {
+            true => NotMade::Untold(error.detail),
+            false => NotMade::Failed(error.into()),
         }
     }
 }
