@@ -1,6 +1,7 @@
 //! What an archived segment says of itself.
 
 use crate::log::embedded::{Head, Reach};
+use crate::store::newer;
 use serde::{Deserialize, Serialize};
 
 /// Version of the form of an archived segment: of its manifest and of the object with its bytes.
@@ -66,12 +67,7 @@ impl Manifest {
             format: u32,
         }
         let format = serde_json::from_slice::<Form>(bytes).ok()?.format;
-        let why = || {
-            format!(
-                "it has format {format}, and this version reads {FORMAT}: take the version that wrote it, or a later one"
-            )
-        };
-        (format > FORMAT).then(why)
+        newer("it has format", format as usize, FORMAT as usize)
     }
 
     /// Reads the manifest of this segment.

@@ -232,7 +232,7 @@ impl Beginning<'_> {
             let mut is_by_manifest = false;
             match state {
                 Err(error) => {
-                    if matches!(error.kind, StoreErrorKind::Damaged | StoreErrorKind::Newer) {
+                    if error.is_of_no_use() {
                         is_by_manifest = first > 0 && self.is_bad_by_manifest(partition, &name);
                     }
                     if error.kind != StoreErrorKind::Damaged {
@@ -317,8 +317,7 @@ impl Beginning<'_> {
     /// or partition.
     pub fn is_bad_by_manifest(&self, partition: u32, name: &SnapshotName) -> bool {
         let mark = self.snapshots.map(|snapshots| snapshots.mark(partition, &name.text));
-        let is_of_no_use = |error: StoreError| matches!(error.kind, StoreErrorKind::Damaged | StoreErrorKind::Newer);
-        mark.is_some_and(|mark| mark.is_err_and(is_of_no_use))
+        mark.is_some_and(|mark| mark.is_err_and(|error| error.is_of_no_use()))
     }
 }
 

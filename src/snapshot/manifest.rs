@@ -2,7 +2,7 @@
 
 use super::Name;
 use crate::domain::{Digest, Micros, hex128};
-use crate::store::{Mark, StoreError};
+use crate::store::{Mark, StoreError, newer};
 use crate::wire::schema;
 use crate::wire::snapshot::FORMAT_VERSION;
 use serde::{Deserialize, Serialize};
@@ -139,13 +139,6 @@ impl Manifest {
         let decided_at = Micros(decided_at_us);
         Ok(Mark { log_id, partition, format_version: rows_format, next_seq, next_input, chain, epoch, decided_at })
     }
-}
-
-/// That a snapshot has what only a later version reads; none where this one reads it.
-fn newer(what: &str, found: usize, known: usize) -> Option<String> {
-    (found > known).then(|| {
-        format!("{what} {found}, and this version reads {known}: take the version that wrote it, or a later one")
-    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,13 @@ pub enum StoreErrorKind {
     Refused,
 }
 
+/// That something has what only a later version reads, in words; none where this one reads it.
+pub fn newer(what: &str, found: usize, known: usize) -> Option<String> {
+    (found > known).then(|| {
+        format!("{what} {found}, and this version reads {known}: take the version that wrote it, or a later one")
+    })
+}
+
 impl StoreError {
     /// An error that may not come again.
     pub fn new(detail: impl Into<String>) -> StoreError {
@@ -127,6 +134,11 @@ impl StoreError {
     /// An error with which a store refuses this process; the detail says what has to change.
     pub fn refused(detail: impl Into<String>) -> StoreError {
         StoreError { detail: detail.into(), kind: StoreErrorKind::Refused }
+    }
+
+    /// Whether what the place gave is of no use here: it is damaged, or of a later version.
+    pub fn is_of_no_use(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Damaged | StoreErrorKind::Newer)
     }
 
     /// Whether it stays until a person changes something.
