@@ -1,13 +1,13 @@
 //! Answers that are lost on their way: the database has committed a batch, and the sink cannot know.
 
-use super::messages::{body, greet, send};
+use super::messages::{body, greet, listen, send};
 use super::postgres::Database;
 use super::traffic::Traffic;
 use super::{assert_rest, serve};
 use crate::process::Running;
 use crate::wait::until;
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -23,17 +23,9 @@ struct Network {
 
 impl Network {
     fn before(database: &Database) -> Network {
-        let (listener, server) = (TcpListener::bind("127.0.0.1:0").unwrap(), database.port());
-        let network = Network { port: listener.local_addr().unwrap().port(), to_lose: Arc::default() };
-        let to_lose = Arc::clone(&network.to_lose);
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let to_lose = Arc::clone(&to_lose);
-                // Whoever leaves ends the connection.
-                std::thread::spawn(move || pass(client, TcpStream::connect(("127.0.0.1", server))?, &to_lose));
-            }
-        });
-        network
+        let (server, to_lose) = (database.port(), Arc::<AtomicUsize>::default());
+        let told = Arc::clone(&to_lose);
+        Network { port: listen(move |client| pass(client, TcpStream::connect(("127.0.0.1", server))?, &told)), to_lose }
     }
 
     fn url(&self) -> String {

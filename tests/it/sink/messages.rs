@@ -1,6 +1,20 @@
 //! The messages of PostgreSQL's protocol, for proxies that stand between a sink and its database.
 
 use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+/// Listens on a port, which is answered, and serves each client in a thread of its own, until it leaves.
+pub fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(client));
+        }
+    });
+    port
+}
 
 /// What comes behind the letter of a message.
 pub fn body(from: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -1,13 +1,13 @@
 //! A pool of connections that gives each transaction another session. Settings and locks of a sink are in the one that
 //! it has had.
 
-use super::messages::{body, greet, send};
+use super::messages::{body, greet, listen, send};
 use super::postgres::Database;
 use crate::process::run;
 use headroom::sink::postgres::{Access, Postgres, Sessions};
 use headroom::sink::{Batch, Place, Rank, Rare, Target, TargetError, Writer};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,18 +21,10 @@ struct Pool {
 
 impl Pool {
     fn before(database: &Database) -> Pool {
-        let (listener, server) = (TcpListener::bind("127.0.0.1:0").unwrap(), database.port());
-        let pool = Pool { port: listener.local_addr().unwrap().port(), is_other: Arc::default() };
-        let is_other = Arc::clone(&pool.is_other);
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let is_other = Arc::clone(&is_other);
-                let session = move || TcpStream::connect(("127.0.0.1", server));
-                // Whoever leaves ends the thread.
-                std::thread::spawn(move || pass(client, [session()?, session()?], &is_other));
-            }
-        });
-        pool
+        let (server, is_other) = (database.port(), Arc::<AtomicBool>::default());
+        let told = Arc::clone(&is_other);
+        let session = move || TcpStream::connect(("127.0.0.1", server));
+        Pool { port: listen(move |client| pass(client, [session()?, session()?], &told)), is_other }
     }
 
     fn url(&self) -> String {

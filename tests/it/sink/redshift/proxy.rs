@@ -5,7 +5,7 @@ use super::dialect::{Taken, take};
 use crate::buckets::{Bucket, Reader};
 use crate::process::{headroom, run};
 use crate::sink::files::rows;
-use crate::sink::messages::{body, greet, send};
+use crate::sink::messages::{body, greet, listen, send};
 use crate::sink::on_path;
 use crate::sink::postgres::Database;
 use headroom::config::{SinkRedshift, object_place};
@@ -14,7 +14,7 @@ use headroom::sink::postgres::Access;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Barrier, Mutex};
@@ -64,28 +64,16 @@ impl Redshift {
     pub fn over(bucket: Bucket) -> Redshift {
         let tables = Database::start();
         tables.ask(FUNCTIONS);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let redshift = Redshift {
-            port: listener.local_addr().unwrap().port(),
-            faults: Arc::default(),
-            gate: Arc::new(Barrier::new(2)),
-            tables,
-            bucket,
-        };
+        let (faults, gate) = (Arc::default(), Arc::new(Barrier::new(2)));
         let proxy = Proxy {
-            postgres: redshift.tables.port(),
-            bucket: redshift.bucket.reader(),
-            faults: Arc::clone(&redshift.faults),
-            gate: Arc::clone(&redshift.gate),
+            postgres: tables.port(),
+            bucket: bucket.reader(),
+            faults: Arc::clone(&faults),
+            gate: Arc::clone(&gate),
         };
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let proxy = proxy.clone();
-                // Whoever leaves ends the connection, and so does a server that is stopped.
-                std::thread::spawn(move || proxy.serve(client));
-            }
-        });
-        redshift
+        // A server that is stopped ends the connection as well.
+        let port = listen(move |client| proxy.serve(client));
+        Redshift { port, faults, gate, tables, bucket }
     }
 
     pub fn url(&self) -> String {
