@@ -30,8 +30,8 @@ use std::time::Duration;
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
 /// After so many milliseconds without an event the owner of a bounded log writes a Tick.
 const QUIET_TICK_MS: u64 = 6 * 3_600_000;
-/// Pause before a partition looks again for what covers the events that have left its log.
-const UNCOVERED_LOOK: Duration = Duration::from_secs(5);
+/// Pause before a partition looks again for what covers the events that have left its log, or for what a disk did not give.
+const UNSERVED_LOOK: Duration = Duration::from_secs(5);
 
 pub(super) fn start(
     config: &Config,
@@ -109,12 +109,12 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     };
     // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
-    let mut uncovered = None;
+    let mut unserved = None;
     loop {
         let reopenings = log.reopenings();
         let served = match if is_whole { Ok(false) } else { context.recovery().restore(handle) } {
             Ok(is_of_checkpoint) => {
-                if uncovered.take().is_some() {
+                if unserved.is_some() {
                     handle.set_read_error(None);
                 }
                 context.serve(log, handle, is_of_checkpoint)
@@ -124,13 +124,14 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         let mut may_pass = false;
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => {
-                may_pass = matches!(
-                    error.kind,
-                    LogErrorKind::Uncovered
-                        | LogErrorKind::OutOfRange
-                        | LogErrorKind::Transient
-                        | LogErrorKind::Withheld { .. }
-                );
+                let has_left = || !is_whole && log.first(partition).is_ok_and(|first| first > 0);
+                may_pass = match error.kind {
+                    // The disk may answer again.
+                    LogErrorKind::Transient => true,
+                    // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
+                    LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { .. } => has_left(),
+                    _ => false,
+                };
                 error.reason()
             }
             Served::NotClaimed(ClaimError::Breach(breach))
@@ -143,7 +144,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
                 return end(PartitionStatus::Failed { why: "another owner has the partition".to_owned() });
             }
             Served::Ended(End::Unknown(error)) => {
-                is_whole = true;
+                (is_whole, unserved) = (true, None);
                 error.reason()
             }
         };
@@ -158,12 +159,11 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             None => return set(PartitionStatus::Stopped),
             Some(Err(error)) => return end(stopped(error.reason())),
             Some(Ok(())) if log.reopenings() > reopenings => handle.set_read_error(None),
-            // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
-            Some(Ok(())) if may_pass && !is_whole && log.first(partition).is_ok_and(|first| first > 0) => {
-                if uncovered.as_ref() != Some(&why) {
+            Some(Ok(())) if may_pass => {
+                waits(why.clone());
+                if unserved.as_ref() != Some(&why) {
                     tracing::error!(partition, why, "the partition is not served; looking again every few seconds");
-                    handle.set_read_error(Some(why.clone()));
-                    uncovered = Some(why);
+                    unserved = Some(why);
                 }
                 if !rested(log, partition) {
                     return set(PartitionStatus::Stopped);
@@ -178,7 +178,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
 /// Waits before something is looked at again; returns whether the process goes on.
 fn rested(log: &Embedded, partition: u32) -> bool {
     let since = Stopwatch::start();
-    while since.elapsed() < UNCOVERED_LOOK && !log.is_closed(partition) {
+    while since.elapsed() < UNSERVED_LOOK && !log.is_closed(partition) {
         pause(REOPEN_LOOK);
     }
     !log.is_closed(partition)

@@ -181,11 +181,6 @@ impl Fault {
             Fault::Io(_) => LogError::transient(detail),
         }
     }
-
-    /// Whether the fault concerns one part of the file, and other parts may be sound.
-    pub(super) fn is_local(&self) -> bool {
-        matches!(self, Fault::Damaged(_) | Fault::Gone(_))
-    }
 }
 
 impl From<io::Error> for Fault {

@@ -382,11 +382,9 @@ impl Shared {
                 "{records:?} of partition {partition} in {path} end at {end}, before the requested {from}"
             )));
         }
-        self.file.with(|store| store.read(span, make)).map_err(|fault| {
-            let error = fault.error(format_args!("reading {path}"));
-            // One damaged row does not affect other rows; a disk that does not answer affects all of them.
-            if fault.is_local() { error } else { self.committer.fail(error) }
-        })
+        // What the disk does not give fails who asks for it, and nobody else: no turn reads what was written before it.
+        let read = self.file.with(|store| store.read(span, make));
+        read.map_err(|fault| fault.error(format_args!("reading {path}")))
     }
 
     fn commit(&self, owner: (u32, u64), packer: &mut Packer, turn: &Turn) -> CommitOutcome {

@@ -149,6 +149,40 @@ fn a_reader_who_comes_a_moment_late_is_told_and_the_log_goes_on() {
     commit(&mut owners, end);
 }
 
+/// The story: a sector of an old segment is bad, and somebody watches from there, again and again. Each time the log took no turn
+/// before it was opened again, and headroom verify could prove nothing of what came after. Only who reads there is told.
+#[test]
+fn what_the_disk_does_not_give_to_a_reader_stops_nobody_else() {
+    let dir = TempDir::new().unwrap();
+    let (log, _, mut owners, end) = several(&dir);
+    let number = oldest(&log);
+    let (path, aside) = (path_of(&dir.path().join(LOG_DIR), number), dir.path().join("aside"));
+    // A directory opens, and does not give a byte.
+    let spoil = || fs::rename(&path, &aside).and_then(|()| fs::create_dir(&path)).unwrap();
+    let mend = || fs::remove_dir(&path).and_then(|()| fs::rename(&aside, &path)).unwrap();
+    let judge = |log: &dyn CommittedTail, end: u64| {
+        let refused = log.read(0, 0, 1).unwrap_err();
+        assert_eq!(refused.kind, crate::log::LogErrorKind::Transient, "{refused}");
+        assert_eq!((log.end(0), log.read(0, end - 1, 1)), (Ok(end), Ok(events(0, end - 1, 1))));
+    };
+    let forget = |store: &store::Store| {
+        store.recent.forget(number);
+        Ok(())
+    };
+    log.shared.file.with(forget).unwrap();
+    spoil();
+    judge(&*log, end);
+    let end = commit(&mut owners, end);
+    judge(&*log, end);
+    assert_eq!(log.reopenings(), 0);
+    mend();
+    assert_eq!(left(&log, 0), events(0, 0, end));
+    drop((log, owners));
+    let reader = EmbeddedReader::open(dir.path()).unwrap();
+    spoil();
+    judge(&reader, end);
+}
+
 #[test]
 fn only_the_oldest_sealed_segment_leaves_and_never_the_one_that_is_written() {
     let dir = TempDir::new().unwrap();
