@@ -4,7 +4,7 @@ use super::begin::{Beginning, Looked, Prefer, mismatch};
 use super::losses::loss;
 use super::report::{Recovered, Report};
 use super::restoring::{self, decoders};
-use crate::domain::{Breach, ChainedEvent, Micros};
+use crate::domain::{Breach, ChainedEvent, Law, Micros};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::{EVENTS_AHEAD, PartitionHandle, PartitionState, StatusKind};
 use crate::store::{Snapshots, Store, StoreError, StoreErrorKind};
@@ -181,12 +181,27 @@ impl Recovery<'_> {
             handle.progress().set_end_seq(end);
             self.read_ahead(log, handle, next_seq()..end.saturating_sub(1))?;
         }
-        let from = next_seq();
-        log.claim(partition, from, &mut |event| {
-            let chained = handle.write(|state| fold_stored(state, &event))?;
-            (self.on_committed)(&chained);
+        let (from, first) = (next_seq(), self.tail.first(partition)?);
+        // The last event that is folded is read once more, as long as the log has it: where no other follows, that alone shows
+        // that it is the log's.
+        let begin = from.saturating_sub(u64::from(first < from));
+        let mut is_shown = begin == from;
+        let owned = log.claim(partition, begin, &mut |event| {
+            if event.seq < from {
+                handle.read(|state| ends_with(state, &event))?;
+                is_shown = true;
+            } else {
+                let chained = handle.write(|state| fold_stored(state, &event))?;
+                (self.on_committed)(&chained);
+            }
             Ok(handle.read(|state| state.position().next_input))
-        })
+        })?;
+        match is_shown {
+            true => Ok(owned),
+            false => {
+                Err(LogError::out_of_range(format!("partition {partition} ends before seq {from}, at {begin}")).into())
+            }
+        }
     }
 
     /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted, unless the
@@ -267,9 +282,20 @@ pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<Ch
     Ok(chained)
 }
 
+/// Checks that the last event of a state is this one.
+fn ends_with(state: &PartitionState, event: &StoredEvent) -> Result<(), Breach> {
+    let (partition, last) = (state.partition(), state.position().chain);
+    let found = decode_event(partition, event, None)?.digest;
+    if found == last {
+        return Ok(());
+    }
+    let detail = format!("the log has it with the digest {found}, and the state was made with {last}");
+    Err(Breach { law: Law::Chain, partition, seq: event.seq, detail })
+}
+
 fn decode_event(partition: u32, event: &StoredEvent, recent: Option<&mut Recent>) -> Result<ChainedEvent, Breach> {
     wire::event::decode_after(&event.bytes, recent).map_err(|error| Breach {
-        law: crate::domain::Law::Chain,
+        law: Law::Chain,
         partition,
         seq: event.seq,
         detail: format!("its bytes are no event: {error}"),

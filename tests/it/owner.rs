@@ -3,7 +3,7 @@
 
 use crate::fixtures::{self, NOW, append, command, hold, key, orders, pool_id};
 use crate::turns::stored;
-use crate::world::{World, commit_turn};
+use crate::world::{World, becomes, commit_turn, conclude_turn};
 use headroom::domain::*;
 use headroom::log::{
     ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, StoredCommand, StoredEvent,
@@ -11,7 +11,7 @@ use headroom::log::{
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::recover::{Recovery, fold_stored, rebuild};
-use headroom::replica::{PartitionHandle, PartitionState};
+use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
 use headroom::store::sled::SledStore;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
@@ -244,7 +244,7 @@ fn recovered(world: &World, store: &dyn Store, log_id: u128) -> Result<(Digest, 
     let heard = crate::world::Heard::default();
     let (tail, clock) = (world.log.as_ref(), &world.clock);
     let recovery = Recovery { log_id, tail, store, snapshots: None, clock, report: &heard, on_committed: &|_| {} };
-    let replica = headroom::replica::Replica::new(1);
+    let replica = Replica::new(1);
     let handle = replica.partition(0).unwrap();
     let is_of_checkpoint = match recovery.restore(handle) {
         Ok(is_there) => is_there,
@@ -371,6 +371,39 @@ impl Store for Spoilt<'_> {
     fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
         self.store.wipe(partition, why)
     }
+}
+
+/// A log with one event, the barrier of this number.
+fn with_a_barrier(nonce: u64) -> World {
+    let world = World::new(1);
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
+    let barrier = handle.read(|state| owner.barrier(state, nonce, NOW));
+    conclude_turn(&owner, &handle, &mut owned, barrier);
+    world
+}
+
+/// The story: a cluster loses its last event, and the owner that goes on has written as many as before when the partition is given
+/// to a process that has the lost one. That one had nothing to fold, and so it wrote events that do not follow on the log's: the
+/// partition stopped for good, in all processes.
+#[test]
+fn a_log_of_the_same_length_and_of_another_course_is_not_claimed() {
+    let (seen, found, empty) = (with_a_barrier(1), with_a_barrier(2), World::new(1));
+    let claim = |World { log, store, clock, heard, .. }: &World| {
+        let replica = Replica::shared(1);
+        let handle = replica.partition(0).unwrap();
+        handle.write(|state| *state = rebuild(seen.log.as_ref(), 0, 1, &mut |_| {}).unwrap());
+        becomes(handle, PartitionStatus::Standby);
+        becomes(handle, PartitionStatus::Claiming);
+        let (log_id, tail) = (log.manifest().log_id, log.as_ref());
+        let recovery = Recovery { log_id, tail, store, snapshots: None, clock, report: heard, on_committed: &|_| {} };
+        recovery.claim(tail, handle, false).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(claim(&seen), Ok(()));
+    let told = claim(&found).unwrap_err();
+    assert!(told.starts_with("L3 broken at partition 0 seq 0: the log has it with the digest "), "{told}");
+    let told = claim(&empty).unwrap_err();
+    assert!(told.contains("partition 0 ends before seq 1, at 0"), "{told}");
 }
 
 #[test]
