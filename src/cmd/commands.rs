@@ -9,7 +9,7 @@ use crate::app;
 use crate::config::Config;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
-use crate::log::{ClusterLog, CommittedTail, Fold, LogErrorKind, PartitionLog};
+use crate::log::{ClusterLog, CommittedTail, Fold, LogError, LogErrorKind, PartitionLog};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -22,7 +22,7 @@ const LOST: &str = "check the live reservations against your orders: a caller wh
 pub(super) enum Action {
     /// Print how far each partition's commands are decided, and whether the next ones are still there
     ///
-    /// Exit code 0: no commands are gone.
+    /// Exit code 0: no commands are gone. 2: no commands are known to be gone, and a partition could not be read.
     Check(Flags<AnyLog>),
     /// Record in the log that commands of a partition are gone, so that its owner goes on after them
     ///
@@ -70,28 +70,44 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     };
     let log = looked.map_err(|error| Failure::Unusable(error.to_string()))?;
     match action {
-        Action::Check(_) => check(&log, out),
+        Action::Check(_) => check(log.partitions(), |partition| log.commands_position(partition), out),
         Action::Skip { partition, reason, .. } => skip(config, &log, *partition, reason, out),
     }
 }
 
-fn check(log: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let mut is_fine = true;
-    for partition in 0..log.partitions() {
-        let position = match log.commands_position(partition) {
-            Ok(position) => position,
-            Err(error) if error.kind == LogErrorKind::Emptied => {
-                writeln!(out, "partition {partition}: it is not known how far its commands are decided: {error}")?;
-                is_fine = false;
-                continue;
+/// Prints where the commands of each partition stand. Nobody can tell it of a partition that cannot be read now, and the others are
+/// told all the same. Commands that are gone are gone, whatever the rest is.
+fn check(
+    partitions: u32,
+    position: impl Fn(u32) -> Result<CommandsPosition, LogError>,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let (mut is_fine, mut untold) = (true, None);
+    for partition in 0..partitions {
+        match position(partition) {
+            Ok(CommandsPosition { next, first, end, continuity }) => {
+                is_fine &= continuity == Continuity::Sound;
+                writeln!(
+                    out,
+                    "partition {partition}: next command {next}, the topic holds {first} to {end}: {continuity}"
+                )?;
             }
-            Err(error) => return Err(error.into()),
-        };
-        let CommandsPosition { next, first, end, continuity } = position;
-        is_fine &= continuity == Continuity::Sound;
-        writeln!(out, "partition {partition}: next command {next}, the topic holds {first} to {end}: {continuity}")?;
+            Err(error) => {
+                writeln!(out, "partition {partition}: it is not known whether commands are gone: {error}")?;
+                if error.kind == LogErrorKind::Emptied {
+                    is_fine = false;
+                } else {
+                    untold.get_or_insert(error);
+                }
+            }
+        }
+        // A partition that does not answer takes its time.
+        out.flush()?;
     }
-    Ok(Verdict::fine_if(is_fine))
+    match untold {
+        Some(error) if is_fine => Err(error.into()),
+        _ => Ok(Verdict::fine_if(is_fine)),
+    }
 }
 
 /// Claims the partition, records what is lost, and leaves the partition to its owners.
@@ -153,5 +169,40 @@ mod tests {
         assert_eq!(gap(Some(first), Continuity::Sound, 7), Some((first, 7)));
         assert_eq!(gap(Some(first), Continuity::Sound, 3), None, "somebody has brought the commands back");
         assert_eq!(gap(None, Continuity::Sound, 7), None, "somebody else has recorded it");
+    }
+
+    /// What is printed of these partitions, and how it ends.
+    fn checked<const N: usize>(found: [Result<Continuity, LogError>; N]) -> (String, Result<Verdict, Failure>) {
+        let mut out = Vec::new();
+        let position = |partition: u32| {
+            let found = found[partition as usize].clone();
+            found.map(|continuity| CommandsPosition { next: 3, first: 0, end: 9, continuity })
+        };
+        let ended = check(u32::try_from(N).unwrap(), position, &mut out);
+        (String::from_utf8(out).unwrap(), ended)
+    }
+
+    /// The story: the broker of one partition is down, and the commands of another one are gone. The command ended at the first, and
+    /// nobody was told of the other.
+    #[test]
+    fn a_partition_that_cannot_be_read_hides_no_other() {
+        let silent = || Err(LogError::transient("h.events/0 does not answer"));
+        let gone = || Ok(Continuity::Removed { from: 3, until: 7 });
+        let (told, ended) = checked([silent(), gone(), Ok(Continuity::Sound)]);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "partition 0: it is not known whether commands are gone: h.events/0 does not answer",
+                "partition 1: next command 3, the topic holds 0 to 9: commands 3 to 6 were removed before they were decided",
+                "partition 2: next command 3, the topic holds 0 to 9: sound",
+            ]
+        );
+        assert_eq!(ended, Ok(Verdict::Wrong));
+        let again = Failure::Unusable("h.events/0 does not answer: try again".to_owned());
+        assert_eq!(checked([silent(), Ok(Continuity::Sound)]).1, Err(again));
+        let emptied = || Err(LogError::emptied("h.events/0 has lost all its events"));
+        assert_eq!(checked([silent(), emptied()]).1, Ok(Verdict::Wrong));
+        assert_eq!(checked([Ok(Continuity::Sound); 2]).1, Ok(Verdict::Fine));
     }
 }
