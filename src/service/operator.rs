@@ -11,11 +11,12 @@ use crate::trace::CallTrace;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 pub use crate::log::{LogError, StoredEvent};
 pub use crate::replica::{ClockSetOutcome, Position};
 
-/// How long an owner may take to set its clock. It changes every hold and every remembered entry.
+/// How long owners may take to set their clocks. Each changes every hold and every remembered entry of its partition.
 const SET_CLOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Some committed events of a partition.
@@ -175,13 +176,10 @@ impl Service {
         let asked = Arc::new(Asked::by(principal, trace));
         let handles = self.replica().partitions();
         let waiting: Vec<_> = handles.map(|handle| (handle.id(), ask_to_set_clock(handle, because, &asked))).collect();
+        let until = Instant::now() + SET_CLOCK_LIMIT;
         let mut answers = Vec::with_capacity(waiting.len());
         for (partition, answer) in waiting {
-            let answer = match tokio::time::timeout(SET_CLOCK_LIMIT, answer).await {
-                Ok(Ok(setting)) => ClockAnswer::Answered(setting),
-                Ok(Err(_)) => ClockAnswer::NotOwned,
-                Err(_) => ClockAnswer::Late,
-            };
+            let answer = answered(answer, until).await;
             // What an owner has answered is logged already, also when the caller has left.
             if !matches!(answer, ClockAnswer::Answered(_)) {
                 clock_set(&asked, because, partition, answer);
@@ -189,6 +187,16 @@ impl Service {
             answers.push(answer);
         }
         answers
+    }
+}
+
+/// What an owner answers by then. All owners set their clocks at the same time, and so they are waited for together: one that has
+/// answered is heard also behind others that do not.
+async fn answered(answer: oneshot::Receiver<ClockSetOutcome>, until: Instant) -> ClockAnswer {
+    match timeout_at(until, answer).await {
+        Ok(Ok(setting)) => ClockAnswer::Answered(setting),
+        Ok(Err(_)) => ClockAnswer::NotOwned,
+        Err(_) => ClockAnswer::Late,
     }
 }
 
@@ -242,4 +250,24 @@ fn ask_to_set_clock(handle: &PartitionHandle, because: &str, asked: &Arc<Asked>)
         }),
     });
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: owners that do not answer were waited for one after the other, for longer than the command waits for the server:
+    /// the operator was not told of the others, either.
+    #[tokio::test]
+    async fn owners_that_do_not_answer_are_waited_for_together() {
+        let until = Instant::now();
+        let (_silent, answer) = oneshot::channel();
+        assert_eq!(answered(answer, until).await, ClockAnswer::Late);
+        let (told, answer) = oneshot::channel();
+        told.send(ClockSetOutcome::NotAhead).unwrap();
+        assert_eq!(answered(answer, until).await, ClockAnswer::Answered(ClockSetOutcome::NotAhead));
+        let (gone, answer) = oneshot::channel();
+        drop(gone);
+        assert_eq!(answered(answer, until).await, ClockAnswer::NotOwned);
+    }
 }
