@@ -110,6 +110,10 @@ impl ClusterDistance for Distance {
     }
 
     fn company(&self) -> Result<Company, LogError> {
+        // The notes come from the group's coordinator: when they are here, it has the group. While the group moves to another
+        // broker, the list of groups may come without it and without an error: of what several brokers answer, the library
+        // keeps the error of the last one only.
+        let notes = self.notes.read(ASK_LIMIT)?;
         let group = group_of(self.context.manifest.log_id);
         let asked = self.reader.consumer().fetch_group_list(Some(&group), ASK_LIMIT);
         let groups = asked.map_err(|error| failed(&group, &error))?;
@@ -118,7 +122,7 @@ impl ClusterDistance for Distance {
             let trip_us = noted(&note?, TRIP).filter(|trip_us| *trip_us > 0)?;
             Some((partition, Duration::from_micros(trip_us)))
         };
-        let trips = self.notes.read(ASK_LIMIT)?.into_iter().filter_map(trip);
+        let trips = notes.into_iter().filter_map(trip);
         Ok(Company { members: members.sum(), round_trips: trips.collect() })
     }
 }
