@@ -226,7 +226,10 @@ impl Watch {
                 _ = look.tick() => {}
                 () = self.steps.closed() => return Err(None),
             }
-            while self.advance().await? && !self.service.is_leaving() {}
+            while self.advance().await? {
+                // A watch that reads much and tells nothing would not notice that its reader has left.
+                self.goes_on()?;
+            }
             self.goes_on()?;
         }
     }
@@ -262,6 +265,7 @@ impl Watch {
             }
         }
         while !snapshot.views.is_empty() {
+            self.goes_on()?;
             let filter = self.filter.clone();
             let looked = self.service.searches.turn(move || {
                 let pools = snapshot.next(&filter);

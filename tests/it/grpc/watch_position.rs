@@ -5,6 +5,7 @@ use super::watch::{Reader, definition, one};
 use super::{CapacityClient, client};
 use crate::fixtures::{NOW, append, command, name, open_pool, orders, pool_id, pools_of, reserve};
 use crate::server::{Server, runtime};
+use crate::wait::until;
 use crate::world::{ManualClock, World, becomes};
 use headroom::api::grpc::v1::{self, pool_changed::Kind};
 use headroom::domain::coverage::Query;
@@ -12,16 +13,18 @@ use headroom::domain::{Command, CommandBody, EventKind, Micros, PoolChange, Pool
 use headroom::gateway::Gateway;
 use headroom::limits::{DEADLINE_MAX_MS, DEDUP_WINDOW_MS, WATCH_LOOK_MS};
 use headroom::log::embedded::Owned;
-use headroom::log::{CommandSink, CommitOutcome, CommittedTail, OwnedPartition};
+use headroom::log::{CommandSink, CommitOutcome, CommittedTail, LogError, OwnedPartition, StoredEvent};
 use headroom::owner::{Partition, Staged};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::service::Service;
 use headroom::service::watch::{Steps, Update, WatchFilter};
 use headroom::time::SystemClock;
 use headroom::wire;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -230,13 +233,18 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
+        Desk::reading(|log| log)
+    }
+
+    /// The same; watches read the log through this.
+    fn reading(through: impl FnOnce(Arc<dyn CommittedTail>) -> Arc<dyn CommittedTail>) -> Desk {
         let world = World::new(1);
         let replica = Arc::new(Replica::new(1));
         let (handle, owned) = world.recover_in(&replica, 0);
         let owner = handle.read(|state| Partition::claim(state, 1));
         becomes(&handle, PartitionStatus::Active);
         let sink = Arc::clone(&world.log) as Arc<dyn CommandSink>;
-        let tail = Arc::clone(&world.log) as Arc<dyn CommittedTail>;
+        let tail = through(Arc::clone(&world.log) as Arc<dyn CommittedTail>);
         let gateway = Arc::new(Gateway::new(7, 250, sink, replica, Arc::new(ManualClock::at(NOW))));
         let service = Arc::new(Service::new(gateway, (world.log.manifest().log_id, tail), 7));
         Desk { world, service, handle, owner, owned, sent: 0 }
@@ -338,4 +346,50 @@ fn a_watch_goes_on_where_this_process_has_not_come_yet() {
     desk.fold(ahead);
     desk.turn(vec![reserve(&p, "a"), reserve(&q, "b")], NOW);
     assert_eq!(next(&mut steps, 1), [("q".to_owned(), EventKind::Accepted, true)]);
+}
+
+/// A log that hands over one event at a time.
+struct Slow {
+    log: Arc<dyn CommittedTail>,
+    /// How often it was read.
+    reads: Arc<AtomicUsize>,
+    /// While it is locked, no read ends.
+    shut: Arc<Mutex<()>>,
+}
+
+impl CommittedTail for Slow {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.reads.fetch_add(1, Relaxed);
+        drop(self.shut.lock());
+        let events = self.log.read(partition, from_seq, bytes_max)?;
+        Ok(events.into_iter().take(1).collect())
+    }
+}
+
+/// The story: a caller began far behind, of pools that had seldom changed, and broke off. Its watch kept its place, and read
+/// the log to its end.
+#[test]
+fn a_watch_that_has_nothing_to_tell_ends_when_its_caller_leaves() {
+    let (reads, shut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
+    let (counted, gate) = (Arc::clone(&reads), Arc::clone(&shut));
+    let mut desk = Desk::reading(|log| Arc::new(Slow { log, reads: counted, shut: gate }));
+    let p = pool_id("p");
+    desk.turn(vec![defined(&p, "0")], NOW);
+    let from = desk.end();
+    desk.turn(["a", "b", "c", "d", "e", "f", "g", "h"].map(|key| reserve(&p, key)).into(), NOW);
+    let closed = shut.lock();
+    let steps = desk.watch(from);
+    until("the log is being read", || reads.load(Relaxed) == 1);
+    drop(steps);
+    drop(closed);
+    until("the watch is over", || desk.service.watches() == 0);
+    assert_eq!(reads.load(Relaxed), 1);
 }
