@@ -15,6 +15,7 @@ use crate::domain::{PoolId, ReservationId};
 use crate::limits::PAGE_POOLS_DEFAULT;
 use crate::service::reads::{PoolPage, ReservationPage};
 use crate::service::{CallContext, Decided, ExpectedPool, ReservationChange};
+use std::sync::Arc;
 
 /// What a changing call carries besides the change itself.
 fn context(head: &HttpRequest, key: &str) -> Parsed<CallContext> {
@@ -190,7 +191,8 @@ pub async fn extend(api: &Api, request: &HttpRequest) -> Answer {
 pub async fn watch_pools(api: &Api, request: &HttpRequest) -> Answer {
     let said: v1::WatchPoolsRequest = read(request)?;
     let filter = body::watch(messages::watch(&said))?;
-    let from = (!said.position.is_empty()).then(|| said.position.clone());
+    let position = said.position;
+    let from = (!position.is_empty()).then(|| position.clone());
     let steps = api.shared_service().watch_pools(filter, from).await?;
-    Ok(GrpcReply::with(Watching::new(steps, request.trace_id())))
+    Ok(GrpcReply::with(Watching::new(steps, position, Arc::clone(api.access()), request)))
 }

@@ -2,27 +2,56 @@
 
 use super::v1::{self, pool_changed::Kind, watch_pools_response};
 use super::{answers, message, status};
+use crate::access::Access;
+use crate::api::http::request::HttpRequest;
+use crate::api::identity::{Refused, identified, permitted};
+use crate::api::operation::Operation;
 use crate::api::problem::Problem;
 use crate::domain::EventKind;
-use crate::service::watch::{Change, Step, Steps, Update, WatchEnd};
+use crate::service::watch::{Change, Places, Step, Steps, Update, WatchEnd};
+use crate::trace::CallTrace;
 use axum::body::{Bytes, HttpBody};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use hyper::body::Frame;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// The body of the answer to a watch.
 pub struct Watching {
     steps: Steps,
-    /// The id of the call.
-    trace_id: String,
+    /// Where another watch goes on after the steps that were told.
+    position: Places,
+    caller: Caller,
+    trace: CallTrace,
     is_over: bool,
 }
 
+/// Whoever began a watch. The watch may last longer than what has proven who that is.
+struct Caller {
+    access: Arc<Access>,
+    /// Its Authorization header, if it sent one. A certificate is judged once, when its connection is made.
+    proof: HeaderMap,
+}
+
+impl Caller {
+    /// Refuses a caller who could not begin a watch now.
+    fn may_go_on(&self, trace: &CallTrace) -> Result<(), Refused> {
+        if self.proof.is_empty() {
+            return Ok(());
+        }
+        permitted(Operation::WatchPools, &identified(&self.access, &self.proof, None)?, trace)
+    }
+}
+
 impl Watching {
-    /// Tells these steps to the call with this id.
-    pub fn new(steps: Steps, trace_id: String) -> Watching {
-        Watching { steps, trace_id, is_over: false }
+    /// Tells these steps, which go on behind this position, to the caller of this request.
+    pub fn new(steps: Steps, position: Places, access: Arc<Access>, request: &HttpRequest) -> Watching {
+        let proof = request.headers().get(AUTHORIZATION).map(|proof| (AUTHORIZATION, proof.clone()));
+        let caller = Caller { access, proof: proof.into_iter().collect() };
+        Watching { steps, position, caller, trace: request.trace.clone(), is_over: false }
     }
 }
 
@@ -34,11 +63,19 @@ impl HttpBody for Watching {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let trailers = match ready!(self.steps.poll_next(cx)) {
-            Some(Ok(step)) => return Poll::Ready(Some(Ok(Frame::data(message::framed(&told(step)))))),
-            Some(Err(WatchEnd { refusal, position })) => {
-                status::trailers(&status::told(&Problem::from(refusal), &self.trace_id, position))
-            }
+        let ended = match ready!(self.steps.poll_next(cx)) {
+            Some(Ok(step)) => match self.caller.may_go_on(&self.trace) {
+                Ok(()) => {
+                    self.position.clone_from(&step.position);
+                    return Poll::Ready(Some(Ok(Frame::data(message::framed(&told(step))))));
+                }
+                Err(refused) => Some((Problem::from(refused), std::mem::take(&mut self.position))),
+            },
+            Some(Err(WatchEnd { refusal, position })) => Some((Problem::from(refusal), position)),
+            None => None,
+        };
+        let trailers = match ended {
+            Some((problem, position)) => status::trailers(&status::told(&problem, &self.trace.to_string(), position)),
             None => message::done(),
         };
         self.is_over = true;

@@ -247,4 +247,9 @@ impl Api {
     pub(in crate::api) fn service(&self) -> &Service {
         &self.state.service
     }
+
+    /// How callers are known, for calls that outlive their request.
+    pub(in crate::api) fn access(&self) -> &Arc<Access> {
+        &self.state.access
+    }
 }

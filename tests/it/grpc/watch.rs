@@ -11,7 +11,7 @@ use headroom::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, IntoRequest, Status, Streaming};
 
 type Places = BTreeMap<u32, u64>;
 
@@ -33,8 +33,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub async fn begin(client: &mut CapacityClient<Channel>, request: v1::WatchPoolsRequest) -> Result<Reader, Status> {
-        let position = request.position.clone();
+    pub async fn begin(
+        client: &mut CapacityClient<Channel>,
+        request: impl IntoRequest<v1::WatchPoolsRequest>,
+    ) -> Result<Reader, Status> {
+        let request = request.into_request();
+        let position = request.get_ref().position.clone();
         Ok(Reader { stream: client.watch_pools(request).await?.into_inner(), position })
     }
 
