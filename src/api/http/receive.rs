@@ -143,12 +143,13 @@ fn principal(
     let certificate = parts.extensions.get::<Certificate>();
     let known = identity::identified(&api.state.access, &parts.headers, certificate.map(|shown| &shown.0))?;
     let _ = caller.principal.set(Arc::clone(&known));
-    identity::permitted(operation, &known, trace)?;
+    // A call that its caller has no role for is counted, too: an attempt can have a line in the audit log.
     match operation.charge().map(|charge| api.service().charge(&known, charge)).transpose() {
         Ok(charged) => {
             if let Some(standing) = charged.flatten() {
                 let _ = caller.standing.set(standing);
             }
+            identity::permitted(operation, &known, trace)?;
             Ok(known)
         }
         Err(Exceeded { standing, pause }) => {

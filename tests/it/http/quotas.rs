@@ -114,6 +114,28 @@ fn every_caller_has_a_quota_of_its_own_and_one_may_have_another_rate() {
     assert_eq!((stranger.status, fields(&stranger)), (401, [None; 3]));
 }
 
+/// The story: a program that had only the role of the checkout defined pools in a loop. Each attempt had a line in the audit
+/// log, which leaves nothing out, and no quota held it up.
+#[test]
+fn a_call_that_its_caller_has_no_role_for_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = token(dir.path(), "shop", "checkout");
+    let mut config = Server::config(dir.path(), 1);
+    config.auth = Auth::On(Proofs { tokens: true, issuer: None, certificates: None });
+    config.tokens_file = dir.path().join("tokens.json");
+    let takes = Rates { others: Rate::new(1, 3), named: BTreeMap::new() };
+    config.quota = Quota { takes, reads: Rates::default() };
+    let (server, _) = serving(&config);
+    let c = &mut server.client();
+    let mut define = || c.send("PUT", "/v1/pools/p", &[&shop], r#"{"limits":{"orders":1}}"#);
+    for left in ["r=2", "r=1", "r=0"] {
+        let refused = define();
+        let limit = format!("\"take\";{left};t=1");
+        assert_eq!((refused.code().as_str(), refused.header("ratelimit")), ("forbidden", Some(limit.as_str())));
+    }
+    assert_eq!(define().code(), "over_quota");
+}
+
 #[test]
 fn a_quota_refuses_what_takes_and_never_what_follows_up() {
     let dir = tempfile::tempdir().unwrap();
