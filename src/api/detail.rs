@@ -17,7 +17,7 @@ const TAKEN_BACK: &str =
 const TOO_LATE: &str = "the deadline had passed when the whole request was here, so nothing of it was done and nothing will be: send it \
      faster, or allow more time";
 
-const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but an earlier attempt under the same key has reserved: \
+const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but a reservation lives under the same key: \
      repeat the request with that key to read the reservation, or release it";
 
 const UNKNOWN_UNDER_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: repeat it with the \
@@ -131,7 +131,8 @@ fn unknown_pool(pool: &PoolId, retired_until: Option<Micros>) -> String {
 
 fn unknown_reservation(reservation: ReservationId) -> String {
     format!(
-        "reservation {reservation} is not known: it never was, it ended more than {WINDOW_HOURS} hours ago, or its pool has retired"
+        "reservation {reservation} is not known: it never was, its Reserve was taken back, it ended more than {WINDOW_HOURS} hours \
+         ago, or its pool has retired"
     )
 }
 

@@ -73,6 +73,8 @@ struct Trace {
     is_live: bool,
     /// The event that accepted its present or last life.
     began: u64,
+    /// Somebody has confirmed, extended or amended that life. It is that caller's, whoever else was told no.
+    is_anothers: bool,
     /// The events that callers were told yes with.
     proven: Vec<u64>,
     last: Option<(u32, u64)>,
@@ -131,6 +133,7 @@ impl History {
                 let lived = std::mem::replace(&mut trace.is_live, true);
                 trace.lives = trace.lives.saturating_add(1);
                 trace.began = event.seq;
+                trace.is_anothers = false;
                 lived.then(|| format!("{id} is accepted a second time"))
             }
             EventBody::Released(_, ReleaseCause::Abandoned) => {
@@ -140,6 +143,10 @@ impl History {
             }
             EventBody::Released(_, ReleaseCause::Caller) | EventBody::Expired(_) => {
                 trace.is_live = false;
+                None
+            }
+            EventBody::Confirmed(_) | EventBody::Extended(_) | EventBody::Amended(..) => {
+                trace.is_anothers = true;
                 None
             }
             _ => None,
@@ -244,7 +251,7 @@ impl HistoryReport {
                 self.unknown_live = self.unknown_live.saturating_add(u64::from(is_live));
                 None
             }
-            (Told::No(code), Some((id, _))) if is_live && !may_hold => {
+            (Told::No(code), Some((id, trace))) if is_live && !may_hold && !trace.is_anothers => {
                 Some((Law::FinalNo, format!("{id} is live, and every caller was told no, such as {code}")))
             }
             (Told::Released, Some((id, trace))) if is_live && trace.lives <= 1 => {

@@ -374,6 +374,7 @@ impl Judge<'_> {
                 self.found.expect(due, Law::ClocksDecideNothing, || format!("{id} expires, and is {:?}", life.stand));
             }
             Ended::Abandon => {
+                // Owners of before also took away what somebody had confirmed, extended or amended.
                 let attempt = self.event.command().map(|command| command.attempt);
                 let is_last = !life.is_settled && attempt.is_some_and(|a| life.counting == [a]);
                 self.found.expect(is_last, Law::FinalNo, || {
@@ -404,7 +405,9 @@ impl Judge<'_> {
         let counted = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt));
         if counted {
             self.state.lives.change(id, |life| life.counting.retain(|a| *a != attempt));
-            let is_left = self.state.lives.live(id).is_some_and(|life| !life.counting.is_empty());
+            // Who has confirmed, extended or amended it was told yes.
+            let may_live = |life: &Life| !life.counting.is_empty() || life.seq != life.decided_seq;
+            let is_left = self.state.lives.live(id).is_some_and(may_live);
             self.found.expect(is_left, Law::FinalNo, || format!("{id} lives on without any attempt"));
         } else if may_come {
             self.cancel(pool, id, attempt);

@@ -158,14 +158,23 @@ impl Judge<'_> {
     fn over_since(&self, ask: CommandKind, answer: &Answer) -> Option<Reason> {
         let is_gone = |pool: &PoolId| self.state.books.get(pool).is_none();
         if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
-            if is_gone(&entry.pool) {
-                return Some(Reason::UnknownReservation);
-            }
-            return self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life));
+            // A life that was taken back leaves nothing behind, and another one may have begun since.
+            let life = self.state.lives.decided(entry.reservation).filter(|life| life.decided_seq <= answer.seq);
+            return match life.filter(|_| !is_gone(&entry.pool)) {
+                Some(life) => self.why_over(life),
+                None => Some(Reason::UnknownReservation),
+            };
         }
         let pool = answer.body.pool().filter(|_| answer.body.retirement().is_none())?;
         let reason = if ask == CommandKind::DefinePool { Reason::PoolRetired } else { Reason::UnknownPool };
         is_gone(&pool.id).then_some(reason)
+    }
+
+    /// Whether the command's key was answered about a reservation, or a life of it, of which nothing is left.
+    pub(super) fn is_of_a_gone_life(&self) -> bool {
+        let Some(command) = self.event.command() else { return false };
+        let answer = key_of(command, &self.event.body).and_then(|key| self.state.answers.recall(&key));
+        answer.is_some_and(|answer| self.over_since(command.kind, answer) == Some(Reason::UnknownReservation))
     }
 
     fn key_verdict(&mut self, is_known: bool, is_same: bool, answered: &Answered, who: impl Fn() -> String) {

@@ -212,7 +212,9 @@ impl Judge<'_> {
         match rejection.reason {
             Reason::UnknownReservation if self.may_have_forgotten_lives() => true,
             Reason::UnknownReservation => {
-                matches!(stand, None | Some(LifeStatus::Refused(..))) || rejection.retired_until.is_some()
+                matches!(stand, None | Some(LifeStatus::Refused(..)))
+                    || rejection.retired_until.is_some()
+                    || self.is_of_a_gone_life()
             }
             Reason::AlreadyReleased => stand == Some(LifeStatus::Released),
             Reason::HoldExpired => match stand {

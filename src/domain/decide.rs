@@ -173,7 +173,8 @@ impl<L: Ledger> Case<'_, L> {
     }
 
     /// The answer that was given to this key before; a Reserve has none here. A reservation that has ended since is
-    /// not reported as confirmed or held again, but refused, and so is a pool that has retired since.
+    /// not reported as confirmed or held again, but refused, and so is a pool that has retired since. Nothing is known
+    /// of a reservation that was taken back with its attempts, also when its id has begun another life.
     fn answered_before(&self) -> Result<Option<EventBody>, Refusal> {
         let Some(key) = self.key() else { return Ok(None) };
         let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
@@ -181,12 +182,11 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::KeyReused.into());
         }
         if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
-            if self.ledger.pool(&entry.pool).is_none() {
+            let (known, _) = self.known(entry.reservation)?;
+            if known.decided_seq > answer.seq {
                 return Err(Reason::UnknownReservation.into());
             }
-            if let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now)) {
-                self.not_ended(known)?;
-            }
+            self.not_ended(known)?;
         }
         let shown = answer.body.pool().filter(|_| answer.body.retirement().is_none());
         if shown.is_some_and(|shown| self.ledger.pool(&shown.id).is_none()) {
@@ -444,14 +444,15 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// When the last attempt goes, the reservation ends. An attempt of another pool cannot hold anything here.
+    /// When the last attempt goes, the reservation ends, unless somebody has confirmed, extended or amended it: that
+    /// caller was told yes, and may have told others. An attempt of another pool cannot hold anything here.
     fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Decision {
         let known = self.ledger.reservation(&reservation).filter(|r| r.is_known(self.now));
         if known.is_some_and(|known| known.pool != *pool) {
             return Err(Reason::KeyReused.into());
         }
-        let live = known.filter(|r| r.status.is_live());
-        Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
+        let untouched = known.filter(|r| r.status.is_live() && r.seq == r.decided_seq);
+        Ok(match untouched.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
                 let entry = given_back(pool, known, reservation, Status::Released);
                 EventBody::Released(entry, ReleaseCause::Abandoned)

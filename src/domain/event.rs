@@ -109,8 +109,8 @@ pub enum EventBody {
     Repeated(Box<EventBody>, Option<Origin>),
     /// The command was refused.
     Rejected(Rejection),
-    /// An attempt was taken back, and no capacity was given back: other attempts share the reservation, or the
-    /// attempt had not come.
+    /// An attempt was taken back, and no capacity was given back: other attempts share the reservation, somebody has
+    /// confirmed, extended or amended it, or the attempt had not come.
     Abandoned {
         /// The pool of the Reserve.
         pool: PoolId,

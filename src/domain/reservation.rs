@@ -196,7 +196,7 @@ impl Reservation {
 /// the caller of another attempt may have been told yes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Attempts {
-    /// No attempt came yet, and none is cancelled.
+    /// No attempt came yet or all were abandoned, and none is cancelled.
     #[default]
     None,
     /// One attempt that is not abandoned, and no cancelled one.

@@ -234,8 +234,8 @@ pub enum Refusal {
     UnknownReservation(ReservationId),
     /// This process does not know the reservation, and could not find out in time whether the log has it.
     NotKnownHere(ReservationId),
-    /// This attempt was not applied, but an earlier attempt under the same key has reserved. The refusal is the one of
-    /// this attempt.
+    /// This attempt was not applied, but a reservation lives under the same key: an earlier attempt has reserved, or
+    /// another caller has confirmed what this one had reserved. The refusal is the one of this attempt.
     EarlierAttempt(Box<Refusal>),
     /// The reader of a watch took no step for too long.
     SlowReader,

@@ -37,6 +37,9 @@ struct Known {
     until: u64,
     /// Of a hold, from when its life counts.
     since: u64,
+    /// Which of all lives it is, and whether somebody has confirmed, extended or amended it.
+    life: u64,
+    is_touched: bool,
 }
 
 impl Known {
@@ -52,7 +55,9 @@ type Scope = (Option<PoolId>, Option<ReservationId>, String);
 pub struct Model {
     pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
     known: BTreeMap<ReservationId, Known>,
-    answers: BTreeMap<Scope, (CommandBody, String, u64)>,
+    /// What a key was answered, until when that is kept, and about which life.
+    answers: BTreeMap<Scope, (CommandBody, String, u64, u64)>,
+    lives: u64,
     /// Until when the id of a pool that has retired may not be defined anew.
     retired: BTreeMap<PoolId, u64>,
     /// Until when the id of a decided command is kept.
@@ -65,7 +70,7 @@ impl Model {
     pub fn begin(&mut self, now: u64) -> Vec<ReservationId> {
         self.now = now;
         self.known.retain(|_, k| matches!(k.state, Held(_) | Confirmed) || k.until > now);
-        self.answers.retain(|_, (_, _, until)| *until > now);
+        self.answers.retain(|_, (_, _, until, _)| *until > now);
         self.decided.retain(|_, until| *until > now);
         self.retired.retain(|_, until| *until > now);
         let held =
@@ -111,9 +116,9 @@ impl Model {
         let is_try = matches!(c.body, CommandBody::Reserve { .. } | CommandBody::Abandon { .. });
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
         let scope = key.map(|key| (c.body.pool().cloned(), c.body.reservation(), key));
-        if let Some((body, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
+        if let Some((body, answer, _, life)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
             let over = match &**answer {
-                "confirmed" | "extended" | "amended" => c.body.reservation().and_then(|id| self.over_in_pool(id)),
+                "confirmed" | "extended" | "amended" => c.body.reservation().and_then(|id| self.over_since(id, *life)),
                 "defined" | "adjusted" | "mode_set" | "changed" => self.gone(&c.body),
                 _ => None,
             };
@@ -135,7 +140,8 @@ impl Model {
         let is_kept = !(answer.starts_with("rejected") && (self.is_retired(&c.body) || self.is_about_nothing(&c.body)));
         if let Some(scope) = scope.filter(|_| is_kept) {
             let first = answer.strip_prefix("repeated ").unwrap_or(&answer).to_owned();
-            self.answers.insert(scope, (c.body.clone(), first, self.now + DAY));
+            let life = c.body.reservation().and_then(|id| self.known.get(&id)).map_or(0, |k| k.life);
+            self.answers.insert(scope, (c.body.clone(), first, self.now + DAY, life));
         }
         answer
     }
@@ -168,9 +174,11 @@ impl Model {
         self.retired.keys().any(|pool| route::pool_hash(pool) == id.pool_hash())
     }
 
-    /// Why what lived once is over, or its pool.
-    fn over_in_pool(&self, id: ReservationId) -> Option<&'static str> {
-        if self.is_of_retired(id) { Some("unknown_reservation") } else { self.over(Some(id)) }
+    /// Why the life of then is over, or its pool. Nothing is left of one that was taken back.
+    fn over_since(&self, id: ReservationId, life: u64) -> Option<&'static str> {
+        let is_it = |k: &Known| k.life == life && !matches!(k.state, Nothing | Refused(_));
+        let is_known = self.known.get(&id).is_some_and(is_it) && !self.is_of_retired(id);
+        if is_known { self.over(Some(id)) } else { Some("unknown_reservation") }
     }
 
     /// Why what lived once is over.
@@ -222,7 +230,11 @@ impl Model {
             k.until = self.now + DAY;
         }
         (k.state, k.body, k.tries) = (state, Some(c.body.clone()), Some(vec![c.attempt.0]));
-        (k.since, k.takes) = (self.now, demand.clone());
+        (k.since, k.takes, k.is_touched) = (self.now, demand.clone(), false);
+        if fits.is_ok() {
+            self.lives += 1;
+            k.life = self.lives;
+        }
         fits.map(|()| "accepted".to_owned())
     }
 
@@ -274,7 +286,8 @@ impl Model {
         if demand.iter().any(|(d, units)| units > k.takes.get(d).unwrap_or(0)) {
             self.has_room(pool, &k.takes, demand)?;
         }
-        self.known.get_mut(&id).unwrap().takes = demand.clone();
+        let k = self.known.get_mut(&id).unwrap();
+        (k.takes, k.is_touched) = (demand.clone(), true);
         Ok("amended".to_owned())
     }
 
@@ -287,7 +300,7 @@ impl Model {
             (Released | Expired, _) | (Held(_) | Confirmed, None) => return "abandoned",
             (Refused(_), _) if may_come && k.cancelled.is_empty() => k.until = last + 1,
             (Nothing | Refused(_), _) if may_come => k.until = k.until.max(last + 1),
-            (Held(_) | Confirmed, Some(tries)) if *tries == [attempt] => {
+            (Held(_) | Confirmed, Some(tries)) if *tries == [attempt] && !k.is_touched => {
                 // Where nothing else was given up nothing is left to know.
                 (k.state, k.until) = (Nothing, if k.cancelled.is_empty() { 0 } else { self.now + DAY });
                 return "released";
@@ -344,7 +357,7 @@ impl Model {
             (_, Released) => return Err("already_released"),
             _ => return Err("not_a_hold"),
         };
-        (k.state, k.until) = (state, self.now + DAY);
+        (k.state, k.until, k.is_touched) = (state, self.now + DAY, true);
         Ok(answer)
     }
 

@@ -1,9 +1,9 @@
 //! Callers' histories against the script: the true one is clean, and every lie is found.
 
-use super::owner::key;
-use super::script::{At, id, play, the_pool};
+use super::owner::{command, key};
+use super::script::{At, abandon, id, play, reserve, the_pool};
 use headroom::audit::history::{Call, History, HistoryReport, Proof, Told};
-use headroom::domain::{ChainedEvent, Law};
+use headroom::domain::{ChainedEvent, CommandBody, EventKind, Law};
 
 fn call(n: u8, told: Told) -> Call {
     Call { pool: the_pool(), key: key(&format!("key-{n}")), reservation: None, told }
@@ -56,6 +56,22 @@ fn a_true_caller_history_is_clean() {
     assert_eq!(report.breaches(), []);
     let text = "clean: 0 breaches; 2 yes, 7 no, 3 unknown (1 of them live), 2 released, 2 unseen";
     assert_eq!(report.to_string(), text);
+}
+
+/// A no is true although the reservation lives, where another caller has confirmed it in between.
+#[test]
+fn who_was_told_no_holds_nothing_of_what_another_has_confirmed() {
+    for is_confirmed in [true, false] {
+        let mut owner = play();
+        owner.take(&reserve(20, 1, 200, Some(60_000)));
+        if is_confirmed {
+            owner.take(&command(CommandBody::Confirm { reservation: id(20) }, 201, None));
+            owner.take(&abandon(20, 200));
+            assert_eq!(owner.log.last().unwrap().event.body.kind(), EventKind::Abandoned);
+        }
+        let report = judged(vec![no(20, "timeout")], &owner.log);
+        assert_eq!(report.is_clean(), is_confirmed, "{report}");
+    }
 }
 
 #[test]

@@ -113,6 +113,34 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     assert!(report(&taken).breaches().iter().any(|b| b.law == Law::FinalNo), "an attempt that is not the last");
 }
 
+/// Nothing is left of a life whose only attempt was taken back, and another life of the same id is not meant.
+#[test]
+fn a_repetition_of_what_was_told_of_a_life_that_was_taken_back_is_found() {
+    use EventKind::{Accepted, Rejected, Released, Repeated};
+    let mut owner = owner::Owner::new(script::PARTITION);
+    owner.give(owner::Input::Claim);
+    let define =
+        CommandBody::DefinePool { pool: script::the_pool(), spec: open_pool(orders(1)), expected_version: None };
+    owner.take(&owner::command(define, 1, None));
+    let confirm = owner::command(CommandBody::Confirm { reservation: script::id(1) }, 93, owner::key("confirm"));
+    owner.take(&script::reserve(1, 1, 1, None));
+    owner.take(&confirm);
+    owner.take(&script::abandon(1, 1));
+    owner.take(&confirm);
+    owner.take(&script::reserve(1, 1, 2, Some(60_000)));
+    owner.take(&confirm);
+    let kinds: Vec<_> = owner.log.iter().skip(2).map(|recorded| recorded.event.body.kind()).collect();
+    assert_eq!(kinds, [Accepted, Repeated, Released, Rejected, Accepted, Rejected]);
+    let audit = audited(script::PARTITION, &owner.log);
+    assert_eq!((audit.finish().breaches(), audit.digest()), (&[][..], owner.maps.digest(owner.now)));
+    for at in [5, 7] {
+        let mut log = owner.log.clone();
+        log[at].event.body = log[3].event.body.clone();
+        let found = report(&log);
+        assert!(found.breaches().iter().any(|b| b.law == Law::SameAnswer && b.seq == at as u64), "{at}: {found:?}");
+    }
+}
+
 /// As a version before told it that kept no deadlines: a reservation that is over is repeated as what it was, and a
 /// refusal with the pool's counters of the time at which it is repeated.
 #[test]

@@ -75,6 +75,29 @@ fn a_failed_retry_of_a_key_that_has_reserved_is_unknown() {
     desk.end();
 }
 
+/// The caller who confirmed it was told yes, so the Abandon leaves it. The one who reserved it is told where to look.
+#[test]
+fn a_hold_that_another_caller_has_confirmed_is_not_taken_back() {
+    const HELD: &str = r#"{"pool":"p","demand":{"orders":1},"hold_ttl_ms":60000}"#;
+    let mut desk = Desk::new();
+    let timeout = format!("Request-Timeout-Ms: {TIMEOUT_MS}");
+    let mut late = desk.send("POST", "/v1/reservations", &["Idempotency-Key: k", &timeout], HELD);
+    until("the log has the Reserve", || desk.taken().len() == 2);
+    // Accepted, and the reply is lost on its way.
+    assert_eq!(desk.decide_untold().len(), 1);
+    let confirm = format!("/v1/reservations/{}/confirm", id("k"));
+    assert_eq!(desk.ask("POST", &confirm, &["Idempotency-Key: c"], "").status, 200);
+    desk.at(TIMEOUT_MS);
+    until("the Abandon is appended", || desk.taken().len() == 4);
+    assert_eq!(desk.decide(), [EventKind::Abandoned]);
+    assert_eq!(told(&late.read().unwrap()), said(504, "timeout", "unknown"));
+    let again = desk.ask("POST", &confirm, &["Idempotency-Key: c"], "");
+    assert_eq!((again.status, again.header("idempotent-replayed"), desk.holds("k")), (200, Some("true"), (true, 1)));
+    let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], HELD);
+    assert_eq!((again.status, &again.json()["status"]), (201, &"confirmed".into()));
+    desk.end();
+}
+
 #[test]
 fn an_acceptance_that_comes_after_the_deadline_is_no_answer() {
     let mut desk = Desk::new();
