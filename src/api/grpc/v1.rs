@@ -933,7 +933,7 @@ pub mod problem {
     pub enum Outcome {
         /// Never sent.
         Unspecified = 0,
-        /// It was not applied and never will be.
+        /// This call was not applied and never will be. An earlier one with the same key may have been, see Keys.
         NotApplied = 1,
         /// It may still be applied: repeat it with the same key.
         Unknown = 2,

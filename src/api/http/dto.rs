@@ -476,8 +476,9 @@ pub struct ProblemDto<'a> {
     /// The stable code, to branch on.
     #[schema(value_type = schema::Code)]
     pub code: &'static str,
-    /// `not_applied`: the request was not applied and never will be. `unknown`: it may still be applied; repeat it with
-    /// the same key.
+    /// `not_applied`: this call was not applied and never will be. An earlier call under the same key, of which the caller
+    /// has no answer, may have been: repeat it until the key answers. `unknown`: the request may still be applied; repeat it
+    /// with the same key.
     #[schema(value_type = schema::Effect)]
     pub outcome: &'static str,
     /// Whether the same request, under the same key, may succeed later although nobody changes anything.

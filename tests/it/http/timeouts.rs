@@ -5,11 +5,13 @@ use super::manual_owner::{Desk, ONE, TIMEOUT_MS, id};
 use crate::clock::over_http::metric;
 use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
+use crate::world::becomes;
 use headroom::domain::{CommandKind, EventKind};
 use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome, PendingCounts};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
+use headroom::replica::PartitionStatus;
 use headroom::trace::Tracing;
 use std::sync::Arc;
 
@@ -73,6 +75,29 @@ fn a_failed_retry_of_a_key_that_has_reserved_is_unknown() {
     let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE);
     assert_eq!((again.status, again.header("idempotent-replayed"), desk.holds("k")), (201, Some("true"), (true, 1)));
     desk.end();
+}
+
+/// The answer to a Reserve under this key while nobody decides.
+fn undecided(desk: &Desk, key: &str) -> Reply {
+    desk.send("POST", "/v1/reservations", &[&format!("Idempotency-Key: {key}")], ONE).read().unwrap()
+}
+
+/// "Not applied" is said of the call. A process that has the state says more than that.
+#[test]
+fn a_retry_that_nobody_decides_is_unknown_where_the_state_has_its_reservation() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
+    let handle = Arc::clone(desk.gateway.replica().partition(0).unwrap());
+    becomes(&handle, PartitionStatus::Reopening { why: "no space".to_owned() });
+    assert_eq!(told(&undecided(&desk, "k")), said(504, "timeout", "unknown"));
+    assert_eq!(told(&undecided(&desk, "other")), said(503, "shed", "not_applied"));
+    becomes(&handle, PartitionStatus::Active);
+    assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
+    desk.end();
+
+    let restoring = Desk::restoring(1);
+    let shed = undecided(&restoring, "k");
+    assert_eq!((told(&shed), shed.json()["reason"].as_str()), (said(503, "shed", "not_applied"), Some("no_owner")));
 }
 
 /// The caller who confirmed it was told yes, so the Abandon leaves it. The one who reserved it is told where to look.
