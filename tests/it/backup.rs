@@ -299,6 +299,18 @@ fn backups_of_two_logs_lie_in_one_place() {
     assert_says(&folder.restore(target.path(), &["--backup", "none"]).err, &["has no backup none: --list shows"]);
 }
 
+/// The story: the volume of a server is lost, and a new one is mounted in its place, as Kubernetes does. Its file system has
+/// made a directory there.
+#[test]
+fn a_backup_is_restored_onto_a_new_volume() {
+    let (dir, folder, volume) = (a_log(3), Folder::new(), tempfile::tempdir().unwrap());
+    done(folder.back_up(dir.path()));
+    fs::create_dir(volume.path().join("lost+found")).unwrap();
+    done(folder.restore(volume.path(), &[]));
+    is_all_of(volume.path(), dir.path());
+    assert!(volume.path().join("lost+found").is_dir());
+}
+
 /// The story: somebody restores into the directory of a server, or backs up what is no log. Nothing is changed.
 #[test]
 fn nothing_is_restored_over_a_log_and_no_backup_is_made_of_nothing() {

@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// place.
 const BESIDE: [&str; 4] = ["witness", "witness.new", "feature-level", "feature-level.new"];
 
+/// What a file system of Linux has at its root: a new volume that is mounted as the data directory is empty all the same.
+const OF_VOLUME: &str = "lost+found";
+
 /// A log that is being put together. The data directory is locked meanwhile.
 pub struct Restoring {
     data_dir: PathBuf,
@@ -44,6 +47,9 @@ impl Restoring {
         let mut beside = Vec::new();
         for entry in fs::read_dir(data_dir).map_err(io)? {
             let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
+            if name == OF_VOLUME {
+                continue;
+            }
             match is_begun && (name == UNFINISHED_DIR || BESIDE.contains(&&*name)) {
                 true => beside.extend((name != UNFINISHED_DIR).then_some(name)),
                 false => return Err(OpenError::Occupied { dir: data_dir.to_owned(), found: name }),
