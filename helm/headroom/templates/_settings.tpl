@@ -12,11 +12,14 @@
 {{- end }}
 {{- end -}}
 
-{{/* The names under which pods of the cluster call the Service. */}}
+{{/* The names under which pods of the cluster call the two Services. */}}
 {{- define "headroom.hosts" -}}
-{{- $name := include "headroom.name" . -}}
-{{- $inside := printf "%s.%s" $name .Release.Namespace -}}
-{{- list $name $inside (printf "%s.svc" $inside) (printf "%s.svc.cluster.local" $inside) .Values.settings.hosts | compact | join "," -}}
+{{- $names := list -}}
+{{- range $service := list (include "headroom.name" .) (printf "%s-pods" (include "headroom.name" .)) -}}
+{{- $inside := printf "%s.%s" $service $.Release.Namespace -}}
+{{- $names = concat $names (list $service $inside (printf "%s.svc" $inside) (printf "%s.svc.cluster.local" $inside)) -}}
+{{- end -}}
+{{- append $names .Values.settings.hosts | compact | join "," -}}
 {{- end -}}
 
 {{/* All settings of a server. */}}

@@ -223,6 +223,22 @@ fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
     assert!(!pod.contains("headroom-tokens") && !pod.contains("headroom-tls"), "{pod}");
 }
 
+/// The story: `headroom rebuild --server` with the name of the pods' Service was told that no process has this name.
+#[test]
+fn calls_are_accepted_under_the_names_of_every_service() {
+    for file in renderings().keys() {
+        let release = objects(file);
+        let toml = object(&release, "ConfigMap", "headroom")["data"]["headroom.toml"].as_str().unwrap().to_owned();
+        let hosts = toml.lines().find_map(|line| line.strip_prefix("hosts = ")).unwrap().trim_matches('"');
+        let services = release.iter().filter(|object| object["kind"] == "Service");
+        for name in services.map(|service| service["metadata"]["name"].as_str().unwrap()) {
+            for end in ["", ".shop", ".shop.svc", ".shop.svc.cluster.local"] {
+                assert!(hosts.split(',').any(|host| host == format!("{name}{end}")), "{file}: {name}{end} in {hosts}");
+            }
+        }
+    }
+}
+
 /// Servers, the Job for topics and the test of the log read snapshots.
 #[test]
 fn whoever_reads_a_bucket_knows_how_and_may_call_it() {
