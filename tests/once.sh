@@ -1,9 +1,14 @@
 # shellcheck shell=bash
 # What the checks share that need tools from elsewhere: each is made once, into ~/.cache/headroom (XDG_CACHE_HOME counts). A
-# check sources this file.
+# check sources this file, and begins without settings in its environment.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/headroom
+
+# Settings of the environment, and what tests/run tells its tests, are not for the binary: it refuses what is no setting.
+for variable in "${!HEADROOM_@}"; do
+    [[ $variable == HEADROOM_RIG_* ]] || unset "$variable"
+done
 
 die() {
     printf '%s\n' "$@" >&2

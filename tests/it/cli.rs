@@ -5,6 +5,7 @@ mod calls_logged;
 mod certificate;
 mod client;
 mod documented;
+mod environment;
 pub mod handwritten_logs;
 mod help;
 mod log_lines;

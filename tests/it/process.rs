@@ -43,10 +43,15 @@ impl Refusal for StartError {
 /// The binary. Settings of the environment, and knobs of these tests, are not for it.
 pub fn headroom<const N: usize>(args: [&str; N]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
+    without_settings(&mut command).args(args).stdin(Stdio::null());
+    command
+}
+
+/// The same command without settings of the environment and knobs of these tests, which the binary refuses.
+pub fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADROOM_")) {
         command.env_remove(name);
     }
-    command.args(args).stdin(Stdio::null());
     command
 }
 

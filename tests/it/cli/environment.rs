@@ -1,0 +1,22 @@
+//! The checks that call the binary from a shell, such as `tests/clients/run`, begin with `tests/once.sh`.
+
+use crate::process::{headroom, run};
+use std::path::Path;
+use std::process::Command;
+
+/// The story: the nightly run says in the environment how long its tests hunt, and afterwards its checks start servers.
+#[test]
+fn what_a_run_tells_its_tests_is_not_for_the_binary_of_a_check() {
+    let (tests, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), tempfile::tempdir().unwrap());
+    let text = std::fs::read_to_string(tests.join("run")).unwrap();
+    let exported = text.lines().filter_map(|line| line.trim().strip_prefix("export ")?.split_once('='));
+    let knobs: Vec<&str> = exported.map(|(name, _)| name).filter(|name| name.starts_with("HEADROOM_")).collect();
+    assert!(!knobs.is_empty(), "tests/run exports no knob");
+    let wanted = headroom(["tokens", "new", "shop", "--roles", "checkout", "--data-dir"]);
+    let mut check = Command::new("bash");
+    check.args(["-c", ". \"$0\" && exec \"$@\""]).arg(tests.join("once.sh"));
+    check.arg(wanted.get_program()).args(wanted.get_args()).arg(dir.path());
+    check.envs(knobs.iter().map(|knob| (*knob, "1"))).env("HEADROOM_RIG_PORT", "19392");
+    let ended = run(&mut check);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
