@@ -20,6 +20,13 @@ struct Round {
     why: Option<String>,
 }
 
+impl Round {
+    /// Whether its figures count: both sides have sustained the rate, and the audit was clean.
+    fn counts(&self) -> bool {
+        self.standing == "audited" && self.why.is_none()
+    }
+}
+
 /// `headroom-loadtest compare`.
 ///
 /// # Errors
@@ -46,7 +53,7 @@ pub async fn command(args: CompareArgs) -> Result<bool, String> {
         rounds.push(round);
         details.push(detail);
     }
-    let all_count = rounds.iter().all(|round| round.standing == "audited");
+    let all_count = rounds.iter().all(Round::counts);
     if is_json {
         println!(
             "{}",
@@ -68,7 +75,10 @@ async fn run(args: &CompareArgs, say: impl Fn(String)) -> Result<(Round, Value),
     service.stop().await?;
     let (standing, why) = outcome.standing();
     let figures = outcome.phases.first().ok_or("nothing was measured")?;
-    let detail = json!({"bare": bare.json(), "service": crate::report::json(figures), "standing": standing,
+    // What never came back is in no latency: a side that is overloaded would be compared by its lucky calls.
+    let why = why.or_else(|| figures.not_sustained());
+    let why = why.or_else(|| bare.not_sustained().map(|why| format!("the bare loop: {why}")));
+    let detail = json!({"bare": bare.json(), "service": crate::report::json(figures), "standing": standing, "void": why,
                         "audit": outcome.verdict.as_ref().map(crate::verdict::Verdict::json)});
     let service = latencies(&figures.reserves.all_us());
     Ok((Round { bare: latencies(bare.latency_us()), service, standing, why }, detail))
@@ -131,5 +141,15 @@ mod tests {
         let [bare, service, ratio] = medians(&[round(2.0, 3.0), round(20.0, 30.0), round(4.0, 6.0)]);
         assert_eq!((bare[0], service[0]), (4.0, 6.0));
         assert!((ratio[0] - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_round_counts_only_if_it_is_audited_and_nothing_is_wrong_with_it() {
+        let latency = [1.0; QUANTILES.len()];
+        let counts = |standing, why: Option<&str>| {
+            Round { bare: latency, service: latency, standing, why: why.map(str::to_owned) }.counts()
+        };
+        assert!(counts("audited", None));
+        assert!(!counts("audited", Some("the bare loop: 90.0 % …")) && !counts("UNAUDITED", None));
     }
 }

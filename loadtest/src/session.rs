@@ -63,14 +63,19 @@ impl Figures {
     /// Why the offered rate was not sustained; `None` when it was.
     pub fn not_sustained(&self) -> Option<String> {
         let sum = |f: fn(&Tally) -> u64| f(&self.reserves) + self.queries.as_ref().map_or(0, f);
-        let scheduled = sum(|tally| tally.scheduled).max(1) as f64;
-        let answered = sum(|tally| tally.answered_in_time) as f64 / scheduled;
-        let failed = sum(Tally::failed) as f64 / scheduled;
-        if answered < ANSWERED_MIN {
-            return Some(format!("{:.1} % of what was offered was answered in the measured time", answered * 100.0));
-        }
-        (failed > FAILED_MAX).then(|| format!("{:.2} % of what was offered got no decision", failed * 100.0))
+        not_sustained(sum(|tally| tally.scheduled), sum(|tally| tally.answered_in_time), sum(Tally::failed))
     }
+}
+
+/// Why so many requests were not sustained, of which so many were answered in the measured time, and so many failed; `None`
+/// when they were.
+pub fn not_sustained(scheduled: u64, answered: u64, failed: u64) -> Option<String> {
+    let part = |count: u64| count as f64 / scheduled.max(1) as f64;
+    let (answered, failed) = (part(answered), part(failed));
+    if answered < ANSWERED_MIN {
+        return Some(format!("{:.1} % of what was offered was answered in the measured time", answered * 100.0));
+    }
+    (failed > FAILED_MAX).then(|| format!("{:.2} % of what was offered got no decision", failed * 100.0))
 }
 
 /// The other load that runs beside the reservations of a phase.

@@ -4,6 +4,7 @@ use super::Loop;
 use super::gateway::{Offer, Replies};
 use super::owner::Turns;
 use crate::report::{histogram_json, latency, latency_head};
+use crate::session::not_sustained;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -31,6 +32,11 @@ impl Figures {
     /// Commands that were never answered.
     pub fn lost(&self) -> u64 {
         self.offer.sent.saturating_sub(self.replies.all)
+    }
+
+    /// Why the offered rate was not sustained; `None` when it was. Commands without a reply are in no latency.
+    pub fn not_sustained(&self) -> Option<String> {
+        not_sustained(self.offer.scheduled, self.replies.in_time, self.offer.dropped + self.lost())
     }
 
     /// From when commands were due to their replies.
@@ -100,5 +106,27 @@ impl Figures {
             "broker_cores": offer.cpu.brokers.map(|used| used / seconds),
             "idle": offer.cpu.idle(), "stolen": offer.cpu.stolen(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Cpu;
+    use crate::tally::histogram;
+
+    #[test]
+    fn a_loop_that_lags_or_loses_commands_has_not_sustained_its_rate() {
+        let measured = |dropped, in_time, all| Figures {
+            seconds: 1.0,
+            offer: Offer { scheduled: 1_000, dropped, sent: 1_500, cpu: Cpu::default() },
+            replies: Replies { all, in_time, latency_us: histogram() },
+            turns: Turns::new(),
+        };
+        let says = |dropped, in_time, all| measured(dropped, in_time, all).not_sustained().unwrap_or_default();
+        assert_eq!(says(0, 1_000, 1_500), "");
+        assert_eq!(says(0, 989, 1_500), "98.9 % of what was offered was answered in the measured time");
+        assert_eq!(says(0, 1_000, 1_498), "0.20 % of what was offered got no decision");
+        assert_eq!(says(2, 1_000, 1_500), "0.20 % of what was offered got no decision");
     }
 }
