@@ -1,6 +1,6 @@
-//! Makes views anew and leaves alone what others have made of them: who may read a view, and their own views over it. A view is
-//! replaced as long as the database can do that. Otherwise it is dropped and made with the views of ours that use it, and the
-//! rights of all of them are given again.
+//! Makes views anew and leaves alone what others have made of them: who may read a view and owns it, its options, and their own
+//! views over it. A view is replaced as long as the database can do that. Otherwise it is dropped and made with the views of ours
+//! that use it, and the rights of all of them are given again.
 
 use super::connection::Database;
 use super::dialect::{Dialect, quoted};
@@ -27,6 +27,18 @@ const USES: &str = "
     JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace own ON own.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.oid <> used.oid";
 
+/// The options of the view `$2`, as they stand where it is made. By `security_invoker` row security of tables holds for whoever
+/// reads the view, and the database takes away what is not said again. A view of ours has no rows to check.
+const OPTIONS: &str = "
+    SELECT ' WITH (' || string_agg(o, ', ') || ')'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL unnest(c.reloptions) o
+    WHERE n.nspname = $1 AND c.relname = $2 AND o NOT LIKE 'check_option=%'";
+/// Who owns the view `$2`, quoted, if that is another role to which it can be given again.
+const OWNER: &str = "
+    SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2 AND pg_get_userbyid(c.relowner) <> current_user
+      AND has_schema_privilege(c.relowner, n.oid, 'CREATE')";
+
 /// What the database says that its views are.
 const DEFINITIONS: &str = "
     SELECT c.relname, pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -50,10 +62,18 @@ struct Use {
     name: String,
 }
 
-/// A right to a view: the column that it is for, if it is for one only, and the statement that gives it.
+/// A right to a view: the column that it is for, if it is for one only, who has it, and the statement that gives it.
 struct Right {
     column: Option<String>,
+    whom: String,
     grant: String,
+}
+
+/// What a view has that was dropped and is made anew.
+struct Kept {
+    options: String,
+    owner: Option<String>,
+    rights: Vec<Right>,
 }
 
 impl Database {
@@ -61,7 +81,7 @@ impl Database {
     pub(super) fn make_views(&mut self, wrong: &[&str]) -> Result<(), TargetError> {
         let dialect = self.dialect;
         let uses = self.uses()?;
-        let mut dropped = BTreeMap::<&str, Vec<Right>>::new();
+        let mut dropped = BTreeMap::<&str, Kept>::new();
         for view in views(dialect) {
             if !wrong.contains(&view.name) && !dropped.contains_key(view.name) {
                 continue;
@@ -69,17 +89,53 @@ impl Database {
             if !dropped.contains_key(view.name) && !self.can_be_replaced(&view)? {
                 self.drop_view(&view, &uses, &mut dropped)?;
             }
-            self.say(&format!("CREATE OR REPLACE VIEW {} AS\n{}", view.name, sql::query(&view, dialect)))?;
+            let kept = dropped.remove(view.name);
+            let options = match &kept {
+                Some(kept) => kept.options.clone(),
+                None => self.options(view.name)?,
+            };
+            self.say(&format!("CREATE OR REPLACE VIEW {}{options} AS\n{}", view.name, sql::query(&view, dialect)))?;
             let mark = self.definitions()?.mark(&view, dialect);
             self.say(&format!("COMMENT ON VIEW {} IS '{}'", view.name, mark.replace('\'', "''")))?;
-            let columns = self.columns(view.name)?;
-            for Right { column, grant } in dropped.remove(view.name).unwrap_or_default() {
-                if column.is_none_or(|column| columns.iter().any(|(name, _)| *name == column)) {
-                    self.say(&grant)?;
-                }
+            if let Some(kept) = kept {
+                self.give_again(view.name, kept)?;
             }
         }
         Ok(())
+    }
+
+    /// Gives a view that was made anew to its owner, and the rights that others had to it, no more. In Redshift what default
+    /// privileges give stays: nobody has tried there what it tells of them.
+    fn give_again(&mut self, name: &str, kept: Kept) -> Result<(), TargetError> {
+        if self.dialect == Dialect::Postgres {
+            for Right { whom, .. } in self.rights(name)? {
+                self.say(&format!("REVOKE ALL ON {name} FROM {whom}"))?;
+            }
+        }
+        if let Some(owner) = kept.owner {
+            self.say(&format!("ALTER VIEW {name} OWNER TO {owner}"))?;
+        }
+        let columns = self.columns(name)?;
+        for Right { column, grant, .. } in kept.rights {
+            if column.is_none_or(|column| columns.iter().any(|(name, _)| *name == column)) {
+                self.say(&grant)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to stand behind the name of a view where it is made. Redshift has no such options.
+    fn options(&mut self, name: &str) -> Result<String, TargetError> {
+        Ok(self.told_of(OPTIONS, name)?.unwrap_or_default())
+    }
+
+    /// What PostgreSQL answers to a question of one view; `None` in Redshift.
+    fn told_of(&mut self, ask: &str, name: &str) -> Result<Option<String>, TargetError> {
+        if self.dialect == Dialect::Redshift {
+            return Ok(None);
+        }
+        let ask = ask.replace("$1", &self.dialect.literal(&self.schema)).replace("$2", &self.dialect.literal(name));
+        Ok(self.say(&ask)?.text(0, 0).map(str::to_owned))
     }
 
     /// The definitions of all views of the schema. Redshift is not asked, because nobody has tried what it says: there a view is
@@ -108,12 +164,12 @@ impl Database {
         })
     }
 
-    /// Drops a view and those of ours that use it, and remembers who had which rights to them.
+    /// Drops a view and those of ours that use it, and remembers what they had.
     fn drop_view(
         &mut self,
         view: &View,
         uses: &[Use],
-        dropped: &mut BTreeMap<&'static str, Vec<Right>>,
+        dropped: &mut BTreeMap<&'static str, Kept>,
     ) -> Result<(), TargetError> {
         let mut going = vec![view.name];
         // Each uses only those before it: so every one that goes is there before its users are looked at.
@@ -133,7 +189,8 @@ impl Database {
             )));
         }
         for name in going.into_iter().rev() {
-            dropped.insert(name, self.rights(name)?);
+            let (options, owner) = (self.options(name)?, self.told_of(OWNER, name)?);
+            dropped.insert(name, Kept { options, owner, rights: self.rights(name)? });
             self.say(&format!("DROP VIEW {name}"))?;
         }
         Ok(())
@@ -181,7 +238,8 @@ impl Database {
                 kind => (format!("{kind} {}", quoted(text(3))), text(4) == "t"),
             };
             let end = if may_pass_on { " WITH GRANT OPTION" } else { "" };
-            Right { grant: format!("GRANT {}{of_column} ON {name} TO {whom}{end}", text(0)), column }
+            let grant = format!("GRANT {}{of_column} ON {name} TO {whom}{end}", text(0));
+            Right { column, whom, grant }
         };
         Ok((0..said.rows.len()).map(right).collect())
     }

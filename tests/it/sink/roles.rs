@@ -107,6 +107,35 @@ fn the_user_of_the_sink_and_an_analyst_are_ordinary_roles() {
     assert!(roles.try_ask("ada", "DELETE FROM reservations").is_err_and(|why| why.contains("permission denied")));
 }
 
+/// The story: row security shows planners the events of their own areas, through views that ask by the rights of who reads. One
+/// view they may not read at all, and another team looks after it. After an upgrade they read everything.
+#[test]
+fn a_right_that_was_taken_stays_taken_when_a_view_is_made_anew() {
+    let roles = Roles::new();
+    roles.database.ask(
+        "CREATE ROLE owners; GRANT USAGE, CREATE ON SCHEMA headroom TO owners; GRANT owners TO headroom;
+         ALTER VIEW refusals SET (security_invoker = true, security_barrier = true);
+         ALTER VIEW decisions SET (security_invoker = true); REVOKE SELECT ON decisions FROM analysts;
+         GRANT SELECT (pool) ON decisions TO analysts; ALTER VIEW decisions OWNER TO owners",
+    );
+    let told = || {
+        roles.database.ask(
+            "SELECT c.relname, c.reloptions, pg_get_userbyid(c.relowner), has_table_privilege('analysts', c.oid, 'SELECT'),
+                    has_column_privilege('analysts', c.oid, 'pool', 'SELECT')
+             FROM pg_class c WHERE c.oid = 'decisions'::regclass
+             UNION ALL
+             SELECT c.relname, c.reloptions, pg_get_userbyid(c.relowner), has_table_privilege('analysts', c.oid, 'SELECT'), NULL
+             FROM pg_class c WHERE c.oid = 'refusals'::regclass",
+        )
+    };
+    let before = told();
+    assert!(before.starts_with("decisions|{security_invoker=true}|owners|f|t\n"), "{before}");
+    // The first one is replaced. The second one is dropped, and default privileges would give it to analysts again.
+    roles.ask("headroom", "COMMENT ON VIEW refusals IS 'older'; ALTER VIEW decisions RENAME COLUMN outcome TO result");
+    roles.assert_fine("apply", "the tables are as they should be\n");
+    assert_eq!(told(), before);
+}
+
 /// The user of the sink may see little of a session of another user; that is enough to name it.
 #[test]
 fn a_session_of_another_user_that_is_in_the_way_is_named() {
