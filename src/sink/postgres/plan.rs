@@ -133,8 +133,8 @@ impl Database {
         Ok(differences)
     }
 
-    /// A view of others that keeps these differences from going away. Only the database knows, so where there are such views it
-    /// is tried, in a transaction that is taken back.
+    /// What others have made of views that keeps these differences from going away. Only the database knows, so where there is
+    /// any such thing it is tried, in a transaction that is taken back.
     fn in_the_way(&mut self, differences: &[Difference]) -> Result<Option<Difference>, TargetError> {
         let is_refused = |difference: &Difference| difference.fix == Fix::Refused;
         let has_views = differences.iter().any(|difference| matches!(difference.fix, Fix::Views(_)));

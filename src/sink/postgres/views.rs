@@ -27,6 +27,13 @@ const USES: &str = "
     JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace own ON own.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.oid <> used.oid";
 
+/// Whether something else than a view uses a view of the schema, or the type of its rows, such as a function or a table.
+const USED_OTHERWISE: &str = "
+    SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type y ON y.oid = c.reltype
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                     OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)
+    WHERE n.nspname = $1 AND c.relkind = 'v' AND d.deptype = 'n' AND d.classid <> 'pg_rewrite'::regclass LIMIT 1";
+
 /// The options of the view `$2`, as they stand where it is made. By `security_invoker` row security of tables holds for whoever
 /// reads the view, and the database takes away what is not said again. A view of ours has no rows to check.
 const OPTIONS: &str = "
@@ -200,9 +207,12 @@ impl Database {
         one.schema == self.schema && views(self.dialect).iter().any(|view| view.name == one.name)
     }
 
-    /// Whether views of others use tables or views of ours.
+    /// Whether views of others use tables or views of ours, or something else of others uses a view.
     pub(super) fn is_used_by_others(&mut self) -> Result<bool, TargetError> {
-        Ok(self.uses()?.iter().any(|one| !self.is_ours(one)))
+        if self.uses()?.iter().any(|one| !self.is_ours(one)) {
+            return Ok(true);
+        }
+        Ok(self.told_of(USED_OTHERWISE, "")?.is_some())
     }
 
     fn columns(&mut self, name: &str) -> Result<Vec<(String, String)>, TargetError> {

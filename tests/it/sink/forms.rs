@@ -400,4 +400,16 @@ fn apply_leaves_to_others_what_they_have_made_of_the_views() {
     }
     database.ask("DROP VIEW team.own");
     database.apply();
+    // And so is a function whose rows are those of a view: `plan` names it before `apply` does.
+    database.ask(
+        "CREATE FUNCTION team.today() RETURNS SETOF decisions LANGUAGE sql AS 'SELECT * FROM headroom.decisions';
+         ALTER VIEW decisions RENAME COLUMN outcome TO result",
+    );
+    for command in ["plan", "apply"] {
+        let refused = run(&mut database.sink(nowhere(), &[command]));
+        let is_told = refused.out.contains("function team.today() depends on type decisions");
+        assert!(refused.code == 1 && is_told, "{command}: {}{}", refused.out, refused.err);
+    }
+    database.ask("DROP FUNCTION team.today()");
+    database.apply();
 }
