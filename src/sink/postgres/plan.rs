@@ -7,7 +7,7 @@ use super::sql::{UNITS, View, views};
 use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use super::views::Definitions;
 use crate::sink::{COLUMNS, Column, TargetError, is_of_first_tables};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::iter::once;
 
@@ -126,7 +126,7 @@ impl Database {
         let (mut differences, found) = self.compared()?;
         differences.extend(of_views(&found, &self.definitions()?, self.dialect));
         let loosened = self.loosened(&found)?;
-        differences.extend(self.missing_rights(&[&differences[..], &loosened].concat())?);
+        differences.extend(self.missing_rights(&[&differences[..], &loosened].concat(), &BTreeSet::new())?);
         differences.extend(self.in_the_way(&differences)?);
         differences.extend(loosened);
         differences.extend(self.unfinished()?);
@@ -232,12 +232,17 @@ impl Database {
         Ok(differences)
     }
 
+    /// The tables that say of themselves that they are incomplete.
+    pub(super) fn marked(&mut self) -> Result<BTreeSet<&'static str>, TargetError> {
+        let (_, found) = self.compared()?;
+        let is_marked = |name: &&str| found.get(*name).is_some_and(|is| is.comment.as_deref() == Some(INCOMPLETE));
+        Ok(FOLLOWING.iter().copied().filter(is_marked).collect())
+    }
+
     /// Notes that the tables that follow from the events are complete.
     pub(super) fn note_complete(&mut self) -> Result<(), TargetError> {
-        if self.incomplete()?.is_empty() {
-            return Ok(());
-        }
-        FOLLOWING.iter().try_for_each(|name| self.say(&format!("COMMENT ON TABLE {name} IS NULL")).map(drop))
+        let marked = self.marked()?;
+        marked.iter().try_for_each(|name| self.say(&format!("COMMENT ON TABLE {name} IS NULL")).map(drop))
     }
 }
 

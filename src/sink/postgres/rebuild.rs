@@ -9,6 +9,7 @@ use super::sql;
 use super::tables::FOLLOWING;
 use crate::limits::SINK_BATCH_EVENTS_DEFAULT;
 use crate::sink::{Rare, TargetError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A range of the events of a partition.
@@ -58,7 +59,10 @@ impl Database {
         is_in_place: bool,
         progress: impl FnMut(u64),
     ) -> Result<i64, TargetError> {
-        let lacked: Vec<String> = self.missing_rights(&[])?.into_iter().map(|difference| difference.what).collect();
+        // What new tables need is asked for when they are made.
+        let noted = if is_in_place { self.marked()? } else { BTreeSet::new() };
+        let lacked = self.missing_rights(&[], &noted)?.into_iter().map(|difference| difference.what);
+        let lacked: Vec<String> = lacked.collect();
         if !lacked.is_empty() {
             return Err(TargetError::Operator(lacked.join("; ")));
         }

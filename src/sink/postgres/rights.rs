@@ -46,8 +46,12 @@ impl Database {
         Ok(!of_schema.rows.is_empty() && !has(&of_schema, 0, 0))
     }
 
-    /// The rights that are missing to make these differences go away, to write, and to rebuild.
-    pub(super) fn missing_rights(&mut self, differences: &[Difference]) -> Result<Vec<Difference>, TargetError> {
+    /// The rights that are missing to make these differences go away, to write, to rebuild, and to give these tables another comment.
+    pub(super) fn missing_rights(
+        &mut self,
+        differences: &[Difference],
+        noted: &BTreeSet<&str>,
+    ) -> Result<Vec<Difference>, TargetError> {
         let named = self.dialect.literal(&self.schema);
         let mut missing = Vec::new();
         if self.dialect == Dialect::Postgres && self.say(READ_ONLY)?.text(0, 0) == Some("on") {
@@ -71,7 +75,7 @@ impl Database {
         // Redshift looks for a table by its name, which needs the schema.
         if self.dialect == Dialect::Postgres || has(&of_schema, 0, 0) {
             let relations = self.say(&self.dialect.say(RELATIONS).replace("$1", &named))?;
-            missing.extend(of_relations(&relations, &changed(differences), self.dialect, true));
+            missing.extend(of_relations(&relations, &(&changed(differences) | noted), self.dialect, true));
         }
         Ok(missing.into_iter().map(|what| Difference { what, fix: Fix::Refused }).collect())
     }

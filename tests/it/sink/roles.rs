@@ -136,6 +136,31 @@ fn a_right_that_was_taken_stays_taken_when_a_view_is_made_anew() {
     assert_eq!(told(), before);
 }
 
+/// The story: a table has lost a column, and whoever makes it anew in place may write the tables and owns none of them. All was done
+/// but the note that it is complete, and he was told of an error. The owner does it, and the comment of another table was gone.
+#[test]
+fn a_right_to_note_that_a_table_is_complete_is_asked_for_before_a_rebuild_begins() {
+    let roles = Roles::new();
+    roles.database.ask("CREATE ROLE clerk LOGIN");
+    roles.ask(
+        "headroom",
+        "ALTER TABLE reservations DROP COLUMN demand CASCADE; COMMENT ON TABLE pools IS 'ours';
+         GRANT USAGE ON SCHEMA headroom TO clerk; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headroom TO clerk",
+    );
+    let incomplete = "reservations is incomplete until headroom sink rebuild has made it anew from events\n";
+    roles.assert_fine("apply", incomplete);
+    let rebuild =
+        |user: &str| run(&mut roles.database.sink_as(user, Path::new("/nonexistent"), &["rebuild", "--in-place"]));
+    let filled = || roles.ask("headroom", "SELECT count(demand), obj_description('pools'::regclass) FROM reservations");
+    let refused = rebuild("clerk");
+    let named = "reservations belongs to another user, who alone can change it";
+    assert!(refused.code == 1 && refused.err.contains(named), "{}{}", refused.out, refused.err);
+    assert_eq!(filled(), "0|ours");
+    let rebuilt = rebuild("headroom");
+    assert_eq!((rebuilt.code, filled()), (0, "5|ours".to_owned()), "{}", rebuilt.err);
+    roles.assert_fine("plan", "the tables are as they should be\n");
+}
+
 /// The user of the sink may see little of a session of another user; that is enough to name it.
 #[test]
 fn a_session_of_another_user_that_is_in_the_way_is_named() {
