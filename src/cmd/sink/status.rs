@@ -7,6 +7,7 @@ use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, SinkFiles, SinkTo};
 use crate::domain::Micros;
+use crate::log::{CommittedTail, LogError};
 use crate::sink::files::Files;
 use crate::sink::postgres::Database;
 use crate::sink::{Progress, TargetError, decided_at, other_log};
@@ -64,8 +65,8 @@ pub(super) fn status(
     let (mut is_fine, wall) = (wrong.is_empty(), SystemClock::new().wall());
     for partition in source.partitions(None)? {
         let told = match written.iter().find(|progress| progress.partition == partition) {
-            None => Told::unwritten(partition, source.tail().end(partition)?, to.orphaned(partition)?),
-            Some(progress) => Told::of(progress, &source, wall)?,
+            None => Told::unwritten(partition, source.tail(), wall, to.orphaned(partition)?)?,
+            Some(progress) => Told::of(progress, source.tail(), wall)?,
         };
         is_fine &= told.stopped.is_none();
         if is_json {
@@ -79,41 +80,48 @@ pub(super) fn status(
 }
 
 impl Told {
-    fn unwritten(partition: u32, log_end: u64, stopped: Option<String>) -> Told {
-        Told {
+    fn unwritten(
+        partition: u32,
+        tail: &dyn CommittedTail,
+        wall: Micros,
+        stopped: Option<String>,
+    ) -> Result<Told, LogError> {
+        let (log_end, first) = (tail.end(partition)?, tail.first(partition)?);
+        Ok(Told {
             partition,
             next_seq: None,
             first_seq: None,
             log_end,
-            behind_events: log_end,
-            behind_seconds: None,
+            behind_events: log_end.saturating_sub(first),
+            behind_seconds: age(tail, (partition, first, log_end), wall)?,
             last_batch_seconds_ago: None,
             rows: 0,
             set_aside: 0,
             last_failure: None,
             last_failure_seconds_ago: None,
             stopped,
-        }
+        })
     }
 
-    fn of(progress: &Progress, source: &Source, wall: Micros) -> Result<Told, Failure> {
-        let (partition, next_seq, tail) = (progress.partition, progress.place.next_seq, source.tail());
+    fn of(progress: &Progress, tail: &dyn CommittedTail, wall: Micros) -> Result<Told, LogError> {
+        let (partition, next_seq) = (progress.partition, progress.place.next_seq);
         let log_end = tail.end(partition)?;
         // Of those that are not written; the ones before it may be gone from the log.
         let oldest = tail.first(partition)?.max(next_seq);
-        let oldest = if oldest < log_end { decided_at(tail, partition, oldest)? } else { None };
         let is_other = progress.place.disagreement(tail, partition, log_end)?;
         Ok(Told {
+            partition,
             next_seq: Some(next_seq),
             first_seq: Some(progress.first_seq),
+            log_end,
             behind_events: log_end.saturating_sub(next_seq),
-            behind_seconds: oldest.map(|at| wall.0.saturating_sub(at.0) / 1_000_000),
+            behind_seconds: age(tail, (partition, oldest, log_end), wall)?,
             last_batch_seconds_ago: progress.written_s_ago,
             rows: progress.row_count.unsigned_abs(),
             set_aside: progress.set_aside,
             last_failure: progress.failed.as_ref().map(|(why, _)| why.clone()),
             last_failure_seconds_ago: progress.failed.as_ref().map(|(_, ago)| *ago),
-            ..Told::unwritten(partition, log_end, progress.stopped.clone().or(is_other))
+            stopped: progress.stopped.clone().or(is_other),
         })
     }
 
@@ -132,7 +140,7 @@ impl Told {
                  aside{begun}"
             )?;
         } else if self.stopped.is_none() {
-            writeln!(out, "partition {partition}: never written, {} in the log", counted(self.log_end, "event"))?;
+            writeln!(out, "partition {partition}: never written, {} in the log", counted(self.behind_events, "event"))?;
         }
         if let Some((why, ago)) = self.last_failure.as_ref().zip(self.last_failure_seconds_ago) {
             writeln!(out, "partition {partition}: last failure {ago} s ago: {why}")?;
@@ -142,6 +150,16 @@ impl Told {
             None => Ok(()),
         }
     }
+}
+
+/// How many seconds ago this event of a partition was decided; `None` where the log ends before it, or it cannot be read.
+fn age(
+    tail: &dyn CommittedTail,
+    (partition, seq, log_end): (u32, u64, u64),
+    wall: Micros,
+) -> Result<Option<u64>, LogError> {
+    let decided = if seq < log_end { decided_at(tail, partition, seq)? } else { None };
+    Ok(decided.map(|at| wall.0.saturating_sub(at.0) / 1_000_000))
 }
 
 /// Where the events are written to.

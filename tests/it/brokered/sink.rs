@@ -148,6 +148,9 @@ fn assert_overtaken([old, new]: &[To<'_>; 2], sink: impl Fn(&To<'_>, &[&str]) ->
     // Nor does it pass over them when it is told where partitions begin that were never written.
     assert_eq!(sink(old, &["backfill", "--from", "first"]).code, 1);
 
+    // What is gone waits for nobody.
+    let status = sink(new, &["status"]);
+    assert_says(&status.out, &[&format!("never written, {} events in the log", end - first)]);
     let ended = sink(new, &["backfill"]);
     let gone =
         format!("events 0 to {} are gone and were never written here; headroom sink backfill --from first", first - 1);
