@@ -100,12 +100,16 @@ impl Judge<'_> {
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
         let over = known.filter(|_| !self.is_older()).and_then(|answer| self.over_since(command.kind, answer));
+        let may_repeat = |answer: &Answer, original: &EventBody| {
+            answer.body == *original && (over.is_none() || self.is_taken_back(answer))
+        };
         let answered = match &self.event.body {
             body if over.is_some() && body.rejection().map(|r| r.reason) == over => Answered::Again,
-            body if over.is_some() => answered(body),
-            EventBody::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => {
+            // Owners of before also repeated what they had told of a life that was taken back since.
+            EventBody::Repeated(original, _) if known.is_some_and(|answer| may_repeat(answer, original)) => {
                 Answered::Again
             }
+            body if over.is_some() => answered(body),
             // For example a Confirm of a confirmed reservation. `repeated` judges whether the reservation stands so.
             EventBody::Repeated(..) => Answered::Fresh,
             body => answered(body),
@@ -158,16 +162,22 @@ impl Judge<'_> {
     fn over_since(&self, ask: CommandKind, answer: &Answer) -> Option<Reason> {
         let is_gone = |pool: &PoolId| self.state.books.get(pool).is_none();
         if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
-            // A life that was taken back leaves nothing behind, and another one may have begun since.
-            let life = self.state.lives.decided(entry.reservation).filter(|life| life.decided_seq <= answer.seq);
-            return match life.filter(|_| !is_gone(&entry.pool)) {
-                Some(life) => self.why_over(life),
-                None => Some(Reason::UnknownReservation),
-            };
+            if is_gone(&entry.pool) || self.is_taken_back(answer) {
+                return Some(Reason::UnknownReservation);
+            }
+            return self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life));
         }
         let pool = answer.body.pool().filter(|_| answer.body.retirement().is_none())?;
         let reason = if ask == CommandKind::DefinePool { Reason::PoolRetired } else { Reason::UnknownPool };
         is_gone(&pool.id).then_some(reason)
+    }
+
+    /// Whether the life that an answer showed was taken back: that leaves nothing behind, and another one may have begun since.
+    fn is_taken_back(&self, answer: &Answer) -> bool {
+        let shown = answer.body.entry().filter(|entry| entry.status.is_live());
+        shown.is_some_and(|entry| {
+            self.state.lives.decided(entry.reservation).is_none_or(|life| life.decided_seq > answer.seq)
+        })
     }
 
     /// Whether the command's key was answered about a reservation, or a life of it, of which nothing is left.

@@ -115,7 +115,7 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
 
 /// Nothing is left of a life whose only attempt was taken back, and another life of the same id is not meant.
 #[test]
-fn a_repetition_of_what_was_told_of_a_life_that_was_taken_back_is_found() {
+fn what_was_told_of_a_life_that_was_taken_back_is_not_told_anew() {
     use EventKind::{Accepted, Rejected, Released, Repeated};
     let mut owner = owner::Owner::new(script::PARTITION);
     owner.give(owner::Input::Claim);
@@ -135,7 +135,11 @@ fn a_repetition_of_what_was_told_of_a_life_that_was_taken_back_is_found() {
     assert_eq!((audit.finish().breaches(), audit.digest()), (&[][..], owner.maps.digest(owner.now)));
     for at in [5, 7] {
         let mut log = owner.log.clone();
+        // Owners of before repeated it.
         log[at].event.body = log[3].event.body.clone();
+        assert_eq!(report(&log).breaches(), [], "{at}");
+        let EventBody::Repeated(confirmed, _) = &log[3].event.body else { panic!("{:?}", log[3]) };
+        log[at].event.body = (**confirmed).clone();
         let found = report(&log);
         assert!(found.breaches().iter().any(|b| b.law == Law::SameAnswer && b.seq == at as u64), "{at}: {found:?}");
     }
