@@ -328,9 +328,9 @@ impl Watch {
         }
     }
 
-    /// Reads on in each partition that has more, and answers whether there was any.
+    /// Reads on in each partition that has more, and answers whether one of them had more than one read takes.
     async fn advance(&mut self) -> Result<bool, Option<Refusal>> {
-        let mut has_read = false;
+        let mut has_more = false;
         for partition in 0..self.service.replica().partition_count() {
             let from = self.position.get(&partition).copied().unwrap_or_default();
             let folded = self.service.replica().partition(partition).map_or(0, |handle| handle.next_seq());
@@ -338,10 +338,11 @@ impl Watch {
                 continue;
             }
             let events = self.read(partition, from).await?;
-            has_read |= !events.is_empty();
+            // What has come meanwhile waits for the next look: beside owners that commit all the time, a watch would never rest.
+            has_more |= events.last().is_some_and(|last| last.seq.saturating_add(1) < folded);
             self.tell_events(partition, &events).await?;
         }
-        Ok(has_read)
+        Ok(has_more)
     }
 
     /// The next events of a partition; none where it ends, and when the log has to be asked again.

@@ -14,11 +14,12 @@ use headroom::gateway::Gateway;
 use headroom::limits::{DEADLINE_MAX_MS, DEDUP_WINDOW_MS, WATCH_LOOK_MS};
 use headroom::log::embedded::Owned;
 use headroom::log::{CommandSink, CommitOutcome, CommittedTail, LogError, OwnedPartition, StoredEvent};
+use headroom::owner::recover::rebuild;
 use headroom::owner::{Partition, Staged};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::service::Service;
 use headroom::service::watch::{Steps, Update, WatchFilter};
-use headroom::time::SystemClock;
+use headroom::time::{Stopwatch, SystemClock};
 use headroom::wire;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -233,18 +234,18 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
-        Desk::reading(|log| log)
+        Desk::reading(|log, _| log)
     }
 
     /// The same; watches read the log through this.
-    fn reading(through: impl FnOnce(Arc<dyn CommittedTail>) -> Arc<dyn CommittedTail>) -> Desk {
+    fn reading(through: impl FnOnce(Arc<dyn CommittedTail>, &Arc<PartitionHandle>) -> Arc<dyn CommittedTail>) -> Desk {
         let world = World::new(1);
         let replica = Arc::new(Replica::new(1));
         let (handle, owned) = world.recover_in(&replica, 0);
         let owner = handle.read(|state| Partition::claim(state, 1));
         becomes(&handle, PartitionStatus::Active);
         let sink = Arc::clone(&world.log) as Arc<dyn CommandSink>;
-        let tail = through(Arc::clone(&world.log) as Arc<dyn CommittedTail>);
+        let tail = through(Arc::clone(&world.log) as Arc<dyn CommittedTail>, &handle);
         let gateway = Arc::new(Gateway::new(7, 250, sink, replica, Arc::new(ManualClock::at(NOW))));
         let service = Arc::new(Service::new(gateway, (world.log.manifest().log_id, tail), 7));
         Desk { world, service, handle, owner, owned, sent: 0 }
@@ -351,10 +352,8 @@ fn a_watch_goes_on_where_this_process_has_not_come_yet() {
 /// A log that hands over one event at a time.
 struct Slow {
     log: Arc<dyn CommittedTail>,
-    /// How often it was read.
-    reads: Arc<AtomicUsize>,
-    /// While it is locked, no read ends.
-    shut: Arc<Mutex<()>>,
+    /// What happens during each read, which begins at this event.
+    meanwhile: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 impl CommittedTail for Slow {
@@ -367,11 +366,16 @@ impl CommittedTail for Slow {
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.reads.fetch_add(1, Relaxed);
-        drop(self.shut.lock());
+        (self.meanwhile)(from_seq);
         let events = self.log.read(partition, from_seq, bytes_max)?;
         Ok(events.into_iter().take(1).collect())
     }
+}
+
+/// This process has the events before this one, or all.
+fn come_to(handle: &PartitionHandle, log: &dyn CommittedTail, next_seq: u64) {
+    let state = rebuild(log, 0, log.end(0).unwrap().min(next_seq), &mut |_| {}).unwrap();
+    handle.write(|living| *living = state);
 }
 
 /// The story: a caller began far behind, of pools that had seldom changed, and broke off. Its watch kept its place, and read
@@ -380,7 +384,11 @@ impl CommittedTail for Slow {
 fn a_watch_that_has_nothing_to_tell_ends_when_its_caller_leaves() {
     let (reads, shut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
     let (counted, gate) = (Arc::clone(&reads), Arc::clone(&shut));
-    let mut desk = Desk::reading(|log| Arc::new(Slow { log, reads: counted, shut: gate }));
+    let meanwhile = move |_: u64| {
+        counted.fetch_add(1, Relaxed);
+        drop(gate.lock());
+    };
+    let mut desk = Desk::reading(|log, _| Arc::new(Slow { log, meanwhile: Box::new(meanwhile) }));
     let p = pool_id("p");
     desk.turn(vec![defined(&p, "0")], NOW);
     let from = desk.end();
@@ -392,4 +400,25 @@ fn a_watch_that_has_nothing_to_tell_ends_when_its_caller_leaves() {
     drop(closed);
     until("the watch is over", || desk.service.watches() == 0);
     assert_eq!(reads.load(Relaxed), 1);
+}
+
+/// The story: where many partitions commit every few milliseconds, each look of a watch found an event that had come during the
+/// look before. So it read one or two events at a time, without a rest.
+#[test]
+fn a_watch_rests_though_events_come_all_the_time() {
+    const READS: u32 = 20;
+    let mut desk = Desk::reading(|log, handle| {
+        let (whole, handle) = (Arc::clone(&log), Arc::clone(handle));
+        let meanwhile = move |from: u64| come_to(&handle, &*whole, from + 2);
+        Arc::new(Slow { log, meanwhile: Box::new(meanwhile) })
+    });
+    desk.turn(vec![defined(&pool_id("p"), "0")], NOW);
+    let from = desk.end();
+    desk.turn((0..READS).map(|n| defined(&pool_id(&format!("p-{n}")), "0")).collect(), NOW);
+    come_to(&desk.handle, &*desk.world.log, from + 1);
+    let watched = Stopwatch::start();
+    let _steps = desk.watch(from);
+    until("all events have come", || desk.handle.next_seq() == desk.end());
+    // The last event came during the last read but one.
+    assert!(watched.elapsed() >= Duration::from_millis(WATCH_LOOK_MS) * (READS - 2), "{:?}", watched.elapsed());
 }
