@@ -22,6 +22,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// By partition, the sequence number of the first event that was not told.
 pub type Places = BTreeMap<u32, u64>;
 
+/// A watch that has told nothing for so many milliseconds tells how far it is when it reads on, in a step without changes.
+pub const WATCH_QUIET_MS: u64 = 30_000;
+
 /// Which pools are watched. Every pool meets a condition that is not set.
 #[derive(Clone, Debug, Default)]
 pub struct WatchFilter {
@@ -60,7 +63,7 @@ pub enum Update {
         /// Whether changes follow.
         is_last: bool,
     },
-    /// Changes of one partition, in order; at least one.
+    /// Changes of one partition, in order. There are none in a step that only tells the position.
     Changes(Vec<Change>),
 }
 
@@ -147,6 +150,8 @@ struct Watch {
     /// Of a watch that goes on from a position: where the state was that `watched` was made of.
     begun: Places,
     steps: mpsc::Sender<Step>,
+    /// When the last step was told, or the watch began, by [`Service::now`].
+    told_at: Micros,
 }
 
 /// Whether a watch goes on. `Err` is its end; `None` when nobody listens any more.
@@ -174,6 +179,7 @@ impl Service {
             watched: BTreeSet::new(),
             begun: Places::new(),
             steps,
+            told_at: self.now(),
         };
         tokio::spawn(watch.run(ended, slot));
         Ok(Steps { steps: told, end: Some(end) })
@@ -368,7 +374,8 @@ impl Watch {
         }
         let mut position = self.position.clone();
         position.insert(partition, last.seq.saturating_add(1));
-        if changes.is_empty() {
+        // The reader of a quiet watch, too, can later go on near here, and not where the log may hold nothing any more.
+        if changes.is_empty() && self.service.now().ms_since(self.told_at) < WATCH_QUIET_MS {
             self.position = position;
             return Ok(());
         }
@@ -431,6 +438,7 @@ impl Watch {
             }
         };
         let position = step.position.clone();
+        self.told_at = self.service.now();
         room.send(step);
         self.position = position;
         Ok(())

@@ -419,7 +419,7 @@ pub struct PoolSnapshot {
 /// Changes, in the order of their partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PoolChanges {
-    /// At least one.
+    /// None in a step that only tells the position, about every 30 seconds where the log goes on and nothing else is told.
     #[prost(message, repeated, tag = "1")]
     pub changes: ::prost::alloc::vec::Vec<PoolChanged>,
 }

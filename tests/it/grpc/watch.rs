@@ -61,10 +61,14 @@ impl Reader {
         }
     }
 
+    /// The next changes. Steps that only tell the position come when they come.
     pub async fn changes(&mut self) -> Result<Vec<v1::PoolChanged>, Status> {
-        match self.step().await? {
-            Step::Changes(v1::PoolChanges { changes }) => Ok(changes),
-            Step::Snapshot(_) => panic!("a snapshot after the first"),
+        loop {
+            match self.step().await? {
+                Step::Changes(v1::PoolChanges { changes }) if changes.is_empty() => {}
+                Step::Changes(v1::PoolChanges { changes }) => return Ok(changes),
+                Step::Snapshot(_) => panic!("a snapshot after the first"),
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::watch::{Reader, definition, one};
 use super::{CapacityClient, client};
 use crate::fixtures::{NOW, append, command, name, open_pool, orders, pool_id, pools_of, reserve};
 use crate::server::{Server, runtime};
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 use crate::world::{ManualClock, World, becomes};
 use headroom::api::grpc::v1::{self, pool_changed::Kind};
 use headroom::domain::coverage::Query;
@@ -18,7 +18,7 @@ use headroom::owner::recover::rebuild;
 use headroom::owner::{Partition, Staged};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::service::Service;
-use headroom::service::watch::{Steps, Update, WatchFilter};
+use headroom::service::watch::{Change, Steps, Update, WATCH_QUIET_MS, WatchFilter};
 use headroom::time::{Stopwatch, SystemClock};
 use headroom::wire;
 use parking_lot::Mutex;
@@ -225,6 +225,8 @@ fn a_watch_that_goes_on_tells_of_no_pool_what_it_was_not() {
 /// A service with one partition. The test says what is decided, and when this process has it.
 struct Desk {
     world: World,
+    /// By which the service measures. It stands still.
+    clock: Arc<ManualClock>,
     service: Arc<Service>,
     handle: Arc<PartitionHandle>,
     owner: Partition,
@@ -246,9 +248,10 @@ impl Desk {
         becomes(&handle, PartitionStatus::Active);
         let sink = Arc::clone(&world.log) as Arc<dyn CommandSink>;
         let tail = through(Arc::clone(&world.log) as Arc<dyn CommittedTail>, &handle);
-        let gateway = Arc::new(Gateway::new(7, 250, sink, replica, Arc::new(ManualClock::at(NOW))));
+        let clock = Arc::new(ManualClock::at(NOW));
+        let gateway = Arc::new(Gateway::new(7, 250, sink, replica, clock.clone()));
         let service = Arc::new(Service::new(gateway, (world.log.manifest().log_id, tail), 7));
-        Desk { world, service, handle, owner, owned, sent: 0 }
+        Desk { world, clock, service, handle, owner, owned, sent: 0 }
     }
 
     /// Decides these commands at this time, and commits that. This process does not have it yet.
@@ -302,13 +305,21 @@ fn labelled(pool: &PoolId, t: &str) -> CommandBody {
     CommandBody::ChangePool { pool: pool.clone(), change, expected_version: None }
 }
 
+/// The changes of the next step, and the position after it.
+fn step(steps: &mut Steps) -> (Vec<Change>, u64) {
+    let step = runtime().block_on(async {
+        tokio::time::timeout(PATIENCE, poll_fn(|context| steps.poll_next(context))).await.expect("a step in time")
+    });
+    let step = step.unwrap().unwrap();
+    let Update::Changes(changes) = step.update else { panic!("a snapshot") };
+    (changes, step.position[&0])
+}
+
 /// So many changes, from as many steps as it takes.
 fn next(steps: &mut Steps, count: usize) -> Vec<(String, EventKind, bool)> {
     let mut seen = Vec::new();
     while seen.len() < count {
-        let step = runtime().block_on(poll_fn(|context| steps.poll_next(context)));
-        let Update::Changes(changes) = step.unwrap().unwrap().update else { panic!("a snapshot") };
-        seen.extend(changes.into_iter().map(|change| {
+        seen.extend(step(steps).0.into_iter().map(|change| {
             let body = change.event.body;
             (body.pool_id().unwrap().to_string(), body.kind(), change.is_watched)
         }));
@@ -347,6 +358,33 @@ fn a_watch_goes_on_where_this_process_has_not_come_yet() {
     desk.fold(ahead);
     desk.turn(vec![reserve(&p, "a"), reserve(&q, "b")], NOW);
     assert_eq!(next(&mut steps, 1), [("q".to_owned(), EventKind::Accepted, true)]);
+}
+
+/// The story: the pools of an area changed once a day, and a proxy cut its watch off every hour. Each new one read again all that
+/// had happened since the last change.
+#[test]
+fn a_watch_that_has_nothing_to_tell_tells_how_far_it_is() {
+    let mut desk = Desk::new();
+    let p = pool_id("p");
+    desk.turn(vec![defined(&p, "0")], NOW);
+    let mut steps = desk.watch(desk.end());
+    let mut told = |desk: &Desk| {
+        let (changes, position) = step(&mut steps);
+        assert_eq!(position, desk.end());
+        changes.len()
+    };
+    // It did so no longer ago than that when it began, and after each step.
+    desk.turn(vec![reserve(&p, "a")], NOW);
+    desk.turn(vec![labelled(&p, "1")], NOW);
+    assert_eq!(told(&desk), 1);
+    desk.turn(vec![labelled(&p, "0")], NOW);
+    assert_eq!(told(&desk), 1);
+    desk.clock.pass_ms(WATCH_QUIET_MS);
+    desk.turn(vec![reserve(&p, "b")], NOW);
+    assert_eq!(told(&desk), 0);
+    desk.turn(vec![reserve(&p, "c")], NOW);
+    desk.turn(vec![labelled(&p, "1")], NOW);
+    assert_eq!(told(&desk), 1);
 }
 
 /// A log that hands over one event at a time.
