@@ -1,5 +1,5 @@
-//! The bounds of the system, with their units in the name. They are checked against each other at compile time. A bound
-//! that only one file uses stands at the head of that file. None of them is a setting of one deployment: settings are
+//! The bounds that several files use, or that are checked against others at compile time, with their units in the name. Any
+//! other bound stands at the head of the one file that uses it. None of them is a setting of one deployment: settings are
 //! in `config`, which checks them against these bounds.
 
 /// Longest name of a pool, area, label, actor or order reference, in bytes.
@@ -42,9 +42,6 @@ pub const CANARY_INTERVAL_DEFAULT_MS: u64 = 5_000;
 pub const CANARY_INTERVAL_MIN_MS: u64 = 1_000;
 /// Longest such time, in milliseconds.
 pub const CANARY_INTERVAL_MAX_MS: u64 = 60_000;
-/// A partition that stops deciding shows in the metrics of the canary within so many milliseconds, at the default time
-/// between two rounds.
-pub const CANARY_SHOWS_MS: u64 = 10_000;
 
 /// Most events that a sink writes at once when nobody sets it: a database takes some hundred milliseconds for them.
 pub const SINK_BATCH_EVENTS_DEFAULT: u64 = 20_000;
@@ -125,11 +122,8 @@ pub const LOCK_TRIES: u32 = 10;
 pub const LOCK_RETRY_MS: u64 = 10;
 /// First wait before an embedded log that failed is opened again, in milliseconds. It doubles with every failure.
 pub const LOG_REOPEN_MS: u64 = 50;
-/// Longest such wait, in milliseconds. Where opening takes long it is longer: opening takes at most one part in
-/// [`LOG_REOPEN_ONE_IN`] + 1 of the time.
+/// Longest such wait, in milliseconds. Where opening takes long, the wait is a multiple of that.
 pub const LOG_REOPEN_MAX_MS: u64 = 2_000;
-/// Ratio of waiting to opening when an embedded log takes long to open.
-pub const LOG_REOPEN_ONE_IN: u32 = 4;
 
 /// Partitions of a new log when the configuration does not say.
 pub const PARTITIONS_DEFAULT: u32 = 4;
@@ -209,8 +203,6 @@ pub const QUOTA_REFUSAL_PAUSE_MS: u64 = 50;
 /// Buckets of quotas that a process keeps, at some 400 bytes each: one for each caller and kind of call. Callers beyond
 /// them share one, until the bucket of another caller has filled and can be dropped.
 pub const QUOTA_BUCKETS_MAX: usize = 8_192;
-/// Shortest time between two searches for such buckets, in milliseconds.
-pub const QUOTA_SWEEP_MS: u64 = 1_000;
 /// Most callers that a setting may give a rate of their own.
 pub const QUOTA_NAMED_MAX: usize = 1_024;
 /// Most calls a second that a quota may allow.
@@ -261,12 +253,8 @@ pub const CHECKPOINT_EVENTS: u64 = 16_384;
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
 /// Interval at which the file that the embedded log writes is checked to be in its place, in milliseconds.
 pub const FILE_LOOK_MS: u64 = 500;
-/// Most sealed files of it that are looked for after each flush of the witness.
-pub const FILES_LOOKED_AT: usize = 32;
 /// Interval at which the witness is flushed to disk, in milliseconds. A power failure may lose so much of its notes.
 pub const WITNESS_FLUSH_MS: u64 = 500;
-/// Most partitions that a refusal to serve a log lists.
-pub const LOSSES_TOLD_MAX: usize = 8;
 /// An owner makes a turn after so many milliseconds without one, where the log forgets silent owners.
 pub const TICK_AFTER_MS: u64 = 60_000;
 /// First wait of an owner that failed before it claims again, in milliseconds. It doubles with every failure that follows soon.
@@ -299,24 +287,14 @@ pub const PAGE_SLOTS: usize = 78;
 pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 /// Most API tokens in one file.
 pub const TOKENS_MAX: usize = 10_000;
-/// Longest life that a new API token may be given, in days.
-pub const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
-/// Most names of client certificates in one file.
-pub const CERTIFICATES_MAX: usize = 10_000;
 /// Most bytes of a file of tokens, certificates or keys.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
-/// Interval at which these files are checked for changes, in milliseconds. A revoked token may be used so long.
-pub const ACCESS_LOOK_MS: u64 = 500;
 /// Most that the clock of an issuer of JWTs may differ from ours, in seconds.
 pub const JWT_LEEWAY_S: u64 = 30;
 /// Most verified JWTs that are remembered, at some 300 bytes each.
 pub const JWTS_KEPT_MAX: usize = 8_192;
 /// Most bytes of the keys of an issuer, and of the document that says where they are.
 pub const JWKS_BYTES_MAX: usize = 256 << 10;
-/// Most keys of one issuer.
-pub const JWKS_KEYS_MAX: usize = 64;
-/// How long an issuer has to answer one request, in milliseconds.
-pub const JWKS_TIMEOUT_MS: u64 = 5_000;
 /// Interval at which an issuer is asked for its keys, in milliseconds.
 pub const JWKS_PERIOD_MS: u64 = 300_000;
 /// A JWT with an unknown key leads to one request of the issuer in so many milliseconds.
@@ -327,8 +305,6 @@ pub const JWKS_RETRY_MS: u64 = 500;
 pub const JWKS_RETRY_MAX_MS: u64 = 30_000;
 /// Interval at which it is checked whether the issuer is to be asked, in milliseconds.
 pub const JWKS_LOOK_MS: u64 = 100;
-/// Longest name of a host, in bytes, as in DNS.
-pub const HOST_BYTES_MAX: usize = 253;
 /// Longest body of every other request, in bytes.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest request head, in bytes.
@@ -339,10 +315,6 @@ pub const TURN_LINKS_MAX: usize = 128;
 pub const SPANS_WAITING_MAX: usize = 8_192;
 /// Most spans of one export.
 pub const SPANS_AT_ONCE_MAX: usize = 512;
-/// Time between two exports of spans, unless that many wait, in milliseconds.
-pub const SPANS_EXPORT_MS: u64 = 1_000;
-/// How long an export of spans may take, in milliseconds.
-pub const SPANS_EXPORT_TIMEOUT_MS: u64 = 5_000;
 /// How long the last export of spans may take at shutdown, in milliseconds.
 pub const SPANS_LAST_EXPORT_MS: u64 = 1_000;
 /// Longest `tracestate` that is passed on, in bytes, as the W3C recommends; a longer one is left out.
@@ -357,16 +329,8 @@ pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
 pub const ACCESS_ONE_OF: u64 = 1_000;
 /// Most lines of the access log that wait for standard error; about 3 MiB of memory. Further ones are only counted.
 pub const ACCESS_LINES_WAITING_MAX: usize = 8_192;
-/// Last log lines that a process keeps for a support bundle; lines of the access log are not among them.
-pub const RECENT_LINES_MAX: usize = 500;
-/// Bytes of such a line that are kept.
-pub const RECENT_LINE_BYTES_MAX: usize = 4_096;
-/// Longest wait at the end of a process for the lines of the access log that wait, in milliseconds.
-pub const ACCESS_FLUSH_MS: u64 = 500;
 /// Most log lines per second about failed requests of one problem code; further ones are only counted.
 pub const LOGGED_REFUSALS_PER_SECOND: u32 = 10;
-/// Time a client has to send a request's body, in milliseconds.
-pub const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
 /// Most open connections of callers. One more closes the connection that has waited longest for a request.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Connections beyond those, for the time when all of them are being served: probes are answered, others are refused.
@@ -381,9 +345,6 @@ pub const HTTP_LINGER_MS: u64 = 200;
 pub const HTTP_KNOCK_MS: u64 = 20;
 /// How long after SIGTERM connections are accepted that had begun before, in milliseconds: one round trip.
 pub const HTTP_NEWCOMERS_MS: u64 = 50;
-/// Time a client has for the handshake of TLS, in milliseconds. A connection takes a slot meanwhile, as one that waits for
-/// a request, and makes room for others like one.
-pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Most requests of one HTTP/2 connection that are open at the same time.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
 /// How many more requests of an HTTP/2 connection its caller may cancel than are answered. Then it is cut off.
@@ -392,29 +353,15 @@ pub const HTTP2_CANCELLED_MAX: usize = 256;
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// Bytes of all bodies of one HTTP/2 connection that may be sent before they are read.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
-/// Bytes of one HTTP/2 answer that are kept for its caller's window to open.
-pub const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Streams of one HTTP/2 connection that may have been reset before they were looked at.
-pub const HTTP2_PENDING_RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
 /// Frames per second of one HTTP/2 connection that bring nothing: pings, settings, open windows, empty parts of bodies,
 /// heads in pieces. With more, the connection is cut off.
 pub const HTTP2_IDLE_FRAMES_MAX: u32 = 1_000;
-/// How many such frames are free with each request.
-pub const HTTP2_IDLE_FRAMES_PER_REQUEST: u32 = 4;
 /// As how many such frames a piece of a head counts. A head within our bound fits one frame.
 pub const HTTP2_CONTINUATION_COST: u32 = 50;
-/// Streams of one HTTP/2 connection that we may reset because of the caller's errors.
-pub const HTTP2_LOCAL_RESETS_MAX: usize = 128;
-/// How long a caller may take to let a part of an HTTP/2 answer go out, in milliseconds.
-pub const HTTP2_ANSWER_TIMEOUT_MS: u64 = 10_000;
 /// After so many milliseconds in which nothing came on an HTTP/2 connection, its caller is asked for a sign of life.
 pub const HTTP2_PING_EVERY_MS: u64 = 20_000;
 /// How long that caller may take to answer, in milliseconds. Then it counts as gone.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 10_000;
-/// Open files of the process itself.
-pub const FILES_OF_PROCESS: usize = 256;
-/// Open files of each partition: its share of the log, of checkpoints, or of clients of a cluster.
-pub const FILES_OF_PARTITION: usize = 32;
 /// Connections of callers that are served in any case, however few files the system allows.
 pub const HTTP_CONNECTIONS_MIN: usize = 16;
 /// Most pools, or reservations, of one page of a list.
@@ -425,18 +372,12 @@ pub const PAGE_POOLS_DEFAULT: usize = 100;
 pub const READS_MAX: usize = 512;
 /// Most of these queries that run at the same time, and at most half as many as processors: decisions have the others.
 pub const READS_AT_ONCE_MAX: usize = 8;
-/// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].
-pub const HEALTH_WATCHES_MAX: usize = 256;
 /// Most watches over pools that are open; of calls of the reflection service as many. One with conditions keeps the ids that match.
 pub const WATCHES_MAX: usize = 64;
 /// Interval at which a watch looks for new events, in milliseconds: a change is told about so late.
 pub const WATCH_LOOK_MS: u64 = 20;
-/// About how many bytes of events a watch reads at once. As much, in messages, is in one of its steps.
-pub const WATCH_READ_BYTES: usize = 64 << 10;
 /// Most pools in one step of a watch.
 pub const WATCH_STEP_POOLS: usize = 100;
-/// Most steps that wait for the reader of a watch.
-pub const WATCH_STEPS_MAX: usize = 8;
 /// Longest time for which the reader of a watch may take no step while one waits for room, in milliseconds.
 pub const WATCH_STALL_MS: u64 = 5_000;
 /// Most pools that a watch may name.
@@ -445,8 +386,6 @@ pub const WATCH_IDS_MAX: usize = 500;
 pub const SEARCH_STEP_POOLS: usize = 1_024;
 /// Longest wait of a read with `?fresh=true` for the replica, in milliseconds.
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
-/// Most readers of one partition that may wait for newer state.
-pub const FRESH_WAITERS_MAX: usize = 4_096;
 /// Most connections that are served while the log is being opened, each for one request. Further ones wait.
 pub const STARTING_CONNECTIONS_MAX: usize = 64;
 /// Interval of log lines that report the progress of a start, in milliseconds.

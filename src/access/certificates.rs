@@ -3,10 +3,12 @@
 
 use super::tokens::roles_of;
 use super::{Denied, Principal, outside_name};
-use crate::limits::CERTIFICATES_MAX;
 use serde::Deserialize;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Most names of client certificates in one file.
+const CERTIFICATES_MAX: usize = 10_000;
 
 /// Names in certificates, each with its principal, in the order of the file. The first one that a certificate has
 /// counts.

@@ -3,11 +3,14 @@
 use super::{StartError, looks};
 use crate::access::{Access, NewToken, TOKEN_RANDOM_BYTES, Ways};
 use crate::config::{Auth, Config, Proofs};
-use crate::limits::{ACCESS_LOOK_MS, JWKS_LOOK_MS};
+use crate::limits::JWKS_LOOK_MS;
 use crate::threads;
 use crate::time::Clock;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+
+/// Interval at which files of tokens, certificates and keys are checked for changes, in milliseconds. A revoked token may be used so long.
+const ACCESS_LOOK_MS: u64 = 500;
 
 /// Draws a token that nobody has.
 #[expect(clippy::disallowed_methods, reason = "the composition root draws identities and secrets")]

@@ -6,8 +6,7 @@
 use super::local::{ADDRESS_FILE, TOKEN_FILE};
 use crate::api::http::Bounds;
 use crate::limits::{
-    FILES_OF_PARTITION, FILES_OF_PROCESS, HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX,
-    HTTP_CONNECTIONS_MIN, PARTITIONS_MAX,
+    HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_MIN, PARTITIONS_MAX,
 };
 use crate::telemetry::Disk;
 use rustix::fs::statvfs;
@@ -15,6 +14,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{DirEntry, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+/// Open files of the process itself.
+const FILES_OF_PROCESS: usize = 256;
+/// Open files of each partition: its share of the log, of checkpoints, or of clients of a cluster.
+const FILES_OF_PARTITION: usize = 32;
 
 /// The directory of the embedded log.
 const LOG_DIR: &str = "log";

@@ -1,7 +1,7 @@
 //! How far the data directory has seen a log as committed: checked before the log is served, and written meanwhile.
 
 use super::{StartError, level, spawn};
-use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
+use crate::limits::WITNESS_FLUSH_MS;
 use crate::log::embedded::{Before, Embedded, OpenError, Options};
 use crate::log::{CommittedTail, LogError, Opening, ReadBy};
 use crate::owner::losses::{Loss, loss};
@@ -12,6 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Most partitions that a refusal to serve a log lists.
+const LOSSES_TOLD_MAX: usize = 8;
 
 /// The thread that flushes the witness to the disk, and looks at what is there meanwhile.
 pub(super) struct Flushing {

@@ -7,7 +7,6 @@ use crate::access::{Principal, Role, Roles, Tokens, outside_name};
 use crate::app::{new_token, write_private};
 use crate::config::Config;
 use crate::domain::{Micros, Name};
-use crate::limits::TOKEN_LIFE_MAX_DAYS;
 use crate::time::{Clock, SystemClock, text};
 use clap::Subcommand;
 use std::convert::Infallible;
@@ -15,6 +14,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+
+/// Longest life that a new API token may be given, in days.
+const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
 
 /// The subcommands of `tokens`.
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,7 @@ mod tls;
 mod traces;
 
 use crate::access::Quota;
-use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
+use crate::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use auth::{Auth, Open, Proofs};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub(crate) use place::PLACES;
@@ -34,6 +34,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 pub use tls::Tls;
 pub use traces::Traces;
+
+/// Longest name of a host, in bytes, as in DNS.
+const HOST_BYTES_MAX: usize = 253;
 
 /// The format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

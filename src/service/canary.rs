@@ -7,11 +7,13 @@ use super::{CallContext, ExpectedPool, Refusal, ReservationChange, Reserve, Serv
 use crate::access::{Principal, Roles};
 use crate::domain::ids::INTERNAL_POOL_PREFIX;
 use crate::domain::{Amounts, Dimension, Mode, Name, PoolId, PoolRules, PoolSpec, Reason, ReservationId, route};
-use crate::limits::{
-    ABANDON_GRACE_MS, CANARY_INTERVAL_DEFAULT_MS, CANARY_SHOWS_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, UNITS_MAX,
-};
+use crate::limits::{ABANDON_GRACE_MS, CANARY_INTERVAL_DEFAULT_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, UNITS_MAX};
 use crate::trace::Tracing;
 use std::sync::Arc;
+
+/// A partition that stops deciding shows in the metrics of the canary within so many milliseconds, at the default time
+/// between two rounds.
+const CANARY_SHOWS_MS: u64 = 10_000;
 
 /// The name under which the canary's commands are recorded.
 const NAME: &str = "canary";

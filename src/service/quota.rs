@@ -11,7 +11,7 @@
 
 use crate::access::{Quota, Rate};
 use crate::domain::{Micros, Name};
-use crate::limits::{QUOTA_BUCKETS_MAX, QUOTA_REFUSAL_PAUSE_MS, QUOTA_SWEEP_MS};
+use crate::limits::{QUOTA_BUCKETS_MAX, QUOTA_REFUSAL_PAUSE_MS};
 use crate::time::Clock;
 use governor::RateLimiter;
 use governor::clock;
@@ -22,6 +22,9 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Shortest time between two searches for buckets that can be dropped, in milliseconds.
+const QUOTA_SWEEP_MS: u64 = 1_000;
 
 /// The kinds of calls that are counted, each with a bucket of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -4,9 +4,7 @@
 use super::{Code, Refusal, Service, Shed, Unread};
 use crate::domain::coverage::Query;
 use crate::domain::{Event, EventBody, Micros, Pool, PoolId, Retirement};
-use crate::limits::{
-    SEARCH_STEP_POOLS, WATCH_LOOK_MS, WATCH_READ_BYTES, WATCH_STALL_MS, WATCH_STEP_POOLS, WATCH_STEPS_MAX,
-};
+use crate::limits::{SEARCH_STEP_POOLS, WATCH_LOOK_MS, WATCH_STALL_MS, WATCH_STEP_POOLS};
 use crate::log::{LogErrorKind, StoredEvent};
 use crate::replica::Pools;
 use crate::wire;
@@ -18,6 +16,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// About how many bytes of events a watch reads at once. As much, in messages, is in one of its steps.
+const WATCH_READ_BYTES: usize = 64 << 10;
+/// Most steps that wait for the reader of a watch.
+const WATCH_STEPS_MAX: usize = 8;
 
 /// By partition, the sequence number of the first event that was not told.
 pub type Places = BTreeMap<u32, u64>;

@@ -3,7 +3,7 @@
 //! and counted. All other lines are written by whoever logs them, so that none is lost when the process aborts.
 
 use super::recent;
-use crate::limits::{ACCESS_FLUSH_MS, ACCESS_LINES_WAITING_MAX};
+use crate::limits::ACCESS_LINES_WAITING_MAX;
 use crate::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus::IntCounter;
@@ -12,6 +12,9 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
+
+/// Longest wait at the end of a process for the lines of the access log that wait, in milliseconds.
+const ACCESS_FLUSH_MS: u64 = 500;
 
 /// The target of the access log.
 pub(super) const ACCESS_LOG: &str = "headroom::access_log";

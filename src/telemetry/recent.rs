@@ -1,9 +1,13 @@
 //! The last log lines of this process, for a support bundle. Lines of the access log are not among them, because they would
 //! push all others out.
 
-use crate::limits::{RECENT_LINE_BYTES_MAX, RECENT_LINES_MAX};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+
+/// Last log lines that a process keeps for a support bundle; lines of the access log are not among them.
+const RECENT_LINES_MAX: usize = 500;
+/// Bytes of such a line that are kept.
+const RECENT_LINE_BYTES_MAX: usize = 4_096;
 
 static RECENT: Mutex<Recent> = Mutex::new(Recent(VecDeque::new()));
 

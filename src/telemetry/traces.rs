@@ -7,9 +7,7 @@ use super::metrics::Metrics;
 use super::spans::SpanMetrics;
 use crate::config::Traces;
 use crate::domain::Micros;
-use crate::limits::{
-    CLOCK_STEP_MS, SPANS_AT_ONCE_MAX, SPANS_EXPORT_MS, SPANS_EXPORT_TIMEOUT_MS, SPANS_LAST_EXPORT_MS, SPANS_WAITING_MAX,
-};
+use crate::limits::{CLOCK_STEP_MS, SPANS_AT_ONCE_MAX, SPANS_LAST_EXPORT_MS, SPANS_WAITING_MAX};
 use crate::time::Clock;
 use crate::trace::{Recorder, Span, TraceContext};
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, TraceFlags, TraceId, TraceState};
@@ -25,6 +23,11 @@ use prometheus::IntCounter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, UNIX_EPOCH};
+
+/// Time between two exports of spans, in milliseconds, unless [`SPANS_AT_ONCE_MAX`] wait.
+const SPANS_EXPORT_MS: u64 = 1_000;
+/// How long an export of spans may take, in milliseconds.
+const SPANS_EXPORT_TIMEOUT_MS: u64 = 5_000;
 
 /// The name under which spans are sent, of the process and of what has made them.
 const SERVICE: &str = "headroom";

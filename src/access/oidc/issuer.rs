@@ -1,11 +1,14 @@
 //! How an issuer is asked for its keys.
 
 use crate::causes::causes;
-use crate::limits::{JWKS_BYTES_MAX, JWKS_TIMEOUT_MS};
+use crate::limits::JWKS_BYTES_MAX;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use std::time::Duration;
+
+/// How long an issuer has to answer one request, in milliseconds.
+const JWKS_TIMEOUT_MS: u64 = 5_000;
 
 /// Checks that what is read from this URL cannot be changed on its way: it has to be `https`, or `http` to this machine.
 ///

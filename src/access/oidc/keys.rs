@@ -1,7 +1,7 @@
 //! The keys of an issuer: which are known, and when to ask for them again.
 
 use crate::domain::Micros;
-use crate::limits::{JWKS_ASKED_MS, JWKS_KEYS_MAX, JWKS_PERIOD_MS, JWKS_RETRY_MAX_MS, JWKS_RETRY_MS};
+use crate::limits::{JWKS_ASKED_MS, JWKS_PERIOD_MS, JWKS_RETRY_MAX_MS, JWKS_RETRY_MS};
 use crate::time::retry_ms;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -10,6 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Most keys of one issuer.
+const JWKS_KEYS_MAX: usize = 64;
 
 /// The algorithms that an RSA key without an algorithm of its own may sign by.
 const RSA: [Algorithm; 6] =

@@ -6,7 +6,7 @@ use super::status::told as ended;
 use crate::api::http::Api;
 use crate::api::http::request::HttpRequest;
 use crate::api::problem::{Problem, RequestFault};
-use crate::limits::{HEALTH_WATCHES_MAX, READINESS_LOOK_MS};
+use crate::limits::READINESS_LOOK_MS;
 use crate::service::health::HealthStatus;
 use crate::service::watch::Places;
 use crate::service::{Refusal, Shed};
@@ -20,6 +20,9 @@ use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_check_response::ServingStatus as Told;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].
+const HEALTH_WATCHES_MAX: usize = 256;
 
 /// Answers for one process.
 pub struct Probe(pub Arc<Api>);

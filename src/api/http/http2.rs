@@ -9,8 +9,7 @@ use super::Api;
 use super::asked::Asked;
 use super::slots::ConnectionSlot;
 use crate::limits::{
-    HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX,
-    HTTP2_PENDING_RESETS_MAX, HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS,
     HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
 };
 use crate::service::Receipt;
@@ -23,6 +22,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+/// Bytes of one HTTP/2 answer that are kept for its caller's window to open.
+const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Streams of one HTTP/2 connection that may have been reset before they were looked at.
+const HTTP2_PENDING_RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
+/// Streams of one HTTP/2 connection that we may reset because of the caller's errors.
+const HTTP2_LOCAL_RESETS_MAX: usize = 128;
 
 /// Longest list of header fields that hyper reads of a request, in bytes as RFC 9113 counts them: 32 for each field beside its
 /// name and its value. It refuses a longer one by itself, with nothing but the status 431. Shorter ones come as far as

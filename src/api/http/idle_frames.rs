@@ -2,12 +2,15 @@
 //! processor time and no memory. A connection that sends too many is cut off.
 
 use super::slots::ConnectionSlot;
-use crate::limits::{HTTP2_CONTINUATION_COST, HTTP2_IDLE_FRAMES_MAX, HTTP2_IDLE_FRAMES_PER_REQUEST};
+use crate::limits::{HTTP2_CONTINUATION_COST, HTTP2_IDLE_FRAMES_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
+
+/// How many frames that bring nothing are free with each request.
+const HTTP2_IDLE_FRAMES_PER_REQUEST: u32 = 4;
 
 /// Bytes before the first frame: the preface.
 const PREFACE_BYTES: usize = 24;

@@ -54,8 +54,7 @@ use crate::api::operation::Operation;
 use crate::config::Open;
 use crate::domain::{Micros, Name};
 use crate::limits::{
-    HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS,
-    HTTP2_ANSWER_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS, TLS_HANDSHAKE_TIMEOUT_MS,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::service::{Service, Shed};
 use crate::tls;
@@ -63,6 +62,14 @@ use crate::trace::Tracing;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Time a client has to send a request's body, in milliseconds.
+const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
+/// Time a client has for the handshake of TLS, in milliseconds. A connection takes a slot meanwhile, as one that waits for
+/// a request, and makes room for others like one.
+const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+/// How long a caller may take to let a part of an HTTP/2 answer go out, in milliseconds.
+const HTTP2_ANSWER_TIMEOUT_MS: u64 = 10_000;
 
 /// One finished request, for metrics and log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

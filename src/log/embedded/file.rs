@@ -12,7 +12,7 @@ use super::store::{Store, Terms, create};
 use super::{Before, Embedded, Shared, carried};
 use crate::crash;
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, FILES_LOOKED_AT, LOCK_RETRY_MS, LOCK_TRIES, MEMORY_VERSION, PARTITIONS_MAX};
+use crate::limits::{DEDUP_WINDOW_MS, LOCK_RETRY_MS, LOCK_TRIES, MEMORY_VERSION, PARTITIONS_MAX};
 use crate::time::pause;
 use parking_lot::{Mutex, RwLock};
 use std::fs::{self, File, TryLockError};
@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
+
+/// Most sealed files of the log that are looked for after each flush of the witness.
+const FILES_LOOKED_AT: usize = 32;
 
 /// The directory of the log in its data directory.
 pub(super) const LOG_DIR: &str = "log";

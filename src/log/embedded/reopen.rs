@@ -5,11 +5,14 @@
 use super::super::LogError;
 use super::file::LogFile;
 use super::{Embedded, Shared};
-use crate::limits::{LOG_REOPEN_MAX_MS, LOG_REOPEN_MS, LOG_REOPEN_ONE_IN};
+use crate::limits::{LOG_REOPEN_MAX_MS, LOG_REOPEN_MS};
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+/// Ratio of waiting to opening when the log takes long to open.
+const LOG_REOPEN_ONE_IN: u32 = 4;
 
 /// A log that fails again so soon after it was opened is as it was before.
 const STEADY: Duration = Duration::from_secs(10);

@@ -1,9 +1,11 @@
 //! How fresh a partition's state is, and who waits until it is fresher.
 
 use crate::domain::Micros;
-use crate::limits::FRESH_WAITERS_MAX;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Most readers of one partition that may wait for newer state.
+const FRESH_WAITERS_MAX: usize = 4_096;
 
 /// The moment at which the state was last known to be that of the log's end, and the callers that wait for an event.
 #[derive(Default)]
