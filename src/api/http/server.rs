@@ -225,8 +225,8 @@ mod tests {
     const PROBE: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     const CALL: &[u8] = b"GET /v1/pools HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-    fn with_slots(callers: usize, kept: usize, of_address: Option<usize>) -> Limits {
-        Limits { connections: Bounds { callers, kept, ending: 2, of_address }, ..Limits::default() }
+    fn with_slots(callers: usize, of_address: Option<usize>) -> Limits {
+        Limits { connections: Bounds { callers, kept: 1, ending: 2, of_address }, ..Limits::default() }
     }
 
     /// What the first answer begins with.
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn idle_connections_make_room_for_probes_and_for_new_callers() {
-        serving(with_slots(4, 1, None), |address, _| {
+        serving(with_slots(4, None), |address, _| {
             let idle: Vec<_> = (0..4).map(|_| connect(address)).collect();
             for stream in &idle[1..] {
                 assert!(told(stream, PROBE).starts_with("HTTP/1.1 "));
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn when_all_are_served_probes_are_answered_and_others_told_so() {
-        serving(with_slots(2, 1, None), |address, metrics| {
+        serving(with_slots(2, None), |address, metrics| {
             let begun = b"POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
             let served: Vec<_> = (0..2).map(|_| connect(address)).collect();
             assert!(served.iter().all(|stream| told(stream, begun).starts_with("HTTP/1.1 100 ")));
@@ -278,7 +278,7 @@ mod tests {
     /// and the probes behind them came too late: the process was taken for dead.
     #[test]
     fn a_probe_that_waits_with_its_body_leaves_its_kept_slot_soon() {
-        let limits = Limits { body_timeout: Duration::from_secs(60), ..with_slots(2, 1, None) };
+        let limits = Limits { body_timeout: Duration::from_secs(60), ..with_slots(2, None) };
         serving(limits, |address, metrics| {
             let begun = |head: &str| {
                 let stream = connect(address);
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn one_address_has_no_more_connections_than_it_may() {
-        serving(with_slots(9, 1, Some(2)), |address, _| {
+        serving(with_slots(9, Some(2)), |address, _| {
             let open: Vec<_> = (0..3).map(|_| connect(address)).collect();
             assert!(told(&open[2], PROBE).starts_with("HTTP/1.1 "));
             assert_eq!(all(open[0].try_clone().unwrap()), "");

@@ -107,9 +107,9 @@ pub fn retell(log: &mut Log, from: At, f: impl Fn(&mut Amounts, &mut Amounts)) {
     log[from as usize..].iter_mut().for_each(|recorded| counters(&mut recorded.event.body, &f));
 }
 
-/// So many orders less.
-fn less(amounts: &mut Amounts, by: u64) {
-    *amounts = amounts.map(|d, units| if d == dimension("orders") { units - by } else { units });
+/// One order less.
+fn less(amounts: &mut Amounts) {
+    *amounts = amounts.map(|d, units| if d == dimension("orders") { units - 1 } else { units });
 }
 
 /// Refuses what was decided otherwise, against the counters that an honest refusal there would show.
@@ -177,11 +177,11 @@ fn l1_admission() {
             said(log, At::MODE_OPEN).spec.limits = amounts(&[("crates", 50), ("orders", 0)]);
         }),
         ("overbooked, and every counter agrees", Law::Capacity, At::R3_HELD, |log| {
-            retell(log, At::DEFINED, |limits, _| less(limits, 1));
+            retell(log, At::DEFINED, |limits, _| less(limits));
         }),
         ("zero demanded, and every counter agrees", Law::Capacity, At::R1_ACCEPTED, |log| {
             entry(log, At::R1_ACCEPTED).demand = amounts(&[("orders", 0)]);
-            retell(log, At::R1_ACCEPTED, |_, used| less(used, 1));
+            retell(log, At::R1_ACCEPTED, |_, used| less(used));
         }),
         ("another dimension, and the counters agree", Law::Capacity, At::R1_ACCEPTED, |log| {
             entry(log, At::R1_ACCEPTED).demand = amounts(&[("pallets", 1)]);

@@ -3,7 +3,8 @@
 use super::topics::Place;
 use crate::cli::assert_says;
 use crate::cli::handwritten_logs::Writing;
-use crate::process::{Ended, Running, Served};
+use crate::dead_letters::says;
+use crate::process::{Running, Served};
 use crate::rig::Rig;
 use crate::turns;
 use headroom::log::kafka::{Framing, Kafka};
@@ -38,12 +39,6 @@ fn serve(place: &Place, dir: &Path) -> Served {
         "--data-dir",
         text(dir),
     ]))
-}
-
-#[track_caller]
-fn says(ended: &Ended, code: i32, parts: &[&str]) {
-    assert_eq!(ended.code, code, "{}{}", ended.out, ended.err);
-    assert_says(&(ended.out.clone() + &ended.err), parts);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Topics, manifest and schemas of a real cluster: made as declared, refused where it would hurt, and looked at before
 //! anything is served.
 
+use super::lost_commands::wait;
 use crate::process::{Ended, Served, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
@@ -133,10 +134,6 @@ impl Place {
     pub fn preflight(&self, registry: Option<&Registry>, data_dir: &Path) -> Result<Ready, PreflightErrors> {
         preflight(&Start { cluster: &self.cluster(), asked: ASKED, cluster_id: None, registry, data_dir })
     }
-}
-
-fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 pub fn registry(rig: &Rig) -> Registry {

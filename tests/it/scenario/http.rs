@@ -1,14 +1,12 @@
 //! The whole service: what callers send and are told over HTTP, by a clock that stands where the scenario says.
 
 use super::callers::{Caller, play};
-use super::seen::clock;
+use super::seen::{clock, mode_text};
 use super::{Depth, Fields, Scenario, Seen, Step, Transcript};
 use crate::grpc::{Answer, Asked, CapacityClient, ask};
 use crate::process::agent;
 use crate::server::{Server, runtime};
-use headroom::domain::{
-    Amounts, CommandBody, Edit, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
-};
+use headroom::domain::{Amounts, CommandBody, Edit, LimitChange, Micros, Name, PoolChange, PoolSpec, ReservationId};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use tonic::transport::Channel;
@@ -242,14 +240,6 @@ fn rfc3339(at: Micros) -> String {
 
 fn units(amounts: &Amounts) -> Value {
     amounts.iter().map(|(d, n)| (d.to_string(), json!(n))).collect::<Map<_, _>>().into()
-}
-
-fn mode_text(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Open => "open",
-        Mode::Paused => "paused",
-        Mode::Closed => "closed",
-    }
 }
 
 fn limits_body(change: &LimitChange) -> Value {

@@ -199,7 +199,7 @@ fn rejection_fields(fields: &mut Fields, rejection: &Rejection) {
     }
 }
 
-fn mode_text(mode: Mode) -> &'static str {
+pub fn mode_text(mode: Mode) -> &'static str {
     match mode {
         Mode::Open => "open",
         Mode::Paused => "paused",

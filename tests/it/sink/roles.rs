@@ -62,11 +62,10 @@ impl Roles {
         Database::psql_of(&self.database.url_as(user), &["-t"], sql)
     }
 
-    /// Waits until a session of this user is in a pause of its statement.
-    fn await_pause(&self, user: &str) {
-        let asked =
-            format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}' AND wait_event = 'PgSleep'");
-        until("the transaction is open", || self.database.ask(&asked) == "1");
+    /// Waits until a session of ada is in a pause of its statement.
+    fn await_pause(&self) {
+        let asked = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ada' AND wait_event = 'PgSleep'";
+        until("the transaction is open", || self.database.ask(asked) == "1");
     }
 
     fn end_pauses(&self) {
@@ -90,7 +89,7 @@ fn the_user_of_the_sink_and_an_analyst_are_ordinary_roles() {
     roles.assert_fine("apply", "the tables are as they should be\n");
     assert_eq!(roles.ask("headroom", RIGHTS), rights);
     let mut reading = roles.database.begin_as("ada", "BEGIN; SELECT count(*) FROM reservations; SELECT pg_sleep(600)");
-    roles.await_pause("ada");
+    roles.await_pause();
     let mut rebuild = Running::start(&mut roles.database.sink_as("headroom", Path::new("/nonexistent"), &["rebuild"]));
     let tries = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'headroom' AND state = 'idle' AND query LIKE '%a.backend_xmin%'";
     until("the rebuild waits for her", || roles.database.ask(tries) == "1");
@@ -167,7 +166,7 @@ fn a_session_of_another_user_that_is_in_the_way_is_named() {
     let roles = Roles::new();
     roles.ask("headroom", "ALTER TABLE pools ALTER COLUMN mode SET DEFAULT 'open'");
     let mut reading = roles.database.begin_as("ada", "BEGIN; SELECT count(*) FROM pools; SELECT pg_sleep(600)");
-    roles.await_pause("ada");
+    roles.await_pause();
     let refused = roles.sink(&["apply"]);
     let pid = roles.database.ask("SELECT pid FROM pg_stat_activity WHERE usename = 'ada'");
     let named =
