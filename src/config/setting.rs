@@ -66,7 +66,7 @@ pub enum Group {
     Tls,
     /// Who may call, and how callers prove who they are.
     Callers,
-    /// The database to which `headroom sink` writes the events.
+    /// What `headroom sink` writes the events to, and how.
     Sink,
     /// The Kafka cluster that carries the log, and the client's place on it.
     Kafka,

@@ -288,7 +288,7 @@ fn flag(setting: Setting) -> Arg {
         Group::Process => arg,
         Group::Tls => arg.help_heading("TLS"),
         Group::Callers => arg.help_heading("Callers"),
-        Group::Sink => arg.help_heading("Tables for analysts"),
+        Group::Sink => arg.help_heading("Tables and files for analysts"),
         Group::Kafka => arg.help_heading("Kafka cluster"),
         Group::Registry => arg.help_heading("Schema registry"),
         Group::Topics => arg.help_heading("Topic names"),

@@ -71,12 +71,8 @@ const OF_LOGS: &str = "headroom";
 /// Transactional ids of a partition. A claim fences all of them, even if it uses one: an earlier owner may have been
 /// configured to use two.
 pub const SLOTS: u8 = 2;
-/// Time before the library sends a transactional request again. A commit that took longer than [`COMMIT_SUSPECT`] may have
-/// been sent twice, and the second copy, late, could end a later transaction. It is long because a commit that is slow for
-/// any other reason is suspected too, and each suspected commit costs a new producer instance and the time to make it.
-pub const RETRY_BACKOFF: Duration = Duration::from_millis(1_000);
-/// A commit that took this long may have been sent twice: the library waits at least 0.8 of [`RETRY_BACKOFF`] (its jitter is
-/// 20 %) before it sends a request again.
+/// A commit that took this long may have been sent twice, and the second copy, late, could end a later transaction. The
+/// library waits at least 0.8 of `retry.backoff.ms` (its jitter is 20 %) before it sends a request again.
 pub const COMMIT_SUSPECT: Duration = Duration::from_millis(700);
 /// Longest wait for a fence, a commit or a transactional record. After that the owner claims the partition again.
 pub const TRANSACTION_LIMIT: Duration = Duration::from_millis(8_000);
@@ -99,7 +95,8 @@ const TRANSACTIONAL: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     // A turn is one batch already: waiting for more records would only delay it.
     ("linger.ms", "0"),
-    // See RETRY_BACKOFF.
+    // 0.8 of it is more than COMMIT_SUSPECT. It is long because a commit that is slow for any other reason is suspected
+    // too, and each suspected commit costs a new producer instance and the time to make it.
     ("retry.backoff.ms", "1000"),
     ("retry.backoff.max.ms", "1000"),
     // A record that is not in the log by then fails its turn, before the transaction itself times out. It is long enough
