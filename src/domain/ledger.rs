@@ -6,7 +6,7 @@ use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
 use super::kind::{CommandKind, KeyScope};
 use super::pool::Pool;
 use super::reservation::Reservation;
-use super::retention::{Bounds, Keeping, SHUT};
+use super::retention::{Bounds, Keeping, SHUT, end_of_span};
 use super::units::Micros;
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
 
@@ -66,9 +66,7 @@ pub fn kept_until(decided_at: Micros) -> Micros {
 
 /// Until when an id is kept that must still be known at `last`.
 pub fn kept_through(last: Micros) -> Micros {
-    let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
-    let spans = last.0.checked_div(span_us).unwrap_or_default();
-    Micros(spans.saturating_add(1).saturating_mul(span_us))
+    end_of_span(last, COMMAND_SPAN_MS)
 }
 
 impl DedupEntry {

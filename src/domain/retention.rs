@@ -62,7 +62,12 @@ pub enum Keeping {
 /// The end of the span of time in which `until` lies. All entries that may be forgotten within one span stop counting
 /// together.
 pub fn span_end(until: Micros) -> Micros {
-    let span_us = FORGET_SPAN_MS.saturating_mul(1_000);
-    let spans = until.0.checked_div(span_us).unwrap_or_default();
+    end_of_span(until, FORGET_SPAN_MS)
+}
+
+/// The end of the span of so many milliseconds in which a time lies.
+pub(super) fn end_of_span(time: Micros, span_ms: u64) -> Micros {
+    let span_us = span_ms.saturating_mul(1_000);
+    let spans = time.0.checked_div(span_us).unwrap_or_default();
     Micros(spans.saturating_add(1).saturating_mul(span_us))
 }
