@@ -180,9 +180,8 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         }
         Reason::MemoryFull => format!(
             "partition {} remembers {MEMORY_BYTES_MAX} bytes, which is the maximum: try again later; entries are \
-             forgotten {} hours after their end",
-            event.partition,
-            DEDUP_WINDOW_MS / 3_600_000
+             forgotten {WINDOW_HOURS} hours after their end",
+            event.partition
         ),
         Reason::PartitionFull => full(event),
         Reason::UnknownPool => {

@@ -112,7 +112,7 @@ pub struct LiveState {
     pub status: String,
 }
 
-/// The position and digests of a partition's state. Its owner decides nothing while the server computes the digest.
+/// The position and digests of a partition's state. Its owner waits while the server copies the state, and not for the digest.
 ///
 /// # Errors
 /// The server does not answer 200.
