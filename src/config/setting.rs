@@ -198,8 +198,8 @@ settings! {
     Open = "open", "--open", None, Kind::Text("WHAT,..."),
         "what needs no credential although auth is set: metrics, docs, or both";
     QuotaTakes = "quota_takes", "--quota-takes", None, Kind::Text("RATE[/BURST],..."),
-        "calls a second, and at once, by which a caller may reserve, amend, and define or change pools, and NAME=RATE[/BURST] \
-         for the caller of that name (default: no bound)";
+        "calls a second, and at once, by which a caller may reserve, amend, and define, change or retire pools, and \
+         NAME=RATE[/BURST] for the caller of that name (default: no bound)";
     QuotaReads = "quota_reads", "--quota-reads", None, Kind::Text("RATE[/BURST],..."),
         "the same for calls that read pools and reservations";
     SinkDatabase = "sink_database", "--sink-database", None, Kind::Text("URL"),
