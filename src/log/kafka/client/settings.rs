@@ -238,7 +238,7 @@ impl Cluster {
     /// A reader of committed records.
     pub fn reader(&self) -> ClientConfig {
         let mut config = self.with("reader", READER);
-        // The library wants a group to assign partitions. No offset is asked for or committed under it.
+        // The library wants a group to assign partitions. No offset is asked for or committed under this one.
         config.set("group.id", format!("{}.reader", self.application));
         config
     }
@@ -248,6 +248,13 @@ impl Cluster {
     pub fn reply_reader(&self) -> ClientConfig {
         let mut config = self.reader();
         config.set("isolation.level", "read_uncommitted");
+        config
+    }
+
+    /// A client that asks the coordinator of this group, and never joins the group.
+    pub fn beside(&self, group: &str) -> ClientConfig {
+        let mut config = self.reader();
+        config.set("group.id", group);
         config
     }
 

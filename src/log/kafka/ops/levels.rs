@@ -2,11 +2,14 @@
 
 use super::admin::Admin;
 use super::manifest::{self, Pinned};
+use crate::log::kafka::client::callbacks::LastClientError;
 use crate::log::kafka::client::classify::failed;
 use crate::log::kafka::client::settings::{ASK_LIMIT, group_of, processes_of};
 use crate::log::kafka::group::process::ProcessName;
 use crate::log::{LogError, known_level};
-use rdkafka::consumer::Consumer;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::groups::GroupList;
 use std::fmt;
 
 /// A process that serves the log, as the cluster shows it.
@@ -71,8 +74,7 @@ impl Admin {
 
     /// The members of a group.
     fn members(&self, group: &str) -> Result<Vec<ProcessSeen>, LogError> {
-        let asked = self.asks.fetch_group_list(Some(group), ASK_LIMIT);
-        let groups = asked.map_err(|error| failed(group, &error))?;
+        let groups = self.groups(group)?;
         let members = groups.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
         let seen = |host: &str, name: &str| ProcessSeen {
             host: host.trim_start_matches('/').to_owned(),
@@ -80,6 +82,38 @@ impl Admin {
             process: ProcessName::of(name),
         };
         Ok(members.map(|member| seen(member.client_host(), member.client_id())).collect())
+    }
+
+    /// The list of groups, with no other than this one. Nobody is in a group that the list does not have.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or the coordinator of the group does not.
+    pub(super) fn groups(&self, group: &str) -> Result<GroupList, LogError> {
+        let list = || self.asks.fetch_group_list(Some(group), ASK_LIMIT).map_err(|error| failed(group, &error));
+        let groups = list()?;
+        if groups.groups().iter().any(|found| found.name() == group && !found.members().is_empty()) {
+            return Ok(groups);
+        }
+        // While a group moves to another broker, the list may come without its members and without an error: of what several
+        // brokers answer, the library keeps the error of the last one only. When the coordinator answers, it has the group.
+        self.wait_for_coordinator(group)?;
+        list()
+    }
+
+    /// Waits until the coordinator of a group answers.
+    fn wait_for_coordinator(&self, group: &str) -> Result<(), LogError> {
+        let consumer = self.cluster.beside(group).create_with_context(LastClientError::default());
+        let consumer: BaseConsumer<LastClientError> = consumer.map_err(|error| failed(group, &error))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.cluster.topics.commands, 0);
+        let answered = consumer.committed_offsets(list, ASK_LIMIT);
+        answered.map(drop).map_err(|error| {
+            let doing = format!(
+                "the cluster shows nobody in the group {group}, and the coordinator of the group does not answer; check that you \
+                 may describe that group (headroom topics acls)"
+            );
+            failed(&doing, &error)
+        })
     }
 
     /// Gives the log the newest level of this program. Every process that serves it must know that level.

@@ -3,10 +3,8 @@
 
 use super::admin::Admin;
 use super::levels::ProcessSeen;
-use crate::log::kafka::client::classify::failed;
-use crate::log::kafka::client::settings::{ASK_LIMIT, group_of};
+use crate::log::kafka::client::settings::group_of;
 use crate::log::{LogError, Manifest};
-use rdkafka::consumer::Consumer;
 
 /// The state of a group in which every member knows what was given to it.
 const SETTLED: &str = "Stable";
@@ -56,8 +54,7 @@ impl Admin {
             Err(problem) => return Err(LogError::operator(format!("{topic} {problem}"))),
         };
         let group = group_of(log_id);
-        let asked = self.asks.fetch_group_list(Some(&group), ASK_LIMIT);
-        let groups = asked.map_err(|error| failed(&group, &error))?;
+        let groups = self.groups(&group)?;
         let (mut is_settled, mut members) = (true, Vec::new());
         for found in groups.groups().iter().filter(|found| found.name() == group) {
             is_settled = found.members().is_empty() || found.state() == SETTLED;
