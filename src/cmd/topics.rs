@@ -1,11 +1,13 @@
 //! `headroom topics`: compares the topics of a Kafka cluster with the declarations in `topics/`, creates and changes
-//! them. While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
+//! them. While any difference is refused, nothing is changed. Applying twice changes nothing the second time. The cluster is not
+//! told to delete events before snapshots cover them: what it has deleted is gone.
 
 use super::shared::flags::{ClusterNames, ClusterTopics, Flags};
 use super::shared::fold::{Folding, described};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::{Config, Kafka};
+use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION};
 use crate::log::kafka::Cluster;
@@ -15,10 +17,16 @@ use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, com
 use crate::log::kafka::ops::topics::acls;
 use crate::log::{CommittedTail, Manifest, known_level};
 use crate::owner::begin::Prefer;
-use crate::time::{Clock, SystemClock};
+use crate::store::SnapshotName;
+use crate::time::{Clock, Shown, SystemClock};
 use crate::words::counted;
 use clap::Subcommand;
 use std::io::{self, Write};
+
+/// What to do where the cluster may delete events before a snapshot covers them.
+const WHAT_TO_DO: &str = "apply changes nothing before snapshots cover the events: wait for them, or run it where the place of \
+    snapshots can be read; until then leave the topic as it is, with kafka_events_keep = all or the age that it has now; \
+    apply --without-snapshots does not look";
 
 /// The subcommands of `topics`.
 #[derive(Debug, Subcommand)]
@@ -30,8 +38,17 @@ pub(super) enum Action {
     Plan(Flags<ClusterTopics>),
     /// Create missing topics, change their settings, and write the manifest of a new log
     ///
-    /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
-    Apply(Flags<ClusterTopics>),
+    /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time. Events are to be kept
+    /// for a shorter time only where each partition that has any also has a snapshot whose manifest is good, and the last event
+    /// in it is younger than half of that time.
+    Apply {
+        #[command(flatten)]
+        flags: Flags<ClusterTopics>,
+        /// Have events kept for a shorter time without a look at snapshots: where none covers what the cluster deletes then, no
+        /// server without a checkpoint serves the log
+        #[arg(long)]
+        without_snapshots: bool,
+    },
     /// Print every difference between the topics and what they should be
     ///
     /// Exit code 0: there is no difference, and a snapshot covers the first events of every partition that has lost them.
@@ -49,7 +66,9 @@ pub(super) enum Action {
 impl Action {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         match self {
-            Action::Plan(flags) | Action::Apply(flags) | Action::Check(flags) | Action::Finalize(flags) => flags.load(),
+            Action::Plan(flags) | Action::Apply { flags, .. } | Action::Check(flags) | Action::Finalize(flags) => {
+                flags.load()
+            }
             Action::Acls(flags) => flags.load(),
         }
     }
@@ -57,7 +76,10 @@ impl Action {
     /// What an operator does by it, and what it is about; `None` when it only reads.
     pub(super) fn act(&self) -> Option<(&'static str, String)> {
         match self {
-            Action::Apply(_) => Some(("topics apply", String::new())),
+            Action::Apply { without_snapshots, .. } => {
+                let about = if *without_snapshots { "without a look at snapshots" } else { "" };
+                Some(("topics apply", about.to_owned()))
+            }
             Action::Finalize(_) => Some(("topics finalize", String::new())),
             Action::Plan(_) | Action::Check(_) | Action::Acls(_) => None,
         }
@@ -83,7 +105,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     match action {
         Action::Acls(_) => return tell_acls(&cluster, out),
         Action::Check(_) => return check(config, kafka, out),
-        Action::Plan(_) | Action::Apply(_) | Action::Finalize(_) => {}
+        Action::Plan(_) | Action::Apply { .. } | Action::Finalize(_) => {}
     }
     let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster)?;
@@ -94,8 +116,10 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     if let (Action::Finalize(_), false, Ok(Some(pinned))) = (action, is_refused, &seen.manifest) {
         return finalize(&admin, pinned, out);
     }
+    let looks = !is_refused && matches!(action, Action::Plan(_) | Action::Apply { without_snapshots: false, .. });
+    let uncovered = if looks { uncovered(config, kafka, &differences, &seen)? } else { Vec::new() };
     match action {
-        Action::Apply(_) if !is_refused => {
+        Action::Apply { .. } if !is_refused && uncovered.is_empty() => {
             admin.apply(&differences, &made(&differences, seen))?;
             tell_plan(&differences, out)?;
             // The cluster may have applied something else: it is compared again.
@@ -106,18 +130,73 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
             writeln!(out, "the feature level stays as it is: there is no log whose topics are as they should be")?;
             Ok(Verdict::Wrong)
         }
-        Action::Plan(_) | Action::Apply(_) | Action::Check(_) | Action::Acls(_) => {
+        Action::Plan(_) | Action::Apply { .. } | Action::Check(_) | Action::Acls(_) => {
             tell_plan(&differences, out)?;
+            uncovered.iter().try_for_each(|why| writeln!(out, "refused: {why}"))?;
             if is_refused {
                 writeln!(out, "apply changes nothing while any difference is refused")?;
+            }
+            if !uncovered.is_empty() {
+                writeln!(out, "{WHAT_TO_DO}")?;
             }
             if differences.is_empty() {
                 tell_heads(config, kafka, &seen, out)
             } else {
-                Ok(Verdict::fine_if(!is_refused))
+                Ok(Verdict::fine_if(!is_refused && uncovered.is_empty()))
             }
         }
     }
+}
+
+/// Why the cluster must not keep events for a shorter time than now: a line for each partition. None where it keeps them for as
+/// long as now, where there is no event, and where snapshots cover what goes. Only manifests are read, which needs little memory.
+fn uncovered(
+    config: &Config,
+    kafka: &Kafka,
+    differences: &[Difference],
+    seen: &ClusterState,
+) -> Result<Vec<String>, Failure> {
+    let keep_ms = differences.iter().find_map(Difference::shortens_events_to_ms);
+    let (Some(keep_ms), true, Ok(Some(pinned))) = (keep_ms, seen.has_events, &seen.manifest) else {
+        return Ok(Vec::new());
+    };
+    let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let (folding, now) = (Folding::new(config, &log, pinned.manifest.log_id)?, SystemClock::new().wall());
+    let mut told = Vec::new();
+    for partition in 0..log.partitions() {
+        let end = log.end(partition)?;
+        if end == 0 {
+            continue;
+        }
+        match folding.newest_by_manifest(partition, end) {
+            Ok(newest) => told.extend(lacks_cover(partition, newest.as_ref(), keep_ms, now)),
+            // Of the other partitions the place would say the same.
+            Err(error) => {
+                told.push(format!(
+                    "events may be deleted before a snapshot covers them: from partition {partition} on it is not known which \
+                     there are: {error}"
+                ));
+                break;
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// Why the newest snapshot of a partition does not cover the events that go when they are kept for so long; none where it does.
+/// Events behind it must not go before a next one has them, and that may take somebody to mend what keeps it from being written:
+/// half of the time is left for that, as when the alert `HeadroomSnapshotsRunOut` fires.
+fn lacks_cover(partition: u32, newest: Option<&SnapshotName>, keep_ms: u64, now: Micros) -> Option<String> {
+    let why = match newest {
+        None => "it has no snapshot whose manifest is good".to_owned(),
+        Some(name) if now.ms_since(name.decided_at) > keep_ms / 2 => format!(
+            "the last event in its newest snapshot, {}, is of {}, which is more than half of kafka_events_keep ago",
+            name.text,
+            Shown(name.decided_at)
+        ),
+        Some(_) => return None,
+    };
+    Some(format!("events of partition {partition} may be deleted before a snapshot covers them: {why}"))
 }
 
 /// Of topics that are as they should be, tells which partitions have lost their first events, and what covers them. Without
@@ -243,4 +322,32 @@ fn tell_differences(differences: &[Difference], out: &mut impl Write) -> Result<
         writeln!(out, "the topics are as they should be")?;
     }
     Ok(Verdict::fine_if(differences.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_covers_what_goes_while_half_of_the_age_is_left() {
+        let hour_us = 3_600_000_000;
+        let (now, keep_ms) = (Micros(1_000 * hour_us), 100 * 3_600_000);
+        let newest = |hours: u64| SnapshotName {
+            text: "S.json".to_owned(),
+            next_seq: 7,
+            decided_at: Micros(now.0 - hours * hour_us),
+        };
+        let told = |name: Option<SnapshotName>| lacks_cover(3, name.as_ref(), keep_ms, now);
+        for hours in [0, 49, 50] {
+            assert_eq!(told(Some(newest(hours))), None, "{hours}");
+        }
+        // A clock that is behind says nothing about its age.
+        assert_eq!(told(Some(SnapshotName { decided_at: Micros(now.0 + hour_us), ..newest(0) })), None);
+        let begins = "events of partition 3 may be deleted before a snapshot covers them: ";
+        let old = "the last event in its newest snapshot, S.json, is of 1970-02-09T13:00:00Z, which is more than half of \
+                   kafka_events_keep ago";
+        assert_eq!(told(Some(newest(51))), Some(format!("{begins}{old}")));
+        let none = "it has no snapshot whose manifest is good";
+        assert_eq!(told(None), Some(format!("{begins}{none}")));
+    }
 }

@@ -313,6 +313,28 @@ impl Beginning<'_> {
         Ok(mismatch(self.tail, &state, self.tail.first(partition)?)?.is_none())
     }
 
+    /// The newest snapshot of a partition whose log ends with `end`, as far as manifests tell: those that are of no use by their
+    /// manifests are passed over, and no rows are read. None where a start would not come to one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no place, or it does not give what it has.
+    pub fn newest_by_manifest(&self, partition: u32, end: u64) -> Result<Option<SnapshotName>, StoreError> {
+        let snapshots = self.snapshots.ok_or_else(|| StoreError::operator(NO_PLACE))?;
+        let (names, _) = snapshots.names(partition, end)?;
+        let mut search = Search::default();
+        for name in names {
+            if search.is_over() {
+                break;
+            }
+            match snapshots.mark(partition, &name.text) {
+                Ok(_) => return Ok(Some(name)),
+                Err(error) if error.is_of_no_use() => search.count(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the manifest of a snapshot alone says that it is of no use here: it is damaged, of a later version, or of another log
     /// or partition.
     pub fn is_bad_by_manifest(&self, partition: u32, name: &SnapshotName) -> bool {

@@ -43,6 +43,15 @@ impl<'a> Folding<'a> {
         Ok(names)
     }
 
+    /// The newest snapshot of a partition whose log ends with `end`, as far as manifests tell.
+    pub(in crate::cmd) fn newest_by_manifest(
+        &self,
+        partition: u32,
+        end: u64,
+    ) -> Result<Option<SnapshotName>, StoreError> {
+        self.beginning().newest_by_manifest(partition, end)
+    }
+
     /// Reads a snapshot, and compares it with the log.
     pub(in crate::cmd) fn examine(&self, partition: u32, name: &SnapshotName) -> Result<Examined, LogError> {
         self.beginning().examine(partition, name)

@@ -516,3 +516,47 @@ fn a_retention_of_events_is_set_and_served_with_snapshots_only() {
     let served = Served::start(serve.arg(dir.path()).args(keep("30d")));
     served.running.terminate();
 }
+
+/// The story: one upgrade sets both the place of snapshots and the age of events. The cluster would delete events that nothing
+/// covers, and no server without a checkpoint could serve the log any more.
+#[test]
+fn events_are_not_let_go_before_snapshots_cover_them() {
+    let place = Place::on(Rig::shared(), "topics-cover");
+    place.apply();
+    let (folder, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let snapshots = format!("file://{}", folder.path().display());
+    let keep = ["--snapshots", &snapshots, "--kafka-events-keep", "90d"];
+    let topics = |args: &[&str]| place.headroom(&[&["topics"], args, &keep[..]].concat());
+    let serve = |flags: &[&str]| {
+        let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        Served::start(serve.arg(dir.path()).args(flags))
+    };
+    let retention = || place.look().topics[&place.topic("events")].config["retention.ms"].clone();
+    let refused = |action: &str, why: &str| {
+        let told = topics(&[action]);
+        assert_eq!(told.code, 1, "{action}: {}{}", told.out, told.err);
+        for part in [why, "set retention.ms=7776000000 on", "apply --without-snapshots does not look"] {
+            assert!(told.out.contains(part), "{action}: {part}: {}", told.out);
+        }
+        assert_eq!(retention(), "-1", "{action}");
+    };
+
+    let served = serve(&[]);
+    until("an owner has written an event", || place.look().has_events);
+    served.running.terminate();
+    for action in ["plan", "apply"] {
+        refused(action, "may be deleted before a snapshot covers them: it has no snapshot whose manifest is good");
+    }
+    let served = serve(&keep[..2]);
+    until("each partition with events has a snapshot", || topics(&["plan"]).code == 0);
+    served.running.terminate();
+    let applied = topics(&["apply"]);
+    assert_eq!((applied.code, &*retention()), (0, "7776000000"), "{}{}", applied.out, applied.err);
+
+    // Where nobody knows what the place has, only who says so goes on.
+    place.set("events", &[("retention.ms", "-1")]);
+    folder.close().unwrap();
+    refused("apply", "on it is not known which there are: ");
+    let applied = topics(&["apply", "--without-snapshots"]);
+    assert_eq!((applied.code, &*retention()), (0, "7776000000"), "{}{}", applied.out, applied.err);
+}

@@ -227,6 +227,34 @@ fn snapshots_of_a_later_version_hide_no_older_one_and_are_told_as_what_they_are(
     assert_is(LogErrorKind::Withheld { may_pass: false }, &refused, &["begins with seq 5", why]);
 }
 
+/// Whoever is about to have a cluster delete events asks which snapshot covers them. No state is read for that.
+#[test]
+fn the_newest_snapshot_is_told_by_manifests_alone() {
+    let bed = Bed::with_three();
+    let newest = |end: u64| {
+        let (tail, reader) = (bed.beheaded(0), bed.reader());
+        let beginning = Beginning { log_id: bed.log_id(), tail: &tail, snapshots: Some(&reader) };
+        beginning.newest_by_manifest(0, end).map(|newest| newest.map(|name| name.next_seq))
+    };
+    assert_eq!(
+        (newest(14), newest(11)),
+        (Ok(Some(12)), Ok(Some(8))),
+        "one that holds more than the log covers nothing"
+    );
+    bed.objects(".rows").iter().for_each(|rows| fs::write(rows, "nothing").unwrap());
+    assert_eq!(newest(14), Ok(Some(12)));
+    let manifests = bed.objects(".json");
+    fs::write(&manifests[2], "nothing").unwrap();
+    assert_eq!(newest(14), Ok(Some(8)));
+    replaced(&manifests[1], r#""format": 1"#, r#""format": 2"#);
+    assert_eq!(newest(14), Ok(Some(4)));
+    fs::write(&manifests[0], "nothing").unwrap();
+    assert_eq!(newest(14), Ok(None));
+    fs::remove_dir_all(bed.snapshots.path()).unwrap();
+    let away = newest(14).unwrap_err();
+    assert!(away.detail.contains("there is no such folder"), "{away}");
+}
+
 /// The story: the rows of the newest snapshots are damaged. Each costs a start the read of a whole state, so that it does not try all
 /// of them. It says what to do, so that the good one behind them is found.
 #[test]

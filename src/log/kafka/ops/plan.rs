@@ -308,6 +308,21 @@ impl Difference {
         }
     }
 
+    /// The age in milliseconds above which the cluster deletes events once `apply` has changed this; none where it keeps all that
+    /// it keeps now.
+    pub fn shortens_events_to_ms(&self) -> Option<u64> {
+        match &self.what {
+            DifferenceKind::Setting { name, found, wanted, .. }
+                if self.purpose == Purpose::Events && name == RETENTION_MS =>
+            {
+                let wanted = wanted.parse::<u64>().ok()?;
+                let is_longer = found.parse::<u64>().is_ok_and(|found| found <= wanted);
+                (!is_longer).then_some(wanted)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a server must not start: it could lose, misjudge or refuse something.
     pub fn is_unsafe(&self) -> bool {
         match &self.what {

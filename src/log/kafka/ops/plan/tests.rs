@@ -110,6 +110,27 @@ fn a_retention_of_events_is_accepted_when_snapshots_cover_what_goes() {
     }
 }
 
+/// Before the cluster begins to delete events, somebody looks whether snapshots cover them.
+#[test]
+fn only_a_shorter_retention_of_events_lets_events_go() {
+    let day = 86_400_000_u64;
+    let keep = Some(EventsKeep { ms: 90 * day, min_ms: 4 * day });
+    let shortened = |topic: &'static str, found: &str, events_keep| {
+        let mut seen = sound();
+        seen.topics.get_mut(topic).unwrap().config.insert("retention.ms".to_owned(), found.to_owned());
+        let asked = TopicRequirements { events_keep, ..ASKED };
+        let differences = compare(&asked, &seen);
+        differences.iter().filter(|d| d.topic == topic).find_map(Difference::shortens_events_to_ms)
+    };
+    for (found, is_shortened) in
+        [("-1", true), (&*(91 * day).to_string(), true), (&*(89 * day).to_string(), false), ("", true)]
+    {
+        assert_eq!(shortened("h.events", found, keep), is_shortened.then_some(90 * day), "{found}");
+    }
+    assert_eq!(shortened("h.events", "604800000", None), None, "all are kept");
+    assert_eq!(shortened("h.commands", "-1", keep), None);
+}
+
 /// Each difference, whether apply refuses it, and whether serve does.
 #[test]
 fn every_difference_is_told_and_judged() {
