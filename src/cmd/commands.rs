@@ -203,6 +203,6 @@ mod tests {
         assert_eq!(checked([silent(), Ok(Continuity::Sound)]).1, Err(again));
         let emptied = || Err(LogError::emptied("h.events/0 has lost all its events"));
         assert_eq!(checked([silent(), emptied()]).1, Ok(Verdict::Wrong));
-        assert_eq!(checked([Ok(Continuity::Sound); 2]).1, Ok(Verdict::Fine));
+        assert_eq!(checked([Ok(Continuity::Sound), Ok(Continuity::Sound)]).1, Ok(Verdict::Fine));
     }
 }

@@ -176,7 +176,8 @@ impl Service {
         let asked = Arc::new(Asked::by(principal, trace));
         let handles = self.replica().partitions();
         let waiting: Vec<_> = handles.map(|handle| (handle.id(), ask_to_set_clock(handle, because, &asked))).collect();
-        let until = Instant::now() + SET_CLOCK_LIMIT;
+        let now = Instant::now();
+        let until = now.checked_add(SET_CLOCK_LIMIT).unwrap_or(now);
         let mut answers = Vec::with_capacity(waiting.len());
         for (partition, answer) in waiting {
             let answer = answered(answer, until).await;

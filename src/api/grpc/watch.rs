@@ -42,7 +42,8 @@ impl Caller {
         if self.proof.is_empty() {
             return Ok(());
         }
-        permitted(Operation::WatchPools, &identified(&self.access, &self.proof, None)?, trace)
+        let principal = identified(&self.access, &self.proof, None)?;
+        permitted(Operation::WatchPools, &principal, trace)
     }
 }
 
