@@ -92,7 +92,7 @@ pub const MEMORY_BYTES_MAX: u64 = 3 << 30;
 /// Bytes beyond [`MEMORY_BYTES_MAX`] for what must not be refused: attempts that are given up, and the answers of a
 /// Release and a Confirm.
 pub const MEMORY_RESERVE_BYTES: u64 = 256 << 20;
-/// An owner warns when its memory reaches this share of [`MEMORY_BYTES_MAX`], in percent.
+/// A warning comes when so many percent of [`MEMORY_BYTES_MAX`], or of the memory that the process may have, are used.
 pub const MEMORY_WARN_PERCENT: u64 = 80;
 /// The warning may come again after memory has fallen below this share, in percent.
 pub const MEMORY_CALM_PERCENT: u64 = 75;

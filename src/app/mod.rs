@@ -13,6 +13,7 @@ mod kafka;
 mod level;
 mod local;
 mod looks;
+mod memory;
 mod owner;
 mod owning;
 mod places;
@@ -241,6 +242,7 @@ impl App {
         let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
         let disk = tokio::spawn(disk::watch(data_dir.clone(), Arc::clone(&metrics)));
+        let memory = tokio::spawn(memory::watch(Arc::clone(&metrics)));
         let [files, keys] = access::keep(&access);
         let canaries = canaries.start(&gateway, &service, &metrics);
         let on_shutdown = async {
@@ -263,8 +265,10 @@ impl App {
             ended
         });
         let ended = ended.await.unwrap_or(false);
-        for task in
-            [deadlines, watching, readiness, locals, disk, files, keys].into_iter().chain(certificates).chain(canaries)
+        for task in [deadlines, watching, readiness, locals, disk, memory, files, keys]
+            .into_iter()
+            .chain(certificates)
+            .chain(canaries)
         {
             task.abort();
             // The gateway keeps the log open until it is dropped.

@@ -11,7 +11,7 @@ use super::clock::ClockMetrics;
 use super::disk::{Disk, DiskMetrics};
 use super::lines::LEFT_OUT;
 use super::log::LogMetrics;
-use super::memory::MemoryMetrics;
+use super::memory::{MemoryMetrics, ProcessMemory};
 use super::partitions::PartitionMetrics;
 use super::register::{Register, counters, float_gauges, gauge, gauges, histograms, seconds};
 use super::sink::SinkMetrics;
@@ -378,6 +378,11 @@ impl Metrics {
     /// Takes what was seen of the disk under the data directory.
     pub fn disk(&self, seen: &Disk) {
         self.disk.saw(seen);
+    }
+
+    /// Takes what was seen of the memory of this process.
+    pub fn process_memory(&self, seen: &ProcessMemory) {
+        self.memory.process(seen);
     }
 
     pub(super) fn text(&self) -> String {

@@ -33,6 +33,7 @@ pub use canary::CanaryMetrics;
 pub use catalogue::{Described, Kind, table};
 pub use disk::Disk;
 pub use log::LogMetrics;
+pub use memory::ProcessMemory;
 pub use metrics::Metrics;
 pub use sink::SinkMetrics;
 pub use snapshots::SnapshotMetrics;

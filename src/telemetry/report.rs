@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use crate::domain::Micros;
     use crate::limits::MEMORY_BYTES_MAX;
+    use crate::telemetry::memory::ProcessMemory;
     use parking_lot::Mutex;
     use std::collections::BTreeMap;
     use std::io::{self, Write};
@@ -216,11 +217,16 @@ mod tests {
 
     /// The log lines that these turns of partition 2 cause.
     fn told<const N: usize>(turns: [TurnReport; N]) -> String {
+        lines(|metrics| turns.iter().for_each(|turn| metrics.turn(2, turn)))
+    }
+
+    /// The log lines that these reports cause.
+    fn lines(reports: impl FnOnce(&Metrics)) -> String {
         let page = Page::default();
         let writer = page.clone();
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let metrics = Metrics::new();
-        tracing::subscriber::with_default(lines, || turns.iter().for_each(|turn| metrics.turn(2, turn)));
+        tracing::subscriber::with_default(lines, || reports(&metrics));
         let told = page.0.lock().clone();
         String::from_utf8(told).unwrap()
     }
@@ -233,6 +239,19 @@ mod tests {
         assert_eq!(lines.lines().count(), 1, "{lines}");
         assert!(lines.contains(" WARN ") && lines.contains("partition=2"), "{lines}");
         assert_eq!(told([80, 74, 80].map(turn)).lines().count(), 2, "it is over, and begins again");
+    }
+
+    #[test]
+    fn a_process_whose_memory_fills_up_warns_once_and_before_the_system_kills_it() {
+        let told = |percents: &[u64]| {
+            let seen = |percent| ProcessMemory { used_bytes: percent << 20, limit_bytes: 100 << 20 };
+            lines(|metrics| percents.iter().for_each(|&percent| metrics.process_memory(&seen(percent))))
+        };
+        assert_eq!(told(&[79]), "");
+        let lines = told(&[79, 80, 79, 80, 99, 100]);
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(lines.contains(" WARN ") && lines.contains("used_bytes=83886080 limit_bytes=104857600"), "{lines}");
+        assert_eq!(told(&[80, 74, 80]).lines().count(), 2, "it is over, and begins again");
     }
 
     #[test]

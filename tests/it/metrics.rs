@@ -19,7 +19,7 @@ use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
 use headroom::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
 use headroom::replica::{Compared, PartitionState, PartitionStatus, Replica, Seal};
 use headroom::sink::{Batch, Rare, Report as _};
-use headroom::telemetry::{CanaryMetrics, Described, Disk, Metrics, Pace, SinkMetrics, table};
+use headroom::telemetry::{CanaryMetrics, Described, Disk, Metrics, Pace, ProcessMemory, SinkMetrics, table};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,8 +81,8 @@ fn exported() -> (String, Vec<Described>) {
     metrics.began(0, Some(150_000));
     metrics.ended(0, OwnerEnd::Fenced);
     metrics.disk(&Disk { log_file_bytes: Some(1 << 20), avail_bytes: 1 << 30, size_bytes: 1 << 31 });
-    metrics.checkpoint(0, Ok(5));
-    metrics.checkpoint(0, Err("no space"));
+    metrics.process_memory(&ProcessMemory { used_bytes: 1 << 28, limit_bytes: 1 << 30 });
+    [Ok(5), Err("no space")].into_iter().for_each(|written| metrics.checkpoint(0, written));
     metrics.request_finished(&Finished {
         method: "POST",
         route: "/v1/reservations",
@@ -328,9 +328,11 @@ fn a_running_server_exports_what_is_described_and_shows_its_disk_its_owner_and_i
     let client = &mut server.client();
     client.send("POST", "/v1/reservations", &[], r#"{"pool":"p","demand":{"orders":1}}"#);
     let mut text = String::new();
-    until("the disk was looked at", || {
+    until("the disk and the memory were looked at", || {
         text = client.get("/metrics").body;
-        text.contains("headroom_data_filesystem_avail_bytes ")
+        ["headroom_data_filesystem_avail_bytes ", "headroom_process_memory_limit_bytes "]
+            .iter()
+            .all(|name| text.contains(name))
     });
     let known = described(&Metrics::new().catalogue());
     let name = |line: &str| line.split(' ').next().unwrap().to_owned();
@@ -344,6 +346,8 @@ fn a_running_server_exports_what_is_described_and_shows_its_disk_its_owner_and_i
     };
     let [avail, size] = ["avail", "size"].map(|of| value(&format!("headroom_data_filesystem_{of}_bytes ")));
     assert!(value("headroom_log_file_bytes ") > 0.0 && avail > 0.0 && avail <= size, "{avail} of {size}");
+    let [resident, most] = ["process_resident_memory_bytes ", "headroom_process_memory_limit_bytes "].map(value);
+    assert!(0.0 < resident && resident < most, "{resident} of {most}");
     for (start, expected) in [
         ("headroom_partition_epoch{", 1.0),
         ("headroom_partition_lag_records{", 0.0),

@@ -26,6 +26,7 @@ runbooks! {
     "partition-not-decided"
     "partition-stopped"
     "process-down"
+    "process-memory-fills-up"
     "sink-waits"
     "snapshot-old"
 }

@@ -261,8 +261,11 @@ const PROCESS: &[Panel] = &[
         Show::Now, Unit::Moment, &[("{{instance}}", "process_start_time_seconds{@process} * 1000 and on (namespace, job, instance) headroom_build_info")]),
     panel("CPU", "Processors that the process uses.",
         Show::Lines, Unit::Count, &[("{{instance}}", "rate(process_cpu_seconds_total{@process}[$__rate_interval]) and on (namespace, job, instance) headroom_build_info")]),
-    panel("Memory", "Memory that the process has from the system.",
-        Show::Lines, Unit::Bytes, &[("{{instance}}", "process_resident_memory_bytes{@process} and on (namespace, job, instance) headroom_build_info")]),
+    panel("Memory", "Memory that the process has from the system, and the most that it may have.",
+        Show::Lines, Unit::Bytes, &[
+            ("{{instance}}", "process_resident_memory_bytes{@process} and on (namespace, job, instance) headroom_build_info"),
+            ("limit of {{instance}}", "headroom_process_memory_limit_bytes{@process}"),
+        ]),
     panel("Memory of partitions", "What partitions remember, counted by a formula, and the most that one of them may.",
         Show::Lines, Unit::Bytes, &[
             ("{{partition}}, {{instance}}", "headroom_memory_bytes{@partition}"),
