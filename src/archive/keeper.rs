@@ -83,7 +83,7 @@ pub struct Keeper<'a> {
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
     due: Micros,
-    /// The time of the wall clock that was believed last, and that of the monotonic clock then.
+    /// Around which time the wall clock was believed last, and the time of the monotonic clock then.
     believed: Option<(Micros, Micros)>,
 }
 
@@ -215,14 +215,17 @@ impl<'a> Keeper<'a> {
 
     /// The time from which ages count: that of this machine, or of the newest event if that is earlier. A clock that jumps
     /// ahead gives its time to the next event. So while this process runs, ages grow at most twice as fast as time passes: a
-    /// person has as long as the events are kept to set the clock right.
+    /// person has as long as the events are kept to set the clock right. A clock that was years behind for a moment is believed
+    /// again once it is right: meanwhile the time that is believed goes on at half pace, and not back.
     fn time(&mut self) -> Micros {
         let decided_at = self.replica.partitions().map(|handle| handle.read(|state| state.position().decided_at));
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        let reachable = |(at, wall): (Micros, Micros)| wall.plus_ms(now.ms_since(at).saturating_mul(2));
-        let believed = self.believed.map_or(wall, |before| wall.min(reachable(before)));
-        self.believed = Some((now, believed));
-        decided_at.max().unwrap_or_default().min(believed)
+        let (earliest, latest) = self.believed.map_or((wall, wall), |(at, believed)| {
+            let passed_ms = now.ms_since(at);
+            (believed.plus_ms(passed_ms / 2), believed.plus_ms(passed_ms.saturating_mul(2)))
+        });
+        self.believed = Some((now, wall.clamp(earliest, latest)));
+        decided_at.max().unwrap_or_default().min(wall.min(latest))
     }
 
     /// A partition whose part of a segment is not covered yet, by snapshots that were read at `since` or later.

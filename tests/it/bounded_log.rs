@@ -169,6 +169,24 @@ fn a_clock_alone_removes_nothing() {
     assert!(left.starts_with(&[0, 1]), "{left:?}");
 }
 
+/// The story: the clock of the machine shows 1970 for a moment, until the time service has set it. What was old before is old
+/// again, and not years later.
+#[test]
+fn a_clock_that_was_years_behind_for_a_moment_is_believed_again() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let reader = bed.reader();
+    let mut keeper = bed.keeper(&reader, None, KEEP_MS);
+    keeper.round(&|| false);
+    let today = bed.world.clock.wall();
+    bed.world.clock.step(Micros(0));
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [0]);
+    bed.world.clock.step(today);
+    bed.world.clock.pass_ms(1_000);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0, 1], &vec![]));
+}
+
 /// The story: the place of snapshots lost one, and another is damaged. A log that let its events go would stand on a single
 /// copy of what they lead to, or on none.
 #[test]
