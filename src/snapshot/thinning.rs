@@ -62,13 +62,18 @@ impl Found {
 
     /// What is not kept when the log has so many events: of the whole snapshots those that are too old, counted from the
     /// newest one or from `wall`, whichever is earlier, so that a clock alone removes nothing; and single objects that are
-    /// long there, by the clock of the store.
+    /// long there, by the clock of the store. One that is later than that was written by a clock that was ahead: it counts as
+    /// being as old as the next newer one, or it would stay until its time has come.
     pub(super) fn surplus(&self, keep: Keep, end: u64, wall: Micros) -> BTreeSet<Name> {
         let now = self.whole(end).next().map_or(wall, |newest| newest.at.min(wall));
         let mut hours = BTreeSet::new();
         let mut surplus = BTreeSet::new();
+        let mut at = now;
         for (place, name) in self.whole(end).enumerate() {
-            let age = now.ms_since(name.at);
+            if name.at <= now {
+                at = name.at;
+            }
+            let age = now.ms_since(at);
             let step_ms = match age {
                 _ if age <= keep.all_ms => None,
                 _ if age <= keep.hourly_ms => Some(HOUR_MS),
@@ -76,7 +81,7 @@ impl Found {
                 _ => Some(u64::MAX),
             };
             // The newest of each hour or day is seen first.
-            let is_first = step_ms.is_none_or(|ms| ms < u64::MAX && hours.insert((ms, name.at.0 / 1_000 / ms)));
+            let is_first = step_ms.is_none_or(|ms| ms < u64::MAX && hours.insert((ms, at.0 / 1_000 / ms)));
             if place >= KEPT_MAX || (!is_first && place >= KEPT_ALWAYS) {
                 surplus.insert(*name);
             }
@@ -152,6 +157,29 @@ mod tests {
         let oldest: BTreeSet<Name> = (0..3).map(|n| name(KEPT_MAX as u64 + n)).collect();
         assert_eq!(found.surplus(KEEP, u64::MAX, NOW), oldest);
         const { assert!(2 * KEPT_MAX < LISTED_MAX) }
+    }
+
+    /// The story: the clock was years ahead for half a day, and was set back. The snapshots of that time would stay for years.
+    #[test]
+    fn snapshots_of_a_clock_that_was_ahead_go_with_those_that_follow_them() {
+        let quarters = |from: u64, to: u64| (from..to).map(|quarter| quarter * HOUR_MS / 4);
+        let right = quarters(0, 200).chain(quarters(248, 400)).map(name);
+        // By the events, they come between those of the right clock.
+        let ahead = quarters(200, 248).map(|ago_ms| Name { at: NOW.plus_ms(3_650 * DAY_MS), ..name(ago_ms) });
+        let mut found = found(right.chain(ahead));
+        let surplus = found.surplus(KEEP, u64::MAX, NOW);
+        found.manifests.retain(|name, _| !surplus.contains(name));
+        let ahead = |name: &&Name| name.at > NOW;
+        assert_eq!((found.manifests.keys().filter(ahead).count(), surplus.iter().filter(ahead).count()), (0, 48));
+        // As many days are left as without them.
+        let old = found.manifests.keys().filter(|name| NOW.ms_since(name.at) > DAY_MS && name.at <= NOW);
+        assert_eq!(old.count(), 4);
+        // As long as the clock is ahead, nothing is removed by it.
+        let newest = Name { next_seq: NOW.0 + 1, at: NOW.plus_ms(3_650 * DAY_MS), ..name(0) };
+        found.manifests.insert(newest, listed(NOW));
+        found.rows.insert(newest, listed(NOW));
+        found.rows.retain(|name, _| found.manifests.contains_key(name));
+        assert!(found.surplus(KEEP, u64::MAX, NOW).is_empty());
     }
 
     #[test]
