@@ -33,7 +33,13 @@ impl Draft {
         let mut rows: Vec<Row> = self.pools.iter().map(of_pool).collect();
         for (no, page) in &self.pages {
             let slots = page.iter().zip(0u8..).filter_map(|(slot, at)| slot.as_ref().map(|(id, r)| (at, id, r)));
-            rows.push(row(snapshot::page_row(*no, slots)));
+            let mut slots = slots.peekable();
+            let is_empty = slots.peek().is_none();
+            // What was full once takes no place in a checkpoint, nor in the memory of the start that reads it.
+            rows.push(match is_empty {
+                true => Row { key: snapshot::page_key(*no), value: None },
+                false => row(snapshot::page_row(*no, slots)),
+            });
         }
         for (key, value) in &self.remembered {
             rows.push(match value {
@@ -153,7 +159,11 @@ impl Restoring {
         }
     }
 
+    /// Takes in a page. One that holds nothing, which older versions wrote as well, is as good as none.
     fn page(&mut self, (no, slots): (u32, Range<u32>), page: Arc<Page>) {
+        if page.iter().all(Option::is_none) {
+            return;
+        }
         for (entry, slot) in page.iter().zip(slots) {
             match entry {
                 Some((id, _)) => self.ids.push((*id, slot)),

@@ -12,6 +12,7 @@ use headroom::replica::state::{STEADY_MS, SWEPT_PER_EVENT_MAX};
 use headroom::replica::{PartitionState, Position};
 use headroom::store::Row;
 use headroom::wire;
+use headroom::wire::snapshot::{Piece, decode_row, page_row};
 
 const NOW: Micros = Micros(1_000_000_000_000);
 const LOG_ID: u128 = 7;
@@ -148,6 +149,43 @@ fn what_a_retired_pool_leaves_in_memory_is_swept_and_nothing_shows_how_far() {
         assert!(now_left < left && now_left + SWEPT_PER_EVENT_MAX >= left, "{now_left} after {left}");
         left = now_left;
     }
+}
+
+/// The story: a day with very many reservations is over, and they were swept. With a row for each page that they have filled,
+/// each later checkpoint and each later start would be as large as on that day.
+#[test]
+fn what_was_swept_has_no_place_in_a_checkpoint_nor_in_the_next_start() {
+    let mut owned = Owned::with((0..1_000).map(|n| plain("large", n)));
+    owned.turn((0..3).map(|n| plain("other", n)), NOW);
+    let pages = |owned: &mut Owned| {
+        owned.state.mark_all_dirty();
+        let rows = owned.state.draft_checkpoint(LOG_ID).encode().rows;
+        let pieces = rows.iter().filter_map(|Row { key, value }| decode_row(key, value.as_ref()?).ok());
+        pieces.filter(|piece| matches!(piece, Piece::Page(..))).count()
+    };
+    assert_eq!(pages(&mut owned), 13);
+    owned.turn([retirement()], NOW);
+    while owned.state.entry_count() > 3 {
+        owned.tick(NOW);
+    }
+    assert_eq!(pages(&mut owned), 1, "the one in which those of the other pool are");
+    // A checkpoint of an older version has rows of such pages.
+    let rows = owned.rows();
+    owned.state.mark_all_dirty();
+    let checkpoint = owned.state.draft_checkpoint(LOG_ID).encode();
+    let mut restoring = Restoring::new(0, LOG_ID);
+    let (key, value) = page_row(500, std::iter::empty());
+    restoring.row(&key, &value);
+    for Row { key, value } in &checkpoint.rows {
+        value.iter().for_each(|value| restoring.row(key, value));
+    }
+    owned.state = restoring.finish(&checkpoint.mark, Some(owned.state.digest())).unwrap();
+    assert_eq!(owned.rows(), rows);
+    // The places are free.
+    owned.turn((3..200).map(|n| plain("other", n)), NOW);
+    let restored = owned.restored();
+    assert!((0..200).all(|n| restored.reservation(&id("other", n)).is_some()));
+    assert_eq!(pages(&mut owned), 4);
 }
 
 /// A definition with a window that ended so long ago that the pool may retire is only in logs of older versions.
