@@ -25,12 +25,14 @@ pub struct Charge {
 /// Refusals of one kind, the oldest first. Some entries may be no refusals any more.
 pub struct Refusals<T> {
     queue: VecDeque<(u64, T)>,
+    /// How many entries are still refusals.
+    count: usize,
     bytes: u64,
 }
 
 impl<T> Default for Refusals<T> {
     fn default() -> Refusals<T> {
-        Refusals { queue: VecDeque::new(), bytes: 0 }
+        Refusals { queue: VecDeque::new(), count: 0, bytes: 0 }
     }
 }
 
@@ -40,10 +42,12 @@ impl<T> Refusals<T> {
     }
 
     pub fn count(&mut self, bytes: u64) {
+        self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
     pub fn discount(&mut self, bytes: u64) {
+        self.count = self.count.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
@@ -59,6 +63,15 @@ impl<T> Refusals<T> {
 
     pub fn pop(&mut self) -> Option<(u64, T)> {
         self.queue.pop_front()
+    }
+
+    /// The newest entry, while some entries are no refusals any more.
+    pub fn newest_of_mixed(&self) -> Option<&(u64, T)> {
+        self.queue.back().filter(|_| self.queue.len() > self.count)
+    }
+
+    pub fn pop_newest(&mut self) {
+        self.queue.pop_back();
     }
 }
 

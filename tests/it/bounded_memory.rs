@@ -118,6 +118,26 @@ impl Asked {
     }
 }
 
+/// The story: a pool is sold out, and all day callers leave before they are answered. The first refusal is kept for a day. What
+/// is known of the others ends with their attempts, and no list of them grows behind the first one.
+#[test]
+fn refusals_that_were_given_up_leave_nothing_behind_one_that_is_kept() {
+    let mut asked = Asked::new(Bounds::default(), 0);
+    assert_eq!(asked.reserve("kept", 1), refused(Reason::OverLimit));
+    let keys: Vec<_> = (0..100).map(|n| format!("K{n}")).collect();
+    for keys in keys.chunks(5) {
+        let reserves = asked.all(keys.iter().map(|key| (reserve(key, 1), Some(key.as_str()))));
+        assert_eq!(reserves, [refused(Reason::OverLimit); 5]);
+        let given_up = asked.all(keys.iter().map(|key| (abandon(&pool(), key), None)));
+        assert_eq!(given_up, [(EventKind::Abandoned, None); 5]);
+    }
+    let listed = |asked: &Asked| (0..).take_while(|older| asked.life.state.refusal(*older).is_some()).count();
+    assert_eq!(listed(&asked), 1);
+    asked.is_what_the_log_says();
+    assert_eq!(asked.reserve("later", 1), refused(Reason::OverLimit));
+    assert_eq!(listed(&asked), 2);
+}
+
 #[test]
 fn a_key_keeps_its_answer_whatever_others_do() {
     let mut asked = Asked::new(Bounds::default(), 10);
