@@ -61,8 +61,14 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 {{- end -}}
 {{- end -}}
 
+{{/* The name of a volume has no dots, and 63 characters at most. The hash tells a.b from a-b. */}}
 {{- define "headroom.volumeName" -}}
-{{- printf "%s-%s" (ternary "secret" "config-map" (hasKey . "secret")) (.secret | default .configMap) | replace "." "-" | trunc 63 | trimSuffix "-" -}}
+{{- $name := printf "%s-%s" (ternary "secret" "config-map" (hasKey . "secret")) (.secret | default .configMap) -}}
+{{- if contains "." $name -}}
+{{- printf "%s-%s" ($name | replace "." "-" | trunc 54) (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A volume for each Secret and ConfigMap of a list of files, with the keys that are named and no others. */}}

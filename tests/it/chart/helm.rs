@@ -1,7 +1,7 @@
 //! What Helm makes of the chart, for every file of values in `helm/headroom/ci`: valid for three versions of Kubernetes, safe,
 //! and accepted by the binary. `HEADROOM_REWRITE_GOLDEN=1` writes the renderings in `tests/golden/chart` anew.
 
-use super::objects::{faults, name};
+use super::objects::{faults, list, name, pod};
 use super::{chart, documents, read, value_files, values_file};
 use crate::process::{Served, agent, headroom, run};
 use headroom::config::{Group, Setting};
@@ -234,6 +234,32 @@ fn calls_are_accepted_under_the_names_of_every_service() {
         for name in services.map(|service| service["metadata"]["name"].as_str().unwrap()) {
             for end in ["", ".shop", ".shop.svc", ".shop.svc.cluster.local"] {
                 assert!(hosts.split(',').any(|host| host == format!("{name}{end}")), "{file}: {name}{end} in {hosts}");
+            }
+        }
+    }
+}
+
+/// The story: the files of two Secrets whose names differ in a dot all came from one of them.
+#[test]
+fn every_file_that_a_setting_names_is_mounted_from_where_it_is() {
+    for file in renderings().keys() {
+        let release = objects(file);
+        for owner in release.iter().filter(|object| object["kind"] != "Pod") {
+            let Some(pod) = pod(owner) else { continue };
+            let volume = |name: &Value| list(&pod["spec"]["volumes"]).find(|volume| volume["name"] == *name).unwrap();
+            let map = volume(&json!("config"))["configMap"]["name"].as_str().unwrap();
+            let toml = object(&release, "ConfigMap", map)["data"]["headroom.toml"].as_str().unwrap().to_owned();
+            for path in toml.split('"').filter(|word| word.starts_with("/etc/headroom/")) {
+                let (dir, key) = path.rsplit_once('/').unwrap();
+                let (_, from) = dir.rsplit_once('/').unwrap();
+                let mut mounts = list(&pod["spec"]["containers"][0]["volumeMounts"]);
+                let mount = mounts.find(|mount| mount["mountPath"] == dir);
+                let mount = mount.unwrap_or_else(|| panic!("{file}: {}: nothing is mounted at {dir}", name(owner)));
+                let source = volume(&mount["name"]);
+                let (secret, config_map) = (&source["secret"], &source["configMap"]);
+                assert!(secret["secretName"] == from || config_map["name"] == from, "{file}: {path} is of {source}");
+                let mut items = list(&secret["items"]).chain(list(&config_map["items"]));
+                assert!(items.any(|item| item["key"] == key), "{file}: {path} is not in {source}");
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE"];
 
 /// The elements of an array; none where there is no array.
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
@@ -22,7 +22,7 @@ pub(super) fn name(object: &Value) -> String {
 }
 
 /// The pod that an object makes, with its metadata.
-fn pod(object: &Value) -> Option<&Value> {
+pub(super) fn pod(object: &Value) -> Option<&Value> {
     match text(&object["kind"]) {
         "Pod" => Some(object),
         "StatefulSet" | "Deployment" | "Job" => Some(&object["spec"]["template"]),
