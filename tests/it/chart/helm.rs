@@ -205,6 +205,15 @@ fn each_role_has_its_pods_and_callers_come_to_those_that_take_calls() {
 }
 
 #[test]
+fn both_services_say_what_a_mesh_is_to_speak_or_nothing() {
+    for (file, expected) in [("gateways-fixed", json!("kubernetes.io/h2c")), ("plain", Value::Null)] {
+        for service in objects(file).iter().filter(|object| object["kind"] == "Service") {
+            assert_eq!(service["spec"]["ports"][0]["appProtocol"], expected, "{file}: {}", name(service));
+        }
+    }
+}
+
+#[test]
 fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
     let job = objects("sasl");
     let map = object(&job, "ConfigMap", "-topics");

@@ -129,6 +129,7 @@ fn the_schema_refuses_what_it_does_not_know() {
         ("/buckets/secretEnv/AWS_SESSION_TOKEN", json!("secret")),
         ("/buckets/secretEnv/LD_PRELOAD", file),
         ("/image/digest", json!("latest")),
+        ("/service/appProtocol", json!("http 2")),
         ("/replicas", json!(0)),
         ("/storage/size", json!("much")),
     ] {
