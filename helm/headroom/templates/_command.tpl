@@ -34,6 +34,11 @@
   configMap:
     name: {{ .config }}
 - name: data
+  {{- if .claim }}
+  persistentVolumeClaim:
+    claimName: {{ .claim }}
+  {{- else }}
   emptyDir: {}
+  {{- end }}
 {{- with include "headroom.fileVolumes" (concat .files (compact (list .context.Values.trust))) | trim }}{{- . | nindent 0 }}{{- end }}
 {{- end -}}

@@ -320,6 +320,28 @@ fn every_pod_has_the_labels_and_the_annotations_of_the_values() {
 }
 
 #[test]
+fn a_command_runs_where_its_server_has_been() {
+    let release = objects("command");
+    let set = &object(&release, "StatefulSet", "headroom")["spec"];
+    let server = &set["template"]["spec"];
+    let pod = &object(&release, "Pod", "-command")["spec"];
+    for part in ["/serviceAccountName", "/securityContext"] {
+        assert_eq!(pod.pointer(part), server.pointer(part), "{part}");
+    }
+    for part in ["image", "env", "resources", "securityContext", "volumeMounts"] {
+        assert_eq!(pod["containers"][0][part], server["containers"][0][part], "{part}");
+    }
+    let mut volumes: Vec<&Value> = list(&pod["volumes"]).collect();
+    let data = volumes.remove(volumes.iter().position(|volume| volume["name"] == "data").unwrap());
+    assert_eq!(volumes, list(&server["volumes"]).collect::<Vec<_>>());
+    let claim = format!("{}-slots-headroom-0", set["volumeClaimTemplates"][0]["metadata"]["name"].as_str().unwrap());
+    assert_eq!(data["persistentVolumeClaim"]["claimName"], claim);
+    // It is not run again, and nobody makes one who has asked for no command.
+    assert_eq!(pod["restartPolicy"], "Never");
+    assert!(!renderings()["embedded"].contains("templates/command.yaml"));
+}
+
+#[test]
 fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
     let release = objects("sink");
     let toml = object(&release, "ConfigMap", "-sink")["data"]["headroom.toml"].as_str().unwrap().to_owned();

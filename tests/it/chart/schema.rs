@@ -130,6 +130,8 @@ fn the_schema_refuses_what_it_does_not_know() {
         ("/buckets/secretEnv/LD_PRELOAD", file),
         ("/image/digest", json!("latest")),
         ("/service/appProtocol", json!("http 2")),
+        ("/command/args", json!("verify")),
+        ("/command/claim", json!("Data")),
         ("/replicas", json!(0)),
         ("/storage/size", json!("much")),
     ] {
