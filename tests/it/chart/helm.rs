@@ -341,6 +341,24 @@ fn a_command_runs_where_its_server_has_been() {
     assert!(!renderings()["embedded"].contains("templates/command.yaml"));
 }
 
+/// The story: an upgrade could not be ended, because the servers' user may not write the manifest, and that of the Job for topics
+/// saw no process.
+#[test]
+fn the_user_of_the_job_for_topics_can_end_an_upgrade() {
+    let user = object(&objects("strimzi"), "KafkaUser", "-topics");
+    let acls = user["spec"]["authorization"]["acls"].as_array().unwrap();
+    let sees = acls.iter().find(|acl| acl["resource"]["type"] == "group").expect("it may see no group");
+    assert_eq!(sees["operations"], json!(["Describe"]));
+    let mut values = value_files().remove("sasl").unwrap();
+    set(&mut values, "command", json!({ "args": ["topics", "finalize"] }));
+    let changed = tempfile::NamedTempFile::new().unwrap();
+    fs::write(changed.path(), values.to_string()).unwrap();
+    let release = documents(&template(changed.path()).unwrap());
+    let pod = &object(&release, "Pod", "-command")["spec"];
+    let job = &object(&release, "Job", "-topics")["spec"]["template"]["spec"];
+    assert_eq!((&pod["volumes"], &pod["containers"][0]["args"]), (&job["volumes"], &json!(["topics", "finalize"])));
+}
+
 #[test]
 fn the_sink_has_settings_of_its_own_and_knows_no_caller() {
     let release = objects("sink");
