@@ -6,6 +6,7 @@ use crate::gateway::admission::Shed;
 use crate::limits::{READS_AT_ONCE_MAX, READS_MAX};
 use crate::replica::{Listing, Search};
 use crate::threads::processors;
+use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The slots that searches take.
@@ -13,7 +14,7 @@ pub(super) struct Searches {
     /// One for each search that is open.
     slots: Semaphore,
     /// One for each search that runs now. The search that has waited longest is next.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 enum Step<F, T> {
@@ -25,7 +26,7 @@ impl Searches {
     /// All slots are free.
     pub(super) fn new() -> Searches {
         let at_once = (processors() / 2).clamp(1, READS_AT_ONCE_MAX);
-        Searches { slots: Semaphore::new(READS_MAX), turns: Semaphore::new(at_once) }
+        Searches { slots: Semaphore::new(READS_MAX), turns: Arc::new(Semaphore::new(at_once)) }
     }
 
     /// Takes a slot, for as long as the permit lives.
@@ -58,7 +59,8 @@ impl Searches {
         }
     }
 
-    /// Does a bounded part of the work, when it is its turn.
+    /// Does a bounded part of the work, when it is its turn. The work goes on when its caller leaves meanwhile, and keeps its
+    /// turn until then: callers who leave must not make more work run at once than may.
     ///
     /// # Errors
     /// [`Refusal::Internal`] when it panics.
@@ -66,7 +68,12 @@ impl Searches {
         &self,
         work: impl FnOnce() -> S + Send + 'static,
     ) -> Result<S, Refusal> {
-        let _turn = self.turns.acquire().await;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let work = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search panicked"))
     }
 }
@@ -79,6 +86,9 @@ fn advance<T, F: FnOnce(Listing) -> T>(mut search: Search, render: F) -> Step<F,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossbeam_channel::bounded;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     #[test]
     fn no_more_searches_are_under_way_than_may() {
@@ -87,5 +97,21 @@ mod tests {
         assert_eq!(searches.enter().err(), Some(Shed::Reads));
         slots.pop();
         assert!(searches.enter().is_ok());
+    }
+
+    /// The story: callers did not wait for slow searches and asked again. What they had begun went on, and each of them let
+    /// another one begin beside it, until searches had all processors.
+    #[tokio::test]
+    async fn work_whose_caller_has_left_keeps_its_turn_until_it_ends() {
+        let searches = Searches::new();
+        let (end, ended) = bounded::<()>(0);
+        for _ in 0..searches.turns.available_permits() {
+            let ended = ended.clone();
+            let left = pin!(searches.turn(move || ended.recv().is_err()));
+            assert!(left.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(searches.turns.available_permits(), 0);
+        drop(end);
+        assert!(searches.turn(|| true).await.unwrap());
     }
 }
