@@ -101,7 +101,7 @@ async fn last(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     last
 }
 
-/// Serves a connection, as soon as there is a slot for it.
+/// Serves a connection, as soon as there is a slot for it. It is closed when its address may not have another one.
 async fn begin(
     accepted: Option<(TcpStream, SocketAddr)>,
     slots: &Arc<ConnectionSlots>,
@@ -113,7 +113,9 @@ async fn begin(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let slot = Arc::new(slots.taken(peer.ip()).await);
+    let Some(slot) = slots.taken(peer.ip()).await.map(Arc::new) else {
+        return tracing::debug!(%peer, "a connection is closed: its address has as many as it may, and all are served");
+    };
     let caller = Caller::new(Arc::clone(&slot), Arc::clone(api), router.clone(), peer);
     let api = Arc::clone(api);
     tokio::spawn(async move {

@@ -50,6 +50,12 @@ struct Taken {
     line: Arc<ConnectionState>,
 }
 
+impl Taken {
+    fn is_of_caller(&self, address: IpAddr) -> bool {
+        self.kind == Kind::Caller && self.address == address
+    }
+}
+
 /// All slots of one server.
 pub struct ConnectionSlots {
     bounds: Bounds,
@@ -92,12 +98,16 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
     }
 
-    /// Waits for a slot and takes it.
-    pub async fn taken(self: &Arc<ConnectionSlots>, address: IpAddr) -> ConnectionSlot {
+    /// Waits for a slot and takes it. `None` for an address that has as many as it may: it would wait for itself, and all
+    /// others behind it.
+    pub async fn taken(self: &Arc<ConnectionSlots>, address: IpAddr) -> Option<ConnectionSlot> {
         loop {
             let freed = self.freed.notified();
             if let Some(slot) = self.take(address) {
-                return slot;
+                return Some(slot);
+            }
+            if self.book.lock().is_at_bound(self.bounds, address) {
+                return None;
             }
             freed.await;
         }
@@ -146,10 +156,8 @@ impl ConnectionSlots {
 impl Book {
     /// The kind of slot that is free for one more connection from this address.
     fn room(&mut self, bounds: Bounds, address: IpAddr) -> Option<Kind> {
-        let of_address = |taken: &Taken| taken.kind == Kind::Caller && taken.address == address;
-        let is_over = |most| self.taken.values().filter(|taken| of_address(taken)).count() >= most;
-        let has_room = if bounds.of_address.is_some_and(is_over) {
-            self.end_longest_waiting(bounds, of_address)
+        let has_room = if self.is_at_bound(bounds, address) {
+            self.end_longest_waiting(bounds, |taken| taken.is_of_caller(address))
         } else {
             self.has_free(Kind::Caller, bounds)
         };
@@ -157,6 +165,12 @@ impl Book {
             return Some(Kind::Caller);
         }
         self.has_free(Kind::Kept, bounds).then_some(Kind::Kept)
+    }
+
+    /// Whether this address has as many slots for callers as it may.
+    fn is_at_bound(&self, bounds: Bounds, address: IpAddr) -> bool {
+        let has = |most| self.taken.values().filter(|taken| taken.is_of_caller(address)).count() >= most;
+        bounds.of_address.is_some_and(has)
     }
 
     fn has_free(&mut self, kind: Kind, bounds: Bounds) -> bool {
@@ -227,6 +241,8 @@ impl Drop for ConnectionSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
@@ -307,5 +323,21 @@ mod tests {
         [&second, &third].iter().for_each(|slot| slot.line.phase.busy());
         assert!(slots.take(HERE).unwrap().is_kept, "it has none that waits");
         assert!(!slots.take(THERE).unwrap().is_kept);
+    }
+
+    /// The story: an address had as many connections as it may, all of them served, and its further ones took every kept slot.
+    /// The next one waited for one of those, and every other caller behind it, although there were free slots.
+    #[test]
+    fn an_address_at_its_bound_keeps_nobody_else_waiting() {
+        let slots = slots(4, 1, Some(1));
+        let served = [(); 2].map(|()| {
+            let slot = slots.take(HERE).unwrap();
+            slot.line.phase.busy();
+            slot
+        });
+        assert_eq!(served.each_ref().map(|slot| slot.is_kept), [false, true]);
+        let taken = |address| pin!(slots.taken(address)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(taken(HERE), Poll::Ready(None)));
+        assert!(matches!(taken(THERE), Poll::Ready(Some(slot)) if !slot.is_kept));
     }
 }
