@@ -1,15 +1,45 @@
 //! What an owner or a follower writes into the local store. A note of how far the log was seen as committed is written
 //! at once. One thread writes checkpoints, off the commit path. An owner drafts a checkpoint (which copies references)
 //! and offers it. While another checkpoint is being written, the changes stay with the partition, and its next draft is
-//! larger.
+//! larger. After one that could not be written the next draft is of the whole state, which keeps the owner and a processor
+//! busy for long where the state is large. So a partition offers nothing for a while then, longer with each failure.
 
 use super::report::Report;
 use crate::domain::ChainedEvent;
+use crate::limits::CHECKPOINT_INTERVAL_MS;
 use crate::replica::{Draft, PartitionHandle, PartitionState, Position};
 use crate::store::{Seen, Store, StoreError};
+use crate::time::{Stopwatch, retry_ms};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::collections::BTreeSet;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time after a failure before the next draft, in milliseconds. After a try that took long it is longer.
+const RETRY_MAX_MS: u64 = 60_000;
+/// Tries that fail take at most one part in this many of the time that passes.
+const TRIED_ONE_IN: u32 = 10;
+
+/// A checkpoint that could not be written.
+struct Failure {
+    /// How many in a row.
+    count: u32,
+    since: Stopwatch,
+    /// For how long nothing is offered.
+    pause: Duration,
+}
+
+impl Failure {
+    fn after(before: u32, took: Duration) -> Failure {
+        let pause = Duration::from_millis(retry_ms(before, CHECKPOINT_INTERVAL_MS, RETRY_MAX_MS));
+        let pause = pause.max(took.saturating_mul(TRIED_ONE_IN.saturating_sub(1)));
+        Failure { count: before.saturating_add(1), since: Stopwatch::start(), pause }
+    }
+}
+
+/// The last failure of each partition, until a checkpoint that holds everything takes the place of what is there.
+type Failures = Arc<Mutex<BTreeMap<u32, Failure>>>;
 
 /// An order to the thread.
 enum Order {
@@ -27,18 +57,21 @@ pub struct Checkpointer {
     log_id: u128,
     /// The store that notes are written to, if there is one.
     notes: Option<Arc<dyn Store>>,
+    failures: Failures,
 }
 
 /// The thread's work: run it on a thread of its own until every [`Checkpointer`] is gone.
 pub struct Work {
     orders: Receiver<Order>,
+    failures: Failures,
 }
 
 impl Checkpointer {
     /// A handle on the thread that writes checkpoints, and the thread's work.
     pub fn new(log_id: u128) -> (Checkpointer, Work) {
-        let (sender, receiver) = bounded(1);
-        (Checkpointer { orders: sender, log_id, notes: None }, Work { orders: receiver })
+        let ((sender, receiver), failures) = (bounded(1), Failures::default());
+        let work = Work { orders: receiver, failures: Arc::clone(&failures) };
+        (Checkpointer { orders: sender, log_id, notes: None, failures }, work)
     }
 
     /// The same, and it notes in this store how far the log was seen as committed.
@@ -62,9 +95,10 @@ impl Checkpointer {
         }
     }
 
-    /// Offers the partition's changes. Answers whether the thread took them; it takes none while it is busy.
+    /// Offers the partition's changes. Answers whether the thread took them; it takes none while it is busy, and for a while
+    /// after the partition's last checkpoint could not be written.
     pub fn offer(&self, handle: &Arc<PartitionHandle>) -> bool {
-        if !self.orders.is_empty() {
+        if !self.orders.is_empty() || self.has_just_failed(handle.id()) {
             return false;
         }
         // All of it under the lock: a state that takes this one's place must not get its draft back, nor be overtaken by it.
@@ -78,6 +112,11 @@ impl Checkpointer {
             }
             refused.is_ok()
         })
+    }
+
+    fn has_just_failed(&self, partition: u32) -> bool {
+        let failures = self.failures.lock();
+        failures.get(&partition).is_some_and(|failure| !failure.since.left_of(failure.pause).is_zero())
     }
 
     /// Deletes the partition's checkpoint, with all that was offered before, and waits until that is done.
@@ -107,10 +146,9 @@ impl Checkpointer {
 impl Work {
     /// Carries out orders until every [`Checkpointer`] is gone.
     pub fn run(self, store: &dyn Store, report: &dyn Report) {
-        let mut failed = BTreeSet::new();
         for order in self.orders {
             match order {
-                Order::Write(draft, handle) => write(store, report, (&draft, &handle), &mut failed),
+                Order::Write(draft, handle) => write(store, report, (&draft, &handle), &self.failures),
                 Order::Forget(partition, why) => wipe(store, report, partition, &why),
                 Order::Flush(done) => {
                     // An error means that the caller has stopped waiting.
@@ -121,29 +159,34 @@ impl Work {
     }
 }
 
-/// Writes a checkpoint. After a write that fails, its partition is in `failed` until one that holds everything takes the place of
-/// what is there. A draft that was offered meanwhile goes on where the failed one would have ended, and is not written.
+/// Writes a checkpoint. After a write that fails, its partition is in `failures` until one that holds everything takes the place
+/// of what is there. A draft that was offered meanwhile goes on where the failed one would have ended, and is not written.
 fn write(
     store: &dyn Store,
     report: &dyn Report,
     (draft, handle): (&Draft, &PartitionHandle),
-    failed: &mut BTreeSet<u32>,
+    failures: &Mutex<BTreeMap<u32, Failure>>,
 ) {
+    let trying = Stopwatch::start();
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;
+    let before = failures.lock().get(&partition).map(|failure| failure.count);
     // What is there may be of a state that a whole one has replaced.
-    let written = match checkpoint.base {
-        None => store.replace(&checkpoint, "a whole state takes its place"),
-        Some(_) if failed.contains(&partition) => Err(StoreError::new("the changes before these were not written")),
-        Some(_) => store.apply(&checkpoint),
+    let written = match (checkpoint.base, before) {
+        (None, _) => store.replace(&checkpoint, "a whole state takes its place"),
+        (Some(_), Some(_)) => Err(StoreError::new("the changes before these were not written")),
+        (Some(_), None) => store.apply(&checkpoint),
     };
     match written {
         Ok(()) => {
-            failed.remove(&partition);
+            failures.lock().remove(&partition);
             report.checkpoint(partition, Ok(checkpoint.rows.len()));
         }
         Err(error) => {
-            failed.insert(partition);
+            // One that was not tried does not make the pause longer, or begin it anew.
+            if checkpoint.base.is_none() || before.is_none() {
+                failures.lock().insert(partition, Failure::after(before.unwrap_or_default(), trying.elapsed()));
+            }
             report.checkpoint(partition, Err(&error.detail));
             handle.write(PartitionState::mark_all_dirty);
         }

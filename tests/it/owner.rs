@@ -512,3 +512,26 @@ fn changes_are_not_written_over_what_a_failed_checkpoint_was_to_replace() {
     work.run(&store, &world.heard);
     assert_eq!(store.tried.into_inner(), 1);
 }
+
+/// The story: the disk of a process on a cluster was full. Every five seconds its owner held still while the whole state was
+/// gathered, which a thread then encoded, and wrote until there was no room.
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_not_tried_again_at_once() {
+    let world = World::new(1);
+    let (handle, _owned) = world.recover(0);
+    let (checkpointer, work) = Checkpointer::new(world.log.manifest().log_id);
+    let store = Failing { store: &world.store, fails: AtomicBool::new(true) };
+    world.heard.may_fail.store(true, Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| work.run(&store, &world.heard));
+        assert!(checkpointer.offer(&handle));
+        // It waits until both were tried.
+        checkpointer.offer_last(&handle);
+        assert!(!checkpointer.offer(&handle));
+        // At the end of the process it is tried once more in any case.
+        store.fails.store(false, Relaxed);
+        checkpointer.offer_last(&handle);
+        assert!(checkpointer.offer(&handle));
+        drop(checkpointer);
+    });
+}
