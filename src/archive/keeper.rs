@@ -40,8 +40,19 @@ struct Oldest {
     begins: Micros,
     /// That of its newest one. It is not known before the first is old enough.
     newest: Option<Micros>,
+    /// The number of the last segment that was looked at for when it begins.
+    seen: u64,
+    /// The earliest time with which one of these begins. All events of this segment were written before.
+    before: Micros,
     /// Whether it was told that snapshots are missing.
     is_told: bool,
+}
+
+impl Oldest {
+    /// The latest time at which an event of it can have been written, as far as that is known.
+    fn written(&self) -> Micros {
+        self.newest.unwrap_or(self.begins).min(self.before)
+    }
 }
 
 /// What reading a snapshot has come to.
@@ -149,8 +160,8 @@ impl<'a> Keeper<'a> {
             Some(oldest) => oldest,
             None => {
                 // A segment that cannot be read is due, and named when it is read as a whole.
-                let begins = self.log.oldest_begins(number).ok().flatten().unwrap_or_default();
-                Oldest { number, begins, newest: None, is_told: false }
+                let begins = self.log.begins(number).ok().flatten().unwrap_or_default();
+                Oldest { number, begins, newest: None, seen: number, before: Micros::MAX, is_told: false }
             }
         };
         let stepped = self.attend(&mut oldest, &reach, is_over);
@@ -170,14 +181,16 @@ impl<'a> Keeper<'a> {
         let (number, now, keep_ms) = (oldest.number, self.time(), self.keep_ms);
         let over_ms = |at: Micros| now.ms_since(at).saturating_sub(keep_ms);
         let mut whole: Option<Whole> = None;
-        if oldest.newest.is_none() && over_ms(oldest.begins) > 0 {
+        self.date(oldest, now, is_over)?;
+        if oldest.newest.is_none() && over_ms(oldest.written()) > 0 {
             // Until it is read, by its first event: one that cannot be read is overdue all the same.
-            self.heard.overdue(over_ms(oldest.begins));
+            self.heard.overdue(over_ms(oldest.written()));
             let read = self.log.oldest_whole(number).map_err(|error| error.detail)?;
             oldest.newest = Some(read.newest.unwrap_or_default());
             whole = Some(read);
+            self.date(oldest, now, is_over)?;
         }
-        let overdue_ms = oldest.newest.map_or(0, over_ms);
+        let overdue_ms = oldest.newest.map_or(0, |_| over_ms(oldest.written()));
         self.heard.overdue(overdue_ms);
         let Some(newest) = oldest.newest.filter(|_| overdue_ms > 0 && !is_over()) else { return Ok(Step::Stays) };
         // What is good is waited for, and not read again before all of it is there.
@@ -211,6 +224,17 @@ impl<'a> Keeper<'a> {
         (0..).zip(&reach.end).for_each(|(partition, end)| self.heard.begins(partition, end.next_seq));
         self.heard.left(number, self.archive.is_some());
         Ok(Step::Left)
+    }
+
+    /// Looks when the sealed segments behind this one begin, one after the other, while an event of it is later than now: a clock
+    /// was far ahead then, and was set back since. Such an event would keep the whole log until its time has come.
+    fn date(&self, oldest: &mut Oldest, now: Micros, is_over: &dyn Fn() -> bool) -> Result<(), String> {
+        while oldest.written() > now && !is_over() {
+            let next = oldest.seen.saturating_add(1);
+            let Some(begins) = self.log.begins(next).map_err(|error| error.detail)? else { return Ok(()) };
+            (oldest.seen, oldest.before) = (next, oldest.before.min(begins));
+        }
+        Ok(())
     }
 
     /// The time from which ages count: that of this machine, or of the newest event if that is earlier. A clock that jumps

@@ -187,6 +187,27 @@ fn a_clock_that_was_years_behind_for_a_moment_is_believed_again() {
     assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0, 1], &vec![]));
 }
 
+/// The story: the clock was thirty years ahead for a day, and `headroom clock set` has set the log right. The events of that day
+/// are later than all that follow for thirty years, and they leave with those around them.
+#[test]
+fn events_of_a_clock_that_was_years_ahead_keep_no_segment_in_the_log() {
+    let mut bed = Bed::of_days(BEGIN, 2);
+    let right = bed.world.clock.wall();
+    bed.world.clock.step(right.plus_ms(30 * 365 * DAY_MS));
+    bed.day();
+    let (from, to) = (bed.world.clock.wall(), right.plus_ms(DAY_MS));
+    bed.world.clock.step(to);
+    let Bed { handle, owner, owned, .. } = &mut bed;
+    let staged = handle.read(|state| owner.set_clock(state, from, to, "it was ahead"));
+    assert_eq!(conclude_turn(owner, handle, owned, staged).len(), 1);
+    let set_right = bed.world.log.end(0).unwrap();
+    // Nothing leaves before its time.
+    assert_eq!(bed.leave(), [] as [u64; 0]);
+    (0..KEEP_DAYS + 4).for_each(|_| bed.day());
+    let (left, first) = (bed.leave(), bed.world.log.first(0).unwrap());
+    assert!(left.starts_with(&[0, 1]) && first > set_right, "{left:?}, up to {first} of {set_right}");
+}
+
 /// The story: the place of snapshots lost one, and another is damaged. A log that let its events go would stand on a single
 /// copy of what they lead to, or on none.
 #[test]

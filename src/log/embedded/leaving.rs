@@ -69,13 +69,14 @@ impl Embedded {
         })
     }
 
-    /// The time of the first event in the oldest sealed segment, which has this number.
+    /// The time of the first event in the segment of this number, as far as its events can be decoded; `None` as well where no
+    /// such segment is sealed.
     ///
     /// # Errors
-    /// [`LogError`] when the segment is not there, cannot be read or is damaged.
-    pub fn oldest_begins(&self, number: u64) -> Result<Option<Micros>, LogError> {
+    /// [`LogError`] when the segment cannot be read or is damaged, or while the log is closed after a fault.
+    pub fn begins(&self, number: u64) -> Result<Option<Micros>, LogError> {
         self.ask(|store| {
-            let (sealed, _) = store.oldest_of(number)?;
+            let Some(sealed) = store.sealed_of(number) else { return Ok(None) };
             let named = Named::open(path_of(&store.dir, number), false)?;
             let mut first = None;
             each_event(&named, &sealed, |at| {
@@ -139,6 +140,12 @@ impl Store {
         let sealed = readable.sealed.first()?.clone();
         let after = readable.sealed.get(1).map_or(&readable.active.header, |after| &after.header);
         Some((sealed, Arc::clone(after)))
+    }
+
+    /// The sealed segment of this number.
+    fn sealed_of(&self, number: u64) -> Option<Sealed> {
+        let readable = self.readable.read();
+        readable.sealed.iter().find(|sealed| sealed.header.number == number).cloned()
     }
 
     pub(super) fn oldest_of(&self, number: u64) -> Result<(Sealed, Arc<SegmentHeader>), Fault> {

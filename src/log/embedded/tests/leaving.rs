@@ -327,7 +327,7 @@ fn a_damaged_segment_is_not_handed_over() {
     let (log, _, owners, _) = several(&dir);
     let (number, reach) = log.oldest().unwrap().unwrap();
     let whole = log.oldest_whole(number).unwrap();
-    assert_eq!((whole.newest, log.oldest_begins(number)), (None, Ok(None)), "these are no events of the domain");
+    assert_eq!((whole.newest, log.begins(number)), (None, Ok(None)), "these are no events of the domain");
     assert_eq!(reach.first[0].next_seq, 0);
     let named = Named::open(file_of(&dir), true).unwrap();
     let mut written = fs::read(&named.path).unwrap();
