@@ -1,5 +1,8 @@
 //! The load test as it is run: against the real service, and against servers that lie.
 
+#[path = "../../tests/it/cli/written.rs"]
+mod written;
+
 use headroom::app::App;
 use headroom::config::{Config, Inputs, Setting};
 use headroom::telemetry::Metrics;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use written::{code, commands, wrong};
 
 /// Runs it and answers whether it ended well, with its JSON.
 fn loadtest(address: SocketAddr, arguments: &str) -> (bool, Value) {
@@ -133,6 +137,21 @@ fn a_yes_without_a_proof_voids_the_figure() {
     let (is_well, said) = against_a_liar(r#"{"status":"confirmed"}"#, r#"{"partitions":1,"ends":[0]}"#);
     assert_eq!((is_well, &said["standing"]), (false, &"VOID".into()), "{said:#}");
     assert_eq!(said["audit"]["unreadable"], 200, "{said:#}");
+}
+
+#[test]
+fn every_command_that_the_page_names_exists() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let help = |names: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headroom-loadtest"));
+        let ended = command.args(names).arg("--help").stdin(Stdio::null()).output().unwrap();
+        ended.status.success().then(|| String::from_utf8(ended.stdout).unwrap())
+    };
+    let program = "headroom-loadtest";
+    let commands: Vec<_> = code(&page).iter().flat_map(|line| commands(line, program)).collect();
+    assert!(!commands.is_empty(), "the page names no command");
+    let found: Vec<String> = commands.iter().filter_map(|words| wrong(program, words, help)).collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 /// Figures of so few turns say nothing; what counts is that all that was committed was found again, in every log.

@@ -13,6 +13,7 @@ mod rebuild;
 mod running_server;
 mod secrets;
 mod support;
+mod written;
 
 use crate::process::{Ended, headroom, run};
 use headroom::wire::schema::EVENT;

@@ -74,10 +74,14 @@ impl Tree {
     }
 }
 
+/// Every file of the tree with its text. One that is no text is empty.
+pub fn texts() -> BTreeMap<String, String> {
+    Tree::of(Path::new(env!("CARGO_MANIFEST_DIR"))).files
+}
+
 /// Every page of the tree with its text.
 pub fn pages() -> BTreeMap<String, String> {
-    let tree = Tree::of(Path::new(env!("CARGO_MANIFEST_DIR")));
-    tree.pages().map(|(page, text)| (page.clone(), text.clone())).collect()
+    texts().into_iter().filter(|(file, _)| file.ends_with(".md")).collect()
 }
 
 /// A page without its blocks of code, as many lines as before.
