@@ -35,5 +35,10 @@ once() {
     exec {lock}<&-
 }
 
-# An environment of Python with the packages of a list.
+# What an environment of Python depends on: the Python that it leads to, and these lists. For `once`: when another Python takes
+# the place of the one that is here, what was made with that one is dead.
+environment() { python3 -c 'import sys; print(sys.base_prefix, *sys.version_info[:2])' && cat "$@"; }
+
+# An environment of Python with the packages of a list. It names all of them, so that a new one needs nothing that nobody has
+# tried: what the first ones need is told by `pip freeze` in an environment of these alone.
 packages() { python3 -m venv "$2" && "$2/bin/pip" --quiet install --requirement "$1"; }
