@@ -383,8 +383,9 @@ pub struct WatchPoolsRequest {
     #[prost(btree_map = "uint32, uint64", tag = "6")]
     pub position: ::prost::alloc::collections::BTreeMap<u32, u64>,
 }
-/// A step of a watch. A watch whose reader takes nothing for 5 seconds is ended with slow_reader, and one of a process that
-/// is shutting down with shed; Problem.position says where to go on.
+/// A step of a watch. A watch whose reader takes nothing for 5 seconds is ended with slow_reader, one of a process that is
+/// shutting down with shed, and one whose caller may watch no more with unauthenticated or forbidden; Problem.position says
+/// where to go on.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchPoolsResponse {
     /// By partition, the sequence number of the first event that the steps so far do not include. A later watch may begin
