@@ -9,7 +9,8 @@ use crate::time::Clock;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Interval at which files of tokens, certificates and keys are checked for changes, in milliseconds. A revoked token may be used so long.
+/// Interval at which files of tokens, certificates and keys are checked for changes, in milliseconds. A revoked token may be used
+/// so long.
 const ACCESS_LOOK_MS: u64 = 500;
 
 /// Draws a token that nobody has.

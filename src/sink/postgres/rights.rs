@@ -46,7 +46,8 @@ impl Database {
         Ok(!of_schema.rows.is_empty() && !has(&of_schema, 0, 0))
     }
 
-    /// The rights that are missing to make these differences go away, to write, to rebuild, and to give these tables another comment.
+    /// The rights that are missing to make these differences go away, to write, to rebuild, and to change the comments of these
+    /// tables.
     pub(super) fn missing_rights(
         &mut self,
         differences: &[Difference],
