@@ -357,7 +357,7 @@ fn a_partition_that_has_lost_all_its_events_is_told_to_an_operator_and_the_other
         let refused = ["refused: ", &emptied, "refused: partition 1 of the log begins with seq 1"];
         says(&topics(&site, how, &[]), 1, &refused);
     }
-    let unknown = "partition 0: it is not known how far its commands are decided: ";
+    let unknown = "partition 0: it is not known whether commands are gone: ";
     says(&site.run(["commands", "check"]), 1, &[unknown, &emptied, "partition 1: next command "]);
     // Nothing covers the first events of the other one any more, which is no difference either.
     let head = "partition 1: nothing can be compared: partition 1 of the log begins with seq 1";
