@@ -100,12 +100,15 @@ impl Judge<'_> {
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
         let over = known.filter(|_| !self.is_older()).and_then(|answer| self.over_since(command.kind, answer));
+        // Owners of before repeated what they had told of a life that was taken back since, or told the end of the next life.
+        let taken_back = known.filter(|answer| over.is_some() && self.is_taken_back(answer));
+        let end_of_next = taken_back.and_then(|answer| answer.body.entry()).and_then(|entry| self.end_of(entry));
         let may_repeat = |answer: &Answer, original: &EventBody| {
-            answer.body == *original && (over.is_none() || self.is_taken_back(answer))
+            answer.body == *original && (over.is_none() || taken_back.is_some())
         };
+        let is_end = |told: Reason| over == Some(told) || end_of_next == Some(told);
         let answered = match &self.event.body {
-            body if over.is_some() && body.rejection().map(|r| r.reason) == over => Answered::Again,
-            // Owners of before also repeated what they had told of a life that was taken back since.
+            body if over.is_some() && body.rejection().is_some_and(|r| is_end(r.reason)) => Answered::Again,
             EventBody::Repeated(original, _) if known.is_some_and(|answer| may_repeat(answer, original)) => {
                 Answered::Again
             }
@@ -165,11 +168,16 @@ impl Judge<'_> {
             if is_gone(&entry.pool) || self.is_taken_back(answer) {
                 return Some(Reason::UnknownReservation);
             }
-            return self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life));
+            return self.end_of(entry);
         }
         let pool = answer.body.pool().filter(|_| answer.body.retirement().is_none())?;
         let reason = if ask == CommandKind::DefinePool { Reason::PoolRetired } else { Reason::UnknownPool };
         is_gone(&pool.id).then_some(reason)
+    }
+
+    /// Why the last life of this reservation's id has ended, if it has.
+    fn end_of(&self, entry: &Entry) -> Option<Reason> {
+        self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
     }
 
     /// Whether the life that an answer showed was taken back: that leaves nothing behind, and another one may have begun since.

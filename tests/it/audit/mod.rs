@@ -129,8 +129,11 @@ fn what_was_told_of_a_life_that_was_taken_back_is_not_told_anew() {
     owner.take(&confirm);
     owner.take(&script::reserve(1, 1, 2, Some(60_000)));
     owner.take(&confirm);
+    owner.take(&owner::command(CommandBody::Release { reservation: script::id(1) }, 94, None));
+    owner.take(&confirm);
+    owner.take(&owner::command(CommandBody::Confirm { reservation: script::id(1) }, 95, owner::key("another")));
     let kinds: Vec<_> = owner.log.iter().skip(2).map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds, [Accepted, Repeated, Released, Rejected, Accepted, Rejected]);
+    assert_eq!(kinds, [Accepted, Repeated, Released, Rejected, Accepted, Rejected, Released, Rejected, Rejected]);
     let audit = audited(script::PARTITION, &owner.log);
     assert_eq!((audit.finish().breaches(), audit.digest()), (&[][..], owner.maps.digest(owner.now)));
     for at in [5, 7] {
@@ -143,6 +146,12 @@ fn what_was_told_of_a_life_that_was_taken_back_is_not_told_anew() {
         let found = report(&log);
         assert!(found.breaches().iter().any(|b| b.law == Law::SameAnswer && b.seq == at as u64), "{at}: {found:?}");
     }
+    // Owners of before told of the first life that the next one was over, as everybody tells it of the next one.
+    let reason = |at: usize| owner.log[at].event.body.rejection().map(|rejection| rejection.reason);
+    assert_eq!([9, 10].map(reason), [Some(Reason::UnknownReservation), Some(Reason::AlreadyReleased)]);
+    let mut log = owner.log.clone();
+    log[9].event.body = log[10].event.body.clone();
+    assert_eq!(report(&log).breaches(), []);
 }
 
 /// As a version before told it that kept no deadlines: a reservation that is over is repeated as what it was, and a
