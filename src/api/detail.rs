@@ -84,6 +84,9 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
         }
         Shed::Full => "the queue of the partition is full: try again later".into(),
         Shed::NoOwner => "no process decides for the partition at present: try again; /readyz says why".into(),
+        Shed::Memory => "the partitions remember as much as the process has memory for, so it takes no new reservation, and no \
+             change or extend with an Idempotency-Key: release what nobody needs, and try again later"
+            .into(),
         Shed::Closing => "the process is shutting down: try again, and another process will take the call".into(),
         Shed::Connections => {
             "the process serves as many connections as it may: try again, or call another process".into()

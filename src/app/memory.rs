@@ -1,7 +1,9 @@
 //! Looks from time to time at how much memory the process has, and at how much it may have. At the limit the system kills it
-//! without a log line, and every process of a log holds all partitions: they come to their limits at about the same time.
+//! without a log line, and every process of a log holds all partitions: they come to their limits at about the same time. So the
+//! gateway is told, and refuses new work before.
 
 use super::looks;
+use crate::gateway::Gateway;
 use crate::telemetry::{Metrics, ProcessMemory};
 use crate::threads;
 use std::path::Path;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 const MEMORY_LOOK_MS: u64 = 5_000;
 
 /// Looks until the runtime ends.
-pub(super) async fn watch(metrics: Arc<Metrics>) {
+pub(super) async fn watch(gateway: Arc<Gateway>, metrics: Arc<Metrics>) {
     let _watched = threads::watch("memory");
     let mut ticks = looks::every(MEMORY_LOOK_MS);
     loop {
@@ -19,6 +21,7 @@ pub(super) async fn watch(metrics: Arc<Metrics>) {
         let Some(seen) = looks::blocking(|| look(Path::new("/"))).await else { return };
         if let Some(seen) = seen {
             metrics.process_memory(&seen);
+            gateway.saw_memory(seen.used_bytes, seen.limit_bytes);
         }
     }
 }

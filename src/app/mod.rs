@@ -242,7 +242,7 @@ impl App {
         let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
         let disk = tokio::spawn(disk::watch(data_dir.clone(), Arc::clone(&metrics)));
-        let memory = tokio::spawn(memory::watch(Arc::clone(&metrics)));
+        let memory = tokio::spawn(memory::watch(Arc::clone(&gateway), Arc::clone(&metrics)));
         let [files, keys] = access::keep(&access);
         let canaries = canaries.start(&gateway, &service, &metrics);
         let on_shutdown = async {

@@ -1,5 +1,5 @@
 //! Admission control. A call that cannot be answered in time is refused ("shed") before anything is appended, so that
-//! it costs the log nothing.
+//! it costs the log nothing. So is one for which the process has no memory, see [`super::memory`].
 
 use crate::domain::{CommandBody, Micros, Name};
 use crate::limits::{
@@ -24,6 +24,8 @@ pub enum Shed {
     Full,
     /// No process decides for the partition at present.
     NoOwner,
+    /// The partitions of the process remember more than it has memory for, and the call asks to remember more.
+    Memory,
     /// The process is shutting down.
     Closing,
     /// The process serves as many connections as it may.
@@ -36,12 +38,13 @@ pub enum Shed {
 
 impl Shed {
     /// Every variant, once.
-    pub const ALL: [Shed; 9] = [
+    pub const ALL: [Shed; 10] = [
         Shed::InFlight,
         Shed::Share,
         Shed::Wait,
         Shed::Full,
         Shed::NoOwner,
+        Shed::Memory,
         Shed::Closing,
         Shed::Connections,
         Shed::Reads,
@@ -56,6 +59,7 @@ impl Shed {
             Shed::Wait => "wait",
             Shed::Full => "full",
             Shed::NoOwner => "no_owner",
+            Shed::Memory => "memory",
             Shed::Closing => "closing",
             Shed::Connections => "connections",
             Shed::Reads => "reads",

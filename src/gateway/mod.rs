@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod correlator;
+pub mod memory;
 pub mod readiness;
 pub mod routing;
 pub mod service;

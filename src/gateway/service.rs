@@ -8,13 +8,14 @@ pub use stages::{CallReport, Stage};
 
 use super::admission::{InFlight, Lane, QueueLoad, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
+use super::memory::{Memory, takes_memory};
 use super::readiness::Readiness;
 use crate::domain::{
-    Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route,
+    Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Ledger, Micros, Name, Reserved, route,
 };
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
 use crate::log::{AppendError, CommandSink, FeatureLevel, NewCommand, Reply, ReplyChannel};
-use crate::replica::Replica;
+use crate::replica::{PartitionHandle, Replica};
 use crate::time::{Clock, Stopwatch};
 use crate::trace::{CallTrace, TraceContext};
 use crate::wire;
@@ -68,6 +69,7 @@ pub struct Gateway {
     /// The contexts of the calls whose spans are recorded, for their Abandons.
     recorded: Mutex<BTreeMap<Attempt, TraceContext>>,
     readiness: Mutex<Readiness>,
+    memory: Memory,
     /// Where what is measured is reported; `None` reports it nowhere.
     report: Option<Arc<dyn CallReport>>,
     /// What commands may say in the log.
@@ -97,6 +99,7 @@ impl Gateway {
             clock,
             recorded: Mutex::default(),
             readiness: Mutex::default(),
+            memory: Memory::default(),
             report: None,
             level: FeatureLevel::default(),
             running: Stopwatch::start(),
@@ -139,6 +142,7 @@ impl Gateway {
             return Ok(Outcome::TooLate);
         }
         let admitted = self.admit(partition, Lane::of(&body), actor.clone(), now, deadline);
+        let admitted = admitted.and_then(|place| self.has_memory(partition, &body, key.as_ref()).map(|()| place));
         stages.admitted(admitted.as_ref().err());
         let _in_flight = admitted?;
         let (waiter, outcome) = oneshot::channel();
@@ -227,6 +231,18 @@ impl Gateway {
         self.in_flight.iter().map(InFlight::count)
     }
 
+    /// Takes how many bytes of the process are resident, and how many it may have. New work is refused near the limit, see
+    /// [`super::memory`]. What partitions count at present is asked, not what they did at their last event: there may be none
+    /// while new work is refused.
+    pub fn saw_memory(&self, resident_bytes: u64, limit_bytes: u64) {
+        let counted = |handle: &Arc<PartitionHandle>| {
+            let now = handle.time().now(self.clock());
+            handle.read(|state| state.memory_used(now))
+        };
+        let counted_bytes = self.replica.partitions().map(counted).fold(0, u64::saturating_add);
+        self.memory.saw(counted_bytes, resident_bytes, limit_bytes);
+    }
+
     /// Returns when every call is answered and every Abandon is in the log.
     pub async fn drained(&self) {
         let mut look = tokio::time::interval(Duration::from_millis(ABANDON_RETRY_MS));
@@ -285,6 +301,16 @@ impl Gateway {
         in_time(handle, lane, queue, now, deadline)?;
         in_flight.enter(lane, caller.as_ref())?;
         Ok(InFlightGuard { in_flight, lane, caller })
+    }
+
+    /// Refuses a call for which the process has no memory.
+    fn has_memory(&self, partition: u32, body: &CommandBody, key: Option<&IdempotencyKey>) -> Result<(), Shed> {
+        let takes = |handle: &Arc<PartitionHandle>| {
+            let now = handle.time().now(self.clock());
+            handle.read(|state| takes_memory(state, body, key, now))
+        };
+        let is_refused = self.memory.is_full() && self.replica.partition(partition).is_some_and(takes);
+        if is_refused { Err(Shed::Memory) } else { Ok(()) }
     }
 
     /// An Abandon of this gateway is in the log for good, although it may not be decided yet: whichever owner decides

@@ -7,6 +7,7 @@ pub mod disconnects;
 mod examples;
 mod h2;
 pub mod manual_owner;
+mod memory;
 mod names;
 mod opening;
 mod pool_changes;

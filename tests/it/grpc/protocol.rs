@@ -8,7 +8,7 @@ use crate::wait::until;
 use headroom::api::grpc::v1;
 use headroom::domain::{CommandBody, EventKind, ReservationId};
 use headroom::limits::{
-    AREAS_MAX, COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, LABELS_MAX, WATCH_IDS_MAX,
+    AREAS_MAX, COMMAND_BYTES_MAX, DEDUP_WINDOW_MS, HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, LABELS_MAX, WATCH_IDS_MAX,
 };
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -278,6 +278,39 @@ fn the_interface_describes_itself() {
             matches!(&answer, MessageResponse::FileDescriptorResponse(file) if !file.file_descriptor_proto.is_empty())
         );
     }
+}
+
+#[test]
+fn a_process_without_memory_takes_releases_and_no_new_reservation_until_less_is_remembered() {
+    let mut desk = Desk::new();
+    let client = super::CapacityClient::new(channel(desk.address));
+    let reserve = |key: &str| {
+        let (mut client, request) = (client.clone(), one(key));
+        runtime().spawn(async move { client.reserve(request).await })
+    };
+    let reserved = |desk: &mut Desk, key: &str| {
+        let before = desk.taken().len();
+        let call = reserve(key);
+        until("the log has the Reserve", || desk.taken().len() > before);
+        assert_eq!(desk.decide(), [EventKind::Accepted]);
+        runtime().block_on(call).unwrap().unwrap();
+    };
+    reserved(&mut desk, "k");
+    desk.gateway.saw_memory(1, 1);
+    let refused = runtime().block_on(reserve("other")).unwrap().unwrap_err();
+    let told = problem(&refused);
+    assert_eq!((refused.code(), &*told.code, &*told.reason), (Code::Unavailable, "shed", "memory"));
+    assert_eq!((told.outcome(), told.retryable), (v1::problem::Outcome::NotApplied, true));
+    let (before, mut releasing) = (desk.taken().len(), client.clone());
+    let request = v1::ReleaseRequest { reservation: id("k").to_string(), ..Default::default() };
+    let release = runtime().spawn(async move { releasing.release(request).await });
+    until("the log has the Release", || desk.taken().len() > before);
+    assert_eq!(desk.decide(), [EventKind::Released]);
+    runtime().block_on(release).unwrap().unwrap();
+    desk.at(2 * DEDUP_WINDOW_MS);
+    desk.gateway.saw_memory(1, 1);
+    reserved(&mut desk, "other");
+    desk.end();
 }
 
 /// The story: somebody browsed the interface, and a process that was to end waited for that connection until its time was over.

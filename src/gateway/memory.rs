@@ -1,0 +1,125 @@
+//! Whether this process has memory for new work. Every process of a log holds all partitions: at their limits the system would
+//! kill all of them at about the same time. So new work is refused before, which each process says for itself: its limit is no
+//! part of what an owner decides.
+
+use crate::domain::{CommandBody, CommandKey, IdempotencyKey, Ledger, Micros, Reservation, Status};
+use crate::replica::PartitionState;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// New work is refused while more than so many percent of the memory that the process may have are resident.
+const REFUSE_PERCENT: u64 = 85;
+/// Partitions have to count at least so many percent of it. More is counted than is resident: with less, something else has
+/// taken the memory, and to refuse does not help.
+const COUNTED_PERCENT: u64 = 75;
+/// New work is taken again when no more than so many percent are resident, as after a larger limit,
+const RESUME_PERCENT: u64 = 80;
+/// or when partitions count no more than so many percent of what they counted at the first refusal. What was resident once may
+/// stay so, and is used again.
+const RESUME_COUNTED_PERCENT: u64 = 90;
+
+const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 && RESUME_COUNTED_PERCENT < 100);
+
+/// What was seen of the memory of this process.
+#[derive(Default)]
+pub struct Memory {
+    /// The bytes that partitions counted when new work was refused first; 0 while it is taken.
+    full_at: AtomicU64,
+}
+
+impl Memory {
+    /// Takes how many bytes all partitions count, how many bytes of the process are resident, and how many it may have.
+    pub fn saw(&self, counted_bytes: u64, resident_bytes: u64, limit_bytes: u64) {
+        let is_above = |bytes: u64, percent: u64, of: u64| bytes.saturating_mul(100) > of.saturating_mul(percent);
+        let full_at = self.full_at.load(Relaxed);
+        let was_full = full_at > 0;
+        let is_full = match was_full {
+            false => {
+                is_above(resident_bytes, REFUSE_PERCENT, limit_bytes)
+                    && is_above(counted_bytes, COUNTED_PERCENT, limit_bytes)
+            }
+            true => {
+                is_above(resident_bytes, RESUME_PERCENT, limit_bytes)
+                    && is_above(counted_bytes, RESUME_COUNTED_PERCENT, full_at)
+            }
+        };
+        if is_full && !was_full {
+            self.full_at.store(counted_bytes, Relaxed);
+            tracing::warn!(
+                counted_bytes,
+                resident_bytes,
+                limit_bytes,
+                "the memory of the process is full; new work is refused"
+            );
+        } else if was_full && !is_full {
+            self.full_at.store(0, Relaxed);
+            tracing::info!(
+                counted_bytes,
+                resident_bytes,
+                limit_bytes,
+                "the process has memory again; new work is taken"
+            );
+        }
+    }
+
+    /// Whether new work is refused.
+    pub fn is_full(&self) -> bool {
+        self.full_at.load(Relaxed) > 0
+    }
+}
+
+/// Whether more would be remembered for this command: then an owner whose partition is full refuses it. Of Amends it refuses
+/// those that take more; here it is those with a key. A repetition is answered with what is remembered.
+pub fn takes_memory(state: &PartitionState, body: &CommandBody, key: Option<&IdempotencyKey>, now: Micros) -> bool {
+    match body {
+        CommandBody::Confirm { .. }
+        | CommandBody::Release { .. }
+        | CommandBody::RetirePool { .. }
+        | CommandBody::Abandon { .. } => false,
+        CommandBody::Reserve { reservation, .. } => {
+            let is_answered = |known: &Reservation| known.is_known(now) && known.status != Status::Void;
+            !state.reservation(reservation).is_some_and(is_answered)
+        }
+        CommandBody::Extend { .. }
+        | CommandBody::Amend { .. }
+        | CommandBody::DefinePool { .. }
+        | CommandBody::AdjustLimits { .. }
+        | CommandBody::ChangePool { .. }
+        | CommandBody::SetMode { .. } => {
+            let key = CommandKey::of(body.kind(), key, body.pool(), body.reservation());
+            key.is_some_and(|key| state.remembered(&key).is_none_or(|answer| answer.until <= now))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_work_is_refused_near_the_limit_until_clearly_less_is_counted() {
+        let memory = Memory::default();
+        let full = [
+            // Counted, and resident, of a hundred.
+            (160, 85, false),
+            (75, 99, false),
+            (160, 86, true),
+            (160, 81, true),
+            (145, 90, true),
+            // What was resident stays so for a while.
+            (144, 90, false),
+            (160, 90, true),
+            // Something else gave memory back.
+            (160, 80, false),
+            (0, 0, false),
+        ];
+        for (counted, resident, is_full) in full {
+            memory.saw(counted << 20, resident << 20, 100 << 20);
+            assert_eq!(memory.is_full(), is_full, "{counted} {resident}");
+        }
+        memory.saw(u64::MAX, 1, 1);
+        assert!(memory.is_full());
+        // A limit can be raised while the process runs.
+        memory.saw(u64::MAX, 1, 2);
+        assert!(!memory.is_full());
+    }
+}
