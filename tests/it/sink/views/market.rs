@@ -288,7 +288,7 @@ impl Market {
     }
 
     /// Callers who are refused, and accepted elsewhere an hour later or a moment after that, by their keys or by their orders;
-    /// a hold that lives when its pool ends, and callers who come when a slot has begun.
+    /// a hold that lives when its pool ends, one that lives when the market ends, and callers who come when a slot has begun.
     fn plan_edges(&mut self) {
         let at = hour(60).plus_ms(HOUR_MS / 2);
         for (text, micros) in [("in", 3_600_000_000), ("out", 3_600_000_001)] {
@@ -299,6 +299,7 @@ impl Market {
             }
         }
         self.plan_edge(Micros(hour(50).0 - 1), "east", "hold", None, Some(HOUR_MS));
+        self.plan_try(hour(HOURS - 1).plus_ms(HOUR_MS / 2), ROOMY, ("open", 1), None);
         for (hours, pool) in [(141, "west"), (181, "south"), (241, "quay"), (251, "hill"), (256, "late")] {
             self.plan_edge(hour(hours), pool, "late", None, None);
         }
