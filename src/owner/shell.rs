@@ -90,20 +90,26 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.settle(barrier, now)?;
         // Holds that ended while the partition had no owner must not cause the first commands to be refused.
         self.handle.progress().set_expiring(true);
-        loop {
-            let (time, now) = (self.time()?, self.clock.now());
-            if self.handle.read(PartitionState::next_expiry).is_none_or(|due| due > time) {
-                break;
-            }
-            let expired = self.handle.read(|state| self.owner.expire(state, time));
-            self.settle(expired, now)?;
-        }
+        let expired = self.expire();
         self.handle.progress().set_expiring(false);
+        expired?;
         let claimed = [StatusKind::Claiming, StatusKind::Restoring, StatusKind::Reopening, StatusKind::Active];
         let active = self.handle.try_transition(&claimed, PartitionStatus::Active);
         active.map_err(|refused| End::Unknown(LogError::internal(refused.to_string())))?;
         self.report.began(self.owner.partition(), self.gap_us(&last)?);
         Ok(now)
+    }
+
+    /// Expires the holds that are due, in as many turns as that takes.
+    fn expire(&mut self) -> Result<(), End> {
+        loop {
+            let (time, now) = (self.time()?, self.clock.now());
+            if self.handle.read(PartitionState::next_expiry).is_none_or(|due| due > time) {
+                return Ok(());
+            }
+            let expired = self.handle.read(|state| self.owner.expire(state, time));
+            self.settle(expired, now)?;
+        }
     }
 
     /// For how many microseconds nobody had decided before this owner, which began at `last`: since the event before

@@ -3,12 +3,17 @@
 use crate::fixtures::{self, NOW, amounts, append, command, hold, key, open_pool, orders, pool_id, reservation_id};
 use crate::http::client::Client;
 use crate::server::Server;
+use crate::ticks::run;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::domain::*;
 use headroom::limits::{TURN_OVERDUE_MAX, TURN_RECORDS_MAX, TURN_TIMERS_MAX};
+use headroom::log::embedded::Owned;
+use headroom::log::{CommitOutcome, LogError, OwnedPartition, Polled, StoredCommand, Turn};
 use headroom::owner::Partition;
+use headroom::owner::shell::End;
 use headroom::wire;
 use std::sync::Arc;
+use std::time::Duration;
 
 const HOLD_MS: u64 = 1_000;
 
@@ -155,4 +160,31 @@ fn an_owner_is_ready_after_overdue_holds_are_expired() {
     let reply = Client::connect(server.address).send("POST", "/v1/reservations", &["Request-Timeout-Ms: 5000"], &body);
     assert_eq!(reply.status, 201, "{reply:?}");
     drop(server);
+}
+
+/// A log whose next owner has the partition as soon as this one has written its barrier.
+struct TakenOver {
+    owned: Owned,
+    is_begun: bool,
+}
+
+impl OwnedPartition for TakenOver {
+    fn poll(&mut self, _: &mut Vec<StoredCommand>, _: Duration) -> Result<Polled, LogError> {
+        Ok(Polled::Closed)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        if std::mem::replace(&mut self.is_begun, true) { CommitOutcome::Fenced } else { self.owned.commit(turn) }
+    }
+}
+
+/// The story: a start was told to be at its last step, while the partition was read anew from its begin.
+#[test]
+fn a_claim_that_ends_before_overdue_holds_are_expired_expires_them_no_more() {
+    let world = World::new(1);
+    decided(&world, &[define(1, "van-1", 1), reserve(10, NOW, "van-1", Some(HOLD_MS))]);
+    world.clock.set(NOW.plus_ms(2 * HOLD_MS));
+    let (handle, owned) = world.recover(0);
+    assert_eq!(run(&world, &handle, TakenOver { owned, is_begun: false }, None), End::Fenced);
+    assert!(!handle.progress().is_expiring());
 }
