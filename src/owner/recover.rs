@@ -60,7 +60,7 @@ impl Recovery<'_> {
         unused.iter().for_each(|why| self.report.checkpoint_unused(partition, why));
         let is_there = state.is_some();
         handle.progress().set_from_checkpoint(is_there);
-        handle.write(|current| *current = state.unwrap_or_else(|| PartitionState::new(partition)));
+        drop(handle.replace(state.unwrap_or_else(|| PartitionState::new(partition))));
         Ok(is_there)
     }
 
@@ -141,7 +141,7 @@ impl Recovery<'_> {
     fn start_over(&self, handle: &PartitionHandle, why: &str) {
         let partition = handle.id();
         self.wipe(partition, why);
-        handle.write(|state| *state = PartitionState::new(partition));
+        drop(handle.replace(PartitionState::new(partition)));
     }
 
     /// Folds these events before a claim does, on all cores; none of them when there are as many partitions as cores, whose

@@ -386,7 +386,7 @@ impl Exchange<'_> {
             self.checkpointer.forget(partition, breach.to_string());
             crash::point("swap-forgotten");
         }
-        let living = self.handle.write(|living| std::mem::replace(living, fresh));
+        let living = self.handle.replace(fresh);
         crash::point("swap-done");
         (compared, living)
     }

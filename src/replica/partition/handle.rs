@@ -124,6 +124,13 @@ impl PartitionHandle {
         result
     }
 
+    /// Puts another state in the place of this one, which it answers: dropping a large one takes long, and whoever reads the
+    /// partition would wait for it if that were done here.
+    #[must_use]
+    pub fn replace(&self, state: PartitionState) -> PartitionState {
+        self.write(|living| std::mem::replace(living, state))
+    }
+
     /// Changes the state on behalf of a follower; none when the state is an owner's to change, or has stopped.
     pub fn follow<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> Option<T> {
         // The lock is held until the fold ends: a claim that begins meanwhile waits for it.
@@ -212,13 +219,17 @@ impl PartitionHandle {
     /// # Errors
     /// [`TransitionRefused`] when the state is an owner's to change, or has stopped.
     pub fn begin_anew(&self) -> Result<(), TransitionRefused> {
-        self.transition(&StatusKind::FOLLOWED, PartitionStatus::Restoring, || {
+        let mut old = None;
+        let begun = self.transition(&StatusKind::FOLLOWED, PartitionStatus::Restoring, || {
             // The age is cleared before the state: a reader that sees the empty state and then asks for its age learns
             // that it is not known.
             self.freshness.forget();
             self.progress.set_from_checkpoint(false);
-            self.write(|state| *state = PartitionState::new(self.id));
-        })
+            old = Some(self.replace(PartitionState::new(self.id)));
+        });
+        // Not under the lock of the status either.
+        drop(old);
+        begun
     }
 
     /// Whether the state keeps up with the log, so that commands may be sent and what is committed will be seen. Never

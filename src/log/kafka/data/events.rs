@@ -201,12 +201,16 @@ impl EventReader {
 
     /// Keeps a read for the next call, in place of the oldest one.
     fn keep(&self, cursor: Cursor) {
-        let mut cursors = self.cursors.lock();
-        if cursors.len() >= CURSORS_MAX {
-            let oldest = cursors.remove(0);
+        let oldest = {
+            let mut cursors = self.cursors.lock();
+            let oldest = (cursors.len() >= CURSORS_MAX).then(|| cursors.remove(0));
+            cursors.push(cursor);
+            oldest
+        };
+        // This may close a client, which takes a while, and every read asks for the cursors.
+        if let Some(oldest) = oldest {
             self.context.readers.give_back(oldest.reader);
         }
-        cursors.push(cursor);
     }
 
     /// A reader that is assigned at the event before this one, or at an earlier place.
