@@ -335,7 +335,8 @@ pub const LOGGED_REFUSALS_PER_SECOND: u32 = 10;
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Connections beyond those, for the time when all of them are being served: probes are answered, others are refused.
 pub const HTTP_CONNECTIONS_KEPT: usize = 64;
-/// How long such a connection may take to send its request, in milliseconds.
+/// How long such a connection may take to send its request, and any connection its first byte while the log is being opened,
+/// in milliseconds.
 pub const HTTP_KEPT_WAIT_MS: u64 = 1_000;
 /// Most connections that were told to make room and have not closed yet.
 pub const HTTP_CONNECTIONS_ENDING_MAX: usize = 64;

@@ -1,8 +1,9 @@
 //! The metrics of a process that serves nothing else, for whoever collects them.
 
 use super::health::PROMETHEUS;
-use super::starting::accept;
+use super::starting::{accept, begun};
 use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
+use axum::BoxError;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
@@ -37,7 +38,11 @@ pub async fn scraped(listener: &TcpListener, text: impl Fn() -> String + Send + 
                 }
                 async { Ok::<_, Infallible>(response) }
             });
-            let serving = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            let serving = async {
+                begun(&stream).await?;
+                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await?;
+                Ok::<_, BoxError>(())
+            };
             // A caller that breaks off or takes too long loses nothing here.
             let _ = timeout(LIMIT, serving).await;
             drop(slot);

@@ -12,7 +12,7 @@ use super::{health, http2};
 use crate::api::grpc::{self, status::GrpcReply};
 use crate::api::problem::RequestFault;
 use crate::api::trace::of_caller;
-use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
+use crate::limits::{HTTP_HEAD_TIMEOUT_MS, HTTP_KEPT_WAIT_MS, STARTING_CONNECTIONS_MAX};
 use crate::log::Opening;
 use crate::service::Code;
 use crate::tls;
@@ -35,6 +35,8 @@ use tokio::time::timeout;
 
 /// Longest time that a connection gets here, for one request.
 const LIMIT: Duration = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
+/// Longest wait for its first byte: some callers connect before they have anything to ask, and probes need their slots.
+const SILENT: Duration = Duration::from_millis(HTTP_KEPT_WAIT_MS);
 
 /// Answers requests until `work` is done, and returns its result. Connections that then wait to be accepted are left
 /// for the server that listens next.
@@ -76,14 +78,20 @@ pub(super) async fn accept(
     None
 }
 
+/// Waits for the caller's first byte, which stays unread; answers whether it can be one of TLS.
+pub(super) async fn begun(stream: &TcpStream) -> Result<bool, BoxError> {
+    Ok(timeout(SILENT, stream::speaks_tls(stream)).await??)
+}
+
 async fn connection(
     stream: TcpStream,
     opening: Arc<Opening>,
     tracing: Arc<Tracing>,
     tls: Option<Arc<tls::Server>>,
 ) -> Result<(), BoxError> {
+    let speaks_tls = begun(&stream).await?;
     let mut io = match &tls {
-        Some(tls) if stream::speaks_tls(&stream).await? => stream::accept(tls, stream).await?,
+        Some(tls) if speaks_tls => stream::accept(tls, stream).await?,
         _ => Stream::Plain(stream),
     };
     let answered = Arc::new(Notify::new());

@@ -9,6 +9,7 @@ use crate::server::runtime;
 use crate::wait::PATIENCE;
 use headroom::api::grpc::v1::problem::Outcome;
 use headroom::api::http;
+use headroom::limits::STARTING_CONNECTIONS_MAX;
 use headroom::log::Opening;
 use headroom::tls;
 use headroom::trace::Tracing;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -143,6 +144,23 @@ fn a_grpc_call_gets_that_status_over_tls() {
     let plain = frame(0, &one("p").encode_to_vec());
     let plain = runtime().block_on(send(starting.address, RESERVE, &[], plain)).unwrap();
     assert_eq!((plain.code(), problem(&plain).code), (Code::InvalidArgument, "tls_required".to_owned()));
+    starting.end();
+}
+
+/// The story: a pool of connections that had nothing to ask yet took every slot for seconds, again and again, and the probes
+/// behind it came too late.
+#[test]
+fn connections_that_send_nothing_make_room_sooner_than_one_that_has_begun_to_ask() {
+    let starting = Starting::new(None);
+    let mut begun = std::net::TcpStream::connect(starting.address).unwrap();
+    begun.write_all(b"GET /livez").unwrap();
+    let silent: Vec<_> =
+        (1..STARTING_CONNECTIONS_MAX).map(|_| std::net::TcpStream::connect(starting.address).unwrap()).collect();
+    assert_eq!(Client::connect(starting.address).raw(&request("GET", "/livez", &[], b"")).status, 200);
+    begun.set_nonblocking(true).unwrap();
+    let open = begun.read(&mut [0]).unwrap_err();
+    assert_eq!(open.kind(), ErrorKind::WouldBlock, "it was the first, and has its time");
+    drop(silent);
     starting.end();
 }
 
