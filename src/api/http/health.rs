@@ -150,7 +150,15 @@ fn answer(status: HealthStatus, health: HealthDto) -> Reply {
 
 /// `GET /metrics`.
 pub async fn metrics(api: Arc<Api>) -> Answer {
-    let text = tokio::task::spawn_blocking(move || api.state.metrics.render()).await;
+    let turn = Arc::clone(&api.rendering).acquire_owned().await;
+    // It looks at every pool, and goes on when its caller leaves meanwhile. It keeps its turn until it ends: callers who give
+    // up and ask again must not make more of them run at once.
+    let render = move || {
+        let text = api.state.metrics.render();
+        drop(turn);
+        text
+    };
+    let text = tokio::task::spawn_blocking(render).await;
     let text = text.map_err(|_| Problem::bug("metrics could not be rendered"))?;
     Ok(Reply::bytes(StatusCode::OK, PROMETHEUS, text.into_bytes()))
 }
@@ -172,4 +180,52 @@ pub(in crate::api) async fn nothing_there(api: Arc<Api>, request: Request) -> Re
 pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
     let detail = format!("there is nothing at {}: see /openapi.json for the paths there are", quoted(request.path()));
     Problem::fault(RequestFault::NotFound, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::http::{Finished, Metrics, Process, State};
+    use crate::service::{Service, Shed};
+    use crate::trace::Tracing;
+    use crossbeam_channel::{Receiver, bounded};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    /// Metrics that take as long to render as the other end of the channel is there.
+    struct Slow(Receiver<()>);
+
+    impl Metrics for Slow {
+        fn request_finished(&self, _: &Finished<'_>) {}
+
+        fn shed(&self, _: Shed) {}
+
+        fn connected(&self) {}
+
+        fn disconnected(&self) {}
+
+        fn render(&self) -> String {
+            format!("{:?}", self.0.recv())
+        }
+
+        fn process(&self) -> Process {
+            Process::default()
+        }
+    }
+
+    /// The story: a scraper gave up on a process that was busy and asked again. What it had begun went on, and with each question
+    /// one more rendering ran beside the decisions.
+    #[tokio::test]
+    async fn a_rendering_whose_caller_has_left_keeps_its_turn_until_it_ends() {
+        let (end, ended) = bounded(0);
+        let service = Arc::new(Service::over_no_log());
+        let api = Api::new(State::new(service, Arc::new(Slow(ended)), Arc::new(Tracing::off(|| 7))));
+        {
+            let left = pin!(metrics(Arc::clone(&api)));
+            assert!(left.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(api.rendering.available_permits(), 0);
+        drop(end);
+        assert!(metrics(api).await.is_ok());
+    }
 }

@@ -62,6 +62,7 @@ use crate::trace::Tracing;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Time a client has to send a request's body, in milliseconds.
 const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
@@ -238,12 +239,14 @@ pub(in crate::api) struct Api {
     state: State,
     limits: Limits,
     openapi: Vec<u8>,
+    /// Taken by the one rendering of metrics that may run at a time.
+    rendering: Arc<Semaphore>,
 }
 
 impl Api {
     fn new(state: State) -> Arc<Api> {
         let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
-        Arc::new(Api { limits: state.limits, state, openapi })
+        Arc::new(Api { limits: state.limits, state, openapi, rendering: Arc::new(Semaphore::new(1)) })
     }
 
     /// The use cases, for calls that outlive their request.
