@@ -25,14 +25,12 @@ pub struct Charge {
 /// Refusals of one kind, the oldest first. Some entries may be no refusals any more.
 pub struct Refusals<T> {
     queue: VecDeque<(u64, T)>,
-    /// How many entries are still refusals.
-    count: usize,
     bytes: u64,
 }
 
 impl<T> Default for Refusals<T> {
     fn default() -> Refusals<T> {
-        Refusals { queue: VecDeque::new(), count: 0, bytes: 0 }
+        Refusals { queue: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -42,12 +40,10 @@ impl<T> Refusals<T> {
     }
 
     pub fn count(&mut self, bytes: u64) {
-        self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
     pub fn discount(&mut self, bytes: u64) {
-        self.count = self.count.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
@@ -65,13 +61,11 @@ impl<T> Refusals<T> {
         self.queue.pop_front()
     }
 
-    /// The newest entry, while some entries are no refusals any more.
-    pub fn newest_of_mixed(&self) -> Option<&(u64, T)> {
-        self.queue.back().filter(|_| self.queue.len() > self.count)
-    }
-
-    pub fn pop_newest(&mut self) {
-        self.queue.pop_back();
+    /// Takes the entry of this event out, if it is there: it is no refusal any more.
+    fn take_out(&mut self, seq: u64) {
+        if let Ok(at) = self.queue.binary_search_by_key(&seq, |(seq, _)| *seq) {
+            self.queue.remove(at);
+        }
     }
 }
 
@@ -98,14 +92,21 @@ impl Past {
         if was == is {
             return;
         }
+        let is_queued = was.zip(is).is_some_and(|(was, is)| (was.keeping, was.seq) == (is.keeping, is.seq));
         match was {
             Some(Charge { keeping: Keeping::Live, bytes, .. }) => self.live = self.live.saturating_sub(bytes),
             Some(Charge { keeping: Keeping::Until(until), bytes, .. }) => self.discount(until, bytes),
-            Some(Charge { keeping: Keeping::Refusal, bytes, .. }) => self.refusals.discount(bytes),
+            Some(Charge { keeping: Keeping::Refusal, bytes, seq }) => {
+                self.refusals.discount(bytes);
+                // Beside an attempt that was given up it is kept as long as that attempt. Its entry would lie for a day behind an
+                // older refusal, and count nowhere. It is nearly always among the newest, so few others are moved.
+                if !is_queued {
+                    self.refusals.take_out(seq);
+                }
+            }
             None => {}
         }
         let Some(Charge { keeping, bytes, seq }) = is else { return };
-        let is_queued = was.is_some_and(|was| was.keeping == keeping && was.seq == seq);
         match keeping {
             Keeping::Live => self.live = self.live.saturating_add(bytes),
             Keeping::Until(until) => {

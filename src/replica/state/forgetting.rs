@@ -8,9 +8,6 @@ use crate::limits::FORGOTTEN_PER_EVENT_MAX;
 use crate::replica::past::{Charge, Past};
 use std::collections::BTreeSet;
 
-/// Most entries of refusals that were given up which one event drops.
-const GIVEN_UP_PER_EVENT_MAX: usize = 1_024;
-
 impl PartitionState {
     /// The refusal of a Reserve that has this many older ones before it, and its bytes; `Some(None)` where it is no
     /// refusal any more.
@@ -80,15 +77,6 @@ impl PartitionState {
             if let Some((_, slot)) = popped.filter(|_| refusal.is_some()) {
                 self.drop_slot(slot);
             }
-        }
-        // A refusal beside an attempt that was given up is kept as long as that attempt, and its entry is of no use. It would lie
-        // here for a day behind an older refusal, and counts nowhere.
-        for _ in 0..GIVEN_UP_PER_EVENT_MAX {
-            let Some((seq, slot)) = self.past.refusals.newest_of_mixed() else { break };
-            if self.slab.at(*slot).is_some_and(|(_, r)| refusal_bytes(r, *seq).is_some()) {
-                break;
-            }
-            self.past.refusals.pop_newest();
         }
     }
 
