@@ -423,3 +423,21 @@ fn memory_is_flat_while_pools_come_and_go() {
     assert_eq!((middle.0, middle.1, middle.2), (last.0, last.1, last.2), "{rows:?}");
     assert!(last.3 * 100 <= middle.3 * 105, "rows of a checkpoint: {} after 20 days, {} after 39", middle.3, last.3);
 }
+
+/// The story: pools come and go in a partition with very many reservations, and its server is restarted every day. The round over
+/// all of them began anew with each restart and never ended, so that no pool that had retired was ever forgotten.
+#[test]
+fn a_pool_that_has_retired_is_forgotten_however_often_the_server_is_restarted() {
+    let mut owned = Owned::with((0..2_000).map(|n| plain("other", n)));
+    owned.turn((0..5).map(|n| plain("large", n)), NOW);
+    owned.turn([retirement()], NOW);
+    assert_eq!(owned.state.retired().count(), 1);
+    let days: Vec<_> = (2..7)
+        .map(|day| {
+            owned.state = owned.restored();
+            owned.tick(NOW.plus_ms(day * DEDUP_WINDOW_MS));
+            (owned.state.retired().count(), owned.state.entry_count())
+        })
+        .collect();
+    assert_eq!(days, [(1, 2_003), (1, 2_001), (0, 2_000), (0, 2_000), (0, 2_000)]);
+}

@@ -2,7 +2,7 @@
 //! anew. Before there is a state, it is proven to be the one of the digest that goes with the pieces. Both only read them, so
 //! whoever has two threads has it done beside each other.
 
-use super::{PartitionState, Position};
+use super::{PartitionState, Position, Sweeping};
 use crate::domain::retention::Keeping;
 use crate::domain::{
     Amounts, CommandKey, DedupEntry, Digest, Dimension, Micros, Pool, PoolId, Reservation, ReservationId,
@@ -12,7 +12,7 @@ use crate::replica::index::Index;
 use crate::replica::lives::Lives;
 use crate::replica::past::Past;
 use crate::replica::retired::Ending;
-use crate::replica::slab::{Common, Slab};
+use crate::replica::slab::{Common, Slab, Slot};
 use crate::replica::state::forgetting::{charge, enter_answer};
 use crate::wire::digest::Run;
 use imbl::OrdMap;
@@ -29,12 +29,13 @@ pub struct Restored {
     ids: Vec<(ReservationId, u32)>,
 }
 
-/// What follows from the pieces: the index of ids, what lives, and the orders of forgetting.
+/// What follows from the pieces: the index of ids, what lives, the orders of forgetting, and what is to be swept.
 pub struct Derived {
     index: Index,
     lives: Lives,
     past: Past,
     remembered_until: BTreeSet<(Micros, CommandKey)>,
+    ended: Vec<u32>,
 }
 
 impl Restored {
@@ -90,8 +91,13 @@ impl Restored {
         let mut answers: Vec<_> = remembered.iter().collect();
         answers.sort_unstable_by_key(|(_, answer)| answer.seq);
         answers.into_iter().for_each(|(key, answer)| enter_answer((&mut past, &mut remembered_until), key, answer));
-        let mut charges = Vec::new();
-        let counted = slab.slots().filter(|(_, (_, r))| !retired.ends(r)).map(|(slot, (_, reservation))| {
+        let (mut charges, mut ended) = (Vec::new(), Vec::<u32>::new());
+        let counts = |(slot, (_, reservation)): &(u32, &Slot)| {
+            let has_ended = retired.ends(reservation);
+            ended.extend(has_ended.then_some(*slot));
+            !has_ended
+        };
+        let counted = slab.slots().filter(counts).map(|(slot, (_, reservation))| {
             let charge = charge(reservation);
             match charge.keeping {
                 // What lives is in no order of forgetting.
@@ -103,7 +109,7 @@ impl Restored {
         let lives = Lives::all(counted, |slot| slab.id_at(slot));
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
         charges.into_iter().for_each(|(slot, charge)| past.count(slot, None, Some(charge)));
-        Ok(Derived { index: slab.index(&self.ids), lives, past, remembered_until })
+        Ok(Derived { index: slab.index(&self.ids), lives, past, remembered_until, ended })
     }
 
     /// The state, of pieces that fit together and are proven.
@@ -115,9 +121,10 @@ impl Restored {
         proven: Result<(), String>,
         derived: Result<Derived, String>,
     ) -> Result<PartitionState, String> {
-        let Derived { index, lives, past, remembered_until } = derived?;
+        let Derived { index, lives, past, remembered_until, ended } = derived?;
         proven?;
-        let mut state = PartitionState { lives, past, remembered_until, ..self.state };
+        let sweeping = Sweeping::of_restored(ended, &self.state.retired);
+        let mut state = PartitionState { lives, past, remembered_until, sweeping, ..self.state };
         state.slab.set_index(index);
         let due = state.pools.iter().filter_map(|pool| Some((state.retires_at(&pool.id)?, pool.id.clone())));
         state.retiring = due.collect();

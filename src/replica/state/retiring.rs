@@ -8,11 +8,14 @@ use crate::domain::{ChainedEvent, Ledger, Living, Micros, PoolId, Reservation, R
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX};
 use crate::replica::lives::PoolLives;
 use crate::replica::retired::{Ending, Retired};
+use std::iter::Chain;
+use std::ops::Range;
+use std::vec::IntoIter;
 
 /// Most reservations that ended with their pools and leave memory while one event is folded: one more than an event adds,
 /// so that they become fewer.
 pub const SWEPT_PER_EVENT_MAX: usize = 2;
-/// Most slots that are looked at for them. A round over all slots ends, because an event adds at most one.
+/// Most slots that are looked at for them.
 const SLOTS_PER_EVENT_MAX: usize = 8;
 const _: () = assert!(1 < SWEPT_PER_EVENT_MAX && SWEPT_PER_EVENT_MAX <= SLOTS_PER_EVENT_MAX);
 
@@ -29,16 +32,26 @@ const _: () = assert!(STEADY_MS < JUMP_MS);
 pub(super) struct Sweeping {
     /// The indexes of their reservations.
     indexes: Vec<PoolLives>,
-    /// The round over all slots that is under way.
+    /// The round that is under way.
     round: Option<Round>,
     /// Nothing is left of reservations that ended with an event up to this one.
     swept_through: Option<u64>,
 }
 
-/// A look at every slot, for reservations that ended with an event up to `through`.
+/// A look at slots, for reservations that ended with an event up to `through`.
 struct Round {
-    next: u32,
+    /// Those that are still to be looked at: all that may hold such a reservation.
+    slots: Chain<IntoIter<u32>, Range<u32>>,
     through: u64,
+}
+
+impl Sweeping {
+    /// What is left in a state that was restored, where `ended` are the slots of what had ended with its pool. They make a round
+    /// of their own: one over all slots would begin anew at each restart, and where restarts are frequent it would never end.
+    pub(super) fn of_restored(ended: Vec<u32>, retired: &Retired) -> Sweeping {
+        let round = retired.last_seq().map(|through| Round { slots: ended.into_iter().chain(0..0), through });
+        Sweeping { round, ..Sweeping::default() }
+    }
 }
 
 impl PartitionState {
@@ -153,24 +166,25 @@ impl PartitionState {
         if self.sweeping.round.is_none() && self.sweeping.swept_through >= Some(last) {
             return;
         }
-        let Round { mut next, through } = self.sweeping.round.take().unwrap_or(Round { next: 0, through: last });
+        let all = 0..self.slab.slot_count();
+        let begun = self.sweeping.round.take();
+        let mut round = begun.unwrap_or_else(|| Round { slots: Vec::new().into_iter().chain(all), through: last });
         let mut swept = 0;
         for _ in 0..SLOTS_PER_EVENT_MAX {
-            if next >= self.slab.slot_count() {
-                self.sweeping.swept_through = Some(through);
-                return;
-            }
             if swept == SWEPT_PER_EVENT_MAX {
                 break;
             }
-            let ended = self.slab.at(next).filter(|(_, entry)| self.retired.ends(entry)).map(|(id, _)| *id);
+            let Some(slot) = round.slots.next() else {
+                self.sweeping.swept_through = Some(round.through);
+                return;
+            };
+            let ended = self.slab.at(slot).filter(|(_, entry)| self.retired.ends(entry)).map(|(id, _)| *id);
             if let Some(id) = ended {
-                self.take_out(next, id);
+                self.take_out(slot, id);
                 swept = swept.saturating_add(1);
             }
-            next = next.saturating_add(1);
         }
-        self.sweeping.round = Some(Round { next, through });
+        self.sweeping.round = Some(round);
     }
 
     /// Frees a slot that does not count.
