@@ -70,6 +70,10 @@ impl Shared {
     }
 
     fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+        // A log without room can be read. A write that is refused because of that must not make its contents count as unknown.
+        if let Some(failure) = self.committer.failure() {
+            return Err(failure);
+        }
         let draft = Draft::of_letter(id.partition, id.offset, &body(resolution, now));
         let written = self.file.with(|store| store.append(&mut [draft]));
         written.map_err(|fault| self.committer.fail(fault.error(format_args!("writing {}", self.file.path.display()))))
@@ -130,6 +134,7 @@ mod tests {
     use super::*;
     use crate::domain::{Cause, Digest, Event, EventBody};
     use crate::log::embedded::Options;
+    use crate::log::embedded::reopen::want_of_room;
     use crate::log::{CommitOutcome, OwnedPartition as _, PartitionLog as _, Turn, TurnEvent};
     use tempfile::TempDir;
 
@@ -166,5 +171,26 @@ mod tests {
             let resolved: Vec<_> = letters.iter().map(|letter| letter.resolved.map(|resolved| resolved.0)).collect();
             assert_eq!((resolved.len(), resolved[0], resolved[1]), (listed, None, Some(Resolution::Discarded)));
         }
+    }
+
+    /// The story: a disk had no room left, so that its log could only be read. Somebody discarded a dead letter, and then the log
+    /// could not be read either.
+    #[test]
+    fn a_log_without_room_refuses_a_resolution_and_can_still_be_read() {
+        let dir = TempDir::new().unwrap();
+        let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: NOW }).unwrap();
+        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        let (events, inputs) = (0..5).map(undecided).unzip();
+        assert_eq!(owned.commit(Turn { events, inputs, dead: Vec::new() }.into()), CommitOutcome::Ok);
+        let shut = log.shared.file.with(|store| {
+            store.shut();
+            Ok(())
+        });
+        shut.unwrap();
+        log.shared.committer.set_read_only(want_of_room(&log.shared.file));
+        let refused = log.resolve(DeadLetterId { partition: 0, offset: 1 }, Resolution::Discarded, NOW).unwrap_err();
+        assert!(refused.detail.contains("no disk space is left to write"), "{refused}");
+        let letters = log.shared.letters(0, 9).unwrap();
+        assert_eq!(letters.iter().filter(|letter| letter.resolved.is_none()).count(), 5);
     }
 }
