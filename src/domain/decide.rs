@@ -445,7 +445,8 @@ impl<L: Ledger> Case<'_, L> {
     }
 
     /// When the last attempt goes, the reservation ends, unless somebody has confirmed, extended or amended it: that
-    /// caller was told yes, and may have told others. An attempt of another pool cannot hold anything here.
+    /// caller was told yes, and may have told others. It shows by the event that changed it last. A call that found everything
+    /// as it asked for has changed nothing, and does not show. An attempt of another pool cannot hold anything here.
     fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Decision {
         let known = self.ledger.reservation(&reservation).filter(|r| r.is_known(self.now));
         if known.is_some_and(|known| known.pool != *pool) {
