@@ -20,7 +20,7 @@ use crate::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
-use crate::time::{Clock, Stopwatch, pause};
+use crate::time::{Clock, Stopwatch, pause, retry_ms};
 use crate::trace::Tracing;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,8 +30,11 @@ use std::time::Duration;
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
 /// After so many milliseconds without an event the owner of a bounded log writes a Tick.
 const QUIET_TICK_MS: u64 = 6 * 3_600_000;
-/// Pause before a partition looks again for what covers the events that have left its log, or for what a disk did not give.
-const UNSERVED_LOOK: Duration = Duration::from_secs(5);
+/// Pause before a partition looks again for what covers the events that have left its log, or for what a disk did not give, in
+/// milliseconds.
+const UNSERVED_LOOK_MS: u64 = 5_000;
+/// Longest such pause. It grows where there is a state and not all events after it: each look folds all those before them.
+const UNSERVED_LOOK_MAX_MS: u64 = 60_000;
 
 pub(super) fn start(
     config: &Config,
@@ -109,12 +112,16 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     };
     // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
-    let mut unserved = None;
+    // `unread` is how often in a row there was a state, and the events after it could not be read. That reason is told until the
+    // partition is claimed.
+    let (mut unserved, mut unread) = (None, 0u32);
     loop {
         let reopenings = log.reopenings();
-        let served = match if is_whole { Ok(false) } else { context.recovery().restore(handle) } {
+        let restored = if is_whole { Ok(false) } else { context.recovery().restore(handle) };
+        unread = if is_whole || restored.is_err() { 0 } else { unread.saturating_add(1) };
+        let served = match restored {
             Ok(is_of_checkpoint) => {
-                if unserved.is_some() {
+                if unread == 1 && unserved.is_some() {
                     handle.set_read_error(None);
                 }
                 context.serve(log, handle, is_of_checkpoint)
@@ -124,14 +131,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         let mut may_pass = false;
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => {
-                let has_left = || !is_whole && log.first(partition).is_ok_and(|first| first > 0);
-                may_pass = match error.kind {
-                    // The disk may answer again.
-                    LogErrorKind::Transient => true,
-                    // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
-                    LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { .. } => has_left(),
-                    _ => false,
-                };
+                may_pass = passes(&error, || !is_whole && log.first(partition).is_ok_and(|first| first > 0));
                 error.reason()
             }
             Served::NotClaimed(ClaimError::Breach(breach))
@@ -162,10 +162,11 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             Some(Ok(())) if may_pass => {
                 waits(why.clone());
                 if unserved.as_ref() != Some(&why) {
-                    tracing::error!(partition, why, "the partition is not served; looking again every few seconds");
+                    tracing::error!(partition, why, "the partition is not served; looking again repeatedly");
                     unserved = Some(why);
                 }
-                if !rested(log, partition) {
+                let pause_ms = retry_ms(unread.saturating_sub(1), UNSERVED_LOOK_MS, UNSERVED_LOOK_MAX_MS);
+                if !rested(log, partition, Duration::from_millis(pause_ms)) {
                     return set(PartitionStatus::Stopped);
                 }
             }
@@ -175,10 +176,21 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     }
 }
 
-/// Waits before something is looked at again; returns whether the process goes on.
-fn rested(log: &Embedded, partition: u32) -> bool {
+/// Whether what keeps a partition from being served may pass by itself.
+fn passes(error: &LogError, has_left: impl FnOnce() -> bool) -> bool {
+    match error.kind {
+        // The disk may answer again.
+        LogErrorKind::Transient => true,
+        // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
+        LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { .. } => has_left(),
+        _ => false,
+    }
+}
+
+/// Waits so long before something is looked at again; returns whether the process goes on.
+fn rested(log: &Embedded, partition: u32, rest: Duration) -> bool {
     let since = Stopwatch::start();
-    while since.elapsed() < UNSERVED_LOOK && !log.is_closed(partition) {
+    while since.elapsed() < rest && !log.is_closed(partition) {
         pause(REOPEN_LOOK);
     }
     !log.is_closed(partition)

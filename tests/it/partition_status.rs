@@ -185,3 +185,13 @@ fn a_state_that_begins_anew_is_of_no_age_and_who_waits_for_it_is_told_nothing() 
     handle.begin_anew().unwrap();
     assert_eq!((woken.recv(), handle.staleness_us(Micros(9))), (Err(RecvError), 9));
 }
+
+/// The story: a sector of a log was bad. Readiness told it for a moment, and not while all events before it were folded again.
+#[test]
+fn why_a_partition_could_not_be_read_is_told_until_it_is_served() {
+    let handle = handle(Restoring);
+    handle.set_read_error(Some("a bad sector".to_owned()));
+    assert_eq!(handle.why_not_served().as_deref(), Some("not followed: a bad sector"));
+    becomes(&handle, PartitionStatus::Active);
+    assert_eq!((handle.why_not_served(), handle.read_error()), (None, None));
+}

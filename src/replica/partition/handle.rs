@@ -193,6 +193,7 @@ impl PartitionHandle {
         self.folds.store(kind.folds(), Relaxed);
         if kind == StatusKind::Active {
             self.set_owner_error(None);
+            self.set_read_error(None);
         } else {
             // A turn under way may have left more in the log than in the state.
             if let Some(since) = self.load.drop_turn() {
@@ -299,7 +300,8 @@ impl PartitionHandle {
         self.read_error.lock().as_ref().map(|error| error.why.clone())
     }
 
-    /// Set by the follower, or by an owner that restores the state itself. A state that is lacking is so until all is well.
+    /// Set by the follower, or by an owner that restores the state itself; becoming Active clears it. A state that is lacking is
+    /// so until all is well.
     pub fn set_read_error(&self, why: Option<String>) {
         let mut error = self.read_error.lock();
         // A log that does not answer for a moment gives back no state.

@@ -249,7 +249,7 @@ fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_ar
     assert!(reserve_in_new_pool(&served));
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("the partition is not served; looking again every few seconds"), "{}", ended.err);
+    assert!(ended.err.contains("the partition is not served; looking again repeatedly"), "{}", ended.err);
     has_all(&stopped, "after all");
 }
 
