@@ -18,11 +18,13 @@ real database, so it says what the tables say.
 - `events` has one row for each event, as [Events for readers](../../schemas/README.md) explains them. A `Repeated` event is an
   answer that was given again: it is no demand, and nothing was taken.
 - Units are objects by dimension: `(demand ->> 'orders')::bigint`. The view `decision_units` has a row for each dimension.
-- A time is an instant (`timestamp with time zone`), and your session shows it in its own time zone, in which it also reads the days and
-  hours that you write: `SET timezone TO 'UTC'` shows times as they are on this page. Days of views are those of UTC in every session.
+- A time is an instant (`timestamp with time zone`), and your session shows it in its own time zone, in which it also reads the
+  days and hours that you write: `SET timezone TO 'UTC'` shows times as they are on this page. Days of views are those of UTC in
+  every session.
 - `window_start` and `areas` of an event are those of its pool: read the view `decisions`, or join `pool_lives`,
   where each life of a pool has a row. The same id may have had several lives, with other slots.
-- Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`); one that was never written has no row there.
+- Rows come with the delay of `sink_batch_ms`. `sink_positions` says until when each partition is complete (`decided_until`); one
+  that was never written has no row there.
 - In Amazon Redshift objects and lists are JSON in a text, `decision_units` is a table, `partition` and `open` need double quotes,
   and `lead_time` is in seconds ([what differs](../OPERATING.md#tables-in-amazon-redshift)).
 - Files in a folder or a bucket have the columns of `events` as well ([Files for a lake](../OPERATING.md#files-for-a-lake)).
@@ -43,13 +45,13 @@ headroom sink backfill --data-dir small-day
 A refused caller counts as accepted elsewhere when the same key, or an order with the same `order_ref`, was accepted in another
 slot within an hour. So callers who take a new key for the other slot have to send `order_ref`.
 
-Refused calls to confirm, extend, amend or release name the reservation and not the order, so the last question asks for both. When a
-pool's life ends, one event, `PoolRetired`, ends all that was left in it and names none of it: `ended_at` and `end_cause` of
-`reservations` say which those were.
+Refused calls to confirm, extend, amend or release name the reservation and not the order, so the last question asks for both.
+When a pool's life ends, one event, `PoolRetired`, ends all that was left in it and names none of it: `ended_at` and `end_cause`
+of `reservations` say which those were.
 
 The ninth question is answered by `raise_needed`, which takes all that a limit refused before for admitted as well. The command
-`headroom lost-demand --raise 2` leaves out those calls that would not have fitted alone, and may count more keys: of a call for ten
-and one for one, both refused by a full slot, it counts the second one with `--raise 1`, whose `raise_needed` is eleven.
+`headroom lost-demand --raise 2` leaves out those calls that would not have fitted alone, and may count more keys: of a call for
+ten and one for one, both refused by a full slot, it counts the second one with `--raise 1`, whose `raise_needed` is eleven.
 ";
 const SAMPLES: &str = include_str!("samples.sql");
 
@@ -92,9 +94,9 @@ fn page(database: &Database) -> String {
     for table in tables(Dialect::Postgres) {
         write!(
             page,
-            "\n### `{}`\n\n{} The primary key is `{}`.\n\n| column | type | what it says |\n|---|---|---|\n",
+            "\n### `{}`\n\n{}\nThe primary key is `{}`.\n\n| column | type | what it says |\n|---|---|---|\n",
             table.name,
-            table.doc,
+            table.doc.replace(". ", ".\n"),
             table.key.join("`, `")
         )
         .unwrap();
