@@ -44,7 +44,7 @@ const OPTIONS: &str = "
 const OWNER: &str = "
     SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relname = $2 AND pg_get_userbyid(c.relowner) <> current_user
-      AND has_schema_privilege(c.relowner, n.oid, 'CREATE') AND pg_has_role(c.relowner, 'USAGE')";
+      AND has_schema_privilege(c.relowner, n.oid, 'CREATE')";
 
 /// What the database says that its views are.
 const DEFINITIONS: &str = "
