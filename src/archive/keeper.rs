@@ -49,9 +49,11 @@ struct Oldest {
 }
 
 impl Oldest {
-    /// The latest time at which an event of it can have been written, as far as that is known.
-    fn written(&self) -> Micros {
-        self.newest.unwrap_or(self.begins).min(self.before)
+    /// The latest time at which an event of it can have been written, as far as that is known now. Events that are not later than
+    /// now have their own time: what follows them may be earlier, where the log was set back for a while by mistake.
+    fn written(&self, now: Micros) -> Micros {
+        let own = self.newest.unwrap_or(self.begins);
+        if own > now { own.min(self.before) } else { own }
     }
 }
 
@@ -182,15 +184,15 @@ impl<'a> Keeper<'a> {
         let over_ms = |at: Micros| now.ms_since(at).saturating_sub(keep_ms);
         let mut whole: Option<Whole> = None;
         self.date(oldest, now, is_over)?;
-        if oldest.newest.is_none() && over_ms(oldest.written()) > 0 {
+        if oldest.newest.is_none() && over_ms(oldest.written(now)) > 0 {
             // Until it is read, by its first event: one that cannot be read is overdue all the same.
-            self.heard.overdue(over_ms(oldest.written()));
+            self.heard.overdue(over_ms(oldest.written(now)));
             let read = self.log.oldest_whole(number).map_err(|error| error.detail)?;
             oldest.newest = Some(read.newest.unwrap_or_default());
             whole = Some(read);
             self.date(oldest, now, is_over)?;
         }
-        let overdue_ms = oldest.newest.map_or(0, |_| over_ms(oldest.written()));
+        let overdue_ms = oldest.newest.map_or(0, |_| over_ms(oldest.written(now)));
         self.heard.overdue(overdue_ms);
         let Some(newest) = oldest.newest.filter(|_| overdue_ms > 0 && !is_over()) else { return Ok(Step::Stays) };
         // What is good is waited for, and not read again before all of it is there.
@@ -229,7 +231,7 @@ impl<'a> Keeper<'a> {
     /// Looks when the sealed segments behind this one begin, one after the other, while an event of it is later than now: a clock
     /// was far ahead then, and was set back since. Such an event would keep the whole log until its time has come.
     fn date(&self, oldest: &mut Oldest, now: Micros, is_over: &dyn Fn() -> bool) -> Result<(), String> {
-        while oldest.written() > now && !is_over() {
+        while oldest.written(now) > now && !is_over() {
             let next = oldest.seen.saturating_add(1);
             let Some(begins) = self.log.begins(next).map_err(|error| error.detail)? else { return Ok(()) };
             (oldest.seen, oldest.before) = (next, oldest.before.min(begins));
@@ -333,4 +335,18 @@ fn known_good(names: &[SnapshotName], judged: &BTreeMap<String, Judged>, since: 
         search.count(matches!(judged, Some(Judged::Bad { is_by_manifest: true, .. })));
     }
     good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: the log was set back a year by mistake, and forward again. Meanwhile its oldest segment was dated by what was
+    /// written in that while, and it would have left at once, long before its time.
+    #[test]
+    fn what_follows_dates_a_segment_only_while_it_is_later_than_now() {
+        let (begins, newest, before) = (Micros(50), Some(Micros(60)), Micros(10));
+        let oldest = Oldest { number: 0, begins, newest, seen: 1, before, is_told: false };
+        assert_eq!([10, 59, 60, 61].map(|now| oldest.written(Micros(now)).0), [10, 10, 60, 60]);
+    }
 }
