@@ -115,6 +115,9 @@ impl OneTask {
             }
             let waker = Waker::from(Arc::clone(&self.connection));
             if let Poll::Ready(ended) = connection.as_mut().poll(&mut Context::from_waker(&waker)) {
+                // Nobody runs what has come just now. A request has a clone of its executor: kept there, it would stay for ever.
+                let unrun = std::mem::take(&mut *self.arrivals.0.lock());
+                drop(unrun);
                 return Poll::Ready(ended);
             }
             let arrived = std::mem::take(&mut *self.arrivals.0.lock());
@@ -234,5 +237,22 @@ mod tests {
         assert_eq!(Arc::strong_count(&held), 2);
         drop(requests);
         assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    /// The story: a caller left just as its request had come. The request had the executor, which had the request, and the slot
+    /// of the connection was never free again.
+    #[test]
+    fn a_request_that_comes_as_its_connection_ends_is_not_kept() {
+        let (arrivals, held) = (Arrivals::default(), Arc::new(()));
+        let mut requests = OneTask::new(arrivals.clone());
+        let kept = (Arc::clone(&held), arrivals.clone());
+        let mut connection = pin!(poll_fn(move |_| {
+            let kept = kept.clone();
+            arrivals.execute(async move { drop(kept) });
+            Poll::Ready(())
+        }));
+        assert!(requests.poll(connection.as_mut(), &mut Context::from_waker(Waker::noop())).is_ready());
+        drop(requests);
+        assert_eq!(Arc::strong_count(&held), 2, "here and in what the connection asks with");
     }
 }
