@@ -34,6 +34,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service as _;
 
+/// How much longer than a stream its connection waits for a part of an answer to be taken. A stream whose answer is not at its
+/// end is given up alone, because other callers may share the connection.
+const AFTER_STREAM: Duration = Duration::from_secs(1);
+
 /// What the requests of one connection share.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -103,7 +107,7 @@ async fn served(stream: &Arc<TcpStream>, mut caller: Caller) -> Result<(), BoxEr
     let (slot, limits) = (Arc::clone(&caller.slot), caller.api.limits);
     let short = Duration::from_millis(HTTP_KEPT_WAIT_MS);
     let (head, idle) = if slot.is_kept { (short, short) } else { (limits.head_timeout, limits.idle_timeout) };
-    let waits = Waits { head, idle, answer: limits.answer_timeout };
+    let waits = Waits { head, idle, answer: limits.answer_timeout.saturating_add(AFTER_STREAM) };
     let socket = Socket::new(Arc::clone(stream), Arc::clone(&slot), waits);
     let Some(mut io) = begun(socket, stream, &caller).await? else { return Ok(()) };
     caller.certificate = io.certificate().map(|der| Certificate(caller.api.state.access.of_certificate(der)));
@@ -198,8 +202,12 @@ async fn http1(io: impl AsyncRead + AsyncWrite + Unpin, stream: &TcpStream, call
 
 async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper::Result<()> {
     let slot = Arc::clone(&caller.slot);
+    let arrivals = Arrivals::default();
+    let mut requests = OneTask::new(arrivals.clone());
+    let executor = arrivals.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (mut caller, stream) = (caller.clone(), http2::Stream::open(&caller.slot, &caller.api));
+        arrivals.end_next(stream.stalls());
         authority(&mut request);
         let (request, mut asked) = Asked::of(request);
         async move {
@@ -211,9 +219,7 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper
             Ok::<_, Infallible>(stream.answer(response, asked))
         }
     });
-    let arrivals = Arrivals::default();
-    let mut requests = OneTask::new(arrivals.clone());
-    let mut serving = pin!(http2::builder(arrivals).serve_connection(TokioIo::new(io), service));
+    let mut serving = pin!(http2::builder(executor).serve_connection(TokioIo::new(io), service));
     loop {
         tokio::select! {
             ended = poll_fn(|cx| requests.poll(serving.as_mut(), cx)) => return ended,

@@ -18,10 +18,15 @@ use axum::http::Response;
 use hyper::body::{Buf, Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// Bytes of one HTTP/2 answer that are kept for its caller's window to open.
 const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -59,14 +64,43 @@ pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
 pub struct Stream {
     slot: Arc<ConnectionSlot>,
     api: Arc<Api>,
+    untaken: Arc<Untaken>,
     is_answered: bool,
+}
+
+/// The parts of one answer that the socket has not taken, because the caller does not open its window or does not read.
+#[derive(Default)]
+struct Untaken {
+    /// When each was made. They are taken in this order.
+    made: Mutex<VecDeque<Instant>>,
+    begins: Notify,
+}
+
+impl Untaken {
+    /// Returns once a part has waited for so long.
+    async fn waits_for(&self, limit: Duration) {
+        loop {
+            let oldest = self.made.lock().front().copied();
+            match oldest.and_then(|made| made.checked_add(limit)) {
+                None => self.begins.notified().await,
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => sleep_until(due).await,
+            }
+        }
+    }
 }
 
 impl Stream {
     /// Its request has been read.
     pub fn open(slot: &Arc<ConnectionSlot>, api: &Arc<Api>) -> Stream {
         slot.line.open_stream();
-        Stream { slot: Arc::clone(slot), api: Arc::clone(api), is_answered: false }
+        Stream { slot: Arc::clone(slot), api: Arc::clone(api), untaken: Arc::default(), is_answered: false }
+    }
+
+    /// Returns once its caller has not taken a part of its answer in time.
+    pub fn stalls(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (untaken, limit) = (Arc::clone(&self.untaken), self.api.limits.answer_timeout);
+        async move { untaken.waits_for(limit).await }
     }
 
     /// The answer to a request with this body, watched until it is on its way.
@@ -114,7 +148,7 @@ impl hyper::body::Body for Told {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        frame.map_ok(|frame| frame.map_data(|bytes| Part::new(bytes, self.owed.take(), &self.stream.slot)))
+        frame.map_ok(|frame| frame.map_data(|bytes| Part::new(bytes, self.owed.take(), &self.stream)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -131,15 +165,19 @@ pub struct Part {
     bytes: Bytes,
     owed: Option<Owed>,
     slot: Arc<ConnectionSlot>,
+    untaken: Arc<Untaken>,
     number: u64,
     /// The socket has not taken all of it before it has taken so many bytes.
     whole_from: u64,
 }
 
 impl Part {
-    fn new(bytes: Bytes, owed: Option<Owed>, slot: &Arc<ConnectionSlot>) -> Part {
+    fn new(bytes: Bytes, owed: Option<Owed>, Stream { slot, untaken, .. }: &Stream) -> Part {
         let whole_from = slot.line.sent().saturating_add(bytes.len() as u64);
-        Part { bytes, owed, slot: Arc::clone(slot), number: slot.line.made(), whole_from }
+        untaken.made.lock().push_back(Instant::now());
+        untaken.begins.notify_one();
+        let (slot, untaken, number) = (Arc::clone(slot), Arc::clone(untaken), slot.line.made());
+        Part { bytes, owed, slot, untaken, number, whole_from }
     }
 }
 
@@ -167,5 +205,6 @@ impl Buf for Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.slot.line.took(self.number);
+        self.untaken.made.lock().pop_front();
     }
 }

@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 use parking_lot::Mutex;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +26,34 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Takes the requests of one connection.
 #[derive(Clone, Default)]
-pub struct Arrivals(Arc<Mutex<Vec<Work>>>);
+pub struct Arrivals(Arc<Mutex<Arrived>>);
+
+#[derive(Default)]
+struct Arrived {
+    works: Vec<Work>,
+    /// What gives the next one up.
+    end: Option<Work>,
+}
+
+impl Arrivals {
+    /// The request that comes next is given up once this is ready, which resets its stream if it is not over by then. hyper
+    /// calls its service for a request, and gives that request to the executor before it calls the service again.
+    pub fn end_next(&self, end: impl Future<Output = ()> + Send + 'static) {
+        self.0.lock().end = Some(Box::pin(end));
+    }
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Arrivals {
     fn execute(&self, work: F) {
-        self.0.lock().push(Box::pin(work));
+        let mut arrived = self.0.lock();
+        let mut work: Work = Box::pin(work);
+        if let Some(mut end) = arrived.end.take() {
+            work = Box::pin(poll_fn(move |cx| match work.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => end.as_mut().poll(cx),
+            }));
+        }
+        arrived.works.push(work);
     }
 }
 
@@ -120,7 +143,7 @@ impl OneTask {
                 drop(unrun);
                 return Poll::Ready(ended);
             }
-            let arrived = std::mem::take(&mut *self.arrivals.0.lock());
+            let arrived = std::mem::take(&mut self.arrivals.0.lock().works);
             if !arrived.is_empty() {
                 self.open.extend(arrived);
                 self.requests.ring();
@@ -137,7 +160,6 @@ impl OneTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Waker;
@@ -254,5 +276,21 @@ mod tests {
         assert!(requests.poll(connection.as_mut(), &mut Context::from_waker(Waker::noop())).is_ready());
         drop(requests);
         assert_eq!(Arc::strong_count(&held), 2, "here and in what the connection asks with");
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_ends_without_its_connection_and_the_next_one_stays() {
+        let (arrivals, held) = (Arrivals::default(), Arc::new(()));
+        let mut requests = OneTask::new(arrivals.clone());
+        arrivals.end_next(std::future::ready(()));
+        for kept in [Arc::clone(&held), Arc::clone(&held)] {
+            arrivals.execute(async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+            });
+        }
+        let mut connection = pin!(std::future::pending::<()>());
+        assert!(requests.poll(connection.as_mut(), &mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!((Arc::strong_count(&held), requests.open.len()), (2, 1));
     }
 }

@@ -213,6 +213,24 @@ fn what_was_reserved_for_an_answer_that_no_window_lets_out_is_taken_back() {
     used(1);
 }
 
+/// The story: a proxy asked for many callers on one connection, and one of them stopped reading. After ten seconds the answers
+/// of all of them broke off.
+#[test]
+fn a_stream_that_nobody_reads_is_reset_alone() {
+    let server = Server::alone();
+    server.pool("p", 10);
+    let mut operator = server.client();
+    let mut caller = Frames::connect(server.address, &[(INITIAL_WINDOW, 0)]);
+    let unread = caller.ask("POST", "/v1/reservations", ONE);
+    caller.until(|frame| frame.kind == RST_STREAM && frame.stream == unread).unwrap();
+    let read = caller.ask("GET", "/v1/pools/p", "");
+    caller.send(WINDOW_UPDATE, 0, read, &60_000_u32.to_be_bytes());
+    assert!(caller.body(read).unwrap().contains("\"pool\":\"p\""));
+    until("what nobody was told of is taken back", || {
+        operator.get("/v1/pools/p?fresh=true").json()["used"]["orders"] == 0
+    });
+}
+
 /// Calls until the connection is told to end, and then on a new one, until nobody listens any more.
 fn call_on(address: SocketAddr, answered: &AtomicUsize) {
     while let Some(mut caller) = Frames::reach(address, &[]) {
