@@ -3,7 +3,7 @@
 
 use super::connection::{Database, Said};
 use super::dialect::{Dialect, quoted};
-use super::sql::{UNITS, View, views};
+use super::sql::{UNITS, View, is_marked, views};
 use super::tables::{FOLLOWING, Index, Table, definition, tables};
 use super::views::Definitions;
 use crate::sink::{COLUMNS, Column, TargetError, is_of_first_tables};
@@ -431,16 +431,28 @@ fn of_column((table, column): (&str, &Column), is: &FoundColumn, dialect: Dialec
     differences
 }
 
-/// Views hold no rows: those that are not as they should be are made anew.
-fn of_views(found: &BTreeMap<String, Found>, definitions: &Definitions, dialect: Dialect) -> Option<Difference> {
+/// Views hold no rows: those of ours that are not as they should be are made anew. A later version may take a name for which others
+/// have a view by then.
+fn of_views(found: &BTreeMap<String, Found>, definitions: &Definitions, dialect: Dialect) -> Vec<Difference> {
     let views = views(dialect);
-    let is_table = views.iter().find(|view| found.get(view.name).is_some_and(|found| found.kind != "v"));
-    if let Some(view) = is_table {
-        return Some(Difference { what: format!("{} is there and is no view", view.name), fix: Fix::Refused });
+    let in_the_way = |view: &View| {
+        let (name, is) = (view.name, found.get(view.name)?);
+        let what = match (&*is.kind, is.comment.as_deref().is_some_and(is_marked)) {
+            ("v", true) => return None,
+            ("v", false) => format!(
+                "{name} is a view without the comment that headroom sink apply gives: rename it, or drop it and apply makes ours"
+            ),
+            _ => format!("{name} is there and is no view"),
+        };
+        Some(Difference { what, fix: Fix::Refused })
+    };
+    let refused: Vec<Difference> = views.iter().filter_map(in_the_way).collect();
+    if !refused.is_empty() {
+        return refused;
     }
     let is_as_it_should_be =
         |view: &&View| found.get(view.name).is_some_and(|found| found.comment == Some(definitions.mark(view, dialect)));
     let wrong: Vec<&str> = views.iter().filter(|view| !is_as_it_should_be(view)).map(|view| view.name).collect();
     let what = format!("create views: {}", wrong.join(", "));
-    (!wrong.is_empty()).then_some(Difference { what, fix: Fix::Views(wrong) })
+    if wrong.is_empty() { Vec::new() } else { vec![Difference { what, fix: Fix::Views(wrong) }] }
 }

@@ -259,9 +259,18 @@ fn query_of(text: &str, dialect: Dialect, asked: &str) -> String {
     said.replace("{in_time}", IN_TIME).replace("{asked}", asked)
 }
 
+/// Digits of the hash at the end of the comment of a view.
+const MARK_DIGITS: usize = 16;
+
 /// The comment of a view that is as it should be: another query has another comment, and so has one that the database has under
 /// another definition.
 pub(super) fn mark(view: &View, dialect: Dialect, definition: &str) -> String {
     let hash = blake3::hash(format!("{}{definition}", query(view, dialect)).as_bytes()).to_hex();
-    format!("{} [{}]", view.doc(), hash.get(..16).unwrap_or_default())
+    format!("{} [{}]", view.doc(), hash.get(..MARK_DIGITS).unwrap_or_default())
+}
+
+/// Whether this is the comment of a view that some version of ours has made: each of them ends so.
+pub(super) fn is_marked(comment: &str) -> bool {
+    let hash = comment.rsplit_once(" [").and_then(|(_, end)| end.strip_suffix(']')).unwrap_or_default();
+    hash.len() == MARK_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

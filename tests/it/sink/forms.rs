@@ -310,7 +310,7 @@ fn an_older_sink_goes_on_beside_a_newer_apply() {
     database.ask(
         "ALTER TABLE sink_positions ADD COLUMN newer bigint NOT NULL DEFAULT 7; ALTER TABLE events ADD COLUMN newer text;
          CREATE TABLE of_a_newer_version (a int); CREATE VIEW newer AS SELECT newer FROM events;
-         DROP VIEW lost_demand; CREATE VIEW lost_demand AS SELECT newer FROM events; COMMENT ON VIEW refusals IS 'newer';
+         DROP VIEW lost_demand; CREATE VIEW lost_demand AS SELECT newer FROM events; COMMENT ON VIEW refusals IS 'newer [0000000000000000]';
          DROP VIEW over_committed; CREATE TABLE over_committed (a int)",
     );
     let before = database.written();
@@ -330,7 +330,8 @@ fn an_older_sink_goes_on_beside_a_newer_apply() {
     assert_same(&database, log.path());
     // Only who looks after the views is told of them.
     let plan = run(&mut database.sink(nowhere(), &["plan"]));
-    assert_eq!((plan.code, &*plan.out), (1, "refused: over_committed is there and is no view\n"), "{}", plan.err);
+    let named = "refused: over_committed is there and is no view\nrefused: lost_demand is a view without the comment";
+    assert!(plan.code == 1 && plan.out.starts_with(named), "{}{}", plan.out, plan.err);
 }
 
 /// The story: somebody gives a view another query to try something, with the same columns.
@@ -350,6 +351,28 @@ fn a_view_that_somebody_has_changed_is_made_anew() {
     assert_eq!((plan.code, &*plan.out), (0, "create views: over_committed\n"), "{}", plan.err);
     database.apply();
     assert_eq!(database.ask(definition), before);
+}
+
+/// The story: a team has a view of its own beside ours, and a later version comes with one of the same name. Whoever replaces it in
+/// silence gives the team other figures.
+#[test]
+fn a_view_of_others_under_a_name_of_ours_is_refused() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "DROP VIEW sold_out; CREATE VIEW sold_out AS SELECT pool AS full_one FROM pools;
+         COMMENT ON VIEW sold_out IS 'of the planners [2026]'",
+    );
+    for command in ["plan", "apply"] {
+        let refused = run(&mut database.sink(nowhere(), &[command]));
+        let is_told =
+            refused.out.contains("refused: sold_out is a view without the comment that headroom sink apply gives");
+        assert!(refused.code == 1 && is_told, "{command}: {}{}", refused.out, refused.err);
+    }
+    database.ask("ALTER VIEW sold_out RENAME TO planners_sold_out");
+    database.apply();
+    assert_eq!(database.ask("SELECT count(full_one) FROM planners_sold_out"), "0");
+    assert_eq!(database.ask("SELECT count(minutes) FROM sold_out"), "0");
 }
 
 /// The story: a team has its own views over ours, and its people may read some of them. An upgrade changes a view.
@@ -372,13 +395,15 @@ fn apply_leaves_to_others_what_they_have_made_of_the_views() {
     };
     let before = rights();
     // Other queries with the same columns, or with fewer ones: they are replaced, and the view of the team stays.
-    database.ask("COMMENT ON VIEW pool_usage IS 'older'; COMMENT ON VIEW decisions IS 'older'");
+    database.ask("COMMENT ON VIEW pool_usage IS 'older [0000000000000000]'; COMMENT ON VIEW decisions IS 'older [0000000000000000]'");
     let first = run(&mut database.sink(nowhere(), &["apply"]));
     assert_eq!(first.code, 0, "{}{}", first.out, first.err);
     assert!(first.out.starts_with("done: create views: decisions, pool_usage\n"), "{}", first.out);
     assert_eq!((rights(), database.ask("SELECT count(*) FROM team.own")), (before.clone(), "0".to_owned()));
     // Another name of a column: the view is made anew, with those that use it.
-    database.ask("ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older'");
+    database.ask(
+        "ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older [0000000000000000]'",
+    );
     database.apply();
     let without_order = |rights: &str| {
         let mut parts: Vec<String> = rights.split(['{', '}', ',', '\n']).map(str::to_owned).collect();
@@ -389,7 +414,9 @@ fn apply_leaves_to_others_what_they_have_made_of_the_views() {
     let again = run(&mut database.sink(nowhere(), &["apply"]));
     assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
     // The view of the team is in the way of that: it is named, and nothing is changed.
-    database.ask("ALTER VIEW pool_usage RENAME COLUMN pool TO slot; COMMENT ON VIEW pool_usage IS 'older'");
+    database.ask(
+        "ALTER VIEW pool_usage RENAME COLUMN pool TO slot; COMMENT ON VIEW pool_usage IS 'older [0000000000000000]'",
+    );
     let definitions = "SELECT viewname, definition FROM pg_views WHERE schemaname IN ('headroom', 'team') ORDER BY 1";
     let views = database.ask(definitions);
     for command in ["plan", "apply"] {

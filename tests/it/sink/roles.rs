@@ -130,7 +130,10 @@ fn a_right_that_was_taken_stays_taken_when_a_view_is_made_anew() {
     let before = told();
     assert!(before.starts_with("decisions|{security_invoker=true}|owners|f|t\n"), "{before}");
     // The first one is replaced. The second one is dropped, and default privileges would give it to analysts again.
-    roles.ask("headroom", "COMMENT ON VIEW refusals IS 'older'; ALTER VIEW decisions RENAME COLUMN outcome TO result");
+    roles.ask(
+        "headroom",
+        "COMMENT ON VIEW refusals IS 'older [0000000000000000]'; ALTER VIEW decisions RENAME COLUMN outcome TO result",
+    );
     roles.assert_fine("apply", "the tables are as they should be\n");
     assert_eq!(told(), before);
 }

@@ -269,8 +269,8 @@ fn views_that_change_keep_the_rights_to_them() {
     redshift.tables.ask(
         "CREATE ROLE reader; GRANT SELECT ON decisions, refusals TO reader; GRANT SELECT ON planner_edits TO PUBLIC;
          CREATE SCHEMA team; CREATE VIEW team.own AS SELECT pool FROM headroom.sold_out;
-         ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older';
-         COMMENT ON VIEW pool_usage IS 'older'",
+         ALTER VIEW decisions RENAME COLUMN outcome TO result; COMMENT ON VIEW decisions IS 'older [0000000000000000]';
+         COMMENT ON VIEW pool_usage IS 'older [0000000000000000]'",
     );
     let may = || {
         redshift.tables.ask(
@@ -282,7 +282,9 @@ fn views_that_change_keep_the_rights_to_them() {
     assert_eq!(may(), "t|t|t|f");
     let again = run(&mut redshift.sink(nowhere(), &["apply"]));
     assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
-    redshift.tables.ask("ALTER VIEW sold_out RENAME COLUMN minutes TO m; COMMENT ON VIEW sold_out IS 'older'");
+    redshift
+        .tables
+        .ask("ALTER VIEW sold_out RENAME COLUMN minutes TO m; COMMENT ON VIEW sold_out IS 'older [0000000000000000]'");
     for command in ["plan", "apply"] {
         let refused = run(&mut redshift.sink(nowhere(), &[command]));
         let is_told = refused.out.contains("refused: team.own uses the view sold_out, whose columns change.");
