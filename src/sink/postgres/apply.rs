@@ -24,8 +24,9 @@ pub(super) const LOCK_TRIED: Duration = Duration::from_secs(30);
 const OTHERS_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks whether it has.
 const OTHERS_LOOK: Duration = Duration::from_millis(200);
-/// For so long the indexes of one apply may take: one that is broken off is begun anew the next time, and would never be done.
-const INDEXES_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+/// For so long all that reads whole tables may take in one apply, such as indexes: what is broken off is begun anew the next time, and
+/// would never be done.
+pub(super) const LONG_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Who has relations of the schema, and whether more than to read them: others than sinks first, then the oldest transaction. That
 /// of another user has no time for whoever may not see it.
@@ -80,19 +81,20 @@ impl Database {
         )))
     }
 
-    /// Makes the differences go away, all of them or none, and then the missing indexes, one after the other. While an index is
-    /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed.
+    /// Makes the differences go away, all of them or none, and then those that take long, one after the other. While an index is
+    /// made, who writes its table waits, and who reads does not: so it is not made while views or columns are changed. While a column
+    /// is looked through that is to take no null, both wait.
     ///
     /// # Errors
     /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way, and
-    /// [`TargetError::Transient`] when a table is in use. Then nothing was changed, or one of the indexes is missing.
+    /// [`TargetError::Transient`] when a table is in use. Then nothing was changed, or one of those that take long is missing.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        let is_index = |difference: &Difference| matches!(difference.fix, Fix::Index(_));
-        let (indexes, changes): (Vec<_>, Vec<_>) = differences.iter().cloned().partition(is_index);
+        let is_long = |difference: &Difference| matches!(difference.fix, Fix::Long(_));
+        let (long, changes): (Vec<_>, Vec<_>) = differences.iter().cloned().partition(is_long);
         self.change(&changes, "COMMIT")?;
-        self.limit_all(Some(INDEXES_LIMIT));
-        for index in &indexes {
-            self.change(slice::from_ref(index), "COMMIT")?;
+        self.limit_all(Some(LONG_LIMIT));
+        for one in &long {
+            self.change(slice::from_ref(one), "COMMIT")?;
         }
         self.limit_all(None);
         Ok(())
@@ -110,8 +112,9 @@ impl Database {
             self.roll_back(error)?;
             if trying.elapsed() > LOCK_TRIED {
                 // An index lets others read.
-                let is_index = differences.iter().all(|difference| matches!(difference.fix, Fix::Index(_)));
-                return Err(self.in_use(&changed(differences), is_index, LOCK_TRIED)?);
+                let is_index = |one: &Difference| matches!(&one.fix, Fix::Long(it) if it.starts_with("CREATE INDEX "));
+                let may_be_read = differences.iter().all(is_index);
+                return Err(self.in_use(&changed(differences), may_be_read, LOCK_TRIED)?);
             }
             pause(LOCK_PAUSE);
         }
@@ -122,7 +125,7 @@ impl Database {
             match &difference.fix {
                 Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
                 Fix::Views(names) => self.make_views(names)?,
-                Fix::Index(statement) => self.say(statement).map(drop)?,
+                Fix::Long(statement) => self.say(statement).map(drop)?,
                 Fix::Rebuild => {}
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }

@@ -1,7 +1,8 @@
 //! What somebody has taken from tables that still hold every row: that a column takes no null, and indexes. Sinks go on without
 //! it, questions become slow, and a row of others may lack what every row has. `plan` names it, and `apply` brings it back.
 
-use super::connection::{Database, Said};
+use super::apply::LONG_LIMIT;
+use super::connection::{ANSWER_LIMIT, Database, Said};
 use super::dialect::{Dialect, quoted};
 use super::plan::{Difference, Fix, Found};
 use super::tables::{Index, tables};
@@ -37,10 +38,20 @@ impl Database {
         Ok(differences)
     }
 
+    /// Whether a row has no value in this column, which is quoted. Where none is without, the whole table is read.
+    fn has_null(&mut self, table: &str, column: &str) -> Result<bool, TargetError> {
+        self.limit_all(Some(LONG_LIMIT));
+        self.say(&self.dialect.begin_change(ANSWER_LIMIT, LONG_LIMIT))?;
+        let said = self.say(&format!("SELECT 1 FROM {table} WHERE {column} IS NULL LIMIT 1"))?;
+        self.say("COMMIT")?;
+        self.limit_all(None);
+        Ok(!said.rows.is_empty())
+    }
+
     /// The difference of a column that takes null and should not.
     fn takes_null(&mut self, table: &str, column: &str) -> Result<Difference, TargetError> {
         let (name, quoted) = (format!("{table}.{column}"), quoted(column));
-        let has_null = !self.say(&format!("SELECT 1 FROM {table} WHERE {quoted} IS NULL LIMIT 1"))?.rows.is_empty();
+        let has_null = self.has_null(table, &quoted)?;
         Ok(match self.dialect {
             _ if has_null => {
                 let what =
@@ -48,8 +59,8 @@ impl Database {
                 Difference { what, fix: Fix::Refused }
             }
             Dialect::Postgres => {
-                let run = vec![format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET NOT NULL")];
-                Difference { what: format!("let {name} take no null"), fix: Fix::Run(run) }
+                let set = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET NOT NULL");
+                Difference { what: format!("let {name} take no null"), fix: Fix::Long(set) }
             }
             Dialect::Redshift => {
                 let what = format!("{name} takes null, and Redshift changes that for a new column only");
@@ -73,5 +84,5 @@ fn of_index(index: &Index, indexes: &Said) -> Option<Difference> {
         return Some(Difference { what, fix: Fix::Refused });
     }
     let what = format!("create index {name} of {table} by {column}");
-    Some(Difference { what, fix: Fix::Index(index.statement()) })
+    Some(Difference { what, fix: Fix::Long(index.statement()) })
 }

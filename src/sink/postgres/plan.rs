@@ -16,8 +16,8 @@ use std::iter::once;
 pub enum Fix {
     /// These statements make it go away and lose no row.
     Run(Vec<String>),
-    /// This statement makes an index of a table that is there, which takes as long as the table is large.
-    Index(String),
+    /// This statement reads a whole table that is there, which takes as long as the table is large.
+    Long(String),
     /// These views are made.
     Views(Vec<&'static str>),
     /// `headroom sink rebuild` makes it go away, once the others have gone away. Until then sinks go on.

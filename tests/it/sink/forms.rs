@@ -208,6 +208,30 @@ fn nobody_who_reads_waits_for_an_index() {
     );
 }
 
+/// The story: a table is so large that the database does not read it within the bound of a statement, and somebody has let a column
+/// take null. `plan` and `apply` were broken off each time, and so no upgrade came to its end.
+#[test]
+fn nobody_waits_in_vain_for_a_look_through_a_whole_table() {
+    let database = Database::start();
+    database.apply();
+    // No view uses this table, so nothing else waits for it.
+    database.ask("ALTER TABLE sink_set_aside ALTER COLUMN why DROP NOT NULL");
+    let blocking = database.begin("BEGIN; LOCK TABLE sink_set_aside IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
+    let is_any = |what: &str| database.ask(&format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE {what}")) == "t";
+    until("the table is slow", || is_any("wait_event = 'PgSleep'"));
+    database.ask("ALTER ROLE CURRENT_USER SET statement_timeout = '4s'");
+    let planning = Running::start(&mut database.sink(nowhere(), &["plan"]));
+    let long = "query LIKE 'SELECT 1 FROM sink_set_aside%' AND clock_timestamp() - query_start > '5s'";
+    until("it has read for longer than that", || is_any(long));
+    database.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    drop(blocking);
+    let planned = planning.ended();
+    assert_eq!((planned.code, &*planned.out), (0, "let sink_set_aside.why take no null\n"), "{}", planned.err);
+    database.apply();
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!((plan.code, &*plan.out), (0, "the tables are as they should be\n"), "{}", plan.err);
+}
+
 /// The story: an analyst has left a transaction open, and somebody applies an upgrade. Nobody else has to wait for the analyst.
 #[test]
 fn nobody_waits_behind_an_apply_that_waits() {
