@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -19,6 +19,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// Longest wait for a connection.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for one of the addresses of the database: behind a machine that is gone the next one gets its turn.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(3);
+const _: () = assert!(ADDRESS_LIMIT.as_secs().saturating_mul(3) < CONNECT_LIMIT.as_secs());
 /// Longest wait for all answers once the process is to end. A batch that is on its way is done by then, if the database answers,
 /// and whoever stops processes waits longer before it kills them.
 pub(in crate::sink) const LAST_LIMIT: Duration = Duration::from_secs(10);
@@ -218,7 +221,13 @@ fn settings(access: &Access) -> Result<Config, TargetError> {
     if let Some(password) = &access.password {
         config.password(password);
     }
-    config.connect_timeout(CONNECT_LIMIT);
+    config.connect_timeout(ADDRESS_LIMIT);
+    // After a failover the first of several machines may be a standby, which answers and takes no row.
+    let machines = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let is_postgres = Dialect::of(&access.url) == Dialect::Postgres;
+    if machines > 1 && is_postgres && !url.contains("target_session_attrs") {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     if access.authorities.is_some() {
         config.ssl_mode(SslMode::Require);
         return Ok(config);
@@ -352,6 +361,26 @@ mod tests {
             let error = settings(&access(&url, None)).unwrap_err();
             assert!(error.to_string().contains("set sink_database_ca"), "{error}");
             assert_eq!(settings(&access(&url, Some("ca.pem"))).unwrap().get_ssl_mode(), SslMode::Require);
+        }
+    }
+
+    #[test]
+    fn several_machines_are_asked_for_the_one_that_takes_writes_and_each_has_its_turn() {
+        for (hosts, expected) in [
+            ("127.0.0.1/db", TargetSessionAttrs::Any),
+            ("127.0.0.1,127.0.0.2:5433/db", TargetSessionAttrs::ReadWrite),
+            ("127.0.0.1,127.0.0.2/db?target_session_attrs=any", TargetSessionAttrs::Any),
+        ] {
+            let access = Access {
+                url: format!("postgresql://u@{hosts}"),
+                password: None,
+                authorities: None,
+                schema: "headroom".to_owned(),
+                ending: None,
+            };
+            let config = settings(&access).unwrap();
+            assert_eq!(config.get_target_session_attrs(), expected, "{hosts}");
+            assert!(config.get_connect_timeout().is_some_and(|limit| limit.saturating_mul(2) < CONNECT_LIMIT));
         }
     }
 

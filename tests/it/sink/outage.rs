@@ -102,6 +102,26 @@ pub fn makes_up_for_an_hour(away: &mut impl Away, log: &Path) {
     drop(server);
 }
 
+/// The story: a team names both machines of its database. After a failover the first one is the standby: it answers, has every table
+/// and takes no row, and the sink asked it again and again.
+#[test]
+fn of_two_machines_the_one_that_takes_writes_is_written() {
+    let (log, standby, primary) = (tempfile::tempdir().unwrap(), Database::start(), Database::start());
+    standby.apply();
+    primary.apply();
+    standby.ask("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on");
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.write(log.path());
+    let second = primary.url().replace("postgresql://analyst@", "");
+    let both = standby.url().replace("/postgres", &format!(",{second}"));
+    let mut backfill = Database::sink(&primary, log.path(), &["backfill"]);
+    let ended = run(backfill.env("HEADROOM_SINK_DATABASE", &both));
+    assert_eq!(ended.code, 0, "{both}: {}{}", ended.out, ended.err);
+    let count = "SELECT count(*) > 0 FROM events";
+    assert_eq!((primary.ask(count), standby.ask(count)), ("t".to_owned(), "f".to_owned()));
+}
+
 /// The story: the database has been away, and everything that was decided meanwhile waits in the log. The sink takes no more of
 /// it into its memory than a batch for each writer, however slow the database is.
 #[test]
