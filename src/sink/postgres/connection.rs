@@ -103,7 +103,14 @@ impl Database {
             }
         };
         let ending = access.ending.clone();
-        let client = runtime.block_on(within(CONNECT_LIMIT, ending.clone(), connecting)).map_err(Trouble::told)?;
+        let client = match runtime.block_on(within(CONNECT_LIMIT, ending.clone(), connecting)) {
+            Ok(client) => client,
+            Err(trouble) => {
+                // A name server that hangs keeps the thread that asks it, and nobody waits for it.
+                runtime.shutdown_background();
+                return Err(trouble.told());
+            }
+        };
         let (schema, dialect) = (access.schema.clone(), Dialect::of(&access.url));
         let mut database =
             Database { runtime, client, schema, dialect, ending, limited: None, is_hung: false, is_in_use: false };
