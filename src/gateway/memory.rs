@@ -4,7 +4,7 @@
 
 use crate::domain::{CommandBody, CommandKey, IdempotencyKey, Ledger, Micros, Reservation, Status};
 use crate::replica::PartitionState;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// New work is refused while more than so many percent of the memory that the process may have are resident.
 const REFUSE_PERCENT: u64 = 85;
@@ -14,7 +14,7 @@ const COUNTED_PERCENT: u64 = 75;
 /// New work is taken again when no more than so many percent are resident, as after a larger limit,
 const RESUME_PERCENT: u64 = 80;
 /// or when partitions count no more than so many percent of what they counted at the first refusal. What was resident once may
-/// stay so, and is used again.
+/// stay so, and is used again: then new work is refused again once they count as much as at that refusal.
 const RESUME_COUNTED_PERCENT: u64 = 90;
 
 const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 && RESUME_COUNTED_PERCENT < 100);
@@ -22,7 +22,9 @@ const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 &&
 /// What was seen of the memory of this process.
 #[derive(Default)]
 pub struct Memory {
-    /// The bytes that partitions counted when new work was refused first; 0 while it is taken.
+    /// Whether new work is refused.
+    is_full: AtomicBool,
+    /// The bytes that partitions counted when new work was refused first; 0 once less is resident.
     full_at: AtomicU64,
 }
 
@@ -30,20 +32,23 @@ impl Memory {
     /// Takes how many bytes all partitions count, how many bytes of the process are resident, and how many it may have.
     pub fn saw(&self, counted_bytes: u64, resident_bytes: u64, limit_bytes: u64) {
         let is_above = |bytes: u64, percent: u64, of: u64| bytes.saturating_mul(100) > of.saturating_mul(percent);
-        let full_at = self.full_at.load(Relaxed);
-        let was_full = full_at > 0;
+        let (was_full, full_at) = (self.is_full(), self.full_at.load(Relaxed));
+        let is_large = is_above(resident_bytes, RESUME_PERCENT, limit_bytes);
         let is_full = match was_full {
             false => {
                 is_above(resident_bytes, REFUSE_PERCENT, limit_bytes)
                     && is_above(counted_bytes, COUNTED_PERCENT, limit_bytes)
+                    && counted_bytes >= full_at
             }
-            true => {
-                is_above(resident_bytes, RESUME_PERCENT, limit_bytes)
-                    && is_above(counted_bytes, RESUME_COUNTED_PERCENT, full_at)
-            }
+            true => is_large && is_above(counted_bytes, RESUME_COUNTED_PERCENT, full_at),
         };
-        if is_full && !was_full {
+        if !is_large {
+            self.full_at.store(0, Relaxed);
+        } else if is_full && full_at == 0 {
             self.full_at.store(counted_bytes, Relaxed);
+        }
+        self.is_full.store(is_full, Relaxed);
+        if is_full && !was_full {
             tracing::warn!(
                 counted_bytes,
                 resident_bytes,
@@ -51,7 +56,6 @@ impl Memory {
                 "the memory of the process is full; new work is refused"
             );
         } else if was_full && !is_full {
-            self.full_at.store(0, Relaxed);
             tracing::info!(
                 counted_bytes,
                 resident_bytes,
@@ -63,7 +67,7 @@ impl Memory {
 
     /// Whether new work is refused.
     pub fn is_full(&self) -> bool {
-        self.full_at.load(Relaxed) > 0
+        self.is_full.load(Relaxed)
     }
 }
 
@@ -105,11 +109,17 @@ mod tests {
             (160, 86, true),
             (160, 81, true),
             (145, 90, true),
-            // What was resident stays so for a while.
+            // What was resident stays so, for however long.
             (144, 90, false),
+            (144, 90, false),
+            (159, 90, false),
             (160, 90, true),
+            (144, 90, false),
+            (161, 90, true),
             // Something else gave memory back.
             (160, 80, false),
+            (100, 86, true),
+            (100, 80, false),
             (0, 0, false),
         ];
         for (counted, resident, is_full) in full {
