@@ -40,11 +40,11 @@ const OPTIONS: &str = "
     SELECT ' WITH (' || string_agg(o, ', ') || ')'
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL unnest(c.reloptions) o
     WHERE n.nspname = $1 AND c.relname = $2 AND o NOT LIKE 'check_option=%'";
-/// Who owns the view `$2`, quoted, if that is another role to which it can be given again.
+/// Who owns the view `$2`, quoted, if that is another role. It is given to that one again, or not made anew: a view reads with
+/// the rights of its owner.
 const OWNER: &str = "
     SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = $2 AND pg_get_userbyid(c.relowner) <> current_user
-      AND has_schema_privilege(c.relowner, n.oid, 'CREATE')";
+    WHERE n.nspname = $1 AND c.relname = $2 AND pg_get_userbyid(c.relowner) <> current_user";
 
 /// What the database says that its views are.
 const DEFINITIONS: &str = "

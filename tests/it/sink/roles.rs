@@ -136,6 +136,13 @@ fn a_right_that_was_taken_stays_taken_when_a_view_is_made_anew() {
     );
     roles.assert_fine("apply", "the tables are as they should be\n");
     assert_eq!(told(), before);
+    // Its owner may make no views here any more, so it cannot be given back: it stays as it is.
+    roles.database.ask("REVOKE CREATE ON SCHEMA headroom FROM owners");
+    roles.ask("headroom", "ALTER VIEW decisions RENAME COLUMN outcome TO result");
+    let refused = roles.sink(&["apply"]);
+    let said = format!("{}{}", refused.out, refused.err);
+    assert!(refused.code == 1 && said.contains("permission denied for schema headroom"), "{said}");
+    assert_eq!(told(), before);
 }
 
 /// The story: a table has lost a column, and whoever makes it anew in place may write the tables and owns none of them. All was done
