@@ -6,10 +6,13 @@ use super::service::Log;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::EventKind;
+use headroom::log::{OwnedPartition, PartitionLog, Polled};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long an owner waits for commands that do not come.
+const WAIT: Duration = Duration::from_millis(100);
 /// Longer than the test looks on.
 const OPEN_MS: &str = "60000";
 
@@ -72,4 +75,22 @@ fn an_open_transaction_on_commands_is_named_and_costs_no_event() {
     assert_eq!(after.map(|cause| cause.skipped).max(), Some(500), "what was aborted, and no event for it");
     assert!(events.iter().all(|recorded| recorded.event.body.kind() != EventKind::Malformed));
     log.alike(0, &[&server]);
+}
+
+/// The story: a partition moved to another process while a transaction held its commands back. The transaction ended, and the
+/// process of before went on to say for weeks that so many commands are held back.
+#[test]
+fn an_owner_that_has_ended_says_no_more_that_commands_are_held_back() {
+    let log = Log::new(1);
+    let kafka = log.open();
+    let held_back = || kafka.paces().of(0).held_back;
+    let mut owned = kafka.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    let stranger = stranger(&log, 5);
+    until("the owner sees what is held back", || {
+        assert_eq!(owned.poll(&mut Vec::new(), WAIT).unwrap(), Polled::Idle);
+        held_back() >= 5
+    });
+    drop(owned);
+    assert_eq!(held_back(), 0);
+    stranger.abort_transaction(LIMIT).unwrap();
 }

@@ -17,7 +17,7 @@ pub struct Pace {
     pub slow_commits: u64,
     /// How long the last commit took, in microseconds.
     pub commit_us: u64,
-    /// The pause that is kept between two turns now, in microseconds.
+    /// The pause that the owner in this process keeps between two turns now, in microseconds.
     pub pause_us: u64,
     /// How many offsets of commands the owner in this process cannot read, because a transaction of somebody else is open.
     pub held_back: u64,
@@ -86,6 +86,15 @@ impl Paces {
     pub(in crate::log::kafka) fn held_back(&self, partition: u32, count: u64) {
         if let Some(pace) = self.0.get(partition as usize) {
             pace.held_back.store(count, Relaxed);
+        }
+    }
+
+    /// Takes that the partition's owner in this process has ended: what held it back, and its pause, say nothing of the next one,
+    /// which may be in another process.
+    pub(in crate::log::kafka) fn left(&self, partition: u32) {
+        if let Some(pace) = self.0.get(partition as usize) {
+            pace.held_back.store(0, Relaxed);
+            pace.pause_us.store(0, Relaxed);
         }
     }
 

@@ -243,6 +243,12 @@ impl Owned {
     }
 }
 
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.context().paces.left(self.id.partition);
+    }
+}
+
 impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         let Some(first) = self.first(wait)? else {
