@@ -69,6 +69,7 @@ struct Common {
     is_closed: AtomicBool,
     /// Abandons that a client failed to deliver: they are sent again.
     again: Mutex<Vec<QueuedCommand>>,
+    told: Told,
     on_abandon_durable: RwLock<Option<OnAbandonDurable>>,
 }
 
@@ -93,6 +94,21 @@ impl Common {
     }
 }
 
+/// By partition: whether the last thing that the log said of it is that commands are not written. What the cluster refuses, it
+/// refuses thousands of times in a second, and Abandons are sent again and again: one line says so, and one that it is over.
+struct Told(Vec<AtomicBool>);
+
+impl Told {
+    fn of(partitions: u32) -> Told {
+        Told((0..partitions).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    /// Takes whether a command of this partition could not be written. Answers whether that differs from what was told last.
+    fn is_news(&self, partition: u32, is_failed: bool) -> bool {
+        self.0.get(partition as usize).is_some_and(|told| told.swap(is_failed, Relaxed) != is_failed)
+    }
+}
+
 /// The producer of one process's commands, with a thread that hands them to the client.
 pub(in crate::log::kafka) struct Sink {
     common: Arc<Common>,
@@ -112,6 +128,7 @@ impl Sink {
             progress: Arc::clone(&context.progress),
             is_closed: AtomicBool::new(false),
             again: Mutex::new(Vec::new()),
+            told: Told::of(context.manifest.partitions),
             on_abandon_durable: RwLock::new(None),
         });
         let (queue, commands) = bounded(QUEUED_COMMANDS_MAX);
@@ -206,15 +223,17 @@ impl ProducerContext for Delivery {
     type DeliveryOpaque = Box<Option<CommandId>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, cancels: Box<Option<CommandId>>) {
-        let message = match result {
-            Ok(message) => message,
-            Err((error, message)) => {
-                tracing::warn!(%error, "a command was not written to the log");
-                message
-            }
+        let (message, failure) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
         self.0.lands(partition);
+        match (failure, self.0.told.is_news(partition, failure.is_some())) {
+            (Some(error), true) => tracing::warn!(partition, %error, "commands are not written to the log"),
+            (None, true) => tracing::info!(partition, "commands are written to the log again"),
+            (_, false) => {}
+        }
         if result.is_err() && cancels.is_some() {
             let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
             let (key, bytes) = (copy(message.key()), copy(message.payload()));
@@ -330,9 +349,13 @@ impl Work {
 
     fn send(&mut self, command: QueuedCommand) {
         self.common.leaves(command.partition);
+        let mut is_told = false;
         while let Err(error) = self.try_send(&command) {
             if self.producer.client().fatal_error().is_some() {
-                tracing::error!(%error, "the producer of commands has failed for good: replacing it");
+                // It may be that none can be made for a while.
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(%error, "the producer of commands has failed for good: replacing it");
+                }
                 if let Ok(another) = producer(&self.common) {
                     // The old one reports what it still holds as undelivered when it is dropped.
                     self.producer = another;
@@ -368,6 +391,17 @@ mod tests {
         assert!(is_full(false, QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE, 0));
         assert!(!is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX - 1), "these have places of their own");
         assert!(is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX));
+    }
+
+    /// The story: the right to write commands was taken away. Each call was a line, and each of its Abandons twenty in a second,
+    /// which pushed everything else out of the log and out of the support bundle.
+    #[test]
+    fn commands_that_are_not_written_are_told_once_and_when_they_are_again() {
+        let told = Told::of(2);
+        let said = [false, true, true, true, false, false, true].map(|is_failed| told.is_news(1, is_failed));
+        assert_eq!(said, [false, true, false, false, true, false, true]);
+        assert!(told.is_news(0, true), "each partition is told of");
+        assert!(!told.is_news(2, true), "the log has none of this number");
     }
 
     /// The story: under load the leader of one partition is away, so that its commands stay in their lane. Commands of all
