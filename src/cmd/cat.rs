@@ -95,7 +95,7 @@ impl Left {
     }
 }
 
-/// Prints new events until the output is closed. A server that stops is waited for. While none runs, nothing is
+/// Prints new events until the output takes no more. A server that stops is waited for. While none runs, nothing is
 /// committed, and the data directory is left closed so that one can start.
 fn follow(
     source: Source,
@@ -115,12 +115,11 @@ fn follow(
         pause(LOOK_EVERY);
         match server.take().map_or_else(|| running_server(dir, own), Ok) {
             Err(_) => {}
-            Ok(running) => match printing.print(&running) {
-                Ok(unread) if unread.is_empty() => server = Some(running),
+            // An output that takes nothing may have a part of a line: the line must not be tried again.
+            Ok(running) => match printing.print(&running)? {
+                unread if unread.is_empty() => server = Some(running),
                 // Its address is read again, because it may have been restarted on another port.
-                Ok(unread) => tracing::debug!(?unread, "the server does not answer"),
-                Err(Failure::Unusable(why)) => tracing::debug!(why, "the server does not answer"),
-                Err(other) => return Err(other),
+                unread => tracing::debug!(?unread, "the server does not answer"),
             },
         }
     }
@@ -130,11 +129,9 @@ fn follow(
 fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     loop {
         pause(LOOK_EVERY);
-        match printing.print(log) {
-            Ok(unread) if unread.is_empty() => {}
-            Ok(unread) => tracing::debug!(?unread, "the cluster does not answer"),
-            Err(Failure::Unusable(why)) => tracing::debug!(why, "the cluster does not answer"),
-            Err(other) => return Err(other),
+        let unread = printing.print(log)?;
+        if !unread.is_empty() {
+            tracing::debug!(?unread, "the cluster does not answer");
         }
     }
 }
@@ -149,6 +146,9 @@ struct Printing<'a, W> {
 
 impl<W: Write> Printing<'_, W> {
     /// Prints what is committed and not printed yet. Returns the partitions that could not be read to their end.
+    ///
+    /// # Errors
+    /// The output takes no more.
     fn print(&mut self, tail: &dyn CommittedTail) -> Result<BTreeMap<u32, LogError>, Failure> {
         let mut unread = BTreeMap::new();
         for (partition, next) in &mut self.next {
@@ -194,5 +194,57 @@ impl<W: Write> Printing<'_, W> {
         }
         self.out.flush()?;
         Ok(unread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::StoredEvent;
+    use std::io;
+
+    /// A log to which nothing is added.
+    struct Quiet;
+
+    impl CommittedTail for Quiet {
+        fn partitions(&self) -> u32 {
+            1
+        }
+
+        fn end(&self, _: u32) -> Result<u64, LogError> {
+            Ok(0)
+        }
+
+        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// A file on a full disk.
+    #[derive(Default)]
+    struct Full {
+        has_failed: bool,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            assert!(!self.has_failed, "it was told already that the disk is full");
+            self.has_failed = true;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    /// The story: `cat --follow` wrote into a file, and the disk became full. It said nothing and tried again for ever, and what it
+    /// wrote when there was room again began in the middle of a line.
+    #[test]
+    fn a_full_disk_ends_what_follows_a_log() {
+        let mut out = Full::default();
+        let mut printing = Printing { next: BTreeMap::from([(0, 0)]), odd: 0, out: &mut out };
+        let ended = follow_cluster(&Quiet, &mut printing).unwrap_err().to_string();
+        assert!(ended.starts_with("cannot write the output: "), "{ended}");
     }
 }
