@@ -1,7 +1,7 @@
 //! `headroom cat`: prints events as JSON, one object a line, with the field names of the schema.
 
 use super::shared::certificate::{Certificate, CertificateFlags};
-use super::shared::source::{Source, running_server};
+use super::shared::source::{Source, own_server};
 use super::shared::stderr;
 use super::{Failure, Verdict};
 use crate::config::Config;
@@ -96,13 +96,15 @@ impl Left {
 }
 
 /// Prints new events until the output takes no more. A server that stops is waited for. While none runs, nothing is
-/// committed, and the data directory is left closed so that one can start.
+/// committed, and the data directory is left closed so that one can start. What was printed goes on with the same log, and
+/// with no server of another directory: one that was killed leaves an address behind, at which another may listen by now.
 fn follow(
     source: Source,
     dir: &Path,
     own: Option<&Certificate>,
     printing: &mut Printing<'_, impl Write>,
 ) -> Result<(), Failure> {
+    let log_id = source.log_id();
     let mut server = match source {
         Source::Cluster(log) => return follow_cluster(&*log, printing),
         Source::Server(server) => Some(server.into_log()),
@@ -113,8 +115,16 @@ fn follow(
     };
     loop {
         pause(LOOK_EVERY);
-        match server.take().map_or_else(|| running_server(dir, own), Ok) {
+        match server.take().map_or_else(|| own_server(dir, own), Ok) {
             Err(_) => {}
+            Ok(running) if running.log_id() != log_id => {
+                return Err(Failure::Unusable(format!(
+                    "the server of {} has the log {:032x} now, and what was printed is of the log {log_id:032x}: start the \
+                     command again",
+                    dir.display(),
+                    running.log_id()
+                )));
+            }
             // An output that takes nothing may have a part of a line: the line must not be tried again.
             Ok(running) => match printing.print(&running)? {
                 unread if unread.is_empty() => server = Some(running),
@@ -238,8 +248,8 @@ mod tests {
         }
     }
 
-    /// The story: `cat --follow` wrote into a file, and the disk became full. It said nothing and tried again for ever, and what it
-    /// wrote when there was room again began in the middle of a line.
+    /// The story: `cat --follow` wrote into a file, and the disk became full. It said nothing and tried again for ever, and what
+    /// it wrote when there was room again began in the middle of a line.
     #[test]
     fn a_full_disk_ends_what_follows_a_log() {
         let mut out = Full::default();

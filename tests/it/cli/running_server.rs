@@ -145,6 +145,31 @@ fn what_is_printed_can_be_chosen_and_followed() {
     drop((following, server));
 }
 
+/// The story: a server was killed, and the server of another directory was started at the address that the first one had left
+/// behind. Whoever followed the first one's log was given events of the other's as if they went on with it.
+#[test]
+fn what_follows_a_log_is_given_events_of_no_other() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, other) = (serve(dir.path()), serve(elsewhere.path()));
+    server.sell_out("slot-1");
+    ["slot-1", "slot-2"].iter().for_each(|slot| other.sell_out(slot));
+    assert_eq!(server.running.terminate().code, 0);
+    let address = "server.addr";
+    std::fs::copy(elsewhere.path().join(address), dir.path().join(address)).unwrap();
+    let mut following = Running::start(headroom(["cat", "--follow", "--data-dir"]).arg(dir.path()));
+    (0..6).for_each(|_| drop(following.line()));
+    // Nor does what begins anew in the same directory go on with what was there.
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let (path, is_dir) = entry.map(|entry| (entry.path(), entry.file_type().unwrap().is_dir())).unwrap();
+        if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+    }
+    let anew = serve(dir.path());
+    let ended = following.ended();
+    assert_eq!((ended.code, &*ended.out), (2, ""), "{}", ended.err);
+    assert_says(&ended.err, &["has the log", "and what was printed is of the log", "start the command again"]);
+    drop((anew, other));
+}
+
 #[test]
 fn a_closed_output_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
