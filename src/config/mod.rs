@@ -239,12 +239,10 @@ impl Config {
             // Writing to a String never fails.
             let _ = match (self.given.get(setting), setting.kind()) {
                 (Some(Given { source, .. }), Kind::Secret) => writeln!(text, "# {name} = (secret) # {source}"),
-                (Some(Given { text: value, source }), Kind::Number(_) | Kind::Truth) => {
+                (Some(Given { text: value, source }), Kind::Number(_) | Kind::Truth) if is_bare(value.trim()) => {
                     writeln!(text, "{name} = {} # {source}", value.trim())
                 }
-                (Some(Given { text: value, source }), Kind::Text(_)) => {
-                    writeln!(text, "{name} = {} # {source}", quoted(value))
-                }
+                (Some(Given { text: value, source }), _) => writeln!(text, "{name} = {} # {source}", quoted(value)),
                 (None, _) => writeln!(text, "# {name} is not set: {}", setting.doc()),
             };
         }
@@ -369,6 +367,11 @@ fn shown(setting: Setting, text: &str) -> String {
     if setting.kind() == Kind::Secret || may_have_secret { "(secret)".to_owned() } else { quoted(text) }
 }
 
+/// Whether TOML has this number or truth as it is written. `08` and `TRUE` mean something as settings, and nothing in TOML.
+fn is_bare(text: &str) -> bool {
+    matches!(text, "true" | "false") || text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
+}
+
 /// The text as a TOML basic string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
@@ -490,6 +493,9 @@ mod tests {
         inputs.flags.insert(Setting::DataDir, "a \"b\\c\u{1}é".to_owned());
         inputs.flags.insert(Setting::Partitions, "7".to_owned());
         inputs.flags.insert(Setting::LogLevel, "warn,headroom::owner=trace".to_owned());
+        inputs.flags.insert(Setting::ConnectionsPerAddress, "08".to_owned());
+        inputs.flags.insert(Setting::KafkaBrokers, "k:9092".to_owned());
+        inputs.flags.insert(Setting::KafkaAlternatingProducers, "FALSE".to_owned());
         let config = Config::load(&inputs).unwrap();
         let again = Config::load(&file(&config.dump())).unwrap();
         assert_eq!(Config { given: BTreeMap::new(), ..again }, Config { given: BTreeMap::new(), ..config });
