@@ -481,6 +481,22 @@ mod tests {
         assert!(Config::load(&inputs).is_ok());
     }
 
+    /// The story: a shell that is not in UTF-8 named the data directory. The server took another name for it, found nothing
+    /// there, and began a new log, which knew nothing of what was given away already.
+    #[test]
+    fn a_variable_that_is_not_text_is_a_problem() {
+        let text = &*String::from_utf8_lossy(b"/srv/lager-s\xfcd");
+        let inputs = Inputs {
+            env: env(&[("HEADROOM_DATA_DIR", text), ("HEADROOM_KAFKA_SASL_PASSWORD", text), ("LAGER", text)]),
+            ..Inputs::default()
+        };
+        let problems = Config::load(&inputs).unwrap_err().to_string();
+        let expected = "the configuration has 2 problems
+  environment variable HEADROOM_DATA_DIR: data_dir is not text in UTF-8
+  environment variable HEADROOM_KAFKA_SASL_PASSWORD: kafka_sasl_password is not text in UTF-8";
+        assert_eq!(problems, expected);
+    }
+
     #[test]
     fn a_crash_point_is_accepted_only_in_builds_that_have_crash_points() {
         let inputs = Inputs { env: env(&[("HEADROOM_CRASH_AT", "x")]), ..Inputs::default() };

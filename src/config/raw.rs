@@ -74,7 +74,7 @@ pub struct FileText {
 pub struct Inputs {
     /// The configuration file, if one was named.
     pub file: Option<FileText>,
-    /// The whole environment of the process.
+    /// The whole environment of the process, with [`char::REPLACEMENT_CHARACTER`] for what is not text.
     pub env: BTreeMap<String, String>,
     /// The settings that were given as flags.
     pub flags: BTreeMap<Setting, String>,
@@ -161,6 +161,10 @@ impl Raw {
         let key = rest.to_ascii_lowercase();
         let source = Source::Env(name.to_owned());
         match Setting::named(&key) {
+            // With the character that stands for what is no text, a path would be that of another directory.
+            Some(_) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                self.problem(source, format!("{key} is not text in UTF-8"));
+            }
             Some(setting) => self.put(setting, text.to_owned(), source),
             None if ENV_OTHERS.contains(&name) || name.starts_with(ENV_RIG) || is_of_a_service(rest) => {}
             None => self.problem(source, no_setting(&key)),

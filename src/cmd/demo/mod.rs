@@ -104,7 +104,8 @@ fn make_empty(directory: &Path) -> Result<(), Failure> {
 
 /// Plays what was asked for, on a log in this directory.
 async fn demonstrate(args: &Args, directory: &Path, out: &mut dyn Write) -> Demonstrated {
-    let place = (Setting::DataDir, directory.to_string_lossy().into_owned());
+    let text = directory.to_str().ok_or_else(|| format!("{} is not text in UTF-8", directory.display()))?;
+    let place = (Setting::DataDir, text.to_owned());
     if !args.day {
         let config = settings([place]).map_err(|failure| failure.to_string())?;
         let clock = Arc::new(SystemClock::new());

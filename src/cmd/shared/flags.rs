@@ -198,7 +198,7 @@ pub(in crate::cmd) struct Flags<T> {
 impl<T: Takes> Flags<T> {
     /// Reads the file, the environment and the flags, and checks all settings, those of other commands too.
     pub(in crate::cmd) fn load(&self) -> Result<Config, Failure> {
-        // A variable that is not valid text is read with replacement characters: its setting is then a problem.
+        // The setting of a variable that is not valid text is a problem, by its replacement characters.
         let env = std::env::vars_os()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()));
         let file = self.config.as_deref().map(read).transpose()?;
