@@ -18,7 +18,9 @@ const BYTES_MAX: u64 = 64 << 10;
 
 /// The id of the cluster that this directory was first used with.
 pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
-    Ok(read(&dir.join(CLUSTER_FILE))?.map(|text| text.trim().to_owned()))
+    let id = read(&dir.join(CLUSTER_FILE))?.map(|text| text.trim().to_owned());
+    // A power cut has emptied the file under versions that did not flush it.
+    Ok(id.filter(|id| !id.is_empty()))
 }
 
 pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
@@ -85,11 +87,12 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Replaces a file. A reader finds the old or the new content, never a mix.
+/// Replaces a file. A reader finds the old or the new content, never a mix, also after a power cut.
 fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let new = dir.join(format!("{name}.new"));
     fs::write(&new, text)?;
+    File::open(&new)?.sync_all()?;
     fs::rename(new, dir.join(name))
 }
 
@@ -108,6 +111,16 @@ mod tests {
         keep_ids(&dir, "http://r", &IDS).unwrap();
         assert_eq!((cluster_id(&dir).unwrap().as_deref(), ids(&dir, "http://r")), (Some("abc"), IDS.to_vec()));
         assert_eq!(ids(&dir, "http://other"), []);
+    }
+
+    /// The story: the power fails right after a start, and the file system has the names of the files and not their content. The
+    /// next start must not take that for another cluster.
+    #[test]
+    fn files_that_are_empty_remember_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        [CLUSTER_FILE, TOPICS_FILE, IDS_FILE].iter().for_each(|file| fs::write(dir.path().join(file), "").unwrap());
+        assert_eq!((cluster_id(dir.path()).unwrap(), ids(dir.path(), "http://r")), (None, vec![]));
+        assert_eq!(other_topics(dir.path(), &Topics::of("h")).unwrap(), []);
     }
 
     #[test]
