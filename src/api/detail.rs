@@ -47,6 +47,7 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::Shed(shed) => of_shed(*shed),
         Refusal::OverQuota(standing) => over_quota(standing).into(),
         Refusal::Unread(unread) => of_unread(unread).into(),
+        Refusal::NoPoolToReplace(pool, None) => no_version(&format!("pool {pool}")).into(),
         Refusal::UnknownPool(pool, until) | Refusal::NoPoolToReplace(pool, until) => unknown_pool(pool, *until).into(),
         Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
         Refusal::NotKnownHere(_) => NOT_KNOWN_HERE.into(),
@@ -302,8 +303,13 @@ fn stale(rejection: &Rejection) -> String {
         Some(version) => {
             format!("{pool} has version {version}, not the one expected: read it again, and send its ETag")
         }
-        None => format!("{pool} does not exist, so that it has no version: leave out If-Match to make it"),
+        None => no_version(&pool.to_string()),
     }
+}
+
+/// For a definition of a pool that has to be there already.
+fn no_version(pool: &str) -> String {
+    format!("{pool} does not exist, so that it has no version: leave out If-Match to make it")
 }
 
 fn of_dimension(event: &Event, rejection: &Rejection) -> String {
@@ -462,6 +468,17 @@ mod tests {
             assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
             assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");
         }
+    }
+
+    /// The story: a PUT of a pool that had to be there already was told to define it with PUT.
+    #[test]
+    fn a_definition_of_a_pool_that_has_to_be_there_is_told_what_keeps_it_from_being_made() {
+        let refused = |until| of(&Refusal::NoPoolToReplace(PoolId::new("van-1").unwrap(), until)).into_owned();
+        let absent = refused(None);
+        assert!(absent.contains("pool van-1") && absent.contains("leave out If-Match"), "{absent}");
+        assert!(!absent.contains("PUT"), "{absent}");
+        let retired = refused(Some(Micros(1_800_000_060_000_000)));
+        assert!(retired.contains("has retired") && retired.contains("2027-01-15T08:01:00Z"), "{retired}");
     }
 
     /// A reservation cannot move to another pool.
