@@ -85,9 +85,11 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
         }
         Shed::Full => "the queue of the partition is full: try again later".into(),
         Shed::NoOwner => "no process decides for the partition at present: try again; /readyz says why".into(),
-        Shed::Memory => "the partitions remember as much as the process has memory for, so it takes no new reservation, and no \
-             change or extend with an Idempotency-Key: release what nobody needs, and try again later"
-            .into(),
+        Shed::Memory => format!(
+            "the partitions remember as much as the process has memory for, so it takes no new reservation, and no change, \
+             extend or amend with an Idempotency-Key: try again later; entries are forgotten {WINDOW_HOURS} hours after their end"
+        )
+        .into(),
         Shed::Closing => "the process is shutting down: try again, and another process will take the call".into(),
         Shed::Connections => {
             "the process serves as many connections as it may: try again, or call another process".into()
@@ -479,6 +481,16 @@ mod tests {
         assert!(!absent.contains("PUT"), "{absent}");
         let retired = refused(Some(Micros(1_800_000_060_000_000)));
         assert!(retired.contains("has retired") && retired.contains("2027-01-15T08:01:00Z"), "{retired}");
+    }
+
+    /// What is released is remembered for as long as what expires: to release is no way out.
+    #[test]
+    fn a_process_without_memory_says_what_it_does_not_take_and_until_when() {
+        let said = of(&Refusal::Shed(Shed::Memory)).into_owned();
+        for part in ["no new reservation", "change, extend or amend", "24 hours after their end"] {
+            assert!(said.contains(part), "{said:?} without {part:?}");
+        }
+        assert!(!said.contains("release"), "{said}");
     }
 
     /// A reservation cannot move to another pool.
