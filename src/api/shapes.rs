@@ -247,8 +247,10 @@ pub const AMENDMENT: Shape = shape(
 
 /// Conditions on pools, for one answer and for a watch.
 const IN_AREAS: Member = member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these.");
-const ENDS_AFTER: Member = member("from", Of("Instant"), Nullable, "Pools whose window ends after this.");
-const STARTS_BEFORE: Member = member("to", Of("Instant"), Nullable, "Pools whose window starts before this.");
+const ENDS_AFTER: Member =
+    member("from", Of("Instant"), Nullable, "Pools whose window ends after this, and pools without a window.");
+const STARTS_BEFORE: Member =
+    member("to", Of("Instant"), Nullable, "Pools whose window starts before this, and pools without a window.");
 const WITH_LABELS: Member = member("labels", Of("Labels"), Nullable, "Pools that carry all of these.");
 
 pub const AVAILABILITY_QUERY: Shape = shape(

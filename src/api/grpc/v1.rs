@@ -5,10 +5,10 @@ pub struct AvailabilityRequest {
     /// Pools that serve at least one of these; at most 256.
     #[prost(string, repeated, tag = "1")]
     pub areas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Pools whose window ends after this.
+    /// Pools whose window ends after this, and pools without a window.
     #[prost(message, optional, tag = "2")]
     pub from: ::core::option::Option<::prost_types::Timestamp>,
-    /// Pools whose window starts before this.
+    /// Pools whose window starts before this, and pools without a window.
     #[prost(message, optional, tag = "3")]
     pub to: ::core::option::Option<::prost_types::Timestamp>,
     /// Pools that would take this now: units by dimension, each at least 1.
@@ -359,10 +359,10 @@ pub struct WatchPoolsRequest {
     /// Pools that serve at least one of these; at most 256.
     #[prost(string, repeated, tag = "1")]
     pub areas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Pools whose window ends after this.
+    /// Pools whose window ends after this, and pools without a window.
     #[prost(message, optional, tag = "2")]
     pub from: ::core::option::Option<::prost_types::Timestamp>,
-    /// Pools whose window starts before this.
+    /// Pools whose window starts before this, and pools without a window.
     #[prost(message, optional, tag = "3")]
     pub to: ::core::option::Option<::prost_types::Timestamp>,
     /// Pools that carry all of these; at most 32.

@@ -227,10 +227,10 @@ pub(in crate::cmd) struct Availability {
     /// Label that a pool carries; with several, all of them
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
-    /// Pools whose window ends after this, in RFC 3339
+    /// Pools whose window ends after this, in RFC 3339, and pools without a window
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Pools whose window starts before this, in RFC 3339
+    /// Pools whose window starts before this, in RFC 3339, and pools without a window
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
     #[command(flatten)]
