@@ -230,7 +230,12 @@ pub const MODE_CHANGE: Shape = shape(
 pub const EXTENSION: Shape = shape(
     "Extension",
     "More time for a hold.",
-    &[member("hold_ttl_ms", Of("HoldTtl"), Required, "The time from now, in milliseconds.")],
+    &[member(
+        "hold_ttl_ms",
+        Of("HoldTtl"),
+        Required,
+        "The time from now, in milliseconds. A hold that had more left ends sooner.",
+    )],
 );
 
 pub const AMENDMENT: Shape = shape(
