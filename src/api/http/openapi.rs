@@ -165,6 +165,7 @@ mod tests {
     use crate::api::body;
     use crate::api::http::json::parse;
     use crate::api::shapes::{Presence, Shape};
+    use crate::service::Shed;
     use serde_json::Value as Json;
 
     /// The description requires exactly the members that the reader requires.
@@ -208,6 +209,19 @@ mod tests {
         let mut found = Vec::new();
         named(&serde_json::to_value(document()).unwrap(), &mut found);
         assert!(!found.is_empty() && found.iter().all(|kind| kind == "string"), "{found:?}");
+    }
+
+    /// The story: a client that was made before there was the reason `memory` could not read the refusal of a call that was shed
+    /// for it, nor that it was not applied.
+    #[test]
+    fn what_a_newer_server_may_say_of_a_refusal_is_no_closed_list() {
+        let document = serde_json::to_value(document()).unwrap();
+        for name in ["Code", "ShedReason"] {
+            let schema = &document["components"]["schemas"][name];
+            assert!(schema["type"] == "string" && schema["enum"].is_null(), "{name}: {schema}");
+        }
+        let reasons = &document["components"]["schemas"]["ShedReason"]["examples"];
+        assert_eq!(*reasons, json!(Shed::ALL.map(Shed::code)));
     }
 
     #[test]

@@ -114,7 +114,9 @@ values! {
     /// How a reservation ended.
     End = one_of(["released", "expired"]);
     /// Why a call was shed.
-    ShedReason = one_of(Shed::ALL.map(Shed::code));
+    ShedReason = text("^[a-z][a-z_]*$", CODE_BYTES_MAX)
+        .examples(Shed::ALL.map(Shed::code))
+        .description(Some("One of those that are listed, or one of a newer server"));
     /// Whether a refused call may have been applied.
     Effect = one_of(CallEffect::ALL.map(CallEffect::code));
     /// The health of a process.
