@@ -86,7 +86,7 @@ fn tokens_file(count: usize) -> Result<(String, String), String> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
-    headroom::app::write_private(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    headroom::app::write_private(path, text, None).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Signs JWTs as an issuer does.

@@ -15,7 +15,7 @@ pub fn certificate(directory: &Path) -> Result<[String; 4], String> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(|e| e.to_string())?;
     let write = |name: &str, text: String| {
         let path = directory.join(name);
-        let written = headroom::app::write_private(&path, &text).map_err(|e| format!("{}: {e}", path.display()));
+        let written = headroom::app::write_private(&path, &text, None).map_err(|e| format!("{}: {e}", path.display()));
         written.map(|()| path.display().to_string())
     };
     let certificate = write("certificate.pem", made.cert.pem())?;

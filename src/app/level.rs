@@ -58,7 +58,7 @@ pub fn raise(dir: &Path) -> Result<(), StartError> {
     }
     let path = dir.join(FILE);
     let text = format!("{known} {}\n", env!("CARGO_PKG_VERSION"));
-    write_private(&path, &text).map_err(|error| StartError::Io(path, error))
+    write_private(&path, &text, None).map_err(|error| StartError::Io(path, error))
 }
 
 #[cfg(test)]

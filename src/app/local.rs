@@ -52,7 +52,7 @@ impl LocalFiles {
         let line = self.line();
         if self.written.as_ref() != Some(&line) {
             // Whoever finds the address finds the token.
-            write_private(&self.data_dir.join(TOKEN_FILE), &self.token)?;
+            write_private(&self.data_dir.join(TOKEN_FILE), &self.token, None)?;
             std::fs::write(self.data_dir.join(ADDRESS_FILE), &line)?;
             self.written = Some(line);
         }

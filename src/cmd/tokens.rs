@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Longest life that a new API token may be given, in days.
@@ -157,24 +157,8 @@ fn read(path: &Path) -> Result<Tokens, Failure> {
 /// Puts these tokens into the file, which stays that of its user: a server could not read what another user has written, and
 /// would go on with the tokens from before.
 fn write(path: &Path, tokens: &Tokens) -> Result<(), Failure> {
-    let was = path.metadata().ok();
-    write_private(path, &tokens.render()).map_err(|error| cannot("write", path, &error))?;
-    was.map_or(Ok(()), |was| stays(path, was.uid()))
-}
-
-/// Gives the file back to this user, if it belongs to another one now.
-fn stays(path: &Path, user: u32) -> Result<(), Failure> {
-    let is = path.metadata().map_err(|error| cannot("look at", path, &error))?.uid();
-    if is == user {
-        return Ok(());
-    }
-    chown(path, Some(user), None).map_err(|error| {
-        let path = path.display();
-        Failure::Unusable(format!(
-            "{path} is written, and belongs to uid {is} now, where it was of uid {user}, whose server cannot read it: it goes \
-             on with the tokens from before until you give it back with chown {user} {path}: {error}"
-        ))
-    })
+    let user = path.metadata().ok().map(|was| was.uid());
+    write_private(path, &tokens.render(), user).map_err(|error| cannot("write", path, &error))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
@@ -198,31 +182,4 @@ fn life(text: &str) -> Result<u64, String> {
     minutes.map(|minutes| minutes.saturating_mul(60_000_000)).ok_or_else(|| {
         format!("it has to be a number of days, hours or minutes, such as 90d, at most {TOKEN_LIFE_MAX_DAYS}d")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The story: an operator revoked a token as root. The file was root's from then on, the server could not read it any more,
-    /// and took the token as before.
-    #[test]
-    fn the_file_stays_that_of_its_user_or_it_is_said_that_it_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens.json");
-        write(&path, &Tokens::default()).unwrap();
-        let own = path.metadata().unwrap().uid();
-        assert_eq!(stays(&path, own), Ok(()));
-        let other = own + 1;
-        let given = stays(&path, other);
-        let is = path.metadata().unwrap().uid();
-        match given {
-            // Only root may give a file to somebody.
-            Ok(()) => assert_eq!(is, other),
-            Err(failure) => {
-                assert_eq!(is, own);
-                assert!(failure.to_string().contains(&format!("give it back with chown {other} ")), "{failure}");
-            }
-        }
-    }
 }

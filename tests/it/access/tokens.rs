@@ -28,7 +28,7 @@ struct Given {
 impl Given {
     fn new(dir: &Path) -> Given {
         let (path, clock) = (dir.join("tokens.json"), Arc::new(ManualClock::at(START)));
-        write_private(&path, &Tokens::default().render()).unwrap();
+        write_private(&path, &Tokens::default().render(), None).unwrap();
         let ways = Ways { tokens: Some(path.clone()), ..Ways::default() };
         let access = Access::only(ways, Arc::<ManualClock>::clone(&clock)).unwrap();
         Given { path, clock, access, tokens: Tokens::default() }
@@ -42,7 +42,7 @@ impl Given {
     }
 
     fn write(&self) {
-        write_private(&self.path, &self.tokens.render()).unwrap();
+        write_private(&self.path, &self.tokens.render(), None).unwrap();
         self.access.look_at_files();
     }
 }
@@ -113,7 +113,7 @@ fn a_file_that_cannot_be_read_leaves_the_tokens_that_are_known() {
         (&good.replace("\"roles\"", "\"expires\": \"tomorrow\", \"roles\""), "expires is no time of RFC 3339"),
     ];
     for (failures, (text, says)) in (1..).zip(broken) {
-        write_private(&given.path, text).unwrap();
+        write_private(&given.path, text, None).unwrap();
         given.access.look_at_files();
         // It is told once, and not at every look.
         given.access.look_at_files();
@@ -126,7 +126,7 @@ fn a_file_that_cannot_be_read_leaves_the_tokens_that_are_known() {
     std::fs::remove_file(&given.path).unwrap();
     given.access.look_at_files();
     assert_eq!(bearer(&given.access, &token.text), known("shop", SHOP));
-    write_private(&given.path, &good).unwrap();
+    write_private(&given.path, &good, None).unwrap();
     std::fs::set_permissions(&given.path, Permissions::from_mode(0o666)).unwrap();
     given.access.look_at_files();
     assert_eq!(given.access.counts().failures, [broken.len() as u64 + 2, 0, 0]);

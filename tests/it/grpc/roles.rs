@@ -64,7 +64,7 @@ fn a_watch_tells_nothing_once_the_token_of_its_caller_is_revoked() {
     let file = guarded.dir.path().join("tokens.json");
     let mut tokens = Tokens::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(tokens.revoke("viewer").len(), 1);
-    write_private(&file, &tokens.render()).unwrap();
+    write_private(&file, &tokens.render(), None).unwrap();
     let pools = |name: &str| guarded.server.client().send("GET", "/v1/pools", &[&Guarded::header(name)], "").status;
     until("the token is revoked", || pools("viewer") == 401);
     define("b");
