@@ -89,6 +89,18 @@ pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io
     }
 }
 
+/// Runs work that blocks on a thread for such work. It goes on when its caller leaves meanwhile, and keeps what bounds it, such as a
+/// permit, until it ends: callers who leave must not make more of it run at once than may.
+pub fn blocking<T: Send + 'static>(
+    bound: impl Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> task::JoinHandle<T> {
+    task::spawn_blocking(move || {
+        let _bound = bound;
+        work()
+    })
+}
+
 /// Does two things, the first of them on a thread of this name while the caller does the second one. Where the system gives no
 /// thread, the caller does both.
 ///

@@ -4,6 +4,7 @@
 use crate::limits::FRESH_WAIT_MAX_MS;
 use crate::log::CommittedTail;
 use crate::replica::PartitionHandle;
+use crate::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -70,12 +71,7 @@ impl End {
         if last.question <= before {
             let asking = Arc::clone(&self.asking).lock_owned().await;
             let (question, tail) = (self.asked.fetch_add(1, SeqCst).saturating_add(1), Arc::clone(tail));
-            let ask = move || {
-                let end = tail.end_told(partition).ok();
-                drop(asking);
-                end
-            };
-            let end = tokio::task::spawn_blocking(ask).await;
+            let end = threads::blocking(asking, move || tail.end_told(partition).ok()).await;
             *last = LastAnswer { question, end: end.ok().flatten() };
         }
         last.end

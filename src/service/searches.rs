@@ -5,7 +5,7 @@ use super::Refusal;
 use crate::gateway::admission::Shed;
 use crate::limits::{READS_AT_ONCE_MAX, READS_MAX};
 use crate::replica::{Listing, Search};
-use crate::threads::processors;
+use crate::threads::{self, processors};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -59,8 +59,7 @@ impl Searches {
         }
     }
 
-    /// Does a bounded part of the work, when it is its turn. The work goes on when its caller leaves meanwhile, and keeps its
-    /// turn until then: callers who leave must not make more work run at once than may.
+    /// Does a bounded part of the work, when it is its turn.
     ///
     /// # Errors
     /// [`Refusal::Internal`] when it panics.
@@ -69,12 +68,7 @@ impl Searches {
         work: impl FnOnce() -> S + Send + 'static,
     ) -> Result<S, Refusal> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let work = move || {
-            let done = work();
-            drop(turn);
-            done
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search panicked"))
+        threads::blocking(turn, work).await.map_err(|_| Refusal::bug("a search panicked"))
     }
 }
 

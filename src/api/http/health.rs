@@ -12,6 +12,7 @@ use crate::api::value::quoted;
 use crate::limits::HTTP_BODY_BYTES_MAX;
 use crate::log::Opening;
 use crate::service::health::{Health, HealthStatus, Outage, Restored, Startup};
+use crate::threads;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -151,14 +152,7 @@ fn answer(status: HealthStatus, health: HealthDto) -> Reply {
 /// `GET /metrics`.
 pub async fn metrics(api: Arc<Api>) -> Answer {
     let turn = Arc::clone(&api.rendering).acquire_owned().await;
-    // It looks at every pool, and goes on when its caller leaves meanwhile. It keeps its turn until it ends: callers who give
-    // up and ask again must not make more of them run at once.
-    let render = move || {
-        let text = api.state.metrics.render();
-        drop(turn);
-        text
-    };
-    let text = tokio::task::spawn_blocking(render).await;
+    let text = threads::blocking(turn, move || api.state.metrics.render()).await;
     let text = text.map_err(|_| Problem::bug("metrics could not be rendered"))?;
     Ok(Reply::bytes(StatusCode::OK, PROMETHEUS, text.into_bytes()))
 }
