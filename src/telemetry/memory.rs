@@ -21,16 +21,9 @@ pub(super) struct MemoryMetrics {
     bytes: IntGaugeVec,
     ratio: prometheus::GaugeVec,
     process_limit: IntGaugeVec,
-    /// Partitions whose owner has warned.
-    warned: Mutex<BTreeSet<u32>>,
-    /// Whether the process has warned of its own.
-    process_warned: Mutex<bool>,
+    /// The partitions that were warned of, and the process, which is no partition.
+    warned: Mutex<BTreeSet<Option<u32>>>,
 }
-
-/// An owner warns when its partition remembers so many bytes, and again only after they were fewer than
-/// [`MEMORY_CALM_BYTES`].
-const MEMORY_WARN_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_WARN_PERCENT;
-const MEMORY_CALM_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_CALM_PERCENT;
 
 impl MemoryMetrics {
     pub(super) fn new(r: &Register) -> MemoryMetrics {
@@ -56,17 +49,13 @@ impl MemoryMetrics {
                 &[],
             ),
             warned: Mutex::default(),
-            process_warned: Mutex::default(),
         }
     }
 
     /// Warns long before new work is refused.
     pub(super) fn saw(&self, partition: u32, bytes: u64) {
-        let mut warned = self.warned.lock();
-        if bytes < MEMORY_CALM_BYTES {
-            warned.remove(&partition);
-        } else if bytes >= MEMORY_WARN_BYTES && warned.insert(partition) {
-            let limit_bytes = MEMORY_BYTES_MAX;
+        let limit_bytes = MEMORY_BYTES_MAX;
+        if self.is_news(Some(partition), bytes, limit_bytes) {
             tracing::warn!(
                 partition,
                 bytes,
@@ -80,17 +69,23 @@ impl MemoryMetrics {
     pub(super) fn process(&self, seen: &ProcessMemory) {
         let ProcessMemory { used_bytes, limit_bytes } = *seen;
         self.process_limit.with_label_values::<&str>(&[]).set(as_gauge(limit_bytes));
-        let mut warned = self.process_warned.lock();
-        if used_bytes < limit_bytes / 100 * MEMORY_CALM_PERCENT {
-            *warned = false;
-        } else if used_bytes >= limit_bytes / 100 * MEMORY_WARN_PERCENT && !*warned {
-            *warned = true;
+        if self.is_news(None, used_bytes, limit_bytes) {
             tracing::warn!(
                 used_bytes,
                 limit_bytes,
                 "the memory of the process fills up; at its limit the system kills the process"
             );
         }
+    }
+
+    /// Whether a partition, or the process, is to be warned of: at [`MEMORY_WARN_PERCENT`] of its limit, and again only after it
+    /// had less than [`MEMORY_CALM_PERCENT`].
+    fn is_news(&self, partition: Option<u32>, bytes: u64, limit_bytes: u64) -> bool {
+        let mut warned = self.warned.lock();
+        if bytes < limit_bytes / 100 * MEMORY_CALM_PERCENT {
+            warned.remove(&partition);
+        }
+        bytes >= limit_bytes / 100 * MEMORY_WARN_PERCENT && warned.insert(partition)
     }
 
     pub(super) fn of(&self, partition: &str, bytes: u64) {
