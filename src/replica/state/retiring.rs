@@ -8,9 +8,6 @@ use crate::domain::{ChainedEvent, Ledger, Living, Micros, PoolId, Reservation, R
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX};
 use crate::replica::lives::PoolLives;
 use crate::replica::retired::{Ending, Retired};
-use std::iter::Chain;
-use std::ops::Range;
-use std::vec::IntoIter;
 
 /// Most reservations that ended with their pools and leave memory while one event is folded: one more than an event adds,
 /// so that they become fewer.
@@ -41,7 +38,7 @@ pub(super) struct Sweeping {
 /// A look at slots, for reservations that ended with an event up to `through`.
 struct Round {
     /// Those that are still to be looked at: all that may hold such a reservation.
-    slots: Chain<IntoIter<u32>, Range<u32>>,
+    slots: Box<dyn Iterator<Item = u32> + Send + Sync>,
     through: u64,
 }
 
@@ -49,7 +46,7 @@ impl Sweeping {
     /// What is left in a state that was restored, where `ended` are the slots of what had ended with its pool. They make a round
     /// of their own: one over all slots would begin anew at each restart, and where restarts are frequent it would never end.
     pub(super) fn of_restored(ended: Vec<u32>, retired: &Retired) -> Sweeping {
-        let round = retired.last_seq().map(|through| Round { slots: ended.into_iter().chain(0..0), through });
+        let round = retired.last_seq().map(|through| Round { slots: Box::new(ended.into_iter()), through });
         Sweeping { round, ..Sweeping::default() }
     }
 }
@@ -168,7 +165,7 @@ impl PartitionState {
         }
         let all = 0..self.slab.slot_count();
         let begun = self.sweeping.round.take();
-        let mut round = begun.unwrap_or_else(|| Round { slots: Vec::new().into_iter().chain(all), through: last });
+        let mut round = begun.unwrap_or_else(|| Round { slots: Box::new(all), through: last });
         let mut swept = 0;
         for _ in 0..SLOTS_PER_EVENT_MAX {
             if swept == SWEPT_PER_EVENT_MAX {
