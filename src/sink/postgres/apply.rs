@@ -89,7 +89,7 @@ impl Database {
     /// [`TargetError::Operator`] when one of them is refused, or something of others is in the way, and
     /// [`TargetError::Transient`] when a table is in use. Then nothing was changed, or one of those that take long is missing.
     pub fn apply(&mut self, differences: &[Difference]) -> Result<(), TargetError> {
-        let is_long = |difference: &Difference| matches!(difference.fix, Fix::Long(_));
+        let is_long = |difference: &Difference| matches!(difference.fix, Fix::Long { .. });
         let (long, changes): (Vec<_>, Vec<_>) = differences.iter().cloned().partition(is_long);
         self.change(&changes, "COMMIT")?;
         self.limit_all(Some(LONG_LIMIT));
@@ -111,9 +111,8 @@ impl Database {
             let Err(error) = done else { return Ok(()) };
             self.roll_back(error)?;
             if trying.elapsed() > LOCK_TRIED {
-                // An index lets others read.
-                let is_index = |one: &Difference| matches!(&one.fix, Fix::Long(it) if it.starts_with("CREATE INDEX "));
-                let may_be_read = differences.iter().all(is_index);
+                let lets_read = |one: &Difference| matches!(one.fix, Fix::Long { lets_read: true, .. });
+                let may_be_read = differences.iter().all(lets_read);
                 return Err(self.in_use(&changed(differences), may_be_read, LOCK_TRIED)?);
             }
             pause(LOCK_PAUSE);
@@ -125,7 +124,7 @@ impl Database {
             match &difference.fix {
                 Fix::Run(statements) => statements.iter().try_for_each(|statement| self.say(statement).map(drop))?,
                 Fix::Views(names) => self.make_views(names)?,
-                Fix::Long(statement) => self.say(statement).map(drop)?,
+                Fix::Long { statement, .. } => self.say(statement).map(drop)?,
                 Fix::Rebuild => {}
                 Fix::Refused => return Err(TargetError::Operator(difference.what.clone())),
             }

@@ -59,8 +59,9 @@ impl Database {
                 Difference { what, fix: Fix::Refused }
             }
             Dialect::Postgres => {
-                let set = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET NOT NULL");
-                Difference { what: format!("let {name} take no null"), fix: Fix::Long(set) }
+                let statement = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET NOT NULL");
+                let fix = Fix::Long { statement, lets_read: false };
+                Difference { what: format!("let {name} take no null"), fix }
             }
             Dialect::Redshift => {
                 let what = format!("{name} takes null, and Redshift changes that for a new column only");
@@ -84,5 +85,5 @@ fn of_index(index: &Index, indexes: &Said) -> Option<Difference> {
         return Some(Difference { what, fix: Fix::Refused });
     }
     let what = format!("create index {name} of {table} by {column}");
-    Some(Difference { what, fix: Fix::Long(index.statement()) })
+    Some(Difference { what, fix: Fix::Long { statement: index.statement(), lets_read: true } })
 }

@@ -17,7 +17,12 @@ pub enum Fix {
     /// These statements make it go away and lose no row.
     Run(Vec<String>),
     /// This statement reads a whole table that is there, which takes as long as the table is large.
-    Long(String),
+    Long {
+        /// What is run.
+        statement: String,
+        /// Whether others can read the table meanwhile, as while an index is made.
+        lets_read: bool,
+    },
     /// These views are made.
     Views(Vec<&'static str>),
     /// `headroom sink rebuild` makes it go away, once the others have gone away. Until then sinks go on.

@@ -66,8 +66,9 @@ impl Database {
         if of_schema.rows.is_empty() {
             of_schema = self.say(DATABASE)?;
         }
-        let is_changed =
-            differences.iter().any(|difference| matches!(difference.fix, Fix::Run(_) | Fix::Long(_) | Fix::Views(_)));
+        let is_changed = differences
+            .iter()
+            .any(|difference| matches!(difference.fix, Fix::Run(_) | Fix::Long { .. } | Fix::Views(_)));
         for (column, right, is_needed) in [(0, "USAGE", true), (1, "CREATE", is_changed)] {
             if is_needed && !has(&of_schema, 0, column) {
                 missing.push(format!("this user lacks the right {right} for the schema {}", self.schema));
@@ -123,7 +124,7 @@ pub(super) fn changed(differences: &[Difference]) -> BTreeSet<&str> {
     for difference in differences {
         match &difference.fix {
             Fix::Run(statements) => changed.extend(statements.iter().filter_map(|statement| altered(statement))),
-            Fix::Long(statement) => changed.extend(altered(statement)),
+            Fix::Long { statement, .. } => changed.extend(altered(statement)),
             Fix::Views(names) => changed.extend(names),
             Fix::Rebuild | Fix::Refused => {}
         }
