@@ -136,6 +136,7 @@ mod tests {
     use crate::log::embedded::Options;
     use crate::log::embedded::reopen::want_of_room;
     use crate::log::{CommitOutcome, OwnedPartition as _, PartitionLog as _, Turn, TurnEvent};
+    use std::sync::Arc;
     use tempfile::TempDir;
 
     const NOW: Micros = Micros(1);
@@ -157,14 +158,20 @@ mod tests {
         (TurnEvent { seq: offset, key: None, bytes }, command)
     }
 
-    /// The story: a partition has more dead letters than are listed. One of those that are was discarded, and is listed as such.
-    #[test]
-    fn what_was_resolved_is_listed_as_such_also_where_there_are_more_than_are_listed() {
-        let dir = TempDir::new().unwrap();
+    /// A log with five dead letters.
+    fn with_letters(dir: &TempDir) -> Arc<Embedded> {
         let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: NOW }).unwrap();
         let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
         let (events, inputs) = (0..5).map(undecided).unzip();
         assert_eq!(owned.commit(Turn { events, inputs, dead: Vec::new() }.into()), CommitOutcome::Ok);
+        log
+    }
+
+    /// The story: a partition has more dead letters than are listed. One of those that are was discarded, and is listed as such.
+    #[test]
+    fn what_was_resolved_is_listed_as_such_also_where_there_are_more_than_are_listed() {
+        let dir = TempDir::new().unwrap();
+        let log = with_letters(&dir);
         log.resolve(DeadLetterId { partition: 0, offset: 1 }, Resolution::Discarded, NOW).unwrap();
         for (most, listed) in [(9, 5), (5, 5), (3, 3)] {
             let letters = log.shared.letters(0, most).unwrap();
@@ -178,10 +185,7 @@ mod tests {
     #[test]
     fn a_log_without_room_refuses_a_resolution_and_can_still_be_read() {
         let dir = TempDir::new().unwrap();
-        let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: NOW }).unwrap();
-        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
-        let (events, inputs) = (0..5).map(undecided).unzip();
-        assert_eq!(owned.commit(Turn { events, inputs, dead: Vec::new() }.into()), CommitOutcome::Ok);
+        let log = with_letters(&dir);
         let shut = log.shared.file.with(|store| {
             store.shut();
             Ok(())
