@@ -126,11 +126,15 @@ impl<L: CommittedTail> WithArchive<L> {
             // It has left the log after the place was looked at.
             archive.forget_numbers();
         }
-        Err(LogError::operator(format!(
-            "{records:?} of partition {partition} begin with {begins} in the log, and the archive has no segment of log \
-             {:032x}: name the place to which the segments have gone, or none to read without them",
-            self.log_id
-        )))
+        // It may be another place than the one that was meant, which shows no fault of the log.
+        Err(LogError::withheld(
+            false,
+            format!(
+                "{records:?} of partition {partition} begin with {begins} in the log, and the archive has no segment of log \
+                 {:032x}: name the place to which the segments have gone, or none to read without them",
+                self.log_id
+            ),
+        ))
     }
 
     /// Records that have left the log; `None` when the place does not have the first of them.

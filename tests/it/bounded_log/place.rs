@@ -5,12 +5,15 @@ use super::{BEGIN, KEEP_DAYS, KEEP_MS};
 use crate::bed::{Bed, DAY_MS, Stopped, bucket, segments, url};
 use crate::faulty::{Conduct, Faulty};
 use crate::process::{Served, headroom, run};
+use crate::store::copy_tree;
 use headroom::archive::Shelf;
 use headroom::log::embedded::{EmbeddedReader, WithArchive};
 use headroom::log::{CommandTail, CommittedTail, LogError, LogErrorKind};
 use headroom::objects::{Got, Objects};
 use headroom::snapshot::Reader;
+use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A place does not give what it has, until somebody acts.
@@ -211,7 +214,7 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
     let stopped = Stopped::of(bed);
     let whole = || whole(&stopped);
     assert_eq!(read(&whole()), Ok(end));
-    let flipped = |path: &std::path::Path| {
+    let flipped = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -230,11 +233,6 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
             },
             "is that of segment 0 of log",
         ),
-        (
-            "another place",
-            &|| manifests.iter().for_each(|path| fs::remove_file(path).unwrap()),
-            "has no segment of log",
-        ),
     ];
     for (what, harm, says) in cases {
         let kept: Vec<_> = bytes.iter().chain(&manifests).map(|path| (path.clone(), fs::read(path).unwrap())).collect();
@@ -246,6 +244,38 @@ fn what_happens_to_an_archive_is_named_or_read_around() {
         assert!(verified.out.contains(says), "{what}: {}", verified.out);
         kept.into_iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     }
+}
+
+/// The story: somebody verifies a log and names the folder of another log's archive, or one that is empty, or the bucket has lost
+/// all that was in it. Nobody can tell which, and that the name is wrong says nothing of the log.
+#[test]
+fn a_place_without_a_segment_of_the_log_is_named_and_the_log_is_not_called_broken() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    assert!(!bed.leave().is_empty());
+    let stopped = Stopped::of(bed);
+    let [others, empty] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    copy_tree(&stopped.archive.path().join(format!("{:032x}", 7)), &others.path().join(format!("{:032x}", 8)));
+    let says = format!("the archive has no segment of log {:032x}: name the place to which the segments have gone", 7);
+    let is_refused = |place: &Path| {
+        let place = url(place);
+        let named = ["--log-archive", &*place];
+        for what in ["verify", "cat", "rebuild"] {
+            let told = stopped.bare(what, &named);
+            assert_eq!((told.code, &*told.out), (2, ""), "{what}: {}", told.err);
+            assert!(told.err.contains(&says) && !told.err.contains("BROKEN"), "{what}: {}", told.err);
+        }
+        let told = stopped.bare("verify", &[&named[..], &["--json"]].concat());
+        let report: Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!((told.code, &report["verdict"]), (2, &"not_proven".into()), "{report}");
+        assert_eq!(report["breach_count"], 0, "{report}");
+    };
+    [others.path(), empty.path()].into_iter().for_each(is_refused);
+    let kept = empty.path().join("kept");
+    fs::rename(stopped.archive.path().join(format!("{:032x}", 7)), &kept).unwrap();
+    is_refused(stopped.archive.path());
+    assert_eq!(read(&whole(&stopped)).unwrap_err().kind, WITHHELD);
+    fs::rename(kept, stopped.archive.path().join(format!("{:032x}", 7))).unwrap();
+    assert_eq!(stopped.whole("verify", &[]).code, 0);
 }
 
 /// Whoever needs the object says this. Nothing is wrong with the log, as far as anybody can tell: no law is broken.
