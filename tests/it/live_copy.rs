@@ -1,7 +1,9 @@
 //! Copies that are taken while the server writes, as `cp -r` does: of the log, and of the whole data directory.
 
 use crate::cli::{assert_says, on};
-use crate::process::{Served, agent, headroom};
+use crate::process::{Running, Served, agent, headroom};
+use crate::sink::bucket::{COUNTED, failures_of};
+use crate::sink::files::Lake;
 use crate::store::copy_tree;
 use crate::wait::until;
 use headroom::log::CommittedTail;
@@ -101,6 +103,22 @@ fn a_command_on_a_copy_does_nothing_to_the_server_of_the_original() {
     assert_says(&fs::read_to_string(bundle).unwrap(), &["No server could be asked: no server is running on "]);
     let set = on(dir.path(), ["clock", "set", "--because", "the server itself"]);
     assert!(set.code == 0 && set.out.contains("not changed: its time is not ahead"), "{}{}", set.out, set.err);
+    assert_eq!(served.running.terminate().code, 0);
+}
+
+/// The story: a copy of a data directory is put aside, and a sink is started on it. It wrote the events of the original.
+#[test]
+fn a_sink_on_a_copy_does_not_read_the_server_of_the_original() {
+    let (dir, copies, lake) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Lake::new());
+    let served = serve(dir.path());
+    let copy = copies.path().join("copy");
+    copy_what_is_there(dir.path(), &copy);
+    let mut sink = Running::start(&mut lake.sink(&copy, COUNTED));
+    let failures = failures_of(&mut sink);
+    until("it waits for a server of the copy", || failures() > 0.0);
+    let ended = sink.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_says(&ended.err, &["the sink waits", "no server is running on ", "copy"]);
     assert_eq!(served.running.terminate().code, 0);
 }
 

@@ -194,8 +194,8 @@ pub(in crate::cmd) fn running_server(dir: &Path, own: Option<&Certificate>) -> R
     })
 }
 
-/// The same for a command that changes something, or tells of this directory alone: a copy of a data directory names the server of
-/// the original, which is not meant.
+/// The same for whoever does not know that a process has the directory open. A copy of a data directory names the server of the
+/// original, and one that was killed leaves its address behind: neither is meant.
 pub(in crate::cmd) fn own_server(dir: &Path, own: Option<&Certificate>) -> Result<RunningServer, String> {
     if Hold::is_free(dir) {
         return Err(format!("no server is running on {}", dir.display()));

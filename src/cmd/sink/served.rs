@@ -2,7 +2,7 @@
 
 use crate::client::running::RunningServer;
 use crate::cmd::shared::certificate::Certificate;
-use crate::cmd::shared::source::{is_known, running_server};
+use crate::cmd::shared::source::{is_known, own_server};
 use crate::log::{CommittedTail, LogError, StoredEvent};
 use parking_lot::Mutex;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl<'a> Served<'a> {
     /// None runs, or it refuses, or its log takes a newer version to read.
     pub(super) fn now(dir: &'a Path, own: Option<&'a Certificate>) -> Result<Served<'a>, String> {
         is_known(dir).map_err(|error| error.to_string())?;
-        let server = running_server(dir, own)?;
+        let server = own_server(dir, own)?;
         let (partitions, log_id) = (server.partitions(), server.log_id());
         Ok(Served { dir, own, partitions, log_id, server: Mutex::new(Some(server)) })
     }
@@ -42,7 +42,7 @@ impl<'a> Served<'a> {
     /// The server that runs now, if it serves the same log.
     fn again(&self) -> Result<RunningServer, LogError> {
         is_known(self.dir).map_err(|error| LogError::operator(error.to_string()))?;
-        let running = running_server(self.dir, self.own).map_err(LogError::transient)?;
+        let running = own_server(self.dir, self.own).map_err(LogError::transient)?;
         let (was, is) = (self.log_id, running.log_id());
         if was == is {
             return Ok(running);

@@ -6,7 +6,7 @@ use super::{access_to, named};
 use crate::api::http;
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
-use crate::cmd::shared::source::{Source, is_known, running_server};
+use crate::cmd::shared::source::{Source, is_known, own_server};
 use crate::cmd::shared::stderr;
 use crate::cmd::{Failure, Verdict};
 use crate::config::{Config, Sink, SinkFiles, SinkRedshift, SinkTo};
@@ -554,7 +554,7 @@ impl Shared {
     fn partitions_of_server(&self) -> Option<u32> {
         let Log::Served(dir, own) = &self.log else { return None };
         while !self.is_over() {
-            match running_server(dir, own.as_ref()) {
+            match own_server(dir, own.as_ref()) {
                 Ok(server) => return Some(server.partitions()),
                 Err(why) => self.tally.failed(None, &why),
             }

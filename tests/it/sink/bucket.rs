@@ -43,8 +43,9 @@ pub fn failures_of(sink: &mut Running) -> impl Fn() -> f64 + use<> {
     let metrics = metrics_of(sink);
     move || {
         let text = metrics();
-        let line = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
-        line.unwrap().parse::<f64>().unwrap()
+        let failures = text.lines().find_map(|line| line.strip_prefix("headroom_sink_failures_total "));
+        // It is not there before it has looked for the first time.
+        failures.map_or(0.0, |failures| failures.parse().unwrap())
     }
 }
 

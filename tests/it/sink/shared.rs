@@ -7,7 +7,7 @@ use super::{assert_rest, serve};
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Running, run};
 use crate::wait::until;
-use headroom::app::{ADDRESS_FILE, read_address};
+use headroom::app::{ADDRESS_FILE, Hold, read_address};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
@@ -91,8 +91,9 @@ fn a_backfill_beside_a_sink_says_why_it_ends_and_not_that_it_waits() {
 
 /// The way of one sink to the server, which is cut when the test says so.
 struct Way {
-    /// What the sink takes for the directory of the server.
+    /// What the sink takes for the directory of the server, which has it open.
     dir: TempDir,
+    _hold: Hold,
     is_cut: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -100,7 +101,9 @@ struct Way {
 impl Way {
     fn to(server: &Path) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let way = Way { dir: tempfile::tempdir().unwrap(), is_cut: Arc::default(), open: Arc::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let hold = Hold::take(dir.path()).unwrap().unwrap();
+        let way = Way { dir, _hold: hold, is_cut: Arc::default(), open: Arc::default() };
         std::fs::copy(server.join("server.token"), way.dir.path().join("server.token")).unwrap();
         let own = format!("{}\n", listener.local_addr().unwrap());
         std::fs::write(way.dir.path().join(ADDRESS_FILE), own).unwrap();
