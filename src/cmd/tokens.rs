@@ -13,7 +13,6 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Longest life that a new API token may be given, in days.
@@ -154,11 +153,11 @@ fn read(path: &Path) -> Result<Tokens, Failure> {
     Tokens::parse(&text).map_err(|why| Failure::Unusable(format!("{}: {why}", path.display())))
 }
 
-/// Puts these tokens into the file, which stays that of its user: a server could not read what another user has written, and
-/// would go on with the tokens from before.
+/// Puts these tokens into the file, which stays that of its user and of its group: a server that could not read it would go on
+/// with the tokens from before.
 fn write(path: &Path, tokens: &Tokens) -> Result<(), Failure> {
-    let user = path.metadata().ok().map(|was| was.uid());
-    write_private(path, &tokens.render(), user).map_err(|error| cannot("write", path, &error))
+    let was = path.metadata().ok();
+    write_private(path, &tokens.render(), was.as_ref()).map_err(|error| cannot("write", path, &error))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
