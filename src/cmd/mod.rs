@@ -302,9 +302,11 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 impl Command {
-    /// Whether it is over when nobody reads its output any more. What any other command does or finds out, its exit code tells.
-    fn only_prints(&self) -> bool {
-        matches!(self, Command::Cat { .. } | Command::State { .. } | Command::Demo(_))
+    /// Whether it is for nothing when nobody reads its output: it only prints, or nothing shows that output again. What any other
+    /// command does or finds out, its exit code tells.
+    fn needs_reader(&self) -> bool {
+        let is_new_token = matches!(self, Command::Tokens(tokens::Action::New { .. }));
+        is_new_token || matches!(self, Command::Cat { .. } | Command::State { .. } | Command::Demo(_))
     }
 
     /// What an operator does by this command, and what it is about; `None` for one that only reads. What a running server
@@ -378,7 +380,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     }
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Buffered, because cat prints millions of lines. Commands whose output is to be seen at once flush it.
-    let out = &mut BufWriter::new(Output::new(io::stdout().lock(), !command.only_prints()));
+    let out = &mut BufWriter::new(Output::new(io::stdout().lock(), !command.needs_reader()));
     let act = command.act();
     let ended = match command {
         Command::Serve(_) => serve::run(&config, out),

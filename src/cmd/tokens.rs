@@ -99,8 +99,15 @@ fn new(path: &Path, principal: Principal, expires: Option<Micros>, out: &mut imp
     let token = new_token();
     tokens.add(&token, principal, expires).map_err(Failure::Unusable)?;
     write(path, &tokens)?;
-    writeln!(out, "{}", token.text)?;
-    Ok(Verdict::Fine)
+    let shown = writeln!(out, "{}", token.text).and_then(|()| out.flush());
+    shown.map(|()| Verdict::Fine).map_err(|error| {
+        Failure::Unusable(format!(
+            "the token {id} is in {path} and nobody has it, because the output cannot be written: {error}; take it away with \
+             headroom tokens revoke {id}, and make another one",
+            id = token.id,
+            path = path.display()
+        ))
+    })
 }
 
 fn list(tokens: &Tokens, out: &mut impl Write) -> Result<Verdict, Failure> {

@@ -3,7 +3,7 @@
 use super::issuer::{Key, Publisher};
 use super::jwt::claims;
 use crate::cli::{assert_says, on};
-use crate::process::{Ended, Running, Served, agent, headroom, run};
+use crate::process::{Ended, Running, Served, agent, closed, headroom, run};
 use crate::wait::until;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -89,6 +89,21 @@ fn bad_usage_of_tokens_exits_2_and_writes_nothing() {
     let broken = run(headroom(["tokens", "new", "shop", "--roles", "viewer", "--tokens-file"]).arg(&file));
     assert_eq!((broken.code, &*broken.out), (2, ""));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "no tokens");
+}
+
+/// The story: a script makes a token and its next part has ended already. The script went on, with a token that nobody has.
+#[test]
+fn a_token_that_nobody_was_shown_is_named_and_can_be_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut make = headroom(["tokens", "new", "shop", "--roles", "checkout", "--data-dir"]);
+    let made = make.arg(dir.path()).stdout(closed()).output().unwrap();
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert_eq!(made.status.code(), Some(2), "{said}");
+    let listed = on(dir.path(), ["tokens", "list"]).out;
+    let id = listed.split_whitespace().next().unwrap();
+    assert_says(&said, &[&format!("the token {id} is in "), "nobody has it", &format!("headroom tokens revoke {id}")]);
+    assert_eq!(on(dir.path(), ["tokens", "revoke", id]).code, 0);
+    assert_eq!(on(dir.path(), ["tokens", "list"]).out, "");
 }
 
 /// Commands that run at the same time each write their token.
