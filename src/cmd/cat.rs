@@ -113,10 +113,11 @@ fn follow(
             None
         }
     };
+    let mut waiting = Waiting::default();
     loop {
         pause(LOOK_EVERY);
-        match server.take().map_or_else(|| own_server(dir, own), Ok) {
-            Err(_) => {}
+        let lack = match server.take().map_or_else(|| own_server(dir, own), Ok) {
+            Err(why) => Some(format!("the server: {why}")),
             Ok(running) if running.log_id() != log_id => {
                 return Err(Failure::Unusable(format!(
                     "the server of {} has the log {:032x} now, and what was printed is of the log {log_id:032x}: start the \
@@ -125,23 +126,55 @@ fn follow(
                     running.log_id()
                 )));
             }
-            // An output that takes nothing may have a part of a line: the line must not be tried again.
-            Ok(running) => match printing.print(&running)? {
-                unread if unread.is_empty() => server = Some(running),
+            Ok(running) => {
+                // An output that takes nothing may have a part of a line: the line must not be tried again.
+                let lack = in_words(&printing.print(&running)?);
                 // Its address is read again, because it may have been restarted on another port.
-                unread => tracing::debug!(?unread, "the server does not answer"),
-            },
-        }
+                server = Some(running).filter(|_| lack.is_none());
+                lack
+            }
+        };
+        waiting.tell(lack);
     }
 }
 
 /// The same for a log on Kafka. A cluster that does not answer is waited for.
 fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
+    let mut waiting = Waiting::default();
     loop {
         pause(LOOK_EVERY);
-        let unread = printing.print(log)?;
-        if !unread.is_empty() {
-            tracing::debug!(?unread, "the cluster does not answer");
+        waiting.tell(in_words(&printing.print(log)?));
+    }
+}
+
+/// What could not be read and why, in words; none when all was.
+fn in_words(unread: &BTreeMap<u32, LogError>) -> Option<String> {
+    let (partition, why) = unread.first_key_value()?;
+    Some(match unread.len().saturating_sub(1) {
+        0 => format!("partition {partition}: {why}"),
+        others => format!("partition {partition} and {others} more: {why}"),
+    })
+}
+
+/// Whether something is waited for. It is told once, and so is that it has come, however often it is looked for.
+#[derive(Default)]
+struct Waiting {
+    is_on: bool,
+}
+
+impl Waiting {
+    fn tell(&mut self, lack: Option<String>) {
+        if let Some(told) = self.told(lack) {
+            stderr::note(told);
+        }
+    }
+
+    /// What there is to tell of a look that lacked this, or nothing.
+    fn told(&mut self, lack: Option<String>) -> Option<String> {
+        let was_on = std::mem::replace(&mut self.is_on, lack.is_some());
+        match lack {
+            Some(lack) => (!was_on).then(|| format!("waiting for {lack}")),
+            None => was_on.then(|| "it is there again, going on".to_owned()),
         }
     }
 }
@@ -246,6 +279,22 @@ mod tests {
             self.has_failed = true;
             Err(io::ErrorKind::StorageFull.into())
         }
+    }
+
+    /// The story: a partition could not be read for an hour, and whoever followed the log took it for an hour without events.
+    #[test]
+    fn what_is_waited_for_is_told_once_and_so_is_that_it_has_come() {
+        let mut waiting = Waiting::default();
+        let mut looked = |unread: &[u32]| {
+            let why = |partition: &u32| (*partition, LogError::transient("no answer"));
+            waiting.told(in_words(&unread.iter().map(why).collect()))
+        };
+        assert_eq!(looked(&[]), None);
+        assert_eq!(looked(&[1, 4]).as_deref(), Some("waiting for partition 1 and 1 more: no answer"));
+        assert_eq!([looked(&[1, 4]), looked(&[4])], [None, None]);
+        assert_eq!(looked(&[]).as_deref(), Some("it is there again, going on"));
+        assert_eq!(looked(&[]), None);
+        assert_eq!(looked(&[4]).as_deref(), Some("waiting for partition 4: no answer"));
     }
 
     /// The story: `cat --follow` wrote into a file, and the disk became full. It said nothing and tried again for ever, and what

@@ -142,7 +142,18 @@ fn what_is_printed_can_be_chosen_and_followed() {
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
-    drop((following, server));
+    // What is printed now comes after it was told that there is a server again.
+    server.sell_out("slot-3");
+    (0..4).for_each(|_| drop(following.line()));
+    let told = following.terminate().err;
+    let told: Vec<_> = told.lines().collect();
+    let (pairs, rest) = told.as_chunks::<2>();
+    assert!(!pairs.is_empty() && rest.is_empty(), "{told:?}");
+    for [waits, goes_on] in pairs {
+        assert!(waits.starts_with("headroom: waiting for "), "{told:?}");
+        assert_eq!(*goes_on, "headroom: it is there again, going on", "{told:?}");
+    }
+    drop(server);
 }
 
 /// The story: a server was killed, and the server of another directory was started at the address that the first one had left
