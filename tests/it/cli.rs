@@ -15,9 +15,15 @@ mod secrets;
 mod support;
 mod written;
 
-use crate::process::{Ended, headroom, run};
+use crate::buckets;
+use crate::process::{Ended, Running, headroom, run};
+use crate::wait::until;
+use handwritten_logs::Writing;
 use headroom::wire::schema::EVENT;
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Runs a command on a data directory.
 pub fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {
@@ -67,6 +73,34 @@ fn bad_usage_exits_2_with_a_message_on_standard_error() {
         assert_says(&ended.err, &[says]);
     }
     assert!(std::fs::read_dir(dir.path()).unwrap().count() == 1, "nothing was made where there was nothing");
+}
+
+/// The story: checkpoints of some gigabytes were copied, and whoever had asked lost patience. The copies stayed, and filled the disk.
+#[test]
+fn verify_leaves_no_copies_behind_when_it_is_interrupted() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let [dir, temporary] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        Writing::new(5).write(dir.path());
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&is_asked);
+        let store = buckets::answering(move |_, _, _| {
+            asked.store(true, Relaxed);
+            loop {
+                std::thread::park();
+            }
+        });
+        let mut verify = headroom(["verify", "--snapshots", "s3://never/answers", "--data-dir"]);
+        buckets::at(verify.arg(dir.path()).env("TMPDIR", temporary.path()), &store);
+        let verifying = Running::start(&mut verify);
+        until("it waits for the snapshots", || is_asked.load(Relaxed));
+        let left = || std::fs::read_dir(temporary.path()).unwrap().count();
+        assert_eq!(left(), 1);
+        kill_process(Pid::from_child(verifying.child()), signal).unwrap();
+        let ended = verifying.ended();
+        assert_eq!((ended.code, &*ended.out), (2, ""), "{}", ended.err);
+        assert_says(&ended.err, &["headroom: interrupted"]);
+        assert_eq!(left(), 0);
+    }
 }
 
 #[test]

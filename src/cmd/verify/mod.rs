@@ -6,6 +6,7 @@
 //! changed.
 
 mod commands;
+mod copies;
 mod head;
 mod print;
 mod report;
@@ -142,7 +143,7 @@ enum LocalEvidence {
 impl LocalEvidence {
     fn of(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<LocalEvidence, Failure> {
         let checkpoints = |hold| {
-            let copies = Scratch::new("headroom-verify");
+            let copies = copies::scratch();
             let copies = copies.map_err(|error| Failure::Unusable(format!("no temporary directory: {error}")))?;
             let store = SledStore::read_only(dir, copies.path());
             Ok(LocalEvidence::Checkpoints { store, _copies: copies, _hold: hold })
