@@ -17,9 +17,6 @@ const TAKEN_BACK: &str =
 const TOO_LATE: &str = "the deadline had passed when the whole request was here, so nothing of it was done and nothing will be: send it \
      faster, or allow more time";
 
-const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but a reservation lives under the same key: \
-     repeat the request with that key to read the reservation, or release it";
-
 const UNKNOWN_UNDER_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: repeat it with the \
      same key, which either tells what became of it or applies it";
 /// For a call without a key: repeating it would be another call.
@@ -51,7 +48,11 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::UnknownPool(pool, until) | Refusal::NoPoolToReplace(pool, until) => unknown_pool(pool, *until).into(),
         Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
         Refusal::NotKnownHere(_) => NOT_KNOWN_HERE.into(),
-        Refusal::EarlierAttempt(_) => EARLIER_TRY.into(),
+        Refusal::EarlierAttempt(reservation, _) => format!(
+            "this attempt was not decided and holds nothing, but reservation {reservation} lives under the same key: repeat the \
+             request with that key to read the reservation, or release it"
+        )
+        .into(),
         Refusal::SlowReader => format!(
             "no step of the watch was read within {WATCH_STALL_MS} ms: read faster, and begin again at the position"
         )

@@ -277,8 +277,11 @@ impl Problem {
         Some(limits.map(|d, limit| limit.saturating_sub(used.get(d).unwrap_or_default())))
     }
 
-    /// The reservation that is the cause of the refusal, if one is.
+    /// The reservation that is the cause of the refusal, or that lives under the key of an attempt that was not applied.
     pub fn reservation(&self) -> Option<ReservationId> {
+        if let Some(Refusal::EarlierAttempt(reservation, _)) = self.refusal.as_deref() {
+            return Some(*reservation);
+        }
         let rejection = self.rejection()?;
         match rejection.reason {
             Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold => rejection.reservation,

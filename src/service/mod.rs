@@ -160,11 +160,10 @@ impl Service {
             Err(shed) => Refusal::Shed(shed),
         };
         let refusal = or_unreadable(refusal, self.replica().partition(home));
-        let is_reserved = || reserves.is_some_and(|id| self.is_live(id));
-        if refusal.is_of_one_attempt() && is_reserved() {
-            return Err(Refusal::EarlierAttempt(Box::new(refusal)));
+        match reserves.filter(|id| refusal.is_of_one_attempt() && self.is_live(*id)) {
+            Some(reservation) => Err(Refusal::EarlierAttempt(reservation, Box::new(refusal))),
+            None => Err(refusal),
         }
-        Err(refusal)
     }
 
     /// Whether the reservation takes capacity, as far as this process knows.

@@ -235,8 +235,9 @@ pub enum Refusal {
     /// This process does not know the reservation, and could not find out in time whether the log has it.
     NotKnownHere(ReservationId),
     /// This attempt was not applied, but a reservation lives under the same key: an earlier attempt has reserved, or
-    /// another caller has confirmed what this one had reserved. The refusal is the one of this attempt.
-    EarlierAttempt(Box<Refusal>),
+    /// another caller has confirmed what this one had reserved. The id is that of the reservation, and the refusal is the
+    /// one of this attempt.
+    EarlierAttempt(ReservationId, Box<Refusal>),
     /// The reader of a watch took no step for too long.
     SlowReader,
     /// The log does not have the position at which a watch is to begin; the text says why, for people.
@@ -259,7 +260,7 @@ impl Refusal {
         match self {
             Refusal::Rejected { reason, .. } => Code::of_reason(*reason),
             Refusal::TimedOut { effect: Effect::NotApplied, .. } | Refusal::TooLate => Code::Timeout,
-            Refusal::TimedOut { effect: Effect::Unknown, .. } | Refusal::EarlierAttempt(_) => Code::TimeoutUnknown,
+            Refusal::TimedOut { effect: Effect::Unknown, .. } | Refusal::EarlierAttempt(..) => Code::TimeoutUnknown,
             Refusal::Shed(_) => Code::Shed,
             Refusal::OverQuota(_) => Code::OverQuota,
             Refusal::Unread(unread) => unread.code,
@@ -278,7 +279,7 @@ impl Refusal {
     pub fn shed(&self) -> Option<Shed> {
         match self {
             Refusal::Shed(shed) => Some(*shed),
-            Refusal::EarlierAttempt(attempt) => attempt.shed(),
+            Refusal::EarlierAttempt(_, attempt) => attempt.shed(),
             _ => None,
         }
     }
@@ -295,7 +296,7 @@ impl Refusal {
     pub fn event(&self) -> Option<&ChainedEvent> {
         match self {
             Refusal::Rejected { event, .. } => Some(event),
-            Refusal::EarlierAttempt(attempt) => attempt.event(),
+            Refusal::EarlierAttempt(_, attempt) => attempt.event(),
             _ => None,
         }
     }

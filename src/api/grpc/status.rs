@@ -149,6 +149,22 @@ impl Respond for GrpcReply {
 mod tests {
     use super::*;
     use crate::api::problem::cases;
+    use crate::domain::ReservationId;
+    use crate::service::{Refusal, Shed};
+
+    /// The one detail of a status.
+    fn detail(status: &Status) -> v1::Problem {
+        let details = RpcStatus::decode(status.details()).unwrap();
+        v1::Problem::decode(&*details.details[0].value).unwrap()
+    }
+
+    #[test]
+    fn a_shed_retry_of_a_key_that_has_reserved_names_the_reservation() {
+        let reservation = ReservationId::new(7, [1; 11]);
+        let problem = Problem::from(Refusal::EarlierAttempt(reservation, Box::new(Refusal::Shed(Shed::Full))));
+        let told = detail(&told(&problem, "77", Places::new()));
+        assert_eq!((told.outcome(), told.reservation), (v1::problem::Outcome::Unknown, reservation.to_string()));
+    }
 
     /// A new row of the table that has no status of its own would be told as a bug of the server.
     #[test]
@@ -165,8 +181,7 @@ mod tests {
         assert_eq!((status.code(), problem_of(&status).code()), (Code::InvalidArgument, "bad_name"));
         assert_eq!(problem_of(&Status::internal("failed to decode")).code(), "bad_message");
         let told = told(&problem_of(&status), "77", Places::new());
-        let details = RpcStatus::decode(told.details()).unwrap();
-        let detail = v1::Problem::decode(&*details.details[0].value).unwrap();
+        let detail = detail(&told);
         assert_eq!((&*detail.code, &*detail.detail, &*detail.trace_id), ("bad_name", "pool is 'a b'", "77"));
     }
 }

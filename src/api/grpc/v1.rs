@@ -895,6 +895,7 @@ pub struct Problem {
         u64,
     >,
     /// The reservation that has ended or is not a hold, or the one that the order already has.
+    /// With OUTCOME_UNKNOWN: the one that lives under the key of this call.
     #[prost(string, tag = "9")]
     pub reservation: ::prost::alloc::string::String,
     /// Of a hold that asked for too much time: the latest end that it could have.

@@ -495,7 +495,8 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     pub remaining: Option<Units<'a>>,
-    /// The reservation that has ended or is not a hold, or the one that the order already has.
+    /// The reservation that has ended or is not a hold, or the one that the order already has. With `outcome: unknown`: the one
+    /// that lives under the key of this call.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
     #[schema(value_type = schema::ReservationId, required = false)]
     pub reservation: Option<ReservationId>,

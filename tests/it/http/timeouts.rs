@@ -6,7 +6,7 @@ use crate::clock::over_http::metric;
 use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
 use crate::world::becomes;
-use headroom::domain::{CommandKind, EventKind};
+use headroom::domain::{CommandKind, EventKind, ReservationId};
 use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome, PendingCounts};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
@@ -21,6 +21,14 @@ fn told(reply: &Reply) -> (u16, String, String) {
 
 fn said(status: u16, code: &str, outcome: &str) -> (u16, String, String) {
     (status, code.to_owned(), outcome.to_owned())
+}
+
+/// The answer to an attempt that was not applied, while this reservation lives under its key.
+fn names(reply: &Reply, reservation: ReservationId) {
+    assert_eq!(told(reply), said(504, "timeout", "unknown"));
+    let (problem, reservation) = (reply.json(), reservation.to_string());
+    assert_eq!(problem["reservation"], *reservation);
+    assert!(problem["detail"].as_str().unwrap().contains(&*reservation), "{problem}");
 }
 
 /// Waits until an Abandon of the last Reserve's own attempt follows it.
@@ -65,11 +73,11 @@ fn a_failed_retry_of_a_key_that_has_reserved_is_unknown() {
     desk.at(TIMEOUT_MS);
     abandoned(&desk, 3);
     assert_eq!(desk.decide_at(NOW.plus_ms(TIMEOUT_MS + 1)), [EventKind::Rejected, EventKind::Abandoned]);
-    assert_eq!(told(&late.read().unwrap()), said(504, "timeout", "unknown"));
+    names(&late.read().unwrap(), id("k"));
 
     *desk.gate.refuses.lock() = Some(AppendError::Full);
     let shed = desk.send("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).read().unwrap();
-    assert_eq!(told(&shed), said(504, "timeout", "unknown"));
+    names(&shed, id("k"));
     *desk.gate.refuses.lock() = None;
 
     let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE);
@@ -89,7 +97,7 @@ fn a_retry_that_nobody_decides_is_unknown_where_the_state_has_its_reservation() 
     assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
     let handle = Arc::clone(desk.gateway.replica().partition(0).unwrap());
     becomes(&handle, PartitionStatus::Reopening { why: "no space".to_owned() });
-    assert_eq!(told(&undecided(&desk, "k")), said(504, "timeout", "unknown"));
+    names(&undecided(&desk, "k"), id("k"));
     assert_eq!(told(&undecided(&desk, "other")), said(503, "shed", "not_applied"));
     becomes(&handle, PartitionStatus::Active);
     assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
@@ -115,7 +123,7 @@ fn a_hold_that_another_caller_has_confirmed_is_not_taken_back() {
     desk.at(TIMEOUT_MS);
     until("the Abandon is appended", || desk.taken().len() == 4);
     assert_eq!(desk.decide(), [EventKind::Abandoned]);
-    assert_eq!(told(&late.read().unwrap()), said(504, "timeout", "unknown"));
+    names(&late.read().unwrap(), id("k"));
     let again = desk.ask("POST", &confirm, &["Idempotency-Key: c"], "");
     assert_eq!((again.status, again.header("idempotent-replayed"), desk.holds("k")), (200, Some("true"), (true, 1)));
     let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], HELD);
@@ -151,7 +159,9 @@ fn an_answer_that_cannot_be_made_final_is_unknown_and_still_comes_to_nothing() {
             until("the Abandon waits for the log", || desk.gateway.pending().abandons == 1);
         }
         desk.at(TIMEOUT_MS + ABANDON_GRACE_MS);
-        assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
+        let unknown = caller.read().unwrap();
+        assert_eq!(told(&unknown), said(504, "timeout", "unknown"));
+        assert!(unknown.json()["reservation"].is_null(), "nobody knows of one: {unknown:?}");
         *desk.gate.refuses.lock() = None;
         desk.at(TIMEOUT_MS + ABANDON_GRACE_MS + DEADLINE_MAX_MS);
         abandoned(&desk, 2);
@@ -300,7 +310,7 @@ fn a_late_retry_of_a_key_that_has_reserved_is_unknown() {
     let mut desk = Desk::new();
     assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
     let late = late(&desk, &["Idempotency-Key: k"]);
-    assert_eq!(told(&late), said(504, "timeout", "unknown"));
+    names(&late, id("k"));
     assert_eq!((desk.taken().len(), desk.holds("k")), (2, (true, 1)));
     desk.end();
 }
