@@ -152,7 +152,9 @@ fn of_rejection(event: &Event, rejection: &Rejection) -> String {
         _ => said(event, rejection),
     };
     let has_key = event.command().is_some_and(|command| command.key.is_some());
-    if has_key && rejection.is_remembered() {
+    // What has ended or is confirmed stays so, whatever key the same request has.
+    let stays = matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold);
+    if has_key && !stays && rejection.is_remembered() {
         format!("{said}; the key keeps this answer for {WINDOW_HOURS} hours, so ask again under a new one")
     } else {
         said
@@ -219,14 +221,20 @@ fn said(event: &Event, rejection: &Rejection) -> String {
              those of the three that do not fit"
         ),
         Reason::LabelsFull => format!("{pool} would have more than {LABELS_MAX} labels: remove some with null"),
-        Reason::HoldExpired => {
-            format!("the hold of {} had run out by {}: reserve again", Reservation(rejection), at(event))
-        }
-        Reason::AlreadyReleased => format!("{} was released before: reserve again", Reservation(rejection)),
+        Reason::HoldExpired => ended(&format!("the hold of {} had run out by {}", Reservation(rejection), at(event))),
+        Reason::AlreadyReleased => ended(&format!("{} was released before", Reservation(rejection))),
         Reason::NotAHold => {
             format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
         }
     }
+}
+
+/// The key of the Reserve is answered with the end, so it is no use to reserve again with it.
+fn ended(how: &str) -> String {
+    format!(
+        "{how}: reserve again under a new Idempotency-Key; the one of its Reserve reserves nothing until {WINDOW_HOURS} hours \
+         after the end"
+    )
 }
 
 fn of_retirement(event: &Event, rejection: &Rejection) -> String {
@@ -467,10 +475,27 @@ mod tests {
                 said.split(' ').count() > 5 && said != Code::of_reason(*reason).meaning().title,
                 "{reason}: {said}"
             );
-            // The text asks for a new key exactly when the key keeps the refusal.
-            assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
+            // The text asks for a new key exactly when the key keeps the refusal, and another key may get another answer.
+            let stays = [Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold].contains(reason);
+            assert_eq!(said.contains("under a new one"), reason.is_remembered() && !stays, "{reason}: {said}");
             assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");
         }
+    }
+
+    /// The story: a caller who confirmed too late was told to reserve again. It did, under the key of its Reserve, and was
+    /// refused until a day later. The same confirm under another key, which it was told to send, was refused as well.
+    #[test]
+    fn whoever_comes_after_the_end_is_told_to_reserve_under_a_new_key() {
+        let kinds = [CommandKind::Reserve, CommandKind::Confirm, CommandKind::Extend, CommandKind::Amend];
+        for (reason, kind) in kinds.map(|kind| [(Reason::HoldExpired, kind), (Reason::AlreadyReleased, kind)]).concat()
+        {
+            for is_keyed in [true, false] {
+                let said = refusal(reason, kind, is_keyed);
+                assert!(said.contains("reserve again under a new Idempotency-Key"), "{reason}: {said}");
+                assert!(said.contains("24 hours after the end"), "{reason}: {said}");
+            }
+        }
+        assert!(!refusal(Reason::NotAHold, CommandKind::Extend, true).contains("new"));
     }
 
     /// The story: a PUT of a pool that had to be there already was told to define it with PUT.

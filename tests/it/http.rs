@@ -196,10 +196,18 @@ fn a_reservation_lives_and_ends() {
         (409, "already_released".to_owned(), &id.into())
     );
     assert_eq!(c.get(&format!("{path}?fresh=true")).json()["status"], "released");
-    assert_eq!(c.send("POST", &format!("{path}/confirm"), &[], "").code(), "already_released");
 
     let other = c.send("POST", "/v1/reservations", key, r#"{"pool":"p","demand":{"orders":4}}"#);
     assert_eq!((other.status, other.code().as_str()), (422, "key_reused"));
+
+    let confirm = format!("{path}/confirm");
+    for (target, headers, asked) in [("/v1/reservations", key, body), (&*confirm, key, ""), (&*confirm, &[][..], "")] {
+        let ended = c.send("POST", target, headers, asked);
+        assert_eq!(ended.code(), "already_released");
+        assert!(ended.body.contains("reserve again under a new Idempotency-Key"), "{ended:?}");
+    }
+    // Whoever does so gets it.
+    assert_eq!(c.send("POST", "/v1/reservations", &["Idempotency-Key: k-2"], body).status, 201);
 }
 
 #[test]
