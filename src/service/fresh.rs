@@ -8,7 +8,11 @@ use crate::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
+
+/// Most partitions about which one caller has the log asked at the same time: each question takes a thread and a client of the
+/// log.
+pub const ASKED_AT_ONCE_MAX: usize = 4;
 
 /// Knows the last end of each partition that the log reported.
 pub struct Freshness {
@@ -25,14 +29,23 @@ impl Freshness {
     /// Waits until the state of the partition has everything that was committed before this call. Answers `false` when
     /// that takes longer than `within` or [`FRESH_WAIT_MAX_MS`], or cannot be known.
     pub async fn reached(&self, handle: &PartitionHandle, within: Duration) -> bool {
-        let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
-        tokio::time::timeout(within, self.reaches_end(handle)).await.unwrap_or(false)
+        self.reached_beside(handle, within, &Semaphore::new(1)).await
     }
 
-    async fn reaches_end(&self, handle: &PartitionHandle) -> bool {
+    /// The same for a caller who waits for several partitions at the same time. It has the log asked in one of these turns.
+    pub(super) async fn reached_beside(&self, handle: &PartitionHandle, within: Duration, turns: &Semaphore) -> bool {
+        let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
+        tokio::time::timeout(within, self.reaches_end(handle, turns)).await.unwrap_or(false)
+    }
+
+    async fn reaches_end(&self, handle: &PartitionHandle, turns: &Semaphore) -> bool {
         let partition = handle.id();
         let Some(end) = self.ends.get(partition as usize) else { return false };
-        let Some(end) = end.since_now(&self.tail, partition).await else { return false };
+        let Ok(turn) = turns.acquire().await else { return false };
+        let end = end.since_now(&self.tail, partition).await;
+        // What the log has said is waited for without a turn.
+        drop(turn);
+        let Some(end) = end else { return false };
         let (done, reached) = oneshot::channel();
         handle.when_at(end, move || {
             // The caller may have given up.

@@ -4,6 +4,7 @@ use super::acts::PlannersAct;
 use super::{CallContext, Decided, Refusal, Service};
 use crate::domain::{CommandBody, Edit, Mode, PoolChange, PoolId, PoolSpec, RuleChange};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What a planner expects of a pool before it is defined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +49,7 @@ impl Service {
         let replica = self.replica();
         if let Some(handle) = replica.of_pool(id) {
             self.readable(handle, false).await?;
-            self.caught_up(handle, within).await?;
+            self.caught_up(handle, within, &Semaphore::new(1)).await?;
         }
         let unknown = || Refusal::NoPoolToReplace(id.clone(), replica.retired_until(id, self.gateway.clock()));
         replica.pool(id).map(drop).ok_or_else(unknown)

@@ -1,13 +1,16 @@
 //! Reads. They append no commands. They answer from the states in this process, and say how old these states are.
 
+use super::fresh::ASKED_AT_ONCE_MAX;
 use super::{Code, Refusal, Service, Unread};
 use crate::domain::coverage::Query;
 use crate::domain::{Pool, PoolId, Reservation, ReservationId};
 use crate::limits::FRESH_WAIT_MAX_MS;
 use crate::replica::query::Known;
 use crate::replica::{PartitionHandle, PartitionStatus, Search};
+use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 pub use crate::replica::{Listing, PoolPage, ReservationPage, Reservations};
 
@@ -74,8 +77,12 @@ impl Service {
         render: fn(PoolList) -> T,
     ) -> Result<T, Refusal> {
         let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
-        for handle in self.replica().partitions() {
-            match self.readable(handle, is_fresh).await {
+        // Beside each other, so that all of them have the same time.
+        let turns = Semaphore::new(ASKED_AT_ONCE_MAX);
+        let all = self.replica().partitions().map(|handle| self.readable_beside(handle, is_fresh, &turns));
+        let told = join_all(all).await;
+        for (handle, told) in self.replica().partitions().zip(told) {
+            match told {
                 Ok(()) => readable.push(Arc::clone(handle)),
                 // A second call will find it readable.
                 Err(unread) if unread.code == Code::NotFresh && handle.folds() => return Err(unread.into()),
@@ -141,6 +148,11 @@ impl Service {
     /// Refuses a partition whose state is not complete. `is_fresh` waits until the state has everything that was
     /// committed before this call.
     pub(super) async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
+        self.readable_beside(handle, is_fresh, &Semaphore::new(1)).await
+    }
+
+    /// The same for a call that reads several partitions. It has the log asked in one of these turns.
+    async fn readable_beside(&self, handle: &PartitionHandle, is_fresh: bool, turns: &Semaphore) -> Result<(), Unread> {
         let stopped = handle.why_not_served();
         // A partition that has stopped stays readable, unless its state is empty.
         let is_empty = || handle.read(|state| state.position().next_seq == 0);
@@ -156,16 +168,21 @@ impl Service {
             return Err(Unread::of(handle, code, stopped.unwrap_or_else(|| "restoring".to_owned())));
         }
         if is_fresh {
-            self.caught_up(handle, Duration::from_millis(FRESH_WAIT_MAX_MS)).await?;
+            self.caught_up(handle, Duration::from_millis(FRESH_WAIT_MAX_MS), turns).await?;
         }
         Ok(())
     }
 
     /// Waits until the state of a partition has everything that was committed before this call, at most so long and at most
-    /// [`FRESH_WAIT_MAX_MS`].
-    pub(super) async fn caught_up(&self, handle: &PartitionHandle, within: Duration) -> Result<(), Unread> {
+    /// [`FRESH_WAIT_MAX_MS`]. The log is asked in one of these turns.
+    pub(super) async fn caught_up(
+        &self,
+        handle: &PartitionHandle,
+        within: Duration,
+        turns: &Semaphore,
+    ) -> Result<(), Unread> {
         let (stopped, within) = (handle.why_not_served(), within.min(Duration::from_millis(FRESH_WAIT_MAX_MS)));
-        if self.freshness.reached(handle, within).await {
+        if self.freshness.reached_beside(handle, within, turns).await {
             return Ok(());
         }
         let ms = within.as_millis();

@@ -4,15 +4,17 @@
 
 use crate::wait::until;
 use crate::world::becomes;
+use headroom::domain::coverage::Query;
 use headroom::gateway::Gateway;
 use headroom::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
 use headroom::replica::{PartitionStatus, Replica};
 use headroom::service::Service;
-use headroom::service::fresh::Freshness;
+use headroom::service::fresh::{ASKED_AT_ONCE_MAX, Freshness};
+use headroom::service::reads::PoolPage;
 use headroom::service::watch::{Places, WatchFilter};
 use headroom::time::SystemClock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -20,6 +22,8 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 const READS: usize = 50;
+/// Three times as many as are asked about at once.
+const PARTITIONS: u32 = 12;
 /// Callers who give up one after the other, each of them after this time.
 const GIVEN_UP: usize = 10;
 const GIVE_UP_AFTER: Duration = Duration::from_millis(20);
@@ -112,6 +116,51 @@ fn a_log_that_does_not_answer_is_asked_one_question_at_a_time() {
         (while_silent, freshness.reached(handle, Duration::from_secs(20)).await)
     });
     assert_eq!((while_silent, is_read, log.asked.load(SeqCst)), (1, true, 2));
+}
+
+/// A log that answers when as many questions are open as one caller may have.
+#[derive(Default)]
+struct AnswersTogether {
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+    asked: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl CommittedTail for AnswersTogether {
+    fn partitions(&self) -> u32 {
+        PARTITIONS
+    }
+
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        self.asked.fetch_add(1, SeqCst);
+        self.most_open.fetch_max(self.open.fetch_add(1, SeqCst) + 1, SeqCst);
+        until("others are asked beside it", || {
+            self.most_open.load(SeqCst) >= ASKED_AT_ONCE_MAX || self.is_over.load(SeqCst)
+        });
+        self.open.fetch_sub(1, SeqCst);
+        Ok(0)
+    }
+
+    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The story: a list waited for its partitions one after the other, for each of them as long as it may wait in all.
+#[test]
+fn a_list_asks_for_its_partitions_beside_each_other_and_not_for_all_at_once() {
+    let (log, replica) = (Arc::new(AnswersTogether::default()), Arc::new(Replica::new(PARTITIONS)));
+    replica.partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
+    let gateway = Gateway::new(1, 250, Arc::new(NoSink), replica, Arc::new(SystemClock::new()));
+    let service = Service::new(Arc::new(gateway), (7, log.clone()), 7);
+    let runtime = runtime();
+    let page = PoolPage { after: None, limit: 1 };
+    let read = runtime.block_on(service.pools(Query::default(), page, true, |list| list.incomplete.len()));
+    log.is_over.store(true, SeqCst);
+    drop(runtime);
+    assert_eq!(log.most_open.load(SeqCst), ASKED_AT_ONCE_MAX);
+    assert_eq!((read, log.asked.load(SeqCst)), (Ok(0), PARTITIONS as usize));
 }
 
 struct NoSink;
