@@ -1,5 +1,6 @@
 """The generated Python client against a server: a pool, a reservation, its release, a search, a refusal."""
 
+import json
 import sys
 
 from openapi_client import ApiClient, ApiException, AvailabilityApi, AvailabilityQuery, Configuration, PoolsApi, PoolSpec
@@ -36,6 +37,8 @@ try:
 except ApiException as refused:
     problem = Problem.from_json(refused.body)
     assert (refused.status, problem.code, problem.outcome.value) == (409, "over_limit", "not_applied"), problem
+    newer = Problem.from_json(json.dumps({**json.loads(refused.body), "newer": 1}))
+    assert newer.code == problem.code, "what a newer server adds is ignored"
     assert problem.dimension == "orders" and problem.remaining == {"orders": 2, "crates": 30}, problem
 else:
     raise AssertionError("three orders do not fit")

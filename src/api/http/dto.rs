@@ -71,7 +71,6 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 
 /// Where a decision is in the log, so that it can be found and checked there.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Proof)]
 pub struct ProofDto<'a> {
     /// The number of the partition.
@@ -104,7 +103,6 @@ pub struct ProofDto<'a> {
 
 /// The earlier event that an answer reports, in the same partition.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Origin)]
 pub struct OriginDto {
     /// Its sequence number in the partition.
@@ -118,7 +116,6 @@ pub struct OriginDto {
 
 /// The position of an event in the log.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Place)]
 pub struct PlaceDto {
     /// The number of the partition.
@@ -131,7 +128,6 @@ pub struct PlaceDto {
 
 /// A pool's counters at the time of a read.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Counters)]
 pub struct CountersDto<'a> {
     /// The first event of the partition that the read does not include.
@@ -190,7 +186,6 @@ impl<'a> ProofDto<'a> {
 
 /// The window of time that a pool covers.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Window)]
 pub struct WindowDto {
     /// When the slot begins.
@@ -213,7 +208,6 @@ impl From<Window> for WindowDto {
 
 /// The state of a pool.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Pool)]
 pub struct PoolDto<'a> {
     /// The id of the pool.
@@ -320,7 +314,6 @@ impl PoolDto<'_> {
 
 /// Pools, with how complete and how fresh the list is.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Pools)]
 pub struct PoolsDto<'a> {
     /// The pools, ordered by id.
@@ -340,7 +333,6 @@ pub struct PoolsDto<'a> {
 
 /// A partition whose pools are missing in an answer.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Incomplete)]
 pub struct IncompleteDto<'a> {
     /// The number of the partition.
@@ -352,7 +344,6 @@ pub struct IncompleteDto<'a> {
 
 /// A reservation, as decided or as read.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Reservation)]
 pub struct ReservationDto<'a> {
     /// The id of the reservation.
@@ -414,7 +405,6 @@ impl<'a> ReservationDto<'a> {
 
 /// Reservations of one pool, all after the same event of its partition.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Reservations)]
 pub struct ReservationsDto<'a> {
     /// The reservations, ordered by id.
@@ -433,7 +423,6 @@ pub struct ReservationsDto<'a> {
 
 /// A reservation that was given back.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Released)]
 pub struct ReleasedDto<'a> {
     /// The id of the reservation.
@@ -460,7 +449,6 @@ fn as_text_if_any<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> R
 
 /// A refusal, as an RFC 9457 problem.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Problem)]
 pub struct ProblemDto<'a> {
     /// `urn:headroom:problem:` and the code.

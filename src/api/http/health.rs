@@ -28,7 +28,6 @@ pub const PROBES: [&str; 5] = ["/livez", "/readyz", "/startupz", "/metrics", "/g
 
 /// Whether this process serves, and if not, why.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Health)]
 pub struct HealthDto {
     /// `ok`; `degraded`: some partitions do not decide as they should, the others do; `unavailable`: none decides, or
@@ -48,7 +47,6 @@ pub struct HealthDto {
 
 /// The progress of a start.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Startup)]
 pub struct StartupDto {
     /// `opening` the log, `restoring` states from it, or `expiring` the holds that fell due meanwhile.
@@ -70,7 +68,6 @@ pub struct StartupDto {
 
 /// How much of a partition is rebuilt.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Rebuilt)]
 pub struct RebuiltDto {
     /// Events that its state holds.
@@ -84,7 +81,6 @@ pub struct RebuiltDto {
 
 /// The problem that a partition has.
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Outage)]
 pub struct OutageDto {
     /// The cause, for people.

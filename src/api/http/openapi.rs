@@ -48,7 +48,8 @@ fn introduction() -> String {
     let mut text = format!(
         "Reserves capacity and never overbooks. Units are integers from 0 to {UNITS_MAX}, written without fraction and exponent; \
          times are RFC 3339. A caller \
-         that is told no holds nothing. Every refusal is an RFC 9457 problem with one of these codes. {RETRYABLE}\n\n\
+         that is told no holds nothing. An answer of a newer server may have members that are not described here: ignore them. \
+         A request with such a member is refused. Every refusal is an RFC 9457 problem with one of these codes. {RETRYABLE}\n\n\
          | status | code | retryable | outcome | meaning |\n|---|---|---|---|---|\n"
     );
     for Case { code, status, title, outcome, is_retryable } in cases() {
@@ -191,6 +192,20 @@ mod tests {
             let is_required = shape.members.iter().any(|member| member.presence == Presence::Required);
             assert_eq!(reader(b"{}").is_some(), is_required || shape.is_never_empty, "{}", shape.name);
         }
+    }
+
+    /// A client that is made of this description takes what a newer server adds to an answer. What it asks may have no member
+    /// that the server does not know.
+    #[test]
+    fn requests_are_closed_and_answers_are_open() {
+        let document = serde_json::to_value(document()).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let objects = schemas.iter().filter(|(_, schema)| schema["properties"].is_object());
+        let is_asked = |name: &str| shapes::DESCRIBED.iter().any(|shape| shape.name == name);
+        let (asked, answered): (Vec<_>, Vec<_>) = objects.partition(|(name, _)| is_asked(name.as_str()));
+        assert!(asked.len() == shapes::DESCRIBED.len() && answered.len() > asked.len(), "{asked:?}");
+        asked.iter().for_each(|(name, schema)| assert_eq!(schema["additionalProperties"], false, "{name}"));
+        answered.iter().for_each(|(name, schema)| assert!(schema["additionalProperties"].is_null(), "{name}"));
     }
 
     /// Names in JSON are strings: no answer would match a map whose names have to be numbers.
