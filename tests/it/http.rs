@@ -149,6 +149,22 @@ fn any_version_is_expected_of_a_pool_that_exists() {
 }
 
 #[test]
+fn an_etag_is_a_version_and_no_validator_for_caches() {
+    let server = Server::alone();
+    server.pool("p", 2);
+    let c = &mut server.client();
+    let before = c.get("/v1/pools/p");
+    assert_eq!(c.post("/v1/reservations", r#"{"pool":"p","demand":{"orders":1}}"#).status, 201);
+    let etag = before.header("etag").unwrap();
+    let after = c.send("GET", "/v1/pools/p?fresh=true", &[&format!("If-None-Match: {etag}")], "");
+    assert_eq!((after.status, after.header("etag")), (200, Some(etag)));
+    assert_eq!((&before.json()["used"]["orders"], &after.json()["used"]["orders"]), (&0.into(), &1.into()));
+    let changed = c.send("PATCH", "/v1/pools/p", &[&format!("If-Match: {etag}")], r#"{"limits":{"orders":3}}"#);
+    assert_eq!(changed.status, 200, "what was used meanwhile is no other version: {changed:?}");
+    assert_ne!(changed.header("etag"), Some(etag));
+}
+
+#[test]
 fn a_reservation_lives_and_ends() {
     let server = Server::alone();
     server.pool("p", 10);

@@ -29,7 +29,13 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
             "The request's trace: that of `traceparent` if the call has one. `trace_id` of a problem, and in the \
              server's log",
         ),
-        (ETAG, true, text("^\"[1-9][0-9]*\"$"), "The pool's version, for `If-Match`"),
+        (
+            ETAG,
+            true,
+            text("^\"[1-9][0-9]*\"$"),
+            "The version of the pool, for `If-Match`. It stays while what is used of the pool changes, so it is no validator \
+             for caches",
+        ),
         (
             REPLAYED,
             false,
