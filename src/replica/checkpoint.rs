@@ -115,9 +115,8 @@ pub struct Restoring {
     log_id: u128,
     pools: Vec<Pool>,
     pages: Vec<(u32, Arc<Page>)>,
-    /// The ids in the pages with their slots, and the slots that hold none.
+    /// The ids in the pages with their slots.
     ids: Vec<(ReservationId, u32)>,
-    free: Vec<u32>,
     common: Common,
     remembered: Vec<(CommandKey, DedupEntry)>,
     decided: Vec<(LeafNo, Leaf)>,
@@ -135,7 +134,6 @@ impl Restoring {
             pools: Vec::new(),
             pages: Vec::new(),
             ids: Vec::new(),
-            free: Vec::new(),
             common: Common::default(),
             remembered: Vec::new(),
             decided: Vec::new(),
@@ -164,12 +162,7 @@ impl Restoring {
         if page.iter().all(Option::is_none) {
             return;
         }
-        for (entry, slot) in page.iter().zip(slots) {
-            match entry {
-                Some((id, _)) => self.ids.push((*id, slot)),
-                None => self.free.push(slot),
-            }
-        }
+        self.ids.extend(page.iter().zip(slots).filter_map(|(entry, slot)| Some((entry.as_ref()?.0, slot))));
         self.pages.push((no, page));
     }
 
@@ -183,7 +176,6 @@ impl Restoring {
         self.pools.extend(other.pools);
         self.pages.extend(other.pages);
         self.ids.extend(other.ids);
-        self.free.extend(other.free);
         self.common.join(other.common);
         self.remembered.extend(other.remembered);
         self.decided.extend(other.decided);
@@ -213,7 +205,7 @@ impl Restoring {
         let position = Position { next_seq, next_input, epoch, chain, decided_at };
         // Stable, because it makes use of the parts that are in order.
         self.ids.sort();
-        let slab = Slab::restore(self.pages, &self.ids, self.free)?;
+        let slab = Slab::restore(self.pages, &self.ids)?;
         let decided = Decided::restore(self.decided)?;
         let slab = (slab, self.ids, self.common);
         let decided = (decided, self.retired);

@@ -1,12 +1,12 @@
 //! Keeps a partition's reservations in pages of [`PAGE_SLOTS`] slots, found by an index of slot numbers. A page is
 //! shared with the checkpoint that is being written, and copied only if it changes meanwhile. So a snapshot of a
-//! million reservations costs the owner a clone of some reference counts.
+//! million reservations costs the owner a clone of some reference counts. A new reservation takes the lowest free slot, so
+//! that high pages become empty when there are fewer, and an empty page takes no memory.
 
 use super::index::{Index, Part};
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
 use crate::wire::snapshot::{Sharing, Slots};
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::ops::Range;
@@ -92,47 +92,58 @@ pub type Page = Slots;
 /// more.
 const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
 
-/// A reservation's share of its page and of the index, whose tables are nearly half full when they are new, and two slot
-/// numbers of four bytes in the order of forgetting.
-const _: () = assert!(8_192usize.div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
+/// A reservation's share of its page, of the 48 bytes at most that are noted of a page, and of the index, whose tables are
+/// nearly half full when they are new, and two slot numbers of four bytes in the order of forgetting.
+const _: () = assert!((8_192 + 48usize).div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
 
-#[derive(Clone, Default)]
+/// The bits of a page of which every slot is in use.
+const FULL: u128 = (1 << PAGE_SLOTS) - 1;
+
+#[derive(Clone)]
 pub struct Slab {
     pages: Vec<Arc<Page>>,
+    /// The slots of each page that are in use, a bit for each.
+    used: Vec<u128>,
+    /// The pages that have a free slot.
+    open: BTreeSet<u32>,
+    /// Stands in the place of every page that holds nothing.
+    empty: Arc<Page>,
     index: Index,
-    free: Vec<u32>,
+}
+
+impl Default for Slab {
+    fn default() -> Slab {
+        let empty = Arc::new(std::array::from_fn(|_| None));
+        Slab { pages: Vec::new(), used: Vec::new(), open: BTreeSet::new(), empty, index: Index::default() }
+    }
 }
 
 impl Slab {
-    /// Puts stored pages back where they were. `ids` are those in the pages with their slots, in their order, and `free` are
-    /// the slots of the pages that hold none. The slab does not find anything before it has its index.
+    /// Puts stored pages back where they were. `ids` are those in the pages with their slots, in their order. The slab does not
+    /// find anything before it has its index.
     ///
     /// # Errors
     /// What does not fit together, in words.
-    pub fn restore(
-        mut stored: Vec<(u32, Arc<Page>)>,
-        ids: &[(ReservationId, u32)],
-        mut free: Vec<u32>,
-    ) -> Result<Slab, String> {
+    pub fn restore(mut stored: Vec<(u32, Arc<Page>)>, ids: &[(ReservationId, u32)]) -> Result<Slab, String> {
         stored.sort_unstable_by_key(|(no, _)| *no);
         if let Some(((id, _), _)) = ids.iter().zip(ids.iter().skip(1)).find(|((one, _), (next, _))| one == next) {
             return Err(format!("two slots hold {id}"));
         }
-        let mut pages: Vec<Arc<Page>> = Vec::with_capacity(stored.len());
-        let empty = Arc::new(empty_page());
+        let mut slab = Slab::default();
         for (no, page) in stored {
-            if (no as usize) < pages.len() {
+            if (no as usize) < slab.pages.len() {
                 return Err(format!("page {no} is there twice"));
             }
-            for between in page_no(pages.len())..no {
-                free.extend(slots_of(between).ok_or("too many slots")?);
-                pages.push(Arc::clone(&empty));
-            }
-            pages.push(page);
+            slab.pages.resize(no as usize, Arc::clone(&slab.empty));
+            slab.pages.push(page);
         }
-        // The lowest free slot is taken first, so that pages fill up.
-        free.sort_unstable_by_key(|slot| Reverse(*slot));
-        Ok(Slab { pages, free, index: Index::default() })
+        slab.used.resize(slab.pages.len(), 0);
+        for (_, slot) in ids {
+            slab.used.get_mut(split(*slot).0).into_iter().for_each(|used| *used |= bit(*slot));
+        }
+        let open = (0..).zip(&slab.used).filter(|(_, used)| **used != FULL);
+        slab.open = open.map(|(no, _)| no).collect();
+        Ok(slab)
     }
 
     /// The index of the ids, which are in their order, each there once.
@@ -190,7 +201,7 @@ impl Slab {
 
     /// Number of slots that are in use.
     pub fn len(&self) -> usize {
-        self.pages.len().saturating_mul(PAGE_SLOTS).saturating_sub(self.free.len())
+        self.used.iter().map(|used| used.count_ones() as usize).sum()
     }
 
     /// Access to change a slot that is in use.
@@ -201,13 +212,7 @@ impl Slab {
 
     /// Gives a new reservation a slot.
     pub fn insert(&mut self, id: ReservationId, reservation: Reservation) -> u32 {
-        if self.free.is_empty() {
-            let first = self.pages.len().saturating_mul(PAGE_SLOTS);
-            let slots = first..first.saturating_add(PAGE_SLOTS);
-            self.free.extend(slots.rev().filter_map(|slot| u32::try_from(slot).ok()));
-            self.pages.push(Arc::new(empty_page()));
-        }
-        let slot = self.free.pop().expect("MEMORY_BYTES_MAX keeps slot numbers within u32");
+        let slot = self.take_slot();
         if let Some(entry) = self.place(slot) {
             *entry = Some((id, reservation));
         }
@@ -215,14 +220,41 @@ impl Slab {
         slot
     }
 
+    /// The lowest free slot, which is in use from now on.
+    fn take_slot(&mut self) -> u32 {
+        let lowest = self.open.first().copied();
+        let no = lowest.unwrap_or_else(|| {
+            let no = self.page_count();
+            self.pages.push(Arc::clone(&self.empty));
+            self.used.push(0);
+            self.open.insert(no);
+            no
+        });
+        let used = self.used.get_mut(no as usize).expect("a page has its bits");
+        let slot = slots_of(no).and_then(|slots| slots.start.checked_add(used.trailing_ones()));
+        let slot = slot.expect("MEMORY_BYTES_MAX keeps slot numbers within u32");
+        *used |= bit(slot);
+        if *used == FULL {
+            self.open.remove(&no);
+        }
+        slot
+    }
+
     /// Removes a reservation, and frees its slot.
     pub fn remove(&mut self, id: &ReservationId) {
         let Some(slot) = self.find(id) else { return };
         self.index.remove(id, slot, |slot| id_at(&self.pages, slot));
-        if let Some(entry) = self.place(slot) {
+        let (no, _) = split(slot);
+        let (Some(used), Some(page)) = (self.used.get_mut(no), self.pages.get_mut(no)) else { return };
+        if *used == FULL {
+            self.open.insert(page_of(slot));
+        }
+        *used &= !bit(slot);
+        if *used == 0 {
+            *page = Arc::clone(&self.empty);
+        } else if let Some(entry) = self.place(slot) {
             *entry = None;
         }
-        self.free.push(slot);
     }
 
     pub fn at(&self, slot: u32) -> Option<&Slot> {
@@ -254,10 +286,6 @@ fn id_at(pages: &[Arc<Page>], slot: u32) -> Option<&ReservationId> {
     slot_at(pages, slot).map(|(id, _)| id)
 }
 
-fn empty_page() -> Page {
-    std::array::from_fn(|_| None)
-}
-
 pub fn page_of(slot: u32) -> u32 {
     page_no(split(slot).0)
 }
@@ -277,9 +305,102 @@ fn split(slot: u32) -> (usize, usize) {
     (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
 }
 
+/// The bit of a slot among those of its page.
+fn bit(slot: u32) -> u128 {
+    let (_, at) = split(slot);
+    u32::try_from(at).map_or(0, |at| 1_u128.unbounded_shl(at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Ids that do not come in their order, of a pool each.
+    fn ids(count: u32) -> Vec<ReservationId> {
+        let id = |n: u32| ReservationId::new(n, *blake3::hash(&n.to_le_bytes()).as_bytes().first_chunk().unwrap());
+        (0..count).map(|n| id(n.wrapping_mul(0x9e37_79b9))).collect()
+    }
+
+    /// A reservation that says which of the ids it is of.
+    fn numbered(n: u32) -> Reservation {
+        Reservation { seq: n.into(), ..Reservation::void(PoolId::new("slot").unwrap()) }
+    }
+
+    /// How many pages take memory.
+    fn pages(slab: &Slab) -> usize {
+        slab.pages.iter().filter(|page| !Arc::ptr_eq(page, &slab.empty)).count()
+    }
+
+    /// The story: after the busiest day of a year the pages of its reservations stayed with the process until its restart.
+    /// Reservations that came later were spread over all of them.
+    #[test]
+    fn the_pages_of_a_peak_are_given_back_and_what_comes_later_lies_together() {
+        const SLOTS: u32 = PAGE_SLOTS as u32;
+        const PEAK: u32 = 100 * SLOTS;
+        const LATER: u32 = PEAK + 70;
+        let ids = ids(LATER);
+        let put = |slab: &mut Slab, n: u32| slab.insert(ids[n as usize], numbered(n));
+        let mut slab = Slab::default();
+        (0..PEAK).for_each(|n| assert_eq!(put(&mut slab, n), n));
+        assert_eq!((pages(&slab), slab.len()), (100, PEAK as usize));
+        // Of every tenth page one stays, and all others go.
+        let stays = |n: u32| n.is_multiple_of(10 * SLOTS);
+        (0..PEAK).filter(|n| !stays(*n)).for_each(|n| slab.remove(&ids[n as usize]));
+        assert_eq!((pages(&slab), slab.len()), (10, 10));
+        (PEAK..LATER).zip(1..).for_each(|(n, slot)| assert_eq!(put(&mut slab, n), slot, "the lowest that is free"));
+        let high = Arc::downgrade(slab.page(90).unwrap());
+        (0..PEAK).filter(|n| stays(*n)).for_each(|n| slab.remove(&ids[n as usize]));
+        assert_eq!((pages(&slab), slab.len(), high.strong_count()), (1, 70, 0));
+        (PEAK..LATER).for_each(|n| slab.remove(&ids[n as usize]));
+        assert_eq!((pages(&slab), slab.len(), slab.iter().count()), (0, 0, 0));
+        assert_eq!(put(&mut slab, 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn reservations_are_where_a_map_has_them_while_they_come_and_go(
+            waves in prop::collection::vec((any::<bool>(), prop::collection::vec(0_u32..400, 1..400)), 1..5),
+        ) {
+            let ids = ids(400);
+            let (mut slab, mut map, mut taken) = (Slab::default(), BTreeMap::<u32, u32>::new(), BTreeSet::<u32>::new());
+            let agree = |slab: &Slab, map: &BTreeMap<u32, u32>| {
+                let is_right = |(n, id): (u32, &ReservationId)| {
+                    slab.find(id) == map.get(&n).copied() && slab.get(id) == map.get(&n).map(|_| numbered(n)).as_ref()
+                };
+                let filled: BTreeSet<_> = map.values().map(|slot| page_of(*slot)).collect();
+                (0..).zip(&ids).all(is_right) && slab.len() == map.len() && pages(slab) == filled.len()
+            };
+            for (comes, wave) in waves {
+                let before = (slab.clone(), map.clone());
+                for n in wave {
+                    let id = ids[n as usize];
+                    if comes && !map.contains_key(&n) {
+                        let slot = slab.insert(id, numbered(n));
+                        let gap = (0..).zip(&taken).find(|(no, taken)| no != *taken).map(|(no, _)| no);
+                        prop_assert_eq!(slot, gap.unwrap_or(u32::try_from(taken.len()).unwrap()), "the lowest that is free");
+                        taken.insert(slot);
+                        map.insert(n, slot);
+                    } else if !comes && let Some(slot) = map.remove(&n) {
+                        slab.remove(&id);
+                        taken.remove(&slot);
+                    }
+                }
+                prop_assert!(agree(&slab, &map));
+                prop_assert!(agree(&before.0, &before.1), "a checkpoint has what it began with");
+            }
+            let mut sorted: Vec<_> = slab.slots().map(|(slot, (id, _))| (*id, slot)).collect();
+            sorted.sort_unstable();
+            let stored = (0..).zip(&slab.pages).filter(|(_, page)| !Arc::ptr_eq(page, &slab.empty));
+            let stored = stored.map(|(no, page)| (no, Arc::clone(page))).collect();
+            let mut restored = Slab::restore(stored, &sorted).unwrap();
+            restored.set_index(restored.index(&sorted));
+            prop_assert!(agree(&restored, &map));
+            let new = ReservationId::new(7, [7; 11]);
+            prop_assert_eq!(restored.insert(new, numbered(0)), slab.insert(new, numbered(0)));
+        }
+    }
 
     /// The story: over the years callers ask for pools that nobody has defined, or that have long retired. Each such id was kept for
     /// reservations to come, until there was no room for those of new pools.
