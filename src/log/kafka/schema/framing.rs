@@ -31,6 +31,8 @@ use std::time::Duration;
 const ID_FRAME_BYTES: usize = 5;
 /// Time between two log lines about one schema that cannot be read.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Time after which the registry is asked again about the ids that it said were none of our schemas.
+const NO_LASTS: Duration = Duration::from_secs(60);
 /// How many schemas the time of the last log line is kept for.
 const TOLD_MAX: usize = 64;
 
@@ -156,7 +158,7 @@ impl Framing {
     pub fn new(ids: impl IntoIterator<Item = (Fingerprint, u32)>, source: Source) -> Result<Framing, LogError> {
         let Source { name, patience, ask } = source;
         let ids: Vec<(Fingerprint, u32)> = ids.into_iter().collect();
-        let resolver = Resolver::start(ids.iter().map(|(fingerprint, id)| (*id, *fingerprint)), ask)?;
+        let resolver = Resolver::start(ids.iter().map(|(fingerprint, id)| (*id, *fingerprint)), ask, NO_LASTS)?;
         let mut framing = Framing { source: Some((name, patience, resolver)), ..Framing::none() };
         for (fingerprint, id) in ids {
             framing.ours.insert(fingerprint);

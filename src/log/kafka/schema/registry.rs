@@ -1,5 +1,6 @@
 //! The schema registry. It is asked with a time limit and never on the thread of an owner: when a server starts, by `headroom
-//! schemas`, and about an id that was never seen (see [`super::resolver`]). A server registers nothing.
+//! schemas`, about an id that was never seen, and every minute about ids that it did not know as ours (see [`super::resolver`]). A
+//! server registers nothing.
 
 use crate::log::kafka::Topics;
 use crate::log::{LogError, LogErrorKind};

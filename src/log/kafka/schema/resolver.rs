@@ -4,6 +4,9 @@
 //!
 //! Only answers are kept. Their number is bounded, because any program can write records with any id: past the bound the
 //! oldest answers are dropped, and their ids are asked about again when they are met.
+//!
+//! A "no" may be that of a registry that is behind, or was restored without the schema. So the thread asks again about every
+//! id of a "no" from time to time. The "no" counts until there is another answer, so nobody waits meanwhile.
 
 use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_WAITING_MAX};
 use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
@@ -66,8 +69,10 @@ impl Waiting {
 }
 
 impl Answers {
-    fn learn(&mut self, id: u32, answer: Answer) {
-        if self.known.insert(id, answer).is_none() {
+    /// Returns whether nothing was known about the id.
+    fn learn(&mut self, id: u32, answer: Answer) -> bool {
+        let is_new = self.known.insert(id, answer).is_none();
+        if is_new {
             self.learned.push_back(id);
         }
         if self.learned.len() > REGISTRY_ANSWERS_MAX
@@ -75,17 +80,19 @@ impl Answers {
         {
             self.known.remove(&oldest);
         }
+        is_new
     }
 }
 
 impl Resolver {
-    /// Starts the thread. The given ids are known for good.
+    /// Starts the thread. The given ids are known for good. The ids of a "no" are asked about again after each `no_lasts`.
     ///
     /// # Errors
     /// [`LogError`] when the thread cannot be started.
     pub(super) fn start(
         ids: impl IntoIterator<Item = (u32, Fingerprint)>,
         ask: Box<Ask>,
+        no_lasts: Duration,
     ) -> Result<Resolver, LogError> {
         let known = ids.into_iter().map(|(id, fingerprint)| (id, Answer::Ours(fingerprint))).collect();
         let common = Arc::new(Common {
@@ -95,7 +102,7 @@ impl Resolver {
         });
         let (bell, rung) = bounded(1);
         let asks = Arc::clone(&common);
-        let thread = threads::spawn("schema-ids", move || asks.run(&rung, &ask));
+        let thread = threads::spawn("schema-ids", move || asks.run(&rung, &ask, no_lasts));
         thread.map_err(|error| LogError::no_thread(&error))?;
         Ok(Resolver { common, bell })
     }
@@ -152,25 +159,42 @@ impl Common {
         self.answers.read().known.get(&id).copied()
     }
 
-    fn run(&self, rung: &Receiver<()>, ask: &Ask) {
-        let mut pause_ms = None;
-        while rung.recv().is_ok() {
-            while let Some(ids) = self.take() {
-                let failed = self.settle(&ids, ask(&ids));
-                match (&failed, pause_ms) {
-                    (Some(why), None) => {
-                        tracing::warn!(?ids, why, "the registry did not answer for these schema ids: asking again");
-                    }
-                    (None, Some(_)) => tracing::info!("the registry answers again"),
-                    _ => {}
-                }
-                let longer = |ms: u64| ms.saturating_mul(2).min(REGISTRY_RETRY_MAX_MS);
-                pause_ms = failed.map(|_| pause_ms.map_or(REGISTRY_RETRY_MS, longer));
-                if pause_ms.is_some_and(|ms| is_left(rung, Duration::from_millis(ms))) {
+    fn run(&self, rung: &Receiver<()>, ask: &Ask, no_lasts: Duration) {
+        let (mut pause_ms, mut since) = (None, Stopwatch::start());
+        loop {
+            if since.left_of(no_lasts).is_zero() {
+                self.queue_noes();
+                since = Stopwatch::start();
+            }
+            let Some(ids) = self.take() else {
+                if rung.recv_timeout(since.left_of(no_lasts)) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
+                continue;
+            };
+            let failed = self.settle(&ids, ask(&ids));
+            match (&failed, pause_ms) {
+                (Some(why), None) => {
+                    tracing::warn!(?ids, why, "the registry did not answer for these schema ids: asking again");
+                }
+                (None, Some(_)) => tracing::info!("the registry answers again"),
+                _ => {}
+            }
+            let longer = |ms: u64| ms.saturating_mul(2).min(REGISTRY_RETRY_MAX_MS);
+            pause_ms = failed.map(|_| pause_ms.map_or(REGISTRY_RETRY_MS, longer));
+            if pause_ms.is_some_and(|ms| is_left(rung, Duration::from_millis(ms))) {
+                return;
             }
         }
+    }
+
+    /// Has every id of a "no" asked about again.
+    fn queue_noes(&self) {
+        let is_no = |(id, answer): (&u32, &Answer)| (*answer == Answer::NotOurs).then_some(*id);
+        let noes: Vec<u32> = self.answers.read().known.iter().filter_map(is_no).collect();
+        let mut waiting = self.waiting.lock();
+        let room = REGISTRY_IDS_WAITING_MAX.saturating_sub(waiting.queued.len());
+        waiting.queued.extend(noes.into_iter().take(room));
     }
 
     /// Some of those that wait, if any do.
@@ -188,13 +212,16 @@ impl Common {
         let mut answers = self.answers.write();
         for (id, said) in ids.iter().zip(said) {
             match said {
-                Ok(Some(fingerprint)) => answers.learn(*id, Answer::Ours(fingerprint)),
+                Ok(Some(fingerprint)) => {
+                    answers.learn(*id, Answer::Ours(fingerprint));
+                }
                 Ok(None) => {
-                    tracing::info!(
-                        id,
-                        "the registry says that these schemas are not ours: records of them count as another program's"
-                    );
-                    answers.learn(*id, Answer::NotOurs);
+                    if answers.learn(*id, Answer::NotOurs) {
+                        tracing::info!(
+                            id,
+                            "the registry says that these schemas are not ours: records of them count as another program's"
+                        );
+                    }
                 }
                 Err(error) => failed = Some(error.detail),
             }
@@ -238,7 +265,7 @@ mod tests {
             let _ = going.recv();
             ids.iter().map(|_| answer.clone()).collect()
         };
-        (Resolver::start([(7, OURS)], Box::new(ask)).unwrap(), asked, go)
+        (Resolver::start([(7, OURS)], Box::new(ask), Duration::MAX).unwrap(), asked, go)
     }
 
     #[test]
@@ -272,6 +299,37 @@ mod tests {
         assert_eq!(resolver.wait(1_000, LONG), Ok(Answer::NotOurs));
         assert_eq!(asked.try_iter().collect::<Vec<_>>(), [[1_000]], "the oldest was forgotten");
         assert_eq!(resolver.look(7), Ok(Answer::Ours(OURS)), "what was known at the start stays");
+    }
+
+    /// The story: the registry was restored without a schema, and got it again. From then on the commands of that schema were
+    /// refused until each process had started anew.
+    #[test]
+    fn a_no_is_asked_for_again_by_itself_and_counts_until_there_is_another_answer() {
+        let ((told, asked), (say, said)) = (unbounded(), unbounded::<IdAnswer>());
+        let ask = move |ids: &[u32]| {
+            let _ = told.send(ids.to_vec());
+            // Nobody says anything any more when the test is over.
+            ids.iter().map(|_| said.recv().unwrap_or(Ok(None))).collect()
+        };
+        let resolver = Resolver::start([(7, OURS)], Box::new(ask), Duration::from_millis(1)).unwrap();
+        say.send(Ok(None)).unwrap();
+        assert_eq!(resolver.wait(1, LONG), Ok(Answer::NotOurs));
+        assert_eq!((asked.recv_timeout(LONG), asked.recv_timeout(LONG)), (Ok(vec![1]), Ok(vec![1])));
+        assert_eq!(resolver.look(1), Ok(Answer::NotOurs), "nobody waits while the registry is asked");
+        say.send(Err(LogError::transient("silent"))).unwrap();
+        assert_eq!(asked.recv_timeout(LONG), Ok(vec![1]));
+        assert_eq!(resolver.look(1), Ok(Answer::NotOurs), "nor while it is silent");
+        say.send(Ok(Some(OURS))).unwrap();
+        let mut waiting = resolver.common.waiting.lock();
+        while waiting.has(1) {
+            assert!(!resolver.common.over.wait_for(&mut waiting, LONG).timed_out());
+        }
+        drop(waiting);
+        assert_eq!(resolver.look(1), Ok(Answer::Ours(OURS)));
+        say.send(Ok(None)).unwrap();
+        assert_eq!(resolver.wait(2, LONG), Ok(Answer::NotOurs));
+        let later = (asked.recv_timeout(LONG), asked.recv_timeout(LONG));
+        assert_eq!(later, (Ok(vec![2]), Ok(vec![2])), "a schema of ours stays one");
     }
 
     #[test]
