@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{RecvError, channel};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 /// The diagram as a table, from the row to the column, in the order of [`StatusKind::ALL`].
 #[rustfmt::skip]
@@ -184,6 +185,23 @@ fn a_state_that_begins_anew_is_of_no_age_and_who_waits_for_it_is_told_nothing() 
     handle.when_at(3, move || wake.send(()).unwrap());
     handle.begin_anew().unwrap();
     assert_eq!((woken.recv(), handle.staleness_us(Micros(9))), (Err(RecvError), 9));
+}
+
+/// The story: a clock was set back, which changes a large state for seconds. Somebody began to wait for an event meanwhile, and the
+/// change of the status waited for him, and for that everybody who asked for the status.
+#[test]
+fn whoever_begins_to_wait_for_an_event_waits_for_no_fold() {
+    let handle = handle(Standby);
+    let (began, has_begun) = channel();
+    handle.write(|_| {
+        let waiting = Arc::clone(&handle);
+        thread::spawn(move || {
+            waiting.when_at(3, || {});
+            began.send(()).unwrap();
+        });
+        // Longer than a busy machine takes.
+        assert_eq!(has_begun.recv_timeout(Duration::from_secs(10)), Ok(()));
+    });
 }
 
 /// The story: a sector of a log was bad. Readiness told it for a moment, and not while all events before it were folded again.

@@ -153,8 +153,8 @@ impl PartitionHandle {
     /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has. Drops it uncalled
     /// when nobody folds any more, or when too many callers wait.
     pub fn when_at(&self, next_seq: u64, wake: impl FnOnce() + Send + 'static) {
-        let is_folded = || self.state.read().position().next_seq >= next_seq;
-        self.freshness.wait(next_seq, is_folded, || self.folds(), wake);
+        // Not from the state: a fold may take long, and whoever changes the status waits for the list of those who wait.
+        self.freshness.wait(next_seq, || self.next_seq() >= next_seq, || self.folds(), wake);
     }
 
     /// What the partition's thread is doing.
