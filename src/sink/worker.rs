@@ -65,6 +65,9 @@ pub trait Report {
     /// The log or the target did not answer; it is tried again.
     fn failed(&self, partition: Option<u32>, why: &str);
 
+    /// The log did not answer for one more partition in the same look: it counts, and needs no words of its own.
+    fn failed_too(&self);
+
     /// Nothing more of the partition is written until somebody has acted, and the process was started again.
     fn stopped(&self, partition: u32, why: &str);
 }
@@ -159,7 +162,8 @@ impl<'a, T: Target> Worker<'a, T> {
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
-    /// the process and that of the wall. Of several partitions for which the log does not answer, only the first is reported.
+    /// the process and that of the wall. Of several partitions for which the log does not answer, all are counted, and only the
+    /// first is reported in words.
     ///
     /// # Errors
     /// [`TargetError::Transient`] when the connection is lost, [`TargetError::Refused`] when the place of the files refuses this
@@ -299,6 +303,8 @@ impl<'a, T: Target> Worker<'a, T> {
                     self.carried.failed(Some(partition), &error.to_string(), clock.wall());
                     if looked < Looked::Failed {
                         self.report.failed(Some(partition), &error.to_string());
+                    } else {
+                        self.report.failed_too();
                     }
                     looked = Looked::Failed;
                 }

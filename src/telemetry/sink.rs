@@ -110,6 +110,10 @@ impl Report for SinkMetrics {
         tracing::warn!(partition, why, "the sink waits");
     }
 
+    fn failed_too(&self) {
+        self.failures.with_label_values::<&str>(&[]).inc();
+    }
+
     fn stopped(&self, partition: u32, why: &str) {
         self.stopped.with_label_values(&[&*partition.to_string()]).set(1);
         tracing::error!(partition, why, "the sink writes nothing more of the partition");

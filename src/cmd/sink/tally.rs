@@ -92,6 +92,10 @@ impl Report for Tally {
         self.metrics.sink().failed(partition, why);
     }
 
+    fn failed_too(&self) {
+        self.metrics.sink().failed_too();
+    }
+
     fn stopped(&self, partition: u32, why: &str) {
         self.is_stopped.store(true, Relaxed);
         self.metrics.sink().stopped(partition, why);

@@ -142,6 +142,7 @@ impl Report for Nobody {
     fn looked(&self, _: u32, _: bool, _: u64, _: Option<Micros>) {}
     fn written(&self, _: &Batch, _: Duration, _: Micros) {}
     fn failed(&self, _: Option<u32>, _: &str) {}
+    fn failed_too(&self) {}
     fn stopped(&self, _: u32, _: &str) {}
 }
 
@@ -362,6 +363,7 @@ impl Report for Oldest {
 
     fn written(&self, _: &Batch, _: Duration, _: Micros) {}
     fn failed(&self, _: Option<u32>, _: &str) {}
+    fn failed_too(&self) {}
     fn stopped(&self, _: u32, _: &str) {}
 }
 
@@ -381,4 +383,31 @@ fn what_waits_has_waited_since_it_was_first_seen_whatever_became_of_connections(
         assert_eq!(*oldest.0.lock(), Some(Micros(1)));
         clock.pass_ms(130_000);
     }
+}
+
+/// How often a failure was told in words, and how often it was only counted.
+#[derive(Default)]
+struct Failures(AtomicU32, AtomicU32);
+
+impl Report for Failures {
+    fn looked(&self, _: u32, _: bool, _: u64, _: Option<Micros>) {}
+    fn written(&self, _: &Batch, _: Duration, _: Micros) {}
+    fn failed(&self, _: Option<u32>, _: &str) {
+        self.0.fetch_add(1, Relaxed);
+    }
+    fn failed_too(&self) {
+        self.1.fetch_add(1, Relaxed);
+    }
+    fn stopped(&self, _: u32, _: &str) {}
+}
+
+/// The story: one look at the partitions of a cluster that did not answer took seven minutes. Only its first failure was counted,
+/// which was too few in a quarter of an hour for the alert.
+#[test]
+fn each_partition_for_which_the_log_does_not_answer_is_counted_and_one_is_told_in_words() {
+    let (world, clock, failures) = (Mutex::new(World::default()), ManualClock::at(Micros(1)), Failures::default());
+    let (tail, mut carried) = (Tail::of(12, true), Carried::new(RULES.events_enough));
+    let mut worker = Worker::new(&tail, Paper(&world, 1), RULES, &failures, &mut carried, 0..12);
+    assert_eq!(worker.look(&clock), Ok(Looked::Failed));
+    assert_eq!((failures.0.load(Relaxed), failures.1.load(Relaxed)), (1, 11));
 }
