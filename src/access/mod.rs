@@ -27,10 +27,10 @@ use crate::time::Clock;
 use api_token::TokenHash;
 use certificates::Certificates;
 use oidc::{Issuer, Oidc};
+use parking_lot::Mutex;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use watched_file::FileTable;
 
 /// The name of whoever has the secret of the data directory. No other principal can have it.
@@ -122,7 +122,10 @@ impl Source {
 
 /// What came of looking at a source again.
 pub(in crate::access) enum Reading {
+    /// It was not read, or could not be for the reason that was told.
     Unchanged,
+    /// It was read, and says what it said before.
+    Same,
     /// What it says now is in force.
     Replaced,
     /// It cannot be read: what it said before stays in force.
@@ -137,6 +140,8 @@ pub struct Counts {
     pub known: [Option<usize>; 3],
     /// How often a source could not be read, in the same order.
     pub failures: [u64; 3],
+    /// Whether it cannot be read now, in the same order: what it said before stays in force.
+    pub unreadable: [bool; 3],
     /// The time since the keys were read, in microseconds; `None` before the first time.
     pub keys_age_us: Option<u64>,
 }
@@ -158,7 +163,15 @@ struct Known {
     oidc: Option<Oidc>,
     certificates: Option<FileTable<Certificates>>,
     /// In the order of [`Source::ALL`].
-    failures: [AtomicU64; 3],
+    failing: [Mutex<Failing>; 3],
+}
+
+/// How often a source could not be read.
+#[derive(Default)]
+struct Failing {
+    failures: u64,
+    /// Why it cannot be read now; none where it can.
+    now: Option<String>,
 }
 
 /// Whoever has the secret of the data directory.
@@ -199,8 +212,8 @@ impl Access {
         let tokens = tokens.map(|path| FileTable::open(path, Tokens::parse)).transpose()?;
         let oidc = issuer.map(|issuer| Oidc::new(issuer, &*clock)).transpose()?;
         let certificates = certificates.map(|path| FileTable::open(path, Certificates::parse)).transpose()?;
-        let failures = Default::default();
-        Ok(Access(Callers::Known(Box::new(Known { clock, local, tokens, oidc, certificates, failures }))))
+        let failing = Default::default();
+        Ok(Access(Callers::Known(Box::new(Known { clock, local, tokens, oidc, certificates, failing }))))
     }
 
     /// The principal of these credentials. An Authorization header comes before a certificate.
@@ -258,13 +271,14 @@ impl Access {
     /// What is known now.
     pub fn counts(&self) -> Counts {
         let Callers::Known(known) = &self.0 else {
-            return Counts { known: [None; 3], failures: [0; 3], keys_age_us: None };
+            return Counts { known: [None; 3], failures: [0; 3], unreadable: [false; 3], keys_age_us: None };
         };
         let tokens = known.tokens.as_ref().map(|tokens| tokens.current().count());
         let certificates = known.certificates.as_ref().map(|certificates| certificates.current().count());
         Counts {
             known: [tokens, known.oidc.as_ref().map(Oidc::count), certificates],
-            failures: known.failures.each_ref().map(|failures| failures.load(Relaxed)),
+            failures: known.failing.each_ref().map(|failing| failing.lock().failures),
+            unreadable: known.failing.each_ref().map(|failing| failing.lock().now.is_some()),
             keys_age_us: known.oidc.as_ref().and_then(|oidc| oidc.age_us(&*known.clock)),
         }
     }
@@ -290,14 +304,32 @@ impl Known {
 
     fn told(&self, source: Source, reading: Reading) {
         let name = source.name();
+        let Some((failing, _)) = self.failing.iter().zip(Source::ALL).find(|(_, of)| *of == source) else { return };
+        let mut failing = failing.lock();
         match reading {
             Reading::Unchanged => {}
-            Reading::Replaced => tracing::info!(source = name, "who may call has changed"),
-            Reading::Failed(error) => {
-                for (failures, _) in self.failures.iter().zip(Source::ALL).filter(|(_, of)| *of == source) {
-                    failures.fetch_add(1, Relaxed);
+            Reading::Same | Reading::Replaced => {
+                if failing.now.take().is_some() {
+                    tracing::info!(source = name, "who may call can be read again");
                 }
-                tracing::error!(source = name, error, "cannot read who may call: what was read before stays in force");
+                if matches!(reading, Reading::Replaced) {
+                    tracing::info!(source = name, "who may call has changed");
+                }
+            }
+            Reading::Failed(error) => {
+                failing.failures = failing.failures.saturating_add(1);
+                // An issuer that is down is asked again and again, for as long as it takes.
+                match failing.now.replace(error.clone()) {
+                    None => {
+                        tracing::error!(
+                            source = name,
+                            error,
+                            "cannot read who may call: what was read before stays in force"
+                        );
+                    }
+                    Some(before) if before == error => {}
+                    Some(_) => tracing::warn!(source = name, error, "still cannot read who may call"),
+                }
             }
         }
     }

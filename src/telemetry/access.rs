@@ -10,6 +10,7 @@ pub(super) struct AccessMetrics {
     access: RwLock<Weak<Access>>,
     known: IntGaugeVec,
     failures: IntCounterVec,
+    unreadable: IntGaugeVec,
     age: GaugeVec,
 }
 
@@ -27,6 +28,12 @@ impl AccessMetrics {
                 r,
                 "headroom_access_reload_failures_total",
                 "Times that tokens, keys or certificates could not be read again; what was known stays in force.",
+                &["source"],
+            ),
+            unreadable: gauges(
+                r,
+                "headroom_access_unreadable",
+                "1 while tokens, keys or certificates cannot be read again, and what was known stays in force; 0 while they can.",
                 &["source"],
             ),
             age: float_gauges(
@@ -50,11 +57,14 @@ impl AccessMetrics {
 
     pub(super) fn refresh(&self) {
         let Some(access) = self.access.read().upgrade() else { return };
-        let Counts { known, failures, keys_age_us } = access.counts();
-        for ((source, known), failures) in Source::ALL.into_iter().zip(known).zip(failures) {
+        let Counts { known, failures, unreadable, keys_age_us } = access.counts();
+        for (((source, known), failures), unreadable) in
+            Source::ALL.into_iter().zip(known).zip(failures).zip(unreadable)
+        {
             let label = [source.name()];
             if let Some(known) = known {
                 self.known.with_label_values(&label).set(as_gauge(known));
+                self.unreadable.with_label_values(&label).set(i64::from(unreadable));
             }
             let counter = self.failures.with_label_values(&label);
             counter.inc_by(failures.saturating_sub(counter.get()));

@@ -141,7 +141,7 @@ impl Oidc {
 
     fn took(&self, text: Result<Vec<u8>, String>, now: Micros) -> Reading {
         match text.and_then(|text| self.keys.load(&text, now)) {
-            Ok(None) => Reading::Unchanged,
+            Ok(None) => Reading::Same,
             Ok(Some(generation)) => {
                 self.cache.begin(generation);
                 Reading::Replaced

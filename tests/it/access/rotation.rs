@@ -154,6 +154,7 @@ fn an_issuer_that_does_not_answer_leaves_the_keys_that_are_known() {
         given.clock.pass_ms(pause_ms - 1);
         given.refresh();
         assert_eq!(given.failures(), failures);
+        assert_eq!(given.access.counts().unreadable, [false, true, false]);
         given.clock.pass_ms(1);
         pause_ms *= 2;
     }
@@ -161,6 +162,7 @@ fn an_issuer_that_does_not_answer_leaves_the_keys_that_are_known() {
     given.refresh();
     assert!(given.is_known(&jwt));
     assert_eq!(given.access.counts().keys_age_us, Some(0));
+    assert_eq!(given.access.counts().unreadable, [false; 3], "the keys are the same as before");
 }
 
 #[test]

@@ -136,7 +136,9 @@ fn a_server_knows_a_token_from_its_making_to_its_end() {
     assert_eq!(on(dir.path(), ["tokens", "revoke", "display"]).code, 0);
     until("the token is revoked", || pools(Some(&viewer)) == 401);
     // A file that is broken takes nobody's token away, and is told.
-    std::fs::write(dir.path().join("tokens.json"), "broken").unwrap();
+    let file = dir.path().join("tokens.json");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "broken").unwrap();
     let local = dir.path().join("server.token");
     assert_eq!(mode(&local), 0o600);
     let local = std::fs::read_to_string(local).unwrap();
@@ -148,10 +150,14 @@ fn a_server_knows_a_token_from_its_making_to_its_end() {
     until("the failure is counted", || {
         metrics().contains("headroom_access_reload_failures_total{source=\"tokens\"} 1\n")
     });
-    assert_says(&metrics(), &["headroom_access_known{source=\"tokens\"} 1\n"]);
+    let unreadable = "headroom_access_unreadable{source=\"tokens\"}";
+    assert_says(&metrics(), &["headroom_access_known{source=\"tokens\"} 1\n", &format!("{unreadable} 1\n")]);
     assert_eq!(pools(Some(&planner)), 200);
+    std::fs::write(&file, whole).unwrap();
+    until("the file can be read again", || metrics().contains(&format!("{unreadable} 0\n")));
     let Ended { err, .. } = served.running.terminate();
     assert_says(&err, &["cannot read who may call: what was read before stays in force", "tokens.json"]);
+    assert_says(&err, &["who may call can be read again"]);
     for secret in [&planner[16..], &local[16..]] {
         assert!(!err.contains(secret));
     }
@@ -215,4 +221,26 @@ fn keys_of_an_issuer_on_this_machine_are_asked_of_no_proxy() {
     });
     assert_eq!(proxy.asked(), 0);
     served.running.terminate();
+}
+
+/// The story: an issuer was down for a night, and every process wrote an error line each half minute.
+#[test]
+fn an_issuer_that_is_down_is_told_once_and_so_is_its_return() {
+    let (dir, issuer) = (tempfile::tempdir().unwrap(), Publisher::start());
+    let mut command = headroom(["--listen", "127.0.0.1:0", "--auth", "oidc", "--open", "metrics", "--data-dir"]);
+    command.arg(dir.path()).args(["--oidc-issuer", &issuer.url(), "--oidc-audience", "headroom"]);
+    let served = Served::start(&mut command);
+    let metric = |name: &str| -> u64 {
+        let metrics = agent().get(format!("{}/metrics", served.url)).call();
+        let metrics = metrics.unwrap().body_mut().read_to_string().unwrap();
+        let start = format!("{name}{{source=\"keys\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok()).unwrap()
+    };
+    until("it has failed twice", || metric("headroom_access_reload_failures_total") >= 2);
+    assert_eq!(metric("headroom_access_unreadable"), 1);
+    issuer.publish(&[&Key::rsa("key")]);
+    until("it is back", || metric("headroom_access_unreadable") == 0);
+    let Ended { err, .. } = served.running.terminate();
+    let told = |words: &str| err.lines().filter(|line| line.contains(words)).count();
+    assert_eq!([told("cannot read who may call"), told("who may call can be read again")], [1, 1], "{err}");
 }

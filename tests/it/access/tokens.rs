@@ -118,6 +118,7 @@ fn a_file_that_cannot_be_read_leaves_the_tokens_that_are_known() {
         // It is told once, and not at every look.
         given.access.look_at_files();
         assert_eq!(given.access.counts().failures, [failures, 0, 0], "{text}");
+        assert_eq!(given.access.counts().unreadable, [true, false, false]);
         assert_eq!(bearer(&given.access, &token.text), known("shop", SHOP));
         let ways = Ways { tokens: Some(given.path.clone()), ..Ways::default() };
         let refused = Access::only(ways, Arc::<ManualClock>::clone(&given.clock)).unwrap_err();
@@ -135,6 +136,7 @@ fn a_file_that_cannot_be_read_leaves_the_tokens_that_are_known() {
     given.write();
     assert_eq!(bearer(&given.access, &token.text), Err(Denied::Unknown));
     assert_eq!(given.access.counts().known, [Some(0), None, None]);
+    assert_eq!(given.access.counts().unreadable, [false; 3]);
 }
 
 #[test]
