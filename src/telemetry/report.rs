@@ -231,6 +231,24 @@ mod tests {
         String::from_utf8(told).unwrap()
     }
 
+    /// The story: a process could not have anything decided from its start on, and no line of its canary said so.
+    #[test]
+    fn a_canary_that_fails_is_a_warning_once_also_when_it_has_never_passed() {
+        let rounds = |passes: &[bool]| {
+            let told = lines(|metrics| {
+                passes.iter().for_each(|passes| match passes {
+                    true => metrics.canary().passed(2, 1, 1),
+                    false => metrics.canary().failed(2, "timeout"),
+                });
+            });
+            [" WARN ", " INFO "].map(|level| told.lines().filter(|line| line.contains(level)).count())
+        };
+        assert_eq!(rounds(&[false, false, true, true]), [0, 1], "its states were rebuilt meanwhile");
+        assert_eq!(rounds(&[false; 9]), [1, 0]);
+        assert_eq!(rounds(&[false, false, false, false, true]), [1, 1]);
+        assert_eq!(rounds(&[true, false, false, true, false]), [2, 2]);
+    }
+
     #[test]
     fn a_memory_that_fills_up_is_a_warning_once_and_long_before_it_is_full() {
         let turn = |percent| TurnReport { memory_bytes: MEMORY_BYTES_MAX / 100 * percent, ..TURN };
