@@ -33,7 +33,10 @@ pub(super) async fn watch(tls: Arc<Server>, gateway: Arc<Gateway>, metrics: Arc<
                 tracing::info!(expires_s = tls.expires_s(), "the certificate was reloaded");
                 (failure, until_told) = (Failure::default(), 0);
             }
-            Ok(false) => failure = Failure::default(),
+            Ok(false) => {
+                metrics.tls_unchanged();
+                failure = Failure::default();
+            }
             Err(error) if failure.lasts(&error.to_string()) => {
                 metrics.tls_reloaded(false);
                 tracing::error!(%error, "the new files of TLS cannot be used: the certificate of before is served on");

@@ -432,6 +432,11 @@ impl Metrics {
         self.tls.reloaded(is_taken);
     }
 
+    /// The files of TLS are those that are served.
+    pub fn tls_unchanged(&self) {
+        self.tls.unchanged();
+    }
+
     /// This process leaves its partitions to others, for this reason.
     pub fn withdrew(&self, why: withdrawal::Why) {
         let reason = match why {

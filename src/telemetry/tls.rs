@@ -12,6 +12,7 @@ const FAILED: &str = "failed";
 pub(super) struct TlsMetrics {
     expiry: IntGauge,
     reloads: IntCounterVec,
+    unusable: IntGauge,
 }
 
 impl TlsMetrics {
@@ -27,6 +28,11 @@ impl TlsMetrics {
                 "headroom_tls_reloads_total",
                 "New files of TLS that were taken, or could not be used.",
                 &["result"],
+            ),
+            unusable: gauge(
+                r,
+                "headroom_tls_unusable",
+                "1 while the new files of TLS cannot be used, and those of before are served on; 0 otherwise.",
             ),
         }
     }
@@ -45,6 +51,12 @@ impl TlsMetrics {
 
     /// New files were taken, or could not be used.
     pub(super) fn reloaded(&self, is_taken: bool) {
+        self.unusable.set(i64::from(!is_taken));
         self.reloads.with_label_values(&[if is_taken { TAKEN } else { FAILED }]).inc();
+    }
+
+    /// The files are those that are served.
+    pub(super) fn unchanged(&self) {
+        self.unusable.set(0);
     }
 }

@@ -18,6 +18,7 @@ runbooks! {
     "clock-wrong"
     "dead-letters"
     "disk-fills-up"
+    "files-not-read"
     "lag-grows"
     "law-broken"
     "memory-fills-up"

@@ -113,9 +113,12 @@ fn a_certificate_is_replaced_under_load_and_no_call_fails() {
             until("calls go on", || answered.load(Relaxed) > calls + 20);
         }
         let before = shown();
+        let key = std::fs::read(authority.path("server.key")).unwrap();
         std::fs::write(authority.path("server.key"), "no key").unwrap();
         until("the broken pair is counted", || metric("headroom_tls_reloads_total{result=\"failed\"}") == 1);
-        assert_eq!(shown(), before);
+        assert_eq!((shown(), metric("headroom_tls_unusable")), (before, 1));
+        std::fs::write(authority.path("server.key"), key).unwrap();
+        until("the pair is whole again", || metric("headroom_tls_unusable") == 0);
         stop.store(true, Relaxed);
     });
     assert!(metric("headroom_tls_reloads_total{result=\"ok\"}") >= 3);

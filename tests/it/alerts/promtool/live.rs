@@ -15,8 +15,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// How names begin that only a log on Kafka exports, only a server with `auth`, or only `headroom sink`.
-const ELSEWHERE: &[&str] =
-    &["headroom_kafka_", "headroom_clock_broker_offset_seconds", "headroom_access_known", "headroom_sink_"];
+const ELSEWHERE: &[&str] = &[
+    "headroom_kafka_",
+    "headroom_clock_broker_offset_seconds",
+    "headroom_access_known",
+    "headroom_access_unreadable",
+    "headroom_sink_",
+];
 
 /// A Prometheus that scrapes one server every second.
 pub struct Prometheus {
