@@ -354,7 +354,8 @@ fn log_act((operation, about): &(&'static str, String), ended: &Result<Verdict, 
 fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     let config = match &command {
-        Command::Serve(flags) | Command::Config(flags) => flags.load()?,
+        Command::Serve(flags) => flags.load_or(|problems| serve::refused(&problems))?,
+        Command::Config(flags) => flags.load()?,
         Command::Support { flags, .. } => flags.load()?,
         Command::Verify { flags, .. } | Command::State { flags, .. } | Command::Rebuild { flags, .. } => {
             flags.load()?

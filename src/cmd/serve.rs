@@ -4,10 +4,10 @@ use super::shared::source::cannot_make;
 use super::{Failure, Verdict};
 use crate::app::signals::Signals;
 use crate::app::{App, StartError};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Problems};
 use crate::limits::{LEAVE_MS, SHUTDOWN_MS};
 use crate::log::Opening;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use crate::time::SystemClock;
 use std::io::Write;
 use std::pin::pin;
@@ -18,16 +18,22 @@ use tokio::time::timeout;
 /// How long a start may take to end that was given up: a disk may not answer.
 const STARTING_LIMIT: Duration = Duration::from_millis(LEAVE_MS + SHUTDOWN_MS);
 
+/// Tells why the settings cannot be used, in the format of the log lines.
+pub(super) fn refused(problems: &Problems) -> Failure {
+    let failure = Failure::Unusable(problems.to_string());
+    let is_json = problems.log_format == Some(LogFormat::Json);
+    if is_json && telemetry::init(LogFormat::Json, "error").is_ok() { logged(&failure) } else { failure }
+}
+
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let is_json = config.log_format == LogFormat::Json;
-    match serve(config, out) {
-        // Standard error holds JSON lines only: the error is one of them.
-        Err(failure) if is_json => {
-            tracing::error!("{failure}");
-            Err(Failure::Logged { is_wrong: matches!(failure, Failure::Wrong(_)) })
-        }
-        ended => ended,
-    }
+    serve(config, out).map_err(|failure| if is_json { logged(&failure) } else { failure })
+}
+
+/// Standard error holds JSON lines only: the error is one of them.
+fn logged(failure: &Failure) -> Failure {
+    tracing::error!("{failure}");
+    Failure::Logged { is_wrong: matches!(failure, Failure::Wrong(_)) }
 }
 
 fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {

@@ -127,13 +127,17 @@ impl Display for Problem {
 
 /// All problems of the configuration. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems {
+    all: Vec<Problem>,
+    /// The format of log lines, unless it is one of the problems.
+    pub log_format: Option<LogFormat>,
+}
 
 impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
+        let count = self.all.len();
         write!(f, "the configuration has {count} problem{}", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -207,7 +211,7 @@ impl Config {
                     given,
                 })
             }
-            _ => Err(Problems(problems)),
+            _ => Err(Problems { all: problems, log_format }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The flags of each command, their help, and how they become a configuration together with file and environment.
 
 use crate::cmd::Failure;
-use crate::config::{Config, FileText, Group, Inputs, Kind, Setting};
+use crate::config::{Config, FileText, Group, Inputs, Kind, Problems, Setting};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -198,12 +198,16 @@ pub(in crate::cmd) struct Flags<T> {
 impl<T: Takes> Flags<T> {
     /// Reads the file, the environment and the flags, and checks all settings, those of other commands too.
     pub(in crate::cmd) fn load(&self) -> Result<Config, Failure> {
+        self.load_or(|problems| Failure::Unusable(problems.to_string()))
+    }
+
+    /// The same for a command that tells problems of the settings in its own way.
+    pub(in crate::cmd) fn load_or(&self, told: impl FnOnce(Problems) -> Failure) -> Result<Config, Failure> {
         // The setting of a variable that is not valid text is a problem, by its replacement characters.
         let env = std::env::vars_os()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()));
         let file = self.config.as_deref().map(read).transpose()?;
-        Config::load(&Inputs { file, env: env.collect(), flags: self.given.clone(), read_secret })
-            .map_err(|problems| Failure::Unusable(problems.to_string()))
+        Config::load(&Inputs { file, env: env.collect(), flags: self.given.clone(), read_secret }).map_err(told)
     }
 
     fn settings() -> impl Iterator<Item = Setting> {

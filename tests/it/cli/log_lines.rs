@@ -74,6 +74,21 @@ fn lines_that_are_to_be_json_have_nothing_else_among_them() {
     assert_eq!(lines.last().unwrap()["message"], "stopped");
 }
 
+/// The story: a setting was wrong, and what collects the lines could not read the one that said so.
+#[test]
+fn settings_that_cannot_be_used_are_told_in_the_format_of_the_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headroom.toml");
+    for (text, args) in [("", &["--log-format", "json"][..]), ("log_format = \"json\"\n", &[][..])] {
+        std::fs::write(&file, format!("{text}partitions = \"many\"\n")).unwrap();
+        let refused = run(headroom(["serve", "--config"]).arg(&file).args(args));
+        assert_eq!((refused.code, &*refused.out), (2, ""));
+        let line: Value = serde_json::from_str(&refused.err).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        assert_says(line["message"].as_str().unwrap(), &["the configuration has 1 problem", "partitions = \"many\""]);
+    }
+}
+
 /// From the log, from a checkpoint: the state is made of as many events.
 #[test]
 fn a_recovery_tells_how_many_events_the_state_is_made_of() {
