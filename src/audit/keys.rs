@@ -163,16 +163,19 @@ impl Judge<'_> {
 
     /// Why the live reservation or the pool that an answer showed has ended by now, if it has.
     fn over_since(&self, ask: CommandKind, answer: &Answer) -> Option<Reason> {
-        let is_gone = |pool: &PoolId| self.state.books.get(pool).is_none();
         if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live()) {
-            if is_gone(&entry.pool) || self.is_taken_back(answer) {
+            if self.is_gone(&entry.pool) || self.is_taken_back(answer) {
                 return Some(Reason::UnknownReservation);
             }
             return self.end_of(entry);
         }
         let pool = answer.body.pool().filter(|_| answer.body.retirement().is_none())?;
         let reason = if ask == CommandKind::DefinePool { Reason::PoolRetired } else { Reason::UnknownPool };
-        is_gone(&pool.id).then_some(reason)
+        self.is_gone(&pool.id).then_some(reason)
+    }
+
+    fn is_gone(&self, pool: &PoolId) -> bool {
+        self.state.books.get(pool).is_none()
     }
 
     /// Why the last life of this reservation's id has ended, if it has.
@@ -181,8 +184,9 @@ impl Judge<'_> {
     }
 
     /// Whether the life that an answer showed was taken back: that leaves nothing behind, and another one may have begun since.
+    /// The end of its pool leaves nothing behind either, but of that every owner has told that the reservation is unknown.
     fn is_taken_back(&self, answer: &Answer) -> bool {
-        let shown = answer.body.entry().filter(|entry| entry.status.is_live());
+        let shown = answer.body.entry().filter(|entry| entry.status.is_live() && !self.is_gone(&entry.pool));
         shown.is_some_and(|entry| {
             self.state.lives.decided(entry.reservation).is_none_or(|life| life.decided_seq > answer.seq)
         })

@@ -209,6 +209,28 @@ fn what_acts_on_a_new_life_is_found() {
     });
 }
 
+/// Owners of before repeated what they had told of a life that was taken back since, and never of one that ended with its pool.
+#[test]
+fn what_was_told_of_a_reservation_is_not_repeated_after_its_pool_has_retired() {
+    let mut owner = Owner::new(PARTITION);
+    owner.give(Input::Claim);
+    let spec = open_pool(amounts(&[("orders", 3)]));
+    owner.take(&command(CommandBody::DefinePool { pool: pool(), spec, expected_version: None }, 91, None));
+    owner.take(&reserve(1, Some(60_000)));
+    let confirm = command(CommandBody::Confirm { reservation: reservation(&pool(), 1) }, 93, key("confirm"));
+    owner.take(&confirm);
+    owner.take(&confirm);
+    owner.take(&retire(true));
+    owner.take(&confirm);
+    let mut log = owner.log;
+    assert_eq!(log[6].event.body.rejection().map(|rejection| rejection.reason), Some(Reason::UnknownReservation));
+    assert_eq!(audited(PARTITION, &log).finish().breaches(), []);
+    log[6].event.body = log[4].event.body.clone();
+    assert_eq!(log[6].event.body.kind(), EventKind::Repeated);
+    let found = audited(PARTITION, &log).finish();
+    assert!(found.breaches().iter().any(|b| b.law == Law::SameAnswer && b.seq == 6), "{:#?}", found.breaches());
+}
+
 /// The keys of owners before retirement kept that nothing is known of a reservation. Such an answer is clean in their logs
 /// alone, and no state remembers it.
 #[test]
