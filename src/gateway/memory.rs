@@ -13,9 +13,12 @@ const REFUSE_PERCENT: u64 = 85;
 const COUNTED_PERCENT: u64 = 75;
 /// New work is taken again when no more than so many percent are resident, as after a larger limit,
 const RESUME_PERCENT: u64 = 80;
-/// or when partitions count no more than so many percent of what they counted at the first refusal. What was resident once may
-/// stay so, and is used again: then new work is refused again once they count as much as at that refusal.
+/// or when partitions count no more than so many percent of what they counted when it was refused. What was resident once may
+/// stay so, and is used again: then new work is refused again once they count as much as they did,
 const RESUME_COUNTED_PERCENT: u64 = 90;
+/// or once so many percent more are resident than were then. Refusals are not counted, and what was given back may not fit what
+/// comes: the memory would be full while partitions count less than they did.
+const GROWN_PERCENT: u64 = 3;
 
 const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 && RESUME_COUNTED_PERCENT < 100);
 
@@ -24,8 +27,10 @@ const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 &&
 pub struct Memory {
     /// Whether new work is refused.
     is_full: AtomicBool,
-    /// The bytes that partitions counted when new work was refused first; 0 once less is resident.
+    /// The least bytes that partitions counted when new work began to be refused; 0 once less is resident.
     full_at: AtomicU64,
+    /// The most bytes that were resident while it was refused; 0 once less is.
+    resident_at: AtomicU64,
 }
 
 impl Memory {
@@ -33,19 +38,25 @@ impl Memory {
     pub fn saw(&self, counted_bytes: u64, resident_bytes: u64, limit_bytes: u64) {
         let is_above = |bytes: u64, percent: u64, of: u64| bytes.saturating_mul(100) > of.saturating_mul(percent);
         let (was_full, full_at) = (self.is_full(), self.full_at.load(Relaxed));
+        let resident_at = self.resident_at.load(Relaxed);
+        let has_grown = is_above(resident_bytes.saturating_sub(resident_at), GROWN_PERCENT, limit_bytes);
         let is_large = is_above(resident_bytes, RESUME_PERCENT, limit_bytes);
         let is_full = match was_full {
             false => {
                 is_above(resident_bytes, REFUSE_PERCENT, limit_bytes)
                     && is_above(counted_bytes, COUNTED_PERCENT, limit_bytes)
-                    && counted_bytes >= full_at
+                    && (counted_bytes >= full_at || has_grown)
             }
             true => is_large && is_above(counted_bytes, RESUME_COUNTED_PERCENT, full_at),
         };
         if !is_large {
             self.full_at.store(0, Relaxed);
-        } else if is_full && full_at == 0 {
-            self.full_at.store(counted_bytes, Relaxed);
+            self.resident_at.store(0, Relaxed);
+        } else if is_full {
+            if !was_full && (full_at == 0 || counted_bytes < full_at) {
+                self.full_at.store(counted_bytes, Relaxed);
+            }
+            self.resident_at.store(resident_at.max(resident_bytes), Relaxed);
         }
         self.is_full.store(is_full, Relaxed);
         if is_full && !was_full {
@@ -131,5 +142,27 @@ mod tests {
         // A limit can be raised while the process runs.
         memory.saw(u64::MAX, 1, 2);
         assert!(!memory.is_full());
+    }
+
+    /// The story: new work was taken again, and a day of many refusals followed, which do not count. Partitions never counted as
+    /// much as they had, and the system killed the process.
+    #[test]
+    fn what_fills_memory_and_does_not_count_ends_new_work_as_well() {
+        let memory = Memory::default();
+        let full = [
+            (160, 86, true),
+            (144, 86, false),
+            (150, 89, false),
+            (150, 90, true),
+            (136, 90, true),
+            // It has become less than at this refusal, and not only less than at the first one.
+            (135, 93, false),
+            (149, 93, false),
+            (150, 93, true),
+        ];
+        for (counted, resident, is_full) in full {
+            memory.saw(counted << 20, resident << 20, 100 << 20);
+            assert_eq!(memory.is_full(), is_full, "{counted} {resident}");
+        }
     }
 }
