@@ -2,11 +2,13 @@
 //! reads the machine's clocks. [`LogClock`] turns its readings into the time of a partition.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod believed;
 mod log_clock;
 mod pause;
 mod stamp;
 mod steps;
 
+pub use believed::Believed;
 pub use log_clock::LogClock;
 pub use pause::{pause, pause_unless, retry_ms};
 pub use stamp::{Offset, Stamp};

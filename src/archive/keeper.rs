@@ -16,7 +16,7 @@ use crate::log::{CommittedTail, LogError};
 use crate::owner::begin::{Beginning, Search};
 use crate::replica::Replica;
 use crate::store::{SnapshotName, Snapshots};
-use crate::time::{Clock, retry_ms};
+use crate::time::{Believed, Clock, retry_ms};
 use std::collections::BTreeMap;
 
 /// Snapshots of each partition that cover a segment before it leaves.
@@ -96,8 +96,7 @@ pub struct Keeper<'a> {
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
     due: Micros,
-    /// Around which time the wall clock was believed last, and the time of the monotonic clock then.
-    believed: Option<(Micros, Micros)>,
+    believed: Believed,
 }
 
 impl<'a> Keeper<'a> {
@@ -110,7 +109,7 @@ impl<'a> Keeper<'a> {
         keep_ms: u64,
     ) -> Keeper<'a> {
         let judged = BTreeMap::new();
-        let (oldest, reads, pass_ms, tries, due, believed) = (None, 0, 0, 0, Micros(0), None);
+        let (oldest, reads, pass_ms, tries, due, believed) = (None, 0, 0, 0, Micros(0), Believed::default());
         Keeper {
             log,
             replica,
@@ -239,19 +238,12 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// The time from which ages count: that of this machine, or of the newest event if that is earlier. A clock that jumps
-    /// ahead gives its time to the next event. So while this process runs, ages grow at most twice as fast as time passes: a
-    /// person has as long as the events are kept to set the clock right. A clock that was years behind for a moment is believed
-    /// again once it is right: meanwhile the time that is believed goes on at half pace, and not back.
+    /// The time from which ages count: that of this machine as far as it is believed, or of the newest event if that is earlier.
+    /// A clock that jumps ahead gives its time to the next event. So while this process runs, ages grow at most twice as fast as
+    /// time passes: a person has as long as the events are kept to set the clock right.
     fn time(&mut self) -> Micros {
-        let decided_at = self.replica.partitions().map(|handle| handle.read(|state| state.position().decided_at));
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let (earliest, latest) = self.believed.map_or((wall, wall), |(at, believed)| {
-            let passed_ms = now.ms_since(at);
-            (believed.plus_ms(passed_ms / 2), believed.plus_ms(passed_ms.saturating_mul(2)))
-        });
-        self.believed = Some((now, wall.clamp(earliest, latest)));
-        decided_at.max().unwrap_or_default().min(wall.min(latest))
+        let newest = self.replica.decided_at();
+        newest.min(self.believed.tell(self.clock.wall(), self.clock.now(), newest))
     }
 
     /// A partition whose part of a segment is not covered yet, by snapshots that were read at `since` or later.

@@ -1,7 +1,7 @@
 //! All partitions of a log in this process.
 
 use super::partition::PartitionHandle;
-use crate::domain::{PoolId, ReservationId, route};
+use crate::domain::{Micros, PoolId, ReservationId, route};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,6 +52,12 @@ impl Replica {
     /// Whether all of them have stopped for good.
     pub fn has_stopped(&self) -> bool {
         !self.partitions.is_empty() && self.partitions.iter().all(|handle| handle.has_stopped())
+    }
+
+    /// The time of the newest event of all partitions, as far as their states are known here; 0 before there is any.
+    pub fn decided_at(&self) -> Micros {
+        let decided_at = self.partitions.iter().map(|handle| handle.read(|state| state.position().decided_at));
+        decided_at.max().unwrap_or_default()
     }
 
     /// Every partition, in order.

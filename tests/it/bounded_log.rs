@@ -187,6 +187,21 @@ fn a_clock_that_was_years_behind_for_a_moment_is_believed_again() {
     assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0, 1], &vec![]));
 }
 
+/// The story: the machine begins with its clock at 1970, and the server is started before the time service has set it.
+#[test]
+fn a_clock_that_was_years_behind_at_the_start_is_believed_once_it_is_right() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    let (reader, today) = (bed.reader(), bed.world.clock.wall());
+    bed.world.clock.step(Micros(0));
+    let mut keeper = bed.keeper(&reader, None, KEEP_MS);
+    keeper.round(&|| false);
+    assert_eq!(*bed.told.left.lock(), [] as [u64; 0]);
+    bed.world.clock.step(today);
+    bed.world.clock.pass_ms(1_000);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0], &vec![]));
+}
+
 /// The story: the clock was thirty years ahead for a day, and `headroom clock set` has set the log right. The events of that day
 /// are later than all that follow for thirty years, and they leave with those around them.
 #[test]
