@@ -61,11 +61,11 @@ impl Found {
     }
 
     /// What is not kept when the log has so many events: of the whole snapshots those that are too old, counted from the
-    /// newest one or from `wall`, whichever is earlier, so that a clock alone removes nothing; and single objects that are
-    /// long there, by the clock of the store. One that is later than that was written by a clock that was ahead: it counts as
-    /// being as old as the next newer one, or it would stay until its time has come.
-    pub(super) fn surplus(&self, keep: Keep, end: u64, wall: Micros) -> BTreeSet<Name> {
-        let now = self.whole(end).next().map_or(wall, |newest| newest.at.min(wall));
+    /// newest one or from `believed`, the time of a wall clock, whichever is earlier, so that a clock alone removes nothing; and
+    /// single objects that are long there, by the clock of the store. A snapshot that is later than that was written by a clock
+    /// that was ahead: it counts as being as old as the next newer one, or it would stay until its time has come.
+    pub(super) fn surplus(&self, keep: Keep, end: u64, believed: Micros) -> BTreeSet<Name> {
+        let now = self.whole(end).next().map_or(believed, |newest| newest.at.min(believed));
         let mut hours = BTreeSet::new();
         let mut surplus = BTreeSet::new();
         let mut at = now;

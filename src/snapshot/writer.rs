@@ -12,7 +12,7 @@ use crate::objects::Objects;
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
 use crate::store::Store;
-use crate::time::{Clock, retry_ms};
+use crate::time::{Believed, Clock, retry_ms};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pause before a snapshot that failed is tried again, in milliseconds. It doubles with every further failure.
@@ -42,6 +42,9 @@ pub struct Writer<'a> {
     heard: &'a dyn Heard,
     rule: SnapshotRule,
     owned: BTreeMap<u32, Owned>,
+    believed: Believed,
+    /// The time of the wall clock, as far as it is believed in this round.
+    now: Micros,
 }
 
 impl<'a> Writer<'a> {
@@ -52,12 +55,14 @@ impl<'a> Writer<'a> {
         (clock, heard): (&'a dyn Clock, &'a dyn Heard),
         rule: SnapshotRule,
     ) -> Writer<'a> {
-        Writer { log_id, objects, store, replica, clock, heard, rule, owned: BTreeMap::new() }
+        let (owned, believed, now) = (BTreeMap::new(), Believed::default(), Micros(0));
+        Writer { log_id, objects, store, replica, clock, heard, rule, owned, believed, now }
     }
 
     /// Writes the snapshots that are due, until `is_over`. It takes as long as the store does; the partitions are not held
     /// meanwhile.
     pub fn round(&mut self, is_over: &dyn Fn() -> bool) {
+        self.now = self.believed.tell(self.clock.wall(), self.clock.now(), self.replica.decided_at());
         for handle in self.replica.partitions() {
             if is_over() {
                 return;
@@ -153,7 +158,7 @@ impl<'a> Writer<'a> {
         let folder = folder(self.log_id, partition);
         let path = |part| format!("{folder}/{}", name.of(part));
         let look = || Found::look(self.objects, &folder).map_err(|error| error.detail);
-        let thinned = self.thin(&folder, &look()?.surplus(self.rule.keep, events, self.clock.wall()));
+        let thinned = self.thin(&folder, &look()?.surplus(self.rule.keep, events, self.now));
         crash::point("snapshot-begun");
         self.objects.put(&path(Part::Rows), object).map_err(|error| error.detail)?;
         crash::point("snapshot-rows");

@@ -307,3 +307,32 @@ fn snapshots_come_by_events_and_by_time_and_old_ones_go() {
     assert_eq!(rounds(&mut bed, 1), 5);
     assert_eq!((bed.objects(".json").len(), bed.objects(".rows").len()), (3, 3), "the two newest stay, and a new one");
 }
+
+/// The story: the clock of the machine jumps ten years ahead, and decisions go on. Whoever sets it right some hours later finds
+/// the snapshots of the days before, and those of the hours between.
+#[test]
+fn snapshots_of_before_a_clock_jumped_ahead_stay() {
+    let mut bed = Bed::new();
+    for _ in 0..4 {
+        bed.decide(1);
+        bed.snapshot();
+        bed.world.clock.pass_ms(24 * HOUR_MS);
+    }
+    let (before, bucket, log_id) = (bed.objects(".json"), bed.bucket(), bed.log_id());
+    assert_eq!(before.len(), 4);
+    let Bed { world, replica, handle, owner, owned, told, .. } = &mut bed;
+    let (world, replica, told) = (&*world, &*replica, &*told);
+    let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
+    writer.round(&|| false);
+    world.clock.step(world.clock.wall().plus_ms(3_650 * 24 * HOUR_MS));
+    for number in 10..14 {
+        append(&*world.log, 0, &reserve(number, None));
+        world.clock.pass_ms(HOUR_MS);
+        commit_turn(owner, handle, owned, world.clock.wall());
+        world.checkpoint(handle);
+        writer.round(&|| false);
+    }
+    assert_eq!((told.written.lock().len(), &*told.failed.lock()), (8, &vec![]));
+    let there = bed.objects(".json");
+    assert!(there.len() == 8 && there.starts_with(&before), "{before:?}, then {there:?}");
+}
