@@ -370,6 +370,27 @@ fn segments_leave_on_one_reading_of_snapshots_that_takes_minutes() {
     assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
 }
 
+/// The story: the same, and one of the snapshots that were read has gone, as old ones do. Another one is read in its place, and
+/// the rest need not be read again for that.
+#[test]
+fn a_snapshot_that_is_read_alone_has_no_other_read_again() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
+    let loads = AtomicUsize::new(0);
+    let slow = BeforeLoad(bed.reader(), || {
+        bed.world.clock.pass_ms(40_000);
+        loads.fetch_add(1, Relaxed);
+        Ok(())
+    });
+    let mut keeper = bed.keeper(&slow, None, KEEP_MS);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), loads.load(Relaxed)), (&vec![0], 2));
+    fs::remove_file(bed.objects(".json").last().unwrap()).unwrap();
+    bed.world.clock.pass_ms(200_000);
+    keeper.round(&|| false);
+    assert_eq!((&*bed.told.left.lock(), loads.load(Relaxed)), (&vec![0, 1], 3));
+    assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
+}
+
 /// The story: the log begins later than its first event, and the machine burns down. What the backup has is what the log had,
 /// and with the snapshots it is served again.
 #[test]
