@@ -64,13 +64,15 @@ pub struct Backup {
 impl Backup {
     /// The name of the backup with this manifest.
     pub(super) fn of(manifest: &Manifest) -> Backup {
-        let (second, rest) = (manifest.taken_at_us / 1_000_000, manifest.taken_at_us % 1_000_000);
-        // Always with as many digits, so that names sort by time.
-        let second = text(Micros(second.saturating_mul(1_000_000))).replace(['-', ':', 'Z'], "");
-        let taken_at = format!("{second}.{rest:06}Z");
+        let taken_at = told(Micros(manifest.taken_at_us));
         let log = manifest.log.get(..8).unwrap_or_default().to_owned();
         let id = format!("{taken_at}-{log}-{}", manifest.hash().get(..16).unwrap_or_default());
         Backup { id, taken_at, log }
+    }
+
+    /// Whether it began at this time of the wall clock, or earlier, as the name tells it.
+    pub(super) fn is_by(&self, wall: Micros) -> bool {
+        self.taken_at <= told(wall)
     }
 
     /// Reads a name; `None` when it is none.
@@ -285,6 +287,13 @@ impl Place {
     }
 }
 
+/// A time as names tell it: always with as many digits, so that they sort by it.
+fn told(at: Micros) -> String {
+    let (second, rest) = (at.0 / 1_000_000, at.0 % 1_000_000);
+    let second = text(Micros(second.saturating_mul(1_000_000))).replace(['-', ':', 'Z'], "");
+    format!("{second}.{rest:06}Z")
+}
+
 /// The hash that the name of a piece says; `None` when it is no such name.
 pub(super) fn hash_in(piece: &str) -> Option<&str> {
     piece.rsplit_once('-').map(|(_, hash)| hash).filter(|hash| hash.len() == 64)
@@ -341,6 +350,8 @@ mod tests {
         assert_eq!((&*first.taken_at, &*first.log), ("20231114T221320.000000Z", "ab000000"));
         assert_eq!(Backup::parse(&first.id), Some(first.clone()));
         assert!(first.id < of(1_700_000_000_000_001).id && of(1_700_000_000_999_999).id < of(1_700_000_001_000_000).id);
+        let walls = [1_699_999_999_999_999, 1_700_000_000_000_000, 1_700_000_001_000_000];
+        assert_eq!(walls.map(|wall| first.is_by(Micros(wall))), [false, true, true]);
         for bad in [
             "",
             "x",

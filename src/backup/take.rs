@@ -77,7 +77,7 @@ pub fn take(
     let ends = ends(log_id, log)?;
     let segments = log.segments().map_err(of_log)?;
     Place::takes(segments.iter().map(|segment| ranges(segment.end).count()).sum())?;
-    let known = newest(place, log_id)?;
+    let known = newest(place, log_id, wall)?;
     let mut there = place.pieces(log_id)?;
     let checked = if checks { Some(check(place, log_id, &mut there)?) } else { None };
     crash::point("backup-begun");
@@ -116,11 +116,13 @@ fn check(place: &Place, log_id: u128, there: &mut BTreeMap<String, u64>) -> Resu
     Ok(checked)
 }
 
-/// The segments that the newest backup of this log names; none where there is no backup that can be read.
-fn newest(place: &Place, log_id: u128) -> Result<Vec<Segment>, BackupError> {
+/// The segments that the newest backup of this log names; none where there is no backup that can be read. One that is later than
+/// now was taken by a clock that was ahead. It would stay the newest for years, and all that the log has since be read each time.
+fn newest(place: &Place, log_id: u128, wall: Micros) -> Result<Vec<Segment>, BackupError> {
     let log = format!("{log_id:032x}");
-    let newest = place.backups()?.into_iter().find(|backup| log.starts_with(&backup.log));
-    match newest.map(|backup| place.manifest(&backup)).transpose() {
+    let backups: Vec<Backup> = place.backups()?.into_iter().filter(|backup| log.starts_with(&backup.log)).collect();
+    let newest = backups.iter().find(|backup| backup.is_by(wall)).or(backups.first());
+    match newest.map(|backup| place.manifest(backup)).transpose() {
         Ok(manifest) => {
             Ok(manifest.filter(|manifest| manifest.log == log).map(|known| known.segments).unwrap_or_default())
         }

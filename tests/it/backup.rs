@@ -231,6 +231,11 @@ fn a_later_backup_copies_only_what_is_new() {
 
 /// A log of 66 MiB, whose first segment is sealed.
 fn a_long_log() -> TempDir {
+    a_log_of_mib(66)
+}
+
+/// The log with the id 7, of so many events of a MiB and one that can be decoded.
+fn a_log_of_mib(count: u64) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded::open(dir.path(), Options { partitions: Some(1), log_id: 7, now: Micros(1) }).unwrap();
     let mut owner = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
@@ -238,8 +243,8 @@ fn a_long_log() -> TempDir {
         let events = vec![TurnEvent { seq, key: None, bytes }];
         assert_eq!(owner.commit(Arc::new(Turn { events, ..Turn::default() })), CommitOutcome::Ok);
     };
-    (0..66).for_each(|seq: u64| commit(seq, seq.to_le_bytes().repeat(1 << 17)));
-    commit(66, Writing::new(1).events[0].bytes.clone());
+    (0..count).for_each(|seq| commit(seq, seq.to_le_bytes().repeat(1 << 17)));
+    commit(count, Writing::new(1).events[0].bytes.clone());
     dir
 }
 

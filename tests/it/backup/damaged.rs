@@ -1,6 +1,6 @@
 //! Backups with damage, and places that do not do their part: what is wrong is named, and nothing of it is served.
 
-use super::{Folder, a_log, done, is_all_of, more, only};
+use super::{Folder, a_log, a_log_of_mib, a_long_log, done, is_all_of, more, only};
 use crate::cli::{assert_says, on};
 use crate::fixtures::NOW;
 use crate::process::{headroom, run};
@@ -174,6 +174,22 @@ fn a_backup_that_only_looks_newest_is_not_restored_unasked() {
     assert_says(&refused.err, &[&fewer, &format!("{} has {}", right.backup.id, right.events), "with --backup"]);
     done(folder.restore(target.path(), &["--backup", &right.backup.id]));
     is_all_of(target.path(), dir.path());
+}
+
+/// The story: the same. What the log has since then is in the backups that followed, and is not read again for each of them: a
+/// disk that has rotted under it shows that.
+#[test]
+fn a_backup_that_only_looks_newest_has_no_later_one_read_all_again() {
+    let (begun, dir, folder) = (a_log_of_mib(0), a_long_log(), Folder::new());
+    let taken =
+        |dir: &Path, wall| take((&LogPrefix::open(dir).unwrap(), 1), &place(&folder), wall, false).unwrap().copied;
+    let ahead = NOW.plus_ms(1_000 * 86_400_000);
+    assert_eq!((taken(begun.path(), ahead).0, taken(dir.path(), NOW).0), (1, 17));
+    let sealed = dir.path().join("log/segment-00000000");
+    let mut bytes = fs::read(&sealed).unwrap();
+    bytes[1 << 21] ^= 1;
+    fs::write(&sealed, bytes).unwrap();
+    assert_eq!(taken(dir.path(), NOW.plus_ms(1_000)), (0, 0));
 }
 
 /// The story: the oldest segment leaves a bounded log just when the nightly backup comes to it. The log is not damaged, and
