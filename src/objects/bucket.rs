@@ -2,7 +2,7 @@
 //! process ends.
 
 use super::client::client;
-use super::folder::{Unopened, opened};
+use super::folder::{Unopened, directories, opened};
 use super::names::{Names, flush};
 use super::refusal::{Act, is_no_object, not_allowed, refused};
 use super::{Got, LISTED_MAX, Listed, Objects, Tag};
@@ -17,7 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{DirEntry, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -191,8 +191,9 @@ impl Bucket {
     /// Names the directories that lie where objects of a folder are looked for, each once.
     fn tell_directories(&self, folder: &str) {
         let Reached::Folder { dir, .. } = &self.reached else { return };
+        let found = self.directories(folder);
         let mut told = self.told.lock();
-        for name in self.directories(folder) {
+        for name in found {
             let path = dir.join(folder).join(name);
             if told.len() < DIRECTORIES_TOLD_MAX && !told.contains(&path) {
                 tracing::warn!(path = %path.display(), "a directory is no object, and is passed over");
@@ -526,13 +527,14 @@ impl Objects for Bucket {
     }
 
     fn directories(&self, folder: &str) -> Vec<String> {
-        let Reached::Folder { dir, .. } = &self.reached else { return Vec::new() };
-        // A folder that cannot be read has not been listed either.
-        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
-        let is_directory = |entry: &DirEntry| {
-            entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()))
+        let Reached::Folder { dir, is_dir, .. } = &self.reached else { return Vec::new() };
+        let (within, is_dir) = (dir.join(folder), *is_dir);
+        let look = |_: Arc<dyn ObjectStore>| async move {
+            let found = spawn_blocking(move || directories(&within, is_dir)).await;
+            Ok::<_, object_store::Error>(found.unwrap_or_default())
         };
-        entries.filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        // A folder that cannot be read has not been listed either.
+        self.call((Act::List, folder), 0, look).unwrap_or_default()
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 use super::refusal::not_allowed;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use std::fs::DirEntry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,4 +45,13 @@ pub(super) fn opened(
     }
     let client = LocalFileSystem::new_with_prefix(dir).map_err(Unopened::Failed)?;
     Ok(Arc::new(client.with_fsync(true)))
+}
+
+/// The names of the directories in this one; none where it cannot be read. `is_dir` tells where a link leads.
+pub(super) fn directories(dir: &Path, is_dir: fn(&Path) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_directory = |entry: &DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && is_dir(&entry.path())))
+    };
+    entries.filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::StoreErrorKind;
+use std::sync::mpsc::{Sender, channel};
 
 /// Those credentials that a server gives cannot be checked before the client has them.
 #[test]
@@ -164,4 +165,35 @@ fn calls_that_were_given_up_keep_a_bounded_number_of_threads() {
     assert_eq!(bucket.get("it", 9).unwrap(), None, "once the mount answers, so does the place");
     let most = WAITING.lock().1;
     assert!(most <= THREADS_MAX, "{most} threads have waited");
+}
+
+/// The story: the server of a mount goes away when a folder was listed and its directories are looked for, and the process is to
+/// end.
+#[test]
+fn a_mount_that_hangs_behind_a_listing_keeps_no_process_from_its_end() {
+    static MOUNT: Mutex<()> = Mutex::new(());
+    static ASKED: Mutex<Option<Sender<()>>> = Mutex::new(None);
+    fn hanging(path: &FsPath) -> bool {
+        if path.ends_with("link") {
+            ASKED.lock().take().unwrap().send(()).unwrap();
+            drop(MOUNT.lock());
+        }
+        path.is_dir()
+    }
+    let [dir, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut bucket = Bucket::open(&ObjectPlace::Folder(dir.path().to_owned())).unwrap();
+    bucket.put("log/1", b"1".to_vec()).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("log/link")).unwrap();
+    bucket.reached = Reached::Folder { dir: dir.path().to_owned(), is_dir: hanging, flush };
+    std::thread::scope(|scope| {
+        let (bucket, hangs) = (&bucket, MOUNT.lock());
+        let ((asks, asked), (ends, ended)) = (channel(), channel());
+        *ASKED.lock() = Some(asks);
+        scope.spawn(move || ends.send(bucket.list("log", 9)).unwrap());
+        asked.recv_timeout(CALL_LIMIT).unwrap();
+        bucket.close();
+        let listed = ended.recv_timeout(CALL_LIMIT / 2).unwrap().unwrap();
+        assert_eq!(listed.first().map(|listed| &*listed.name), Some("1"));
+        drop(hangs);
+    });
 }
