@@ -159,6 +159,6 @@ wipe() {
         rm -f "$state/$name".{args,log,pid,properties}
     done
     rm -f "$state"/{settings,headroom.toml}
-    rm -rf "$state/tmp"
+    rm -rf "$state/tmp" "$state/server"
     rmdir "$state" 2>/dev/null || true
 }
