@@ -228,7 +228,7 @@ impl<T: Takes> Flags<T> {
             Some((last, others)) => {
                 let all = if others.is_empty() { last.clone() } else { format!("{} or {last}", others.join(", ")) };
                 (
-                    format!("{sources}\nFor a log on Kafka, --help lists more settings."),
+                    format!("{sources}\n--help lists more settings."),
                     format!(
                         "{sources}\nPasswords have no flag, because other users can read flags: name a file, or set\n{all}."
                     ),

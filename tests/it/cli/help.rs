@@ -137,6 +137,8 @@ fn each_command_lists_the_settings_that_it_uses_and_no_others() {
                 )
         };
         assert_eq!(listed(command, &short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
+        let has_more = short.lines().any(|line| line == "--help lists more settings.");
+        assert_eq!(has_more, !uses.iter().all(|setting| is_short(&setting)), "{command}:\n{short}");
     }
 }
 
