@@ -74,7 +74,7 @@ enum Command {
     Client(client::Args),
     /// Show a week of delivery slots being sold out on a temporary server, then audit its log
     Demo(demo::Args),
-    /// Check a log: derive every law anew with a second model, and compare states by digest
+    /// Check a log: derive what it shows of every law with a second model, and compare states by digest
     ///
     /// Reads the log of a stopped server (--data-dir), of a running one through its HTTP interface (--data-dir), or of a
     /// Kafka cluster (--kafka-brokers). Changes nothing. When the first events are gone, the oldest snapshot that covers them
