@@ -346,7 +346,7 @@ pub struct ExtendRequest {
     /// The id of the reservation.
     #[prost(string, tag = "1")]
     pub reservation: ::prost::alloc::string::String,
-    /// The time from now, in milliseconds, from 100 to 86400000; it has to be set.
+    /// The time from now, in milliseconds, from 100 to 86400000; it has to be set. A hold that had more left ends sooner.
     #[prost(uint64, optional, tag = "2")]
     pub hold_ttl_ms: ::core::option::Option<u64>,
     /// See the head of this file.

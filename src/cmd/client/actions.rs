@@ -52,7 +52,7 @@ pub(in crate::cmd) enum Action {
     Extend {
         #[command(flatten)]
         on: OnReservation,
-        /// Time from now, in milliseconds
+        /// Time from now, in milliseconds; a hold that had more left ends sooner
         #[arg(long, value_name = "MS")]
         hold_ttl_ms: u64,
     },
