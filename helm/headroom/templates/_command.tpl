@@ -26,6 +26,9 @@
       readOnly: true
     - name: data
       mountPath: /var/lib/headroom
+    {{- /* `headroom verify` opens copies of checkpoints, and the root cannot be written. */}}
+    - name: tmp
+      mountPath: /tmp
     {{- with include "headroom.fileMounts" $files | trim }}{{- . | nindent 4 }}{{- end }}
 {{- end -}}
 
@@ -40,5 +43,7 @@
   {{- else }}
   emptyDir: {}
   {{- end }}
+- name: tmp
+  emptyDir: {}
 {{- with include "headroom.fileVolumes" (concat .files (compact (list .context.Values.trust))) | trim }}{{- . | nindent 0 }}{{- end }}
 {{- end -}}
