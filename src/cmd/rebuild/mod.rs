@@ -40,7 +40,7 @@ use untold::{NotMade, Untold};
 /// What is rebuilt, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(super) struct What {
-    /// Rebuild this partition only; beside the running server of --data-dir one has to be named
+    /// Rebuild this partition only; a comparison beside the running server of --data-dir has to name one
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
     /// Have running servers put new states in the place of those in their memory
