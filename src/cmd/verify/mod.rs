@@ -144,7 +144,13 @@ impl LocalEvidence {
     fn of(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<LocalEvidence, Failure> {
         let checkpoints = |hold| {
             let copies = copies::scratch();
-            let copies = copies.map_err(|error| Failure::Unusable(format!("no temporary directory: {error}")))?;
+            let copies = copies.map_err(|error| {
+                let place = std::env::temp_dir();
+                Failure::Unusable(format!(
+                    "no directory for copies of checkpoints can be made in {}: {error}; TMPDIR names another place",
+                    place.display()
+                ))
+            })?;
             let store = SledStore::read_only(dir, copies.path());
             Ok(LocalEvidence::Checkpoints { store, _copies: copies, _hold: hold })
         };

@@ -1,6 +1,8 @@
-//! The checks that call the binary from a shell, such as `tests/clients/run`, begin with `tests/once.sh`.
+//! What the environment has for the binary and for others. The checks that call the binary from a shell, such as
+//! `tests/clients/run`, begin with `tests/once.sh`.
 
-use crate::process::{headroom, run};
+use super::assert_says;
+use crate::process::{Served, headroom, run};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,4 +21,16 @@ fn what_a_run_tells_its_tests_is_not_for_the_binary_of_a_check() {
     check.envs(knobs.iter().map(|knob| (*knob, "1"))).env("HEADROOM_RIG_PORT", "19392");
     let ended = run(&mut check);
     assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
+/// The story: in a container whose root cannot be written, `headroom verify` said that there is no temporary directory, and not
+/// where it wanted one.
+#[test]
+fn verify_names_the_place_in_which_it_can_make_no_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Served::start(headroom(["--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"]).arg(dir.path())));
+    let place = dir.path().join("none");
+    let ended = run(headroom(["verify", "--data-dir"]).arg(dir.path()).env("TMPDIR", &place));
+    assert_eq!((ended.code, ended.out.as_str()), (2, ""));
+    assert_says(&ended.err, &[&format!("can be made in {}: ", place.display()), "TMPDIR names another place"]);
 }
