@@ -32,10 +32,25 @@
     {{- with include "headroom.fileMounts" $files | trim }}{{- . | nindent 4 }}{{- end }}
 {{- end -}}
 
+{{/* The settings in the annotation of the pod itself. */}}
+{{- define "headroom.ownSettings" -}}
+downwardAPI:
+  items:
+    - path: headroom.toml
+      fieldRef:
+        fieldPath: metadata.annotations['headroom.toml']
+{{- end -}}
+
+{{/* The volumes of such commands: (dict "context" $ "files" …), with "config", the name of a ConfigMap, where the pod has no settings
+of its own. */}}
 {{- define "headroom.commandVolumes" -}}
 - name: config
+  {{- if .config }}
   configMap:
     name: {{ .config }}
+  {{- else }}
+  {{- include "headroom.ownSettings" .context | nindent 2 }}
+  {{- end }}
 - name: data
   {{- if .claim }}
   persistentVolumeClaim:

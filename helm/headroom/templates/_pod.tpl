@@ -12,8 +12,9 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    # Other settings are other pods.
-    checksum/config: {{ include "headroom.serverSettings" $root | sha256sum }}
+    # A pod that starts again, or a revision that comes back, has the settings that it was made with, as it has its image.
+    headroom.toml: |
+      {{- include "headroom.serverSettings" $root | fromYaml | include "headroom.toml" | trim | nindent 6 }}
     {{- with $values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -85,8 +86,7 @@ spec:
         {{- with include "headroom.fileMounts" $files | trim }}{{- . | nindent 8 }}{{- end }}
   volumes:
     - name: config
-      configMap:
-        name: {{ include "headroom.name" $root }}
+      {{- include "headroom.ownSettings" $root | nindent 6 }}
     {{- if not .hasClaim }}
     - name: data
       emptyDir:

@@ -82,8 +82,9 @@ fn check_pod(spec: &Value, find: &mut impl FnMut(String)) {
         find("two volumes have one name".to_owned());
     }
     for (name, volume) in &volumes {
-        if !["secret", "configMap", "persistentVolumeClaim", "emptyDir"].iter().any(|kind| volume[kind].is_object()) {
-            find(format!("volume {name} is neither a Secret, a ConfigMap, a claim nor empty"));
+        let kinds = ["secret", "configMap", "downwardAPI", "persistentVolumeClaim", "emptyDir"];
+        if !kinds.iter().any(|kind| volume[kind].is_object()) {
+            find(format!("volume {name} is neither a Secret, a ConfigMap, of the pod itself, a claim nor empty"));
         }
     }
     for container in list(&spec["initContainers"]).chain(list(&spec["containers"])) {
