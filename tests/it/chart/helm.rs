@@ -282,7 +282,7 @@ fn every_file_that_a_setting_names_is_mounted_from_where_it_is() {
 #[test]
 fn whoever_reads_a_bucket_knows_how_and_may_call_it() {
     let strimzi = objects("strimzi");
-    let pods = [("StatefulSet", "slots-headroom"), ("Job", "topics-1"), ("Pod", "test-log")];
+    let pods = [("StatefulSet", "slots-headroom"), ("Job", ""), ("Pod", "test-log")];
     for (kind, end) in pods {
         let object = object(&strimzi, kind, end);
         let spec = if kind == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };

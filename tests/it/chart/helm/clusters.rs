@@ -1,7 +1,19 @@
 //! What holds while a release changes: in a rolling upgrade, and under other tools than Helm.
 
-use super::{list, object, objects, pod};
-use serde_json::json;
+use super::{documents, list, object, objects, pod, set, template, value_files};
+use serde_json::{Value, json};
+use std::fs;
+
+/// The objects for a file of values in which some are others.
+fn changed(file: &str, changes: &[(&str, Value)]) -> Vec<Value> {
+    let mut values = value_files().remove(file).unwrap();
+    for (path, value) in changes {
+        set(&mut values, path, value.clone());
+    }
+    let written = tempfile::NamedTempFile::new().unwrap();
+    fs::write(written.path(), values.to_string()).unwrap();
+    documents(&template(written.path()).unwrap())
+}
 
 /// The story: in a rolling upgrade a pod of the version before started again by itself, read the new settings in the ConfigMap
 /// of the release, and refused one that it did not know.
@@ -24,4 +36,25 @@ fn servers_and_sinks_have_the_settings_that_they_were_made_with() {
         let of_release = object(&release, "ConfigMap", map)["data"]["headroom.toml"].clone();
         assert_eq!(pod["metadata"]["annotations"]["headroom.toml"], of_release, "{file}: {kind}");
     }
+}
+
+/// The story: Argo CD renders each revision as the first one, and Kubernetes refuses to change the content of a Job. So every sync
+/// after the first failed that brought another image.
+#[test]
+fn a_job_that_is_no_hook_has_another_name_with_another_content() {
+    let job = |changes: &[(&str, Value)]| object(&changed("strimzi", changes), "Job", "");
+    let first = job(&[]);
+    assert_eq!(job(&[("replicas", json!(5))]), first);
+    for change in [
+        ("image.tag", json!("9.9.9")),
+        ("settings.partitions", json!(12)),
+        ("topics.settings.kafka_sasl_username", json!("somebody")),
+    ] {
+        let path = change.0;
+        assert_ne!(job(&[change])["metadata"]["name"], first["metadata"]["name"], "{path}");
+    }
+    // A hook is deleted before it is made again, by Helm and by Argo CD.
+    let hook = object(&objects("plain"), "Job", "-topics");
+    let policy = &hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
+    assert_eq!(policy, "before-hook-creation");
 }
