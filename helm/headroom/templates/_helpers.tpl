@@ -128,9 +128,11 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 
 {{- define "headroom.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $name := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with get ($.Values.podSecurityContext | default dict) $name }}
+{{ $name }}: {{ int64 . }}
+{{- end }}
+{{- end }}
 # A volume that has the right owner already is not walked through again.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:

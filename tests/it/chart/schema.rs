@@ -133,6 +133,8 @@ fn the_schema_refuses_what_it_does_not_know() {
         ("/command/args", json!("verify")),
         ("/command/claim", json!("Data")),
         ("/replicas", json!(0)),
+        ("/podSecurityContext/runAsUser", json!(0)),
+        ("/podSecurityContext/privileged", json!(true)),
         ("/storage/size", json!("much")),
     ] {
         let mut values = json!({ "settings": {} });

@@ -1,6 +1,6 @@
 //! What holds while a release changes: in a rolling upgrade, and under other tools than Helm.
 
-use super::{documents, list, object, objects, pod, set, template, value_files};
+use super::{documents, list, name, object, objects, pod, set, template, value_files};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -57,4 +57,30 @@ fn a_job_that_is_no_hook_has_another_name_with_another_content() {
     let hook = object(&objects("plain"), "Job", "-topics");
     let policy = &hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
     assert_eq!(policy, "before-hook-creation");
+}
+
+/// The story: OpenShift admitted no pod, because it gives the numbers of users and groups itself and the chart had some of its own.
+#[test]
+fn users_and_groups_can_be_left_to_the_cluster() {
+    for ids in [json!({ "runAsUser": null, "runAsGroup": null, "fsGroup": null }), Value::Null] {
+        let written = tempfile::NamedTempFile::new().unwrap();
+        let mut values = value_files().remove("sink").unwrap();
+        values["podSecurityContext"] = ids;
+        fs::write(written.path(), values.to_string()).unwrap();
+        let release = documents(&template(written.path()).unwrap());
+        for (made, pod) in release.iter().filter_map(|made| Some((made, pod(made)?))) {
+            let expected = json!({
+                "runAsNonRoot": true,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": { "type": "RuntimeDefault" },
+            });
+            assert_eq!(pod["spec"]["securityContext"], expected, "{}", name(made));
+        }
+    }
+    let other = changed("plain", &[("podSecurityContext", json!({ "runAsUser": 1000 }))]);
+    let pod = &object(&other, "StatefulSet", "headroom")["spec"]["template"]["spec"];
+    assert_eq!(
+        (&pod["securityContext"]["runAsUser"], &pod["securityContext"]["fsGroup"]),
+        (&json!(1000), &json!(65532))
+    );
 }
