@@ -14,7 +14,9 @@
     - name: SSL_CERT_FILE
       value: {{ include "headroom.path" $root.Values.trust }}
     {{- end }}
-    {{- with .buckets }}{{- with include "headroom.bucketEnv" . | trim }}{{- . | nindent 4 }}{{- end }}{{- end }}
+    {{- range compact (list $root.Values.proxy .buckets) }}
+    {{- with include "headroom.variables" . | trim }}{{- . | nindent 4 }}{{- end }}
+    {{- end }}
   securityContext:
     {{- include "headroom.containerSecurity" $root | nindent 4 }}
   resources:

@@ -111,8 +111,8 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 {{- end }}
 {{- end -}}
 
-{{/* What the environment of a process says about the buckets that it reaches so: `buckets`, or that of the sink. */}}
-{{- define "headroom.bucketEnv" -}}
+{{/* Variables of a process: `proxy`, `buckets`, or those of the sink. */}}
+{{- define "headroom.variables" -}}
 {{- range $name, $value := .env }}
 - name: {{ $name }}
   value: {{ $value | quote }}

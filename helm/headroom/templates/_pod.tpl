@@ -46,7 +46,9 @@ spec:
         - name: SSL_CERT_FILE
           value: {{ include "headroom.path" $values.trust }}
         {{- end }}
-        {{- with include "headroom.bucketEnv" $root.Values.buckets | trim }}{{- . | nindent 8 }}{{- end }}
+        {{- range list $values.proxy $values.buckets }}
+        {{- with include "headroom.variables" . | trim }}{{- . | nindent 8 }}{{- end }}
+        {{- end }}
       ports:
         - name: {{ include "headroom.scheme" $root }}
           containerPort: 8080

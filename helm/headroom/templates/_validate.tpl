@@ -4,7 +4,7 @@
 {{- include "headroom.validateCallers" . -}}
 {{- include "headroom.validateTest" . -}}
 {{- include "headroom.validateSink" . -}}
-{{- include "headroom.validateBuckets" . -}}
+{{- include "headroom.validateVariables" . -}}
 {{- include "headroom.validateObjects" . -}}
 {{- end -}}
 
@@ -95,13 +95,13 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "headroom.validateBuckets" -}}
-{{- range $path, $buckets := dict "buckets" .Values.buckets "sink.buckets" .Values.sink.buckets -}}
-{{- range $name, $value := $buckets.env -}}
-  {{- if regexMatch "SECRET|PASSWORD|(TOKEN|KEY)$" $name -}}
+{{- define "headroom.validateVariables" -}}
+{{- range $path, $variables := dict "buckets" .Values.buckets "proxy" .Values.proxy "sink.buckets" .Values.sink.buckets -}}
+{{- range $name, $value := $variables.env -}}
+  {{- if or (regexMatch "SECRET|PASSWORD|(TOKEN|KEY)$" $name) (regexMatch "://[^/]*@" $value) -}}
     {{- fail (printf "%s.env.%s is a secret: name the Secret and the key that hold it in %s.secretEnv" $path $name $path) -}}
   {{- end -}}
-  {{- if hasKey $buckets.secretEnv $name -}}
+  {{- if hasKey $variables.secretEnv $name -}}
     {{- fail (printf "%s.env and %s.secretEnv both have %s: leave one of them out" $path $path $name) -}}
   {{- end -}}
 {{- end -}}

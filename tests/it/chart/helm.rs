@@ -515,6 +515,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         &["buckets.secretEnv.AWS_REGION={\"secret\":\"s\",\"key\":\"k\"}"],
         "buckets.env and buckets.secretEnv both have AWS_REGION",
     ),
+    ("plain", &["proxy.env.HTTPS_PROXY=http://u:p@proxy:3128"], "proxy.env.HTTPS_PROXY is a secret"),
     // The schema of values.
     ("plain", &["setting.auth=none"], "setting"),
     ("plain", &["settings.kafka_sasl_password=secret"], "kafka_sasl_password"),

@@ -4,8 +4,8 @@ use headroom::config::Setting;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Variables that the chart sets and that are no settings: the file of settings, and what OpenSSL and rustls trust.
-const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE"];
+/// Variables that the chart sets and that are no settings: the file of settings, what OpenSSL and rustls trust, and proxies.
+const VARIABLES: &[&str] = &["HEADROOM_CONFIG", "SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
 
 /// The elements of an array; none where there is no array.
 pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -84,3 +84,23 @@ fn users_and_groups_can_be_left_to_the_cluster() {
         (&json!(1000), &json!(65532))
     );
 }
+
+/// The story: behind a proxy no start could read the keys of its issuer, and no value could name the proxy.
+#[test]
+fn whoever_reaches_out_of_the_cluster_knows_the_proxy_and_may_call_it() {
+    let secret = json!({ "secret": "headroom-proxy", "key": "url" });
+    let url = json!("http://proxy.example:3128");
+    let release = changed("sink", &[("proxy.env.HTTPS_PROXY", url.clone()), ("proxy.secretEnv.HTTP_PROXY", secret)]);
+    for (made, pod) in release.iter().filter_map(|made| Some((made, pod(made)?))) {
+        for container in list(&pod["spec"]["initContainers"]).chain(list(&pod["spec"]["containers"])) {
+            let value = |of: &str| list(&container["env"]).find(|variable| variable["name"] == of);
+            let https = value("HTTPS_PROXY").map(|variable| &variable["value"]);
+            let http = value("HTTP_PROXY").map(|variable| &variable["valueFrom"]["secretKeyRef"]["name"]);
+            assert_eq!((https, http), (Some(&url), Some(&json!("headroom-proxy"))), "{}", name(made));
+        }
+    }
+    for end in ["slots-headroom", "-sink"] {
+        let rules = object(&release, "NetworkPolicy", end)["spec"]["egress"].to_string();
+        assert!(rules.contains("{\"port\":3128}"), "{end}: {rules}");
+    }
+}
