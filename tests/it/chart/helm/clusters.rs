@@ -104,3 +104,16 @@ fn whoever_reaches_out_of_the_cluster_knows_the_proxy_and_may_call_it() {
         assert!(rules.contains("{\"port\":3128}"), "{end}: {rules}");
     }
 }
+
+/// What the page says about gateways on a running release: owners that are told to take calls are those that the next upgrade
+/// wants, and Helm takes gateways over that somebody made.
+#[test]
+fn owners_beside_gateways_differ_by_their_role_alone() {
+    let of = |enabled: bool| changed("plain", &[("gateways.enabled", json!(enabled))]);
+    let mut beside = object(&of(true), "StatefulSet", "headroom");
+    let env = beside["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+    env.retain(|variable| variable["name"] != "HEADROOM_ROLES");
+    assert_eq!(beside, object(&of(false), "StatefulSet", "headroom"));
+    let gateways = object(&of(true), "Deployment", "-gateway");
+    assert_eq!(gateways["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+}
