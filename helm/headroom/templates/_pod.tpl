@@ -97,22 +97,27 @@ spec:
     {{- with include "headroom.fileVolumes" $files | trim }}{{- . | nindent 4 }}{{- end }}
 {{- end -}}
 
-{{/* Where pods with these labels run: (dict "values" … "labels" …). */}}
-{{- define "headroom.placement" -}}
-{{- with .values.imagePullSecrets }}
+{{/* Which nodes a pod runs on, and how its image comes there, by the values. */}}
+{{- define "headroom.nodes" -}}
+{{- with .imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .values.nodeSelector }}
+{{- with .nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.tolerations }}
+{{- with .tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where pods with these labels run: (dict "values" … "labels" …). */}}
+{{- define "headroom.placement" -}}
+{{- with include "headroom.nodes" .values | trim }}{{- . | nindent 0 }}{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
 {{- end }}
 {{- with .values.affinity }}
 affinity:

@@ -306,12 +306,14 @@ fn whoever_reads_a_bucket_knows_how_and_may_call_it() {
 }
 
 /// The story: a mesh put a proxy that never ends into the Job for topics, and only the other pods could say that they want none.
-/// Some providers of buckets go by a label of the pod as well.
+/// Some providers of buckets go by a label of the pod as well. The story: `helm test` waited for a pod that no node would take.
 #[test]
-fn every_pod_has_the_labels_and_the_annotations_of_the_values() {
+fn every_pod_has_the_labels_the_annotations_and_the_nodes_of_the_values() {
     for mut values in ["placed", "sink-files"].map(|file| value_files().remove(file).unwrap()) {
         set(&mut values, "podLabels", json!({ "team": "capacity" }));
         set(&mut values, "podAnnotations", json!({ "example.com/mesh": "off" }));
+        set(&mut values, "nodeSelector", json!({ "kubernetes.io/arch": "amd64" }));
+        set(&mut values, "tolerations", json!([{ "key": "dedicated" }]));
         let changed = tempfile::NamedTempFile::new().unwrap();
         fs::write(changed.path(), values.to_string()).unwrap();
         let release = documents(&template(changed.path()).unwrap());
@@ -319,6 +321,8 @@ fn every_pod_has_the_labels_and_the_annotations_of_the_values() {
             let about = &pod["metadata"];
             let said = (&about["labels"]["team"], &about["annotations"]["example.com/mesh"]);
             assert_eq!(said, (&json!("capacity"), &json!("off")), "{}", name(object));
+            assert_eq!(pod["spec"]["nodeSelector"], json!({ "kubernetes.io/arch": "amd64" }), "{}", name(object));
+            assert_eq!(pod["spec"]["tolerations"], json!([{ "key": "dedicated" }]), "{}", name(object));
         }
     }
 }
