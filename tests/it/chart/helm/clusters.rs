@@ -117,3 +117,11 @@ fn owners_beside_gateways_differ_by_their_role_alone() {
     let gateways = object(&of(true), "Deployment", "-gateway");
     assert_eq!(gateways["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
 }
+
+/// The story: gateways that had a long log to read were said to have failed after ten minutes, which is the default of Kubernetes.
+#[test]
+fn a_deployment_has_not_failed_before_a_start_has() {
+    let release = changed("gateways", &[("startupSeconds", json!(3_600))]);
+    let spec = &object(&release, "Deployment", "-gateway")["spec"];
+    assert!(spec["progressDeadlineSeconds"].as_u64().unwrap() > 3_600, "{}", spec["progressDeadlineSeconds"]);
+}
