@@ -31,7 +31,7 @@ pub(super) fn pod(object: &Value) -> Option<&Value> {
 }
 
 /// Whether labels are among others.
-fn selects(selector: &Value, labels: &Value) -> bool {
+pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
     let wanted = selector.as_object().expect("a selector");
     !wanted.is_empty() && wanted.iter().all(|(key, value)| labels[key] == *value)
 }

@@ -1,5 +1,6 @@
-//! What holds while a release changes: in a rolling upgrade, and under other tools than Helm.
+//! What holds in a cluster: while a release changes, under other tools than Helm, and where the cluster has rules of its own.
 
+use super::super::objects::selects;
 use super::{documents, list, name, object, objects, pod, set, template, value_files};
 use serde_json::{Value, json};
 use std::fs;
@@ -124,4 +125,20 @@ fn a_deployment_has_not_failed_before_a_start_has() {
     let release = changed("gateways", &[("startupSeconds", json!(3_600))]);
     let spec = &object(&release, "Deployment", "-gateway")["spec"];
     assert!(spec["progressDeadlineSeconds"].as_u64().unwrap() > 3_600, "{}", spec["progressDeadlineSeconds"]);
+}
+
+/// The story: `headroom rebuild --swap` in a pod named every process, as the runbook of a broken law says, and none was reached.
+#[test]
+fn a_command_in_a_pod_of_the_release_reaches_every_server() {
+    let release = changed("peers", &[("command.args", json!(["verify"]))]);
+    let policy = object(&release, "NetworkPolicy", "slots-headroom");
+    let may_come = &policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
+    for (kind, end) in [("StatefulSet", "headroom"), ("Pod", "-command"), ("Pod", "-test-calls")] {
+        let made = object(&release, kind, end);
+        assert!(selects(may_come, &pod(&made).unwrap()["metadata"]["labels"]), "{kind} {end}");
+    }
+    let mut reached = list(&policy["spec"]["egress"]).filter(|rule| rule["ports"] == json!([{ "port": 8080 }]));
+    let servers = &reached.next().expect("no server may be reached")["to"][0]["podSelector"]["matchLabels"];
+    let server = object(&release, "StatefulSet", "headroom");
+    assert!(selects(servers, &pod(&server).unwrap()["metadata"]["labels"]), "{servers}");
 }
