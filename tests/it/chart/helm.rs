@@ -122,13 +122,20 @@ fn every_object_is_safe_and_finds_its_pods() {
     }
 }
 
+/// The settings that a pod was made with.
+fn settings(pod: &Value) -> Option<&str> {
+    pod["metadata"]["annotations"]["headroom.toml"].as_str()
+}
+
 #[test]
 fn the_binary_accepts_every_configuration() {
     for file in renderings().keys() {
-        for map in objects(file).iter().filter(|object| object["data"]["headroom.toml"].is_string()) {
+        for object in &objects(file) {
+            let of_pod = pod(object).and_then(settings);
+            let Some(toml) = object["data"]["headroom.toml"].as_str().or(of_pod) else { continue };
             let dir = tempfile::tempdir().unwrap();
             let here = dir.path().to_str().unwrap();
-            let toml = map["data"]["headroom.toml"].as_str().unwrap().replace("/etc/headroom", here);
+            let toml = toml.replace("/etc/headroom", here);
             // The files that the settings name: those with a password are read at once.
             for path in toml.split('"').filter(|word| word.starts_with(here)) {
                 fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
@@ -137,7 +144,7 @@ fn the_binary_accepts_every_configuration() {
             let path = dir.path().join("headroom.toml");
             fs::write(&path, &toml).unwrap();
             let ended = run(headroom(["config", "--config"]).arg(&path));
-            assert_eq!(ended.code, 0, "{file}: {}: {}\n{toml}", name(map), ended.err);
+            assert_eq!(ended.code, 0, "{file}: {}: {}\n{toml}", name(object), ended.err);
         }
     }
 }
@@ -217,9 +224,9 @@ fn both_services_say_what_a_mesh_is_to_speak_or_nothing() {
 
 #[test]
 fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
-    let job = objects("sasl");
-    let map = object(&job, "ConfigMap", "-topics");
-    let toml = map["data"]["headroom.toml"].as_str().unwrap();
+    let job = object(&objects("sasl"), "Job", "-topics");
+    let pod = pod(&job).unwrap();
+    let toml = settings(pod).unwrap();
     for part in
         ["kafka_sasl_username = \"headroom-topics\"", "secret/headroom-kafka-topics/password", "partitions = 12"]
     {
@@ -230,7 +237,7 @@ fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
         names.iter().all(|name| !["auth", "tokens_file", "tls_key", "hosts", "listen"].contains(name)),
         "{names:?}"
     );
-    let pod = object(&job, "Job", "-topics")["spec"]["template"]["spec"].to_string();
+    let pod = pod["spec"].to_string();
     assert!(!pod.contains("headroom-tokens") && !pod.contains("headroom-tls"), "{pod}");
 }
 
@@ -258,11 +265,7 @@ fn every_file_that_a_setting_names_is_mounted_from_where_it_is() {
         for owner in release.iter().filter(|object| object["kind"] != "Pod") {
             let Some(pod) = pod(owner) else { continue };
             let volume = |name: &Value| list(&pod["spec"]["volumes"]).find(|volume| volume["name"] == *name).unwrap();
-            let toml = match volume(&json!("config"))["configMap"]["name"].as_str() {
-                Some(map) => object(&release, "ConfigMap", map)["data"]["headroom.toml"].clone(),
-                None => pod["metadata"]["annotations"]["headroom.toml"].clone(),
-            };
-            for path in toml.as_str().unwrap().split('"').filter(|word| word.starts_with("/etc/headroom/")) {
+            for path in settings(pod).unwrap().split('"').filter(|word| word.starts_with("/etc/headroom/")) {
                 let (dir, key) = path.rsplit_once('/').unwrap();
                 let (_, from) = dir.rsplit_once('/').unwrap();
                 let mut mounts = list(&pod["spec"]["containers"][0]["volumeMounts"]);
@@ -327,12 +330,6 @@ fn every_pod_has_the_labels_the_annotations_and_the_nodes_of_the_values() {
     }
 }
 
-/// The volumes of the files that settings name.
-fn files(pod: &Value) -> Vec<&Value> {
-    let is_of_settings = |name: &Value| name != "data" && name != "config" && name != "tmp";
-    list(&pod["volumes"]).filter(|volume| is_of_settings(&volume["name"])).collect()
-}
-
 #[test]
 fn a_command_runs_where_its_server_has_been() {
     let release = objects("command");
@@ -346,12 +343,14 @@ fn a_command_runs_where_its_server_has_been() {
         assert_eq!(pod["containers"][0][part], server["containers"][0][part], "{part}");
     }
     // The story: `headroom verify` ended with 2 in every pod of the chart, because it had no directory for copies of checkpoints.
-    let tmp = list(&pod["containers"][0]["volumeMounts"]).find(|mount| mount["mountPath"] == "/tmp").unwrap();
-    let empty = list(&pod["volumes"]).find(|volume| volume["name"] == tmp["name"]).unwrap();
+    let mut mounts: Vec<&Value> = list(&pod["containers"][0]["volumeMounts"]).collect();
+    let tmp = mounts.remove(mounts.iter().position(|mount| mount["mountPath"] == "/tmp").unwrap());
+    assert_eq!(mounts, list(&server["containers"][0]["volumeMounts"]).collect::<Vec<_>>());
+    let mut volumes: Vec<&Value> = list(&pod["volumes"]).collect();
+    let empty = volumes.remove(volumes.iter().position(|volume| volume["name"] == tmp["name"]).unwrap());
     assert_eq!(empty["emptyDir"], json!({}));
-    // The pod of a command is no revision of anything: it reads the settings of the release.
-    assert_eq!(files(pod), files(server));
-    let data = list(&pod["volumes"]).find(|volume| volume["name"] == "data").unwrap();
+    let data = volumes.remove(volumes.iter().position(|volume| volume["name"] == "data").unwrap());
+    assert_eq!(volumes, list(&server["volumes"]).collect::<Vec<_>>());
     let claim = format!("{}-slots-headroom-0", set["volumeClaimTemplates"][0]["metadata"]["name"].as_str().unwrap());
     assert_eq!(data["persistentVolumeClaim"]["claimName"], claim);
     // It is not run again, and nobody makes one who has asked for no command.
@@ -372,9 +371,10 @@ fn the_user_of_the_job_for_topics_can_end_an_upgrade() {
     let changed = tempfile::NamedTempFile::new().unwrap();
     fs::write(changed.path(), values.to_string()).unwrap();
     let release = documents(&template(changed.path()).unwrap());
-    let pod = &object(&release, "Pod", "-command")["spec"];
-    let job = &object(&release, "Job", "-topics")["spec"]["template"]["spec"];
-    assert_eq!((&pod["volumes"], &pod["containers"][0]["args"]), (&job["volumes"], &json!(["topics", "finalize"])));
+    let command = object(&release, "Pod", "-command");
+    let job = &object(&release, "Job", "-topics")["spec"]["template"];
+    assert_eq!((settings(&command), &command["spec"]["volumes"]), (settings(job), &job["spec"]["volumes"]));
+    assert_eq!(command["spec"]["containers"][0]["args"], json!(["topics", "finalize"]));
 }
 
 #[test]
