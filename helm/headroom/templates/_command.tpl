@@ -43,8 +43,8 @@ downwardAPI:
         fieldPath: metadata.annotations['headroom.toml']
 {{- end -}}
 
-{{/* The volumes of such commands: (dict "context" $ "files" …), with "config", the name of a ConfigMap, where the pod has no settings
-of its own. */}}
+{{/* The volumes of such commands: (dict "context" $ "files" …), with "config", the name of a ConfigMap, where the pod has no
+settings of its own. */}}
 {{- define "headroom.commandVolumes" -}}
 - name: config
   {{- if .config }}

@@ -158,3 +158,16 @@ fn a_command_in_a_pod_of_the_release_reaches_every_server() {
     let server = object(&release, "StatefulSet", "headroom");
     assert!(selects(servers, &pod(&server).unwrap()["metadata"]["labels"]), "{servers}");
 }
+
+/// The story: Argo CD deletes what the chart makes no longer, also what Helm is told to keep. Without its object a topic is deleted.
+#[test]
+fn neither_helm_nor_argo_cd_deletes_a_topic() {
+    let release = objects("strimzi");
+    let topics: Vec<&Value> = release.iter().filter(|made| made["kind"] == "KafkaTopic").collect();
+    assert!(!topics.is_empty());
+    for topic in topics {
+        let said = &topic["metadata"]["annotations"];
+        let expected = json!({ "helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false" });
+        assert_eq!(*said, expected, "{}", name(topic));
+    }
+}
