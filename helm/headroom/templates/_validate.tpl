@@ -113,6 +113,10 @@
 {{- if and .Values.gateways.autoscaling.enabled (not .Values.gateways.enabled) -}}
   {{- fail "gateways.autoscaling.enabled needs gateways.enabled: owners are not scaled by load, because each change moves partitions" -}}
 {{- end -}}
+{{- $resources := .Values.gateways.resources | default .Values.resources -}}
+{{- if and .Values.gateways.autoscaling.enabled (not (dig "requests" "cpu" "" $resources)) -}}
+  {{- fail "gateways.resources.requests.cpu is missing: gateways.autoscaling.targetCPU is a percentage of it" -}}
+{{- end -}}
 {{- with .Values.gateways.autoscaling -}}
   {{- if gt (int .minReplicas) (int .maxReplicas) -}}
     {{- fail "gateways.autoscaling.minReplicas is more than gateways.autoscaling.maxReplicas" -}}

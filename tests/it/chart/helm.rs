@@ -495,6 +495,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("sasl", &["files.tls_certificate=null", "files.tls_key=null"], "test.files.token_file needs TLS"),
     ("certificates", &["test.files.certificate_key=null"], "test.files.certificate_key is missing"),
     ("plain", &["gateways.autoscaling.enabled=true"], "gateways.autoscaling.enabled needs gateways.enabled"),
+    ("gateways", &["gateways.resources.requests=null"], "gateways.resources.requests.cpu is missing"),
     ("gateways", &["gateways.autoscaling.minReplicas=20"], "minReplicas is more than gateways.autoscaling.maxReplicas"),
     ("monitoring", &["monitoring.serviceMonitor.token=null"], "monitoring.serviceMonitor.token is missing"),
     ("strimzi", &["settings.partitions=null"], "settings.partitions is missing: strimzi.enabled makes the topics"),
