@@ -171,3 +171,19 @@ fn neither_helm_nor_argo_cd_deletes_a_topic() {
         assert_eq!(*said, expected, "{}", name(topic));
     }
 }
+
+/// The story: on OpenShift no process found its brokers. Its pods that answer for names listen on 5353, and a policy sees the port
+/// of the pod.
+#[test]
+fn names_may_be_asked_for_where_the_pods_that_answer_listen() {
+    let release = objects("sink");
+    for end in ["slots-headroom", "-sink"] {
+        let rules = object(&release, "NetworkPolicy", end)["spec"]["egress"][0]["ports"].clone();
+        for port in [53, 5353] {
+            for protocol in ["UDP", "TCP"] {
+                let wanted = json!({ "port": port, "protocol": protocol });
+                assert!(list(&rules).any(|rule| *rule == wanted), "{end}: {wanted} in {rules}");
+            }
+        }
+    }
+}
