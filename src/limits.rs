@@ -297,7 +297,7 @@ pub const JWTS_KEPT_MAX: usize = 8_192;
 pub const JWKS_BYTES_MAX: usize = 256 << 10;
 /// Interval at which an issuer is asked for its keys, in milliseconds.
 pub const JWKS_PERIOD_MS: u64 = 300_000;
-/// A JWT with an unknown key leads to one request of the issuer in so many milliseconds.
+/// A JWT that no known key has signed leads to one request of the issuer in so many milliseconds.
 pub const JWKS_ASKED_MS: u64 = 5_000;
 /// First wait before an issuer that did not answer is asked again, in milliseconds. It doubles every time.
 pub const JWKS_RETRY_MS: u64 = 500;

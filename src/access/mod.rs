@@ -260,7 +260,7 @@ impl Access {
     }
 
     /// Asks an issuer on the network for its keys when that is due: after a period, soon after a failure, and soon after a
-    /// JWT came whose key is not known. Keys that are known stay in force until others are read.
+    /// JWT came that no known key has signed. Keys that are known stay in force until others are read.
     pub async fn refresh_keys(&self) {
         let Callers::Known(known) = &self.0 else { return };
         if let Some(oidc) = &known.oidc {

@@ -8,7 +8,6 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most keys of one issuer.
@@ -25,12 +24,12 @@ pub(super) struct Key {
     pub(super) algorithms: Vec<Algorithm>,
 }
 
-/// The keys that an issuer has published, by key id.
+/// The keys that an issuer has published.
 #[derive(Default)]
 pub(super) struct KeySet {
-    by_id: BTreeMap<String, Key>,
-    /// A key without an id.
-    unnamed: Option<Key>,
+    /// Each with its id, if it has one. Several may share one: nothing forbids an issuer to list a key for each of its
+    /// algorithms, or to give no ids at all.
+    keys: Vec<(Option<String>, Key)>,
     /// Differs between two sets of one process.
     pub(super) generation: u64,
 }
@@ -51,31 +50,23 @@ impl KeySet {
         if keys.len() > JWKS_KEYS_MAX {
             return Err(format!("it has more than {JWKS_KEYS_MAX} keys"));
         }
-        let mut set = KeySet::default();
-        for key in keys {
-            let Some((id, key)) = serde_json::from_value(key).ok().and_then(usable) else { continue };
-            match id {
-                Some(id) => drop(set.by_id.insert(id, key)),
-                None => set.unnamed = Some(key),
-            }
-        }
-        if set.count() == 0 {
+        let usable = |key: Value| serde_json::from_value(key).ok().and_then(usable);
+        let keys: Vec<_> = keys.into_iter().filter_map(usable).collect();
+        if keys.is_empty() {
             return Err("it has no key of a kind that can be used: RSA, EC P-256 or P-384, or Ed25519".to_owned());
         }
-        Ok(set)
+        Ok(KeySet { keys, generation: 0 })
     }
 
-    /// The key with this id. A JWT without a key id can only mean the one key that there is.
-    pub(super) fn find(&self, id: Option<&str>) -> Option<&Key> {
-        match id {
-            Some(id) => self.by_id.get(id),
-            None if self.count() == 1 => self.unnamed.as_ref().or_else(|| self.by_id.values().next()),
-            None => None,
-        }
+    /// The keys that may have signed a JWT with this key id. One without an id can mean a key that has none, or the only key
+    /// that there is.
+    pub(super) fn with_id(&self, id: Option<&str>) -> impl Iterator<Item = &Key> {
+        let is_meant = move |own: Option<&str>| own == id || (id.is_none() && self.keys.len() == 1);
+        self.keys.iter().filter(move |(own, _)| is_meant(own.as_deref())).map(|(_, key)| key)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.by_id.len().saturating_add(usize::from(self.unnamed.is_some()))
+        self.keys.len()
     }
 }
 
@@ -115,9 +106,9 @@ pub(super) struct Keys {
 struct Asking {
     /// When to ask although nobody wants it; the beginning of time before the first attempt.
     due: Micros,
-    /// When an unknown key id may lead to the next attempt.
+    /// When a JWT that no known key has signed may lead to the next attempt.
     may_ask: Micros,
-    /// Whether a JWT came whose key id is not known.
+    /// Whether such a JWT came.
     is_wanted: bool,
     failures: u32,
     loaded: Option<Micros>,
@@ -134,7 +125,7 @@ impl Keys {
         Arc::clone(&self.current.read())
     }
 
-    /// A JWT came whose key id is not known: the issuer may have a new key.
+    /// A JWT came that no known key has signed: the issuer may have a new key.
     pub(super) fn want(&self) {
         self.asking.lock().is_wanted = true;
     }

@@ -99,15 +99,25 @@ impl Oidc {
             return Err(Denied::Malformed);
         }
         let keys = self.keys.current();
-        let Some(key) = keys.find(header.kid.as_deref()) else {
-            self.keys.want();
-            return Err(Denied::Unknown);
-        };
-        let claims: Claims = decode(jwt, &key.decoding, &self.validation(key)).map_err(|error| denied(&error))?.claims;
+        let claims = self.signed(jwt, keys.with_id(header.kid.as_deref()))?;
         let until = claims.valid_until(now)?;
         let principal = Arc::new(claims.principal(&self.issuer)?);
         self.cache.put(hash, Verified { principal: Arc::clone(&principal), until }, keys.generation);
         Ok(principal)
+    }
+
+    /// The claims of a JWT that one of these keys has signed. When none of them has, the issuer may have others by now, also
+    /// under the same id.
+    fn signed<'k>(&self, jwt: &str, keys: impl Iterator<Item = &'k Key>) -> Result<Claims, Denied> {
+        for key in keys {
+            match decode(jwt, &key.decoding, &self.validation(key)) {
+                Ok(jwt) => return Ok(jwt.claims),
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm) => {}
+                Err(error) => return Err(denied(&error)),
+            }
+        }
+        self.keys.want();
+        Err(Denied::Unknown)
     }
 
     /// What the library checks. Times are checked by [`Claims`], with the clock of this process.

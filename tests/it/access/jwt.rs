@@ -308,3 +308,46 @@ fn a_key_that_signs_nothing_for_us_is_left_out() {
     assert_eq!(bearer(&access, &short.jwt("RS256", &claims())), Err(Denied::Unknown));
     assert!(given(json!(vec![ec.jwk(); 65])).unwrap_err().contains("more than 64 keys"));
 }
+
+/// The story: an issuer listed its key once for each algorithm, and another one gave its keys no ids. Only the last key of each
+/// id was known, and JWTs by the others were refused for as long as they were listed.
+#[test]
+fn keys_that_share_an_id_or_have_none_are_all_known() {
+    let (one, other, rsa) = (Key::ec("k", Nid::X9_62_PRIME256V1), Key::ec("k", Nid::X9_62_PRIME256V1), Key::rsa("k"));
+    let of_rsa = ["RS256", "PS256"].map(|algorithm| {
+        let mut jwk = rsa.jwk();
+        jwk["alg"] = json!(algorithm);
+        jwk
+    });
+    let listed: Vec<Value> = [one.jwk(), other.jwk()].into_iter().chain(of_rsa).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.json");
+    for id in [Some("k"), None] {
+        let mut keys = listed.clone();
+        if id.is_none() {
+            for key in &mut keys {
+                key.as_object_mut().unwrap().remove("kid");
+            }
+        }
+        std::fs::write(&path, json!({ "keys": keys }).to_string()).unwrap();
+        let ways = Ways { issuer: Some(issuer(KeySource::File(path.clone()))), ..Ways::default() };
+        let access = Access::only(ways, Arc::new(ManualClock::at(START))).unwrap();
+        assert_eq!(access.counts().known, [None, Some(4), None]);
+        let ask = |key: &Key, algorithm: &str, id: Option<&str>| {
+            let mut header = json!({ "alg": algorithm });
+            if let Some(id) = id {
+                header["kid"] = json!(id);
+            }
+            bearer(&access, &key.jwt_of(algorithm, &header.to_string(), &claims().to_string()))
+        };
+        for (key, algorithm) in [(&one, "ES256"), (&other, "ES256"), (&rsa, "RS256"), (&rsa, "PS256")] {
+            assert_eq!(ask(key, algorithm, id), known("anna", ANNA), "{algorithm} {id:?}");
+        }
+        // Nobody else is, and no JWT counts that names its key in another way than the issuer.
+        let others = if id.is_some() { None } else { Some("k") };
+        let stranger = Key::ec("k", Nid::X9_62_PRIME256V1);
+        for (key, algorithm, id) in [(&stranger, "ES256", id), (&rsa, "RS384", id), (&one, "ES256", others)] {
+            assert_eq!(ask(key, algorithm, id), Err(Denied::Unknown), "{algorithm} {id:?}");
+        }
+    }
+}

@@ -110,18 +110,38 @@ fn keys_are_found_rotated_and_taken_away() {
 #[test]
 fn unknown_keys_do_not_make_us_a_flood() {
     let given = Given::discovered();
-    let (known, strange) = (key("known"), key("strange"));
-    given.publisher.publish(&[&known]);
+    let claims = of_issuer(&given.publisher.url());
+    given.publisher.publish(&[&key("known")]);
     given.refresh();
-    let (begun, jwt) = (given.publisher.asked(), strange.jwt("ES256", &of_issuer(&given.publisher.url())));
+    let (begun, jwts) = (given.publisher.asked(), ["strange", "known"].map(|id| key(id).jwt("ES256", &claims)));
     // Each attempt asks for the discovery document and for the keys.
     for attempts in 1..4 {
         given.clock.pass_ms(JWKS_ASKED_MS);
         for _ in 0..20 {
-            assert!(!given.is_known(&jwt));
+            assert!(jwts.iter().all(|jwt| !given.is_known(jwt)));
             given.refresh();
         }
         assert_eq!(given.publisher.asked(), begun + 2 * attempts);
+    }
+}
+
+/// The story: an issuer had replaced its key and kept the id of the key, or gave its keys no ids. For five minutes every caller
+/// was told that it was not known, because no JWT had an id that was new.
+#[test]
+fn a_key_that_takes_the_place_of_another_one_is_asked_for_at_once() {
+    for (algorithm, new) in [("ES256", key("key")), ("RS256", Key::rsa("key"))] {
+        for header in [json!({"alg": algorithm, "kid": "key"}), json!({"alg": algorithm})] {
+            let given = Given::discovered();
+            given.publisher.publish(&[&key("key")]);
+            given.refresh();
+            given.publisher.publish(&[&new]);
+            given.clock.pass_ms(JWKS_ASKED_MS);
+            let claims = of_issuer(&given.publisher.url()).to_string();
+            let jwt = new.jwt_of(algorithm, &header.to_string(), &claims);
+            assert!(!given.is_known(&jwt), "{header}");
+            given.refresh();
+            assert!(given.is_known(&jwt), "{header}");
+        }
     }
 }
 
