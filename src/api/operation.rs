@@ -82,6 +82,13 @@ impl Operation {
         }
     }
 
+    /// What a call of a caller with these roles counts as. A refusal that has a line in the audit log is counted whatever was
+    /// asked for: that log leaves nothing out, so nobody may fill it.
+    pub fn charge_of(self, roles: Roles) -> Option<Charge> {
+        let is_refused = matches!(self.allowed(), Allowed::Roles(allowed) if !allowed.meet(roles));
+        self.charge().or((is_refused && self.is_audited()).then_some(Charge::Read))
+    }
+
     /// Whether only planners or operators may call it: an attempt of somebody else is worth a line of the audit log.
     pub const fn is_audited(self) -> bool {
         match self.allowed() {

@@ -115,25 +115,34 @@ fn every_caller_has_a_quota_of_its_own_and_one_may_have_another_rate() {
 }
 
 /// The story: a program that had only the role of the checkout defined pools in a loop. Each attempt had a line in the audit
-/// log, which leaves nothing out, and no quota held it up.
+/// log, which leaves nothing out, and no quota held it up. Later it asked for what is of operators alone, which no quota counts.
 #[test]
 fn a_call_that_its_caller_has_no_role_for_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = token(dir.path(), "shop", "checkout");
+    let [shop, operator] =
+        [("shop", "checkout"), ("on-call", "operator")].map(|(name, of)| token(dir.path(), name, of));
     let mut config = Server::config(dir.path(), 1);
     config.auth = Auth::On(Proofs { tokens: true, issuer: None, certificates: None });
     config.tokens_file = dir.path().join("tokens.json");
-    let takes = Rates { others: Rate::new(1, 3), named: BTreeMap::new() };
-    config.quota = Quota { takes, reads: Rates::default() };
+    let rates = Rates { others: Rate::new(1, 3), named: BTreeMap::new() };
+    config.quota = Quota { takes: rates.clone(), reads: rates };
     let (server, _) = serving(&config);
     let c = &mut server.client();
-    let mut define = || c.send("PUT", "/v1/pools/p", &[&shop], r#"{"limits":{"orders":1}}"#);
-    for left in ["r=2", "r=1", "r=0"] {
-        let refused = define();
-        let limit = format!("\"take\";{left};t=1");
-        assert_eq!((refused.code().as_str(), refused.header("ratelimit")), ("forbidden", Some(limit.as_str())));
+    for (kind, method, path, body) in
+        [("take", "PUT", "/v1/pools/p", r#"{"limits":{"orders":1}}"#), ("read", "GET", "/internal/support", "")]
+    {
+        for left in ["r=2", "r=1", "r=0"] {
+            let refused = c.send(method, path, &[&shop], body);
+            let limit = format!("\"{kind}\";{left};t=1");
+            assert_eq!((refused.code().as_str(), refused.header("ratelimit")), ("forbidden", Some(limit.as_str())));
+        }
+        assert_eq!(c.send(method, path, &[&shop], body).code(), "over_quota");
     }
-    assert_eq!(define().code(), "over_quota");
+    assert_eq!(c.send("POST", "/internal/clock", &[&shop], "").code(), "over_quota");
+    // Whoever looks after the service is never held up.
+    for _ in 0..4 {
+        assert_eq!(c.send("GET", "/internal/support", &[&operator], "").status, 200);
+    }
 }
 
 #[test]
