@@ -7,11 +7,16 @@ use crate::limits::JWKS_LOOK_MS;
 use crate::threads;
 use crate::time::Clock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Interval at which files of tokens, certificates and keys are checked for changes, in milliseconds. A revoked token may be used
 /// so long.
 const ACCESS_LOOK_MS: u64 = 500;
+
+/// How long a start waits for the keys of an issuer, in milliseconds.
+const FIRST_KEYS_MS: u64 = 1_000;
 
 /// Draws a token that nobody has.
 #[expect(clippy::disallowed_methods, reason = "the composition root draws identities and secrets")]
@@ -42,6 +47,12 @@ pub(super) fn open(config: &Config, local: NewToken, clock: Arc<dyn Clock>) -> R
     let [tokens, issuer_keys, certificates] = access.counts().known;
     tracing::info!(tokens, issuer_keys, certificates, "callers have to prove who they are");
     Ok(access)
+}
+
+/// Reads the keys of an issuer, so that a caller with a JWT is known from the first call on. An issuer that does not answer keeps
+/// nobody waiting: what is broken off here is asked again as soon as callers are served.
+pub(super) async fn first_keys(access: &Access) {
+    let _ = timeout(Duration::from_millis(FIRST_KEYS_MS), access.refresh_keys()).await;
 }
 
 /// Keeps what is known of callers up to date, until the tasks are aborted.

@@ -136,10 +136,9 @@ impl App {
                     None => embedded::start(&config, clock, told, &of),
                 }
             });
-            let started = http::starting(&listener, opening, &tracing, tls.as_ref(), told_until(opening, started));
+            let ready = async { tokio::join!(told_until(opening, started), access::first_keys(&access)) };
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
-            // A caller with a JWT is known from the first call on, if the issuer answers.
-            let (started, ()) = tokio::join!(started, access.refresh_keys());
+            let (started, ()) = http::starting(&listener, opening, &tracing, tls.as_ref(), ready).await;
             started.map_err(gone)??
         };
         let local_files = LocalFiles::write(&data_dir, address, local_token, tls.clone());

@@ -3,14 +3,18 @@
 use super::issuer::{Key, Publisher};
 use super::jwt::{ISSUER, claims, issuer};
 use super::{START, bearer};
-use crate::server::runtime;
+use crate::server::{Server, runtime};
 use crate::world::ManualClock;
-use headroom::access::oidc::KeySource;
+use headroom::access::oidc::{Issuer, KeySource};
 use headroom::access::{Access, Denied, Ways};
+use headroom::config::{Auth, Proofs};
 use headroom::limits::{JWKS_ASKED_MS, JWKS_BYTES_MAX, JWKS_PERIOD_MS, JWKS_RETRY_MS};
+use headroom::time::{Stopwatch, SystemClock};
 use openssl::nid::Nid;
 use serde_json::{Value, json};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Given {
     publisher: Publisher,
@@ -22,7 +26,7 @@ impl Given {
     /// An issuer whose keys are found by its discovery document.
     fn discovered() -> Given {
         let publisher = Publisher::start();
-        let issuer = headroom::access::oidc::Issuer { url: publisher.url(), ..issuer(KeySource::Discovery) };
+        let issuer = Issuer { url: publisher.url(), ..issuer(KeySource::Discovery) };
         Given::of(publisher, issuer)
     }
 
@@ -33,7 +37,7 @@ impl Given {
         Given::of(publisher, issuer(keys))
     }
 
-    fn of(publisher: Publisher, issuer: headroom::access::oidc::Issuer) -> Given {
+    fn of(publisher: Publisher, issuer: Issuer) -> Given {
         let clock = Arc::new(ManualClock::at(START));
         let ways = Ways { issuer: Some(issuer), ..Ways::default() };
         let access = Access::only(ways, Arc::<ManualClock>::clone(&clock)).unwrap();
@@ -205,4 +209,19 @@ fn a_discovery_document_is_believed_only_of_its_own_issuer_and_over_https() {
         assert_eq!(given.failures(), failures);
         assert!(!given.is_known(&jwt));
     }
+}
+
+/// The story: an issuer took connections and did not answer. A server that was started meanwhile served nobody before its
+/// questions had timed out, also no caller with an API token, and its probes were not answered either.
+#[test]
+fn a_start_does_not_wait_until_the_questions_to_an_issuer_time_out() {
+    let (dir, silent) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let issuer = Issuer { url, ..issuer(KeySource::Discovery) };
+    let mut config = Server::config(dir.path(), 1);
+    config.auth = Auth::On(Proofs { tokens: false, issuer: Some(issuer), certificates: None });
+    let starting = Stopwatch::start();
+    let _server = Server::of(&config, Arc::new(SystemClock::new()));
+    // One question may take so long.
+    assert!(starting.elapsed() < Duration::from_secs(5), "{:?}", starting.elapsed());
 }
