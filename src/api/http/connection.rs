@@ -114,7 +114,7 @@ async fn served(stream: &Arc<TcpStream>, mut caller: Caller) -> Result<(), BoxEr
     match first(&mut io, stream, &slot.line).await? {
         None => Ok(()),
         Some((Version::Http1, start)) => {
-            let io = Http1::new(Rewound::new(io, start), Arc::clone(&caller.api), slot);
+            let io = Http1::new(Rewound::new(io, start), Arc::clone(&caller.api), caller.peer.ip(), slot);
             Ok(http1(io, stream, caller).await?)
         }
         Some((Version::Http2, start)) => {
@@ -127,14 +127,14 @@ async fn served(stream: &Arc<TcpStream>, mut caller: Caller) -> Result<(), BoxEr
 
 /// The connection, after the handshake if TLS is spoken; `None` when it ends before that.
 async fn begun(socket: Socket, stream: &TcpStream, caller: &Caller) -> io::Result<Option<Stream<Socket>>> {
-    let Caller { api, slot, .. } = caller;
+    let Caller { api, slot, peer, .. } = caller;
     let Some(tls) = &api.state.tls else { return Ok(Some(Stream::Plain(socket))) };
     let shake = async {
         if stream::speaks_tls(stream).await? {
             return stream::accept(tls, socket).await.map(Some);
         }
         let mut socket = socket;
-        socket.write_all(&stream::speak_tls(api)).await.map(|()| None)
+        socket.write_all(&stream::speak_tls(api, peer.ip())).await.map(|()| None)
     };
     tokio::select! {
         shaken = timeout(api.limits.handshake_timeout, shake) => shaken.unwrap_or(Err(io::ErrorKind::TimedOut.into())),

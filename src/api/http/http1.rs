@@ -9,6 +9,7 @@ use super::{Api, Finished};
 use crate::api::problem::RequestFault;
 use axum::http::header::TRANSFER_ENCODING;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,6 +28,7 @@ const SPEAK_PLAIN: &str =
 pub struct Http1<S> {
     io: S,
     api: Arc<Api>,
+    peer: IpAddr,
     place: Arc<ConnectionSlot>,
     replacement: Option<Replacement>,
     /// Whether something has been read.
@@ -45,15 +47,15 @@ struct Replacement {
 }
 
 impl<S: AsyncWrite + Unpin> Http1<S> {
-    pub fn new(io: S, api: Arc<Api>, place: Arc<ConnectionSlot>) -> Http1<S> {
-        Http1 { io, api, place, replacement: None, is_used: false, is_tls: false, unframed: None }
+    pub fn new(io: S, api: Arc<Api>, peer: IpAddr, place: Arc<ConnectionSlot>) -> Http1<S> {
+        Http1 { io, api, peer, place, replacement: None, is_used: false, is_tls: false, unframed: None }
     }
 
     /// Tells a caller that its head was late, if that can be sent at once. The connection ends in any case.
     fn refuse_late_head(&mut self, cx: &mut Context<'_>) {
         let ms = self.api.limits.head_timeout.as_millis();
         let detail = format!("the head was not here after {ms} ms: send it faster");
-        let bytes = refusal(&self.api, RequestFault::HeadTimeout, &detail);
+        let bytes = refusal(&self.api, self.peer, RequestFault::HeadTimeout, &detail);
         let mut io = Pin::new(&mut self.io);
         if io.as_mut().poll_write(cx, &bytes).is_ready() {
             let _ = io.poll_flush(cx);
@@ -69,7 +71,7 @@ impl<S: AsyncWrite + Unpin> Http1<S> {
         if !status.starts_with(b"4") || !is_empty(b"content-length: 0\r\n") {
             return None;
         }
-        let refusal = |fault, detail: &str| Some(refusal(&self.api, fault, detail));
+        let refusal = |fault, detail: &str| Some(refusal(&self.api, self.peer, fault, detail));
         match (status.get(..3)?, &self.unframed) {
             (b"400", _) if self.is_tls => refusal(RequestFault::TlsNotSpoken, SPEAK_PLAIN),
             (b"400", Some(said)) => {
@@ -82,17 +84,18 @@ impl<S: AsyncWrite + Unpin> Http1<S> {
     }
 }
 
-/// A whole response, for a request that never became one.
-pub fn refusal(api: &Api, fault: RequestFault, detail: &str) -> Vec<u8> {
+/// A whole response to this address, for a request that never became one.
+pub fn refusal(api: &Api, peer: IpAddr, fault: RequestFault, detail: &str) -> Vec<u8> {
     let case = fault.case();
     let trace_id = api.state.tracing.enter(None).to_string();
+    let body = Problem::fault(fault, detail.to_owned()).body(&trace_id);
     api.state.metrics.request_finished(&Finished {
         route: "(none)",
         method: "OTHER",
         operation: None,
         principal: None,
         protocol: "HTTP/1.1",
-        peer: None,
+        peer: Some(peer),
         status: case.status,
         code: case.code,
         title: case.title,
@@ -100,9 +103,8 @@ pub fn refusal(api: &Api, fault: RequestFault, detail: &str) -> Vec<u8> {
         at: api.service().now(),
         took_us: 0,
         answer_us: None,
-        bytes: 0,
+        bytes: body.len() as u64,
     });
-    let body = Problem::fault(fault, detail.to_owned()).body(&trace_id);
     let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
     let mut bytes = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {trace_id}\r\n\

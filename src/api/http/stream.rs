@@ -4,6 +4,7 @@ use super::{Api, http1};
 use crate::api::problem::RequestFault;
 use crate::tls;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -53,9 +54,9 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(tls: &tls::Server, io: S)
     Ok(Stream::Tls(Box::new(accepted)))
 }
 
-/// The answer to a caller that does not speak TLS.
-pub fn speak_tls(api: &Api) -> Vec<u8> {
-    http1::refusal(api, RequestFault::TlsRequired, SPEAK_TLS)
+/// The answer to a caller at this address that does not speak TLS.
+pub fn speak_tls(api: &Api, peer: IpAddr) -> Vec<u8> {
+    http1::refusal(api, peer, RequestFault::TlsRequired, SPEAK_TLS)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {

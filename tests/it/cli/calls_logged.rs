@@ -100,6 +100,24 @@ fn each_call_has_a_line_without_the_data_of_its_caller() {
     assert!(lines.iter().all(|line| !line.to_string().contains("van-1")), "{}", ended.err);
 }
 
+/// The story: somebody sent what is no HTTP, again and again, and the lines did not say from which address.
+#[test]
+fn what_never_became_a_call_has_a_line_with_its_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = json_lines(dir.path(), &[]);
+    let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(b"no HTTP\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{told}");
+    let ended = server.running.terminate();
+    let lines = lines_of(&ended.err, ACCESS_LOG);
+    let found: Vec<_> = lines.iter().filter(|line| line["code"] == "bad_request").collect();
+    assert_eq!(found.len(), 1, "{}", ended.err);
+    assert_eq!((&found[0]["peer"], &found[0]["bytes"]), (&json!("127.0.0.1"), &json!(body.len())), "{}", ended.err);
+}
+
 #[test]
 fn with_the_access_log_off_no_call_has_a_line() {
     let dir = tempfile::tempdir().unwrap();
