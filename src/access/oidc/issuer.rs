@@ -15,6 +15,10 @@ const JWKS_TIMEOUT_MS: u64 = 5_000;
 /// # Errors
 /// What is wrong, for a person.
 pub fn check_url(text: &str) -> Result<(), String> {
+    // The parser leaves them out, and a claim that has to be the same to the letter does not have them.
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("holds a blank or a line break".to_owned());
+    }
     let url: Url = text.parse().map_err(|_| "is not a URL".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or a password, which would be told by headroom config".to_owned());
@@ -116,6 +120,10 @@ mod tests {
         for bad in ["http://id.example", "ftp://localhost", "id.example", "", "http://127.0.0.1.example/", "file:///x"]
         {
             assert!(check_url(bad).is_err(), "{bad}");
+        }
+        // The story: a variable ended with a line break, and every JWT was said to be of another issuer.
+        for bad in ["https://id.example\n", " https://id.example", "ht\ttp://127.0.0.1/x", "https://id.example/a b"] {
+            assert_eq!(check_url(bad), Err("holds a blank or a line break".to_owned()), "{bad:?}");
         }
     }
 }
