@@ -7,17 +7,17 @@ mod show;
 
 use super::shared::certificate::{Certificate, CertificateFlags, PEM_BYTES_MAX};
 use super::shared::files::file;
-use super::shared::flags::{read_secret, token_of_environment};
+use super::shared::flags::token_of_environment;
 use super::shared::stderr::note;
 use super::{Failure, Verdict};
 use crate::client::remote::{Proofs, Remote};
 use crate::client::{Answer, CallError, Outgoing};
-use crate::limits::DEADLINE_MAX_MS;
+use crate::limits::{CREDENTIAL_BYTES_MAX, DEADLINE_MAX_MS};
 use actions::{Action, Ask};
 use serde_json::Value;
 use show::printable;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,6 +29,8 @@ const RETRIES_MAX: i64 = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause before a repetition, whatever the server asks for, in seconds.
 const RETRY_AFTER_MAX_S: u64 = 30;
+/// Longest file of a token, in bytes: the longest token that a server takes, and a line break.
+const TOKEN_FILE_BYTES_MAX: u64 = CREDENTIAL_BYTES_MAX as u64 + 2;
 
 /// The call, and the server that it goes to.
 #[derive(Debug, clap::Args)]
@@ -93,11 +95,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<Verdict, Failure>
 impl Server {
     fn remote(&self) -> Result<Remote, String> {
         let token = match &self.token_file {
-            Some(path) => {
-                let path = path.to_string_lossy();
-                let text = read_secret(&path).map_err(|why| format!("the file of --token-file, {path}, {why}"))?;
-                Some(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
+            Some(path) => Some(token(path)?),
             None => token_of_environment(),
         };
         let authorities = self.ca.as_deref().map(|path| file("--ca", path, PEM_BYTES_MAX)).transpose()?;
@@ -105,6 +103,13 @@ impl Server {
         let certificate = certificate.as_ref().map(Certificate::parts);
         Remote::new(&self.url, Proofs { token: token.as_deref(), authorities: authorities.as_deref(), certificate })
     }
+}
+
+/// The token in a file. The line break at its end is no part of it.
+fn token(path: &Path) -> Result<String, String> {
+    let text = String::from_utf8(file("--token-file", path, TOKEN_FILE_BYTES_MAX)?);
+    let text = text.map_err(|_| format!("the file of --token-file, {}, is not text in UTF-8", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Sends the request, and sends it again where that is safe: it never left this machine, or the server says when to come

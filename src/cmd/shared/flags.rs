@@ -313,7 +313,7 @@ pub(in crate::cmd) fn token_of_environment() -> Option<String> {
 }
 
 /// Reads a file that holds a secret. The error says what is wrong, without the path and without the content.
-pub(in crate::cmd) fn read_secret(path: &str) -> Result<String, String> {
+fn read_secret(path: &str) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path);
     let read = file.and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text));

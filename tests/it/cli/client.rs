@@ -2,6 +2,7 @@
 
 use super::assert_says;
 use crate::process::{Ended, Served, closed, headroom, run};
+use headroom::limits::CREDENTIAL_BYTES_MAX;
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -356,7 +357,7 @@ fn a_token_is_sent_and_never_shown() {
     let file = dir.path().join("token");
     std::fs::write(&file, "hr_of-the-file\n").unwrap();
     let refused = r#"{"code":"forbidden","outcome":"not_applied","detail":"no"}"#;
-    let (url, asked) = server_with(vec![response(403, "", refused); 3]);
+    let (url, asked) = server_with(vec![response(403, "", refused); 4]);
     let with_file = format!("pools list --token-file {}", file.display());
     for (line, sent) in [("pools list", "hr_of-the-variable"), (&*with_file, "hr_of-the-file")] {
         let ended = run(call(&url, line).env("HEADROOM_TOKEN", "hr_of-the-variable"));
@@ -366,6 +367,15 @@ fn a_token_is_sent_and_never_shown() {
     }
     run(&mut call(&url, "pools list"));
     assert!(!asked.recv().unwrap().contains("authorization"));
+    // A JWT may be as long as a server takes one.
+    let long = "x".repeat(CREDENTIAL_BYTES_MAX);
+    std::fs::write(&file, format!("{long}\n")).unwrap();
+    assert_eq!(run(&mut call(&url, &with_file)).code, 1);
+    assert_says(&asked.recv().unwrap(), &[&format!("authorization: Bearer {long}\r\n")]);
+    std::fs::write(&file, format!("{long}xyz")).unwrap();
+    let ended = run(&mut call(&url, &with_file));
+    assert_eq!(ended.code, 2);
+    assert_says(&ended.err, &["the file of --token-file, ", " holds more than 8194 bytes"]);
 
     let ended = run(call("http://headroom.example", "pools list").env("HEADROOM_TOKEN", "hr_of-the-variable"));
     assert_eq!((ended.code, &*ended.out), (2, ""));
