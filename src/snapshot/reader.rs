@@ -9,7 +9,7 @@ use crate::domain::Digest;
 use crate::objects::{Got, Objects};
 use crate::store::{Mark, SnapshotName, Snapshots, StoreError};
 use crate::threads::beside;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,11 @@ const MANIFEST_BYTES_MAX: u64 = 1 << 16;
 const FAILURES_MAX: u32 = 2;
 /// For so long. Where a log has lost its first events, a start waits for the place.
 const LEFT_ALONE: Duration = Duration::from_secs(10);
+/// A call that fails within this time is made again: a store that gets many calls at once, as when many partitions start, refuses
+/// some of them.
+const FAST: Duration = Duration::from_secs(1);
+/// After each of these pauses. When the last call has failed as well, all of them count as one that failed.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
 
 /// The snapshots of one log.
 pub struct Reader {
@@ -44,18 +49,32 @@ impl Reader {
     }
 
     /// Asks the place, unless it has failed too often.
-    fn ask<T>(&self, call: impl FnOnce(&dyn Objects) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn ask<T>(&self, call: impl Fn(&dyn Objects) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let failing = self.failing.lock().filter(|failing| !failing.since.left_of(LEFT_ALONE).is_zero());
         if failing.is_some_and(|failing| failing.count >= FAILURES_MAX) {
             let detail = "the place of snapshots did not answer, and is left alone for a while".to_owned();
             return Err(StoreError::new(detail));
         }
-        call(self.objects.as_ref()).inspect_err(|error| {
+        self.again(call).inspect_err(|error| {
             if !error.needs_operator() {
                 let count = failing.map_or(0, |failing| failing.count).saturating_add(1);
                 *self.failing.lock() = Some(Failing { count, since: Stopwatch::start() });
             }
         })
+    }
+
+    /// Makes a call, and makes it again after a pause where it failed fast.
+    fn again<T>(&self, call: impl Fn(&dyn Objects) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let calling = Stopwatch::start();
+            let done = call(self.objects.as_ref());
+            let may_pass = done.as_ref().is_err_and(|error| !error.needs_operator() && calling.elapsed() < FAST);
+            match pauses.next() {
+                Some(rest) if may_pass => pause(rest),
+                _ => return done,
+            }
+        }
     }
 
     fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, StoreError> {

@@ -14,6 +14,8 @@ pub enum Conduct {
     Full,
     /// It lists what it has, and gives nothing.
     GivesNothing,
+    /// It lists what it has, and fails every other time that something is to be given.
+    FailsBetween,
     /// It lists what it has, and says that there is none of it.
     Forgets,
     /// It keeps less than it was given, and says that all is well.
@@ -99,9 +101,14 @@ impl Objects for Faulty<'_> {
         }
     }
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
-        *self.gets.lock() += 1;
+        let asked = {
+            let mut gets = self.gets.lock();
+            *gets += 1;
+            *gets
+        };
         match self.call()? {
             Conduct::GivesNothing => Err(no_answer()),
+            Conduct::FailsBetween if asked % 2 == 1 => Err(StoreError::new("status code: 503".to_owned())),
             Conduct::Forgets => Ok(None),
             _ => self.bucket.get(path, bytes_max),
         }

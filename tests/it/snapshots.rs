@@ -195,13 +195,25 @@ fn a_snapshot_of_another_log_is_passed_over() {
 
 /// The story: a start waited for ten seconds for each of sixty snapshots, and could have read the log in a second.
 #[test]
-fn a_start_asks_a_store_that_gives_nothing_twice() {
+fn a_start_leaves_a_store_alone_that_gives_nothing() {
     let mut bed = Bed::with_three();
     let mute = Arc::new(Faulty::over(bed.bucket()));
     mute.is(Conduct::GivesNothing);
     let (begun, passed_over) = bed.cold_start_with(Arc::clone(&mute) as Arc<dyn Objects>);
-    assert_eq!((begun, passed_over.len(), mute.gets()), (None, 3, 2), "{passed_over:?}");
+    // It fails at once, so it is asked three times for each of two manifests.
+    assert_eq!((begun, passed_over.len(), mute.gets()), (None, 3, 6), "{passed_over:?}");
     assert!(passed_over[2].contains("is left alone for a while"), "{passed_over:?}");
+}
+
+/// The story: many partitions started at once, and the bucket refused some of the calls for a moment. All others of them read the
+/// whole log, which took an hour.
+#[test]
+fn a_start_asks_a_store_again_that_fails_for_a_moment() {
+    let mut bed = Bed::with_three();
+    let busy = Arc::new(Faulty::over(bed.bucket()));
+    busy.is(Conduct::FailsBetween);
+    assert_eq!(bed.cold_start_with(Arc::clone(&busy) as Arc<dyn Objects>), (Some(12), vec![]));
+    assert_eq!(busy.gets(), 4, "manifest and rows, each at the second call");
 }
 
 #[test]
