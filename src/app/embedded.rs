@@ -33,7 +33,8 @@ const QUIET_TICK_MS: u64 = 6 * 3_600_000;
 /// Pause before a partition looks again for what covers the events that have left its log, or for what a disk did not give, in
 /// milliseconds.
 const UNSERVED_LOOK_MS: u64 = 5_000;
-/// Longest such pause. It grows where there is a state and not all events after it: each look folds all those before them.
+/// Longest such pause. It grows where each look reads much: all events before one that the disk does not give, or snapshots that
+/// turn out to be bad.
 const UNSERVED_LOOK_MAX_MS: u64 = 60_000;
 
 pub(super) fn start(
@@ -113,8 +114,8 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
     // `unread` is how often in a row there was a state, and the events after it could not be read. That reason is told until the
-    // partition is claimed.
-    let (mut unserved, mut unread) = (None, 0u32);
+    // partition is claimed. `costly` is how many looks in a row have read much.
+    let (mut unserved, mut unread, mut costly) = (None, 0u32, 0u32);
     loop {
         let reopenings = log.reopenings();
         let restored = if is_whole { Ok(false) } else { context.recovery().restore(handle) };
@@ -132,6 +133,8 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => {
                 may_pass = passes(&error, || !is_whole && log.first(partition).is_ok_and(|first| first > 0));
+                let is_costly = unread > 0 || has_read_snapshots(context, partition, &error);
+                costly = if is_costly { costly.saturating_add(1) } else { 0 };
                 error.reason()
             }
             Served::NotClaimed(ClaimError::Breach(breach))
@@ -144,7 +147,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
                 return end(PartitionStatus::Failed { why: "another owner has the partition".to_owned() });
             }
             Served::Ended(End::Unknown(error)) => {
-                (is_whole, unserved) = (true, None);
+                (is_whole, unserved, costly) = (true, None, 0);
                 error.reason()
             }
         };
@@ -165,7 +168,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
                     tracing::error!(partition, why, "the partition is not served; looking again repeatedly");
                     unserved = Some(why);
                 }
-                let pause_ms = retry_ms(unread.saturating_sub(1), UNSERVED_LOOK_MS, UNSERVED_LOOK_MAX_MS);
+                let pause_ms = retry_ms(costly.saturating_sub(1), UNSERVED_LOOK_MS, UNSERVED_LOOK_MAX_MS);
                 if !rested(log, partition, Duration::from_millis(pause_ms)) {
                     return set(PartitionStatus::Stopped);
                 }
@@ -185,6 +188,15 @@ fn passes(error: &LogError, has_left: impl FnOnce() -> bool) -> bool {
         LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { .. } => has_left(),
         _ => false,
     }
+}
+
+/// Whether this error came of snapshots that were read, and were of no use: each of them is as large as a state. A place that
+/// does not answer, or has none, costs little.
+fn has_read_snapshots(context: &OwnerContext, partition: u32, error: &LogError) -> bool {
+    let is_of_them = matches!(error.kind, LogErrorKind::Uncovered | LogErrorKind::Withheld { may_pass: false });
+    let Some(snapshots) = context.snapshots.as_ref().filter(|_| is_of_them) else { return false };
+    let (Ok(first), Ok(end)) = (context.tail.first(partition), context.tail.end(partition)) else { return false };
+    snapshots.names(partition, end).is_ok_and(|(names, _)| names.iter().any(|name| name.next_seq >= first))
 }
 
 /// Waits so long before something is looked at again; returns whether the process goes on.

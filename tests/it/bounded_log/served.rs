@@ -10,12 +10,15 @@ use crate::snapshots::served::{define, reserve};
 use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::log::CommittedTail as _;
-use headroom::time::{Clock as _, SystemClock};
+use headroom::time::{Clock as _, Stopwatch, SystemClock};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Days of the log of a shop that stands still, and their events: each day defines its pool and takes its orders, and each
 /// but the first one ends those of the day before.
@@ -251,6 +254,35 @@ fn without_what_covers_its_beginning_a_log_is_refused_by_name_until_snapshots_ar
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("the partition is not served; looking again repeatedly"), "{}", ended.err);
     has_all(&stopped, "after all");
+}
+
+/// The story: something had damaged every snapshot of a log that needs one. Eight of them were downloaded every five seconds,
+/// until somebody brought a good one back.
+#[test]
+fn snapshots_that_are_damaged_are_read_again_at_growing_pauses() {
+    let bed = Bed::of_days(BEGIN, KEEP_DAYS + 4);
+    bed.leave();
+    let rows = bed.objects(".rows");
+    let newest = rows.last().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let stopped = Stopped::of(bed);
+    fs::remove_dir_all(stopped.dir.path().join("checkpoint")).unwrap();
+    rows.iter().for_each(|rows| fs::write(rows, "no snapshot").unwrap());
+    let (reads, begun) = (Arc::new(Mutex::new(Vec::new())), Stopwatch::start());
+    let read = Arc::clone(&reads);
+    let place = buckets::over_folder(stopped.snapshots.path(), move |asked| {
+        if asked.ends_with(&newest) {
+            read.lock().push(begun.elapsed());
+        }
+        None
+    });
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--snapshots", "s3://lake/some/place", "--data-dir"]);
+    buckets::at(&mut serve, &place);
+    let served = Served::listening(serve.arg(stopped.dir.path()));
+    until("it has looked three times", || reads.lock().len() > 2);
+    let pauses: Vec<Duration> = reads.lock().windows(2).map(|reads| reads[1].saturating_sub(reads[0])).collect();
+    assert!(pauses[0] >= Duration::from_secs(5) && pauses[1] >= Duration::from_secs(10), "{pauses:?}");
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
 }
 
 /// The story: somebody who needs room deletes the oldest file of a log, or the one after it. The checkpoint covers it, and would
