@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 
 /// Longest life that a new API token may be given, in days.
@@ -142,12 +143,22 @@ fn revoke(path: &Path, which: &str, out: &mut impl Write) -> Result<Verdict, Fai
 }
 
 /// Keeps other commands from changing the file, until the answer is dropped. The lock is on a file beside it, because the
-/// file itself is replaced.
+/// file itself is replaced. It belongs to the same user and group, whoever makes it: they have to open it as well.
 fn lock(path: &Path) -> Result<File, Failure> {
     let mut beside = OsString::from(path);
     beside.push(".lock");
     let beside = Path::new(&beside);
-    let file = File::options().write(true).create(true).truncate(false).open(beside);
+    let file = match File::options().write(true).create_new(true).open(beside) {
+        Ok(made) => {
+            // Only a file that is new is given away: where there is one, its name may lead elsewhere.
+            if let Ok(tokens) = path.metadata() {
+                let _ = fchown(&made, Some(tokens.uid()), Some(tokens.gid()));
+            }
+            Ok(made)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::options().write(true).open(beside),
+        Err(error) => Err(error),
+    };
     file.and_then(|file| file.lock().map(|()| file)).map_err(|error| cannot("lock", beside, &error))
 }
 

@@ -5,7 +5,7 @@ use super::jwt::claims;
 use crate::cli::{assert_says, on};
 use crate::process::{Ended, Running, Served, agent, closed, headroom, run};
 use crate::wait::until;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 fn mode(path: &Path) -> u32 {
@@ -104,6 +104,23 @@ fn a_token_that_nobody_was_shown_is_named_and_can_be_taken_away() {
     assert_says(&said, &[&format!("the token {id} is in "), "nobody has it", &format!("headroom tokens revoke {id}")]);
     assert_eq!(on(dir.path(), ["tokens", "revoke", id]).code, 0);
     assert_eq!(on(dir.path(), ["tokens", "list"]).out, "");
+}
+
+/// The story: root took a token away, and so made the lock beside the file of the server's user. From then on that user could make
+/// no token and take none away.
+#[test]
+fn the_lock_of_tokens_belongs_to_whom_the_tokens_belong() {
+    let dir = tempfile::tempdir().unwrap();
+    new(dir.path(), &["shop", "--roles", "checkout"]);
+    let [tokens, lock] = ["tokens.json", "tokens.json.lock"].map(|name| dir.path().join(name));
+    std::fs::remove_file(&lock).unwrap();
+    let of = |path: &Path| path.metadata().map(|is| (is.uid(), is.gid())).unwrap();
+    let (user, group) = of(&tokens);
+    // Only root may give a file away. Whoever else runs this has both.
+    let is_given = chown(&tokens, Some(user + 1), Some(group + 1)).is_ok();
+    assert_eq!(on(dir.path(), ["tokens", "revoke", "shop"]).code, 0);
+    let expected = if is_given { (user + 1, group + 1) } else { (user, group) };
+    assert_eq!((of(&tokens), of(&lock)), (expected, expected));
 }
 
 /// Commands that run at the same time each write their token.
