@@ -35,6 +35,7 @@ fn expect(client: &mut Client, request: (&str, &str, &[&str], &str), status: u16
     let reply = client.send(method, path, headers, body);
     assert_eq!((reply.status, reply.golden().as_str()), (status, golden), "{method} {path}");
     assert!(reply.header("x-request-id").is_some());
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
     reply
 }
 

@@ -263,8 +263,12 @@ fn pool() -> Reply {
         "pool": "p", "limits": { "orders": 2 }, "used": { "orders": 0 }, "remaining": { "orders": 2 }, "mode": "open",
         "over_committed": false, "areas": [], "labels": {}, "version": 1,
     });
-    let headers =
-        [("content-type", "application/json"), ("etag", "\"1\""), ("x-request-id", "0123456789abcdef0123456789abcdef")];
+    let headers = [
+        ("cache-control", "no-store"),
+        ("content-type", "application/json"),
+        ("etag", "\"1\""),
+        ("x-request-id", "0123456789abcdef0123456789abcdef"),
+    ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Reply { status: 200, headers: headers.into(), body: body.to_string() }
 }
@@ -283,6 +287,7 @@ fn what_is_not_as_described_is_found() {
     let harms: [(Harm, &str); 12] = [
         (|reply| reply.status = 418, "418 is not described"),
         (|reply| drop(reply.headers.remove("etag")), "ETag is missing"),
+        (|reply| drop(reply.headers.remove("cache-control")), "Cache-Control is missing"),
         (|reply| drop(reply.headers.insert("etag".to_owned(), "1".to_owned())), "header etag"),
         (|reply| drop(reply.headers.insert("x-new".to_owned(), "1".to_owned())), "x-new is not described"),
         (|reply| drop(reply.headers.insert("content-type".to_owned(), "text/html".to_owned())), "text/html"),

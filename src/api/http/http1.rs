@@ -107,7 +107,7 @@ pub fn refusal(api: &Api, peer: IpAddr, fault: RequestFault, detail: &str) -> Ve
     });
     let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
     let mut bytes = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {trace_id}\r\n\
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nx-request-id: {trace_id}\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n",
         case.status,
         reason.unwrap_or_default(),

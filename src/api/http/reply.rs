@@ -5,7 +5,7 @@ use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::rate_limit;
 use crate::service::{Receipt, Shed};
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// Every answer is of one moment and one caller: a cache that gave it again would tell of units that are gone.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -83,6 +85,7 @@ impl Reply {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);
+        headers.insert(CACHE_CONTROL, NO_STORE);
         if let Some(version) = self.etag
             && let Ok(etag) = HeaderValue::try_from(format!("\"{version}\""))
         {

@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{ComponentsBuilder, Type};
 use utoipa::openapi::{Header, ObjectBuilder, Ref, RefOr, Response};
 
 const REQUEST_ID: &str = "X-Request-Id";
+const CACHE_CONTROL: &str = "Cache-Control";
 const REPLAYED: &str = "Idempotent-Replayed";
 const ETAG: &str = "ETag";
 const RETRY_AFTER: &str = "Retry-After";
@@ -29,12 +30,12 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
             "The request's trace: that of `traceparent` if the call has one. `trace_id` of a problem, and in the \
              server's log",
         ),
+        (CACHE_CONTROL, true, schema::one_of(["no-store"]), "No cache keeps an answer"),
         (
             ETAG,
             true,
             text("^\"[1-9][0-9]*\"$"),
-            "The version of the pool, for `If-Match`. It stays while what is used of the pool changes, so it is no validator \
-             for caches",
+            "The version of the pool, for `If-Match`. It stays while what is used of the pool changes, so it is no validator",
         ),
         (
             REPLAYED,
@@ -77,7 +78,7 @@ fn header(is_required: bool, of: ObjectBuilder, description: &str) -> Header {
 
 /// Adds the headers of a good answer.
 pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
-    add(response, REQUEST_ID);
+    of_all(response);
     of_quota(endpoint, response);
     if schema == "Pool" {
         add(response, ETAG);
@@ -89,7 +90,7 @@ pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
 
 /// Adds the headers of a refusal by one of these cases.
 pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) {
-    add(response, REQUEST_ID);
+    of_all(response);
     of_quota(endpoint, response);
     if cases.iter().any(|case| matches!(case.status, 429 | 503) && case.is_retryable) {
         add(response, RETRY_AFTER);
@@ -103,6 +104,12 @@ pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) 
     {
         add(response, REPLAYED);
     }
+}
+
+/// Adds what every answer has.
+fn of_all(response: &mut Response) {
+    add(response, REQUEST_ID);
+    add(response, CACHE_CONTROL);
 }
 
 /// Adds what callers with a quota are told, also by refusals for another reason.
