@@ -47,8 +47,7 @@ impl Hosts {
             return Err(bad(format!("the Host header is {}: send one", said())));
         }
         let Some(host) = host else {
-            // HTTP/1.0 does not require the header, and a request that is not guarded reads only what everybody may
-            // read.
+            // HTTP/1.0 does not require the header, and a request that is not guarded changes nothing.
             let may_lack = parts.version < Version::HTTP_11 && !is_guarded;
             let missing = || bad("the Host header is missing: send the address that was called".to_owned());
             return if may_lack { Ok(()) } else { Err(missing()) };
