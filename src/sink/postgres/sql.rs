@@ -1,6 +1,7 @@
 //! Every statement. What is in braces differs between the databases (`dialect.rs`). Tables are found by the search path of the session.
 
 use super::dialect::{Dialect, quoted};
+use crate::limits::CLOCK_BROKER_MAX_MS;
 use crate::sink::{COLUMNS, Rare};
 use std::sync::LazyLock;
 
@@ -240,9 +241,10 @@ const OF_LIFE: &str = "l.pool = e.pool AND l.\"partition\" = e.\"partition\"
     AND e.seq BETWEEN l.from_seq AND COALESCE(l.until_seq, e.seq)";
 
 /// From the first of the refusals to two hours after the last one: what is accepted in the first of them may be taken back in the
-/// second.
-const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r)
+/// second. It begins as much earlier as the clocks of two partitions may be apart.
+const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r) - interval '10 seconds'
                  AND (SELECT max(r.decided_at) FROM refused r) + interval '2 hours'";
+const _: () = assert!(CLOCK_BROKER_MAX_MS.saturating_mul(2) == 10_000, "the time that lost_demand_keys allows for");
 
 /// The query of a view.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {

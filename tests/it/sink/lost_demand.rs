@@ -246,6 +246,43 @@ fn days_are_told_and_sorted_whatever_a_role_says_of_dates() {
     }
 }
 
+/// The story: a shop whose slot is refused takes the next one at once. Another process decides that, and its clock is some seconds
+/// behind: the one was accepted before the other one was refused. A planner is told that all these callers were lost.
+#[test]
+fn whoever_is_accepted_at_once_where_a_clock_is_behind_has_found_another_slot() {
+    let (database, redshift) = (Database::start(), Redshift::start());
+    database.apply();
+    redshift.apply();
+    for tables in [&database, &redshift.tables] {
+        tables.ask(
+            r#"INSERT INTO pool_lives (pool, partition, from_seq) VALUES ('full', 0, 0);
+            INSERT INTO events (kind, partition, seq, epoch, decided_at, ask, pool, key, order_ref, reason, dimension, demand,
+                                limits, used, digest)
+            SELECT kind, partition, seq, 1, ('2126-11-21T04:00:' || seconds || 'Z')::timestamptz, 'Reserve', pool, key, order_ref,
+                   reason, dimension, '{"orders": 1}', '{"orders": 0}', '{"orders": 0}', key
+            FROM (VALUES ('Rejected', 0, 1, '10', 'full', 'near', NULL, 'over_limit', 'orders'),
+                         ('Rejected', 0, 2, '10.000001', 'full', 'far', NULL, 'over_limit', 'orders'),
+                         ('Rejected', 0, 3, '13', 'full', 'first', 'order', 'over_limit', 'orders'),
+                         ('Accepted', 1, 1, '00', 'free', 'near', NULL, NULL, NULL),
+                         ('Accepted', 1, 2, '00', 'free', 'far', NULL, NULL, NULL),
+                         ('Accepted', 1, 3, '05', 'free', 'second', 'order', NULL, NULL))
+                 e (kind, partition, seq, seconds, pool, key, order_ref, reason, dimension)"#,
+        );
+    }
+    redshift.tables.ask(
+        "INSERT INTO decision_units (partition, seq, decided_at, kind, ask, reason, pool, dimension, demand, limit_units, used)
+         SELECT partition, seq, decided_at, kind, ask, reason, pool, 'orders', 1, 0, 0 FROM events",
+    );
+    let period = Period { from: "2126-11-21".to_owned(), to: "2126-11-21".to_owned(), area: None };
+    for (tables, access) in [(&database, database.access()), (&redshift.tables, redshift.access())] {
+        let found = tables.ask("SELECT key, accepted_elsewhere FROM lost_demand_keys ORDER BY seq");
+        assert_eq!(found, "near|t\nfar|f\nfirst|t", "{}", access.url);
+        let lost = SinkDatabase::connect(&access).unwrap().lost_demand(&period, 1).unwrap();
+        let told: Vec<_> = lost.iter().map(|lost| (lost.keys, lost.elsewhere)).collect();
+        assert_eq!(told, [(3, 2)], "{}", access.url);
+    }
+}
+
 /// So many calls for all that one may ask, whose sum no `bigint` has.
 const GREEDY: u64 = 10_000;
 

@@ -7,8 +7,9 @@
 -- those that would not have fitted alone. Where no dimension decided (closed, paused, past_cutoff), there is a row for each
 -- dimension of which units were asked for; `part` counts the rows of a call, so that those with `part = 1` count calls. `slot_day`
 -- is the day (UTC) on which the slot begins that the pool had last in this life; of a pool without a window, the day of the
--- refusal. An amend has a key of its own and names no order, so it counts as accepted elsewhere only where a call with that key
--- was. An acceptance that was taken back within an hour, because its caller got no answer, counts nowhere. An order that the pool
+-- refusal. What was accepted up to ten seconds before the refusal counts as well: the clocks of two partitions may be so far
+-- apart. An amend has a key of its own and names no order, so it counts as accepted elsewhere only where a call with that key was.
+-- An acceptance that was taken back within an hour, because its caller got no answer, counts nowhere. An order that the pool
 -- accepted later itself is a row all the same. `from_seq` is that of `pool_lives`.
 WITH calls AS (
 -- The database's optimizer cannot estimate a CASE. So it does not expect few rows here, and it cannot turn the FULL JOIN below into a
@@ -43,12 +44,14 @@ elsewhere AS (
     SELECT f."partition", f.seq
     FROM (SELECT * FROM refused WHERE key IS NOT NULL) f
     FULL JOIN (SELECT * FROM accepted WHERE key IS NOT NULL) a ON a.key = f.key
-    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
+    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at >= f.decided_at - interval '10 seconds'
+                    AND a.decided_at <= f.decided_at + interval '1 hour' THEN 1 END = 1
     UNION
     SELECT f."partition", f.seq
     FROM (SELECT * FROM refused WHERE order_ref IS NOT NULL) f
     FULL JOIN (SELECT * FROM accepted WHERE order_ref IS NOT NULL) a ON a.order_ref = f.order_ref
-    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at BETWEEN f.decided_at AND f.decided_at + interval '1 hour' THEN 1 END = 1
+    WHERE CASE WHEN a.pool <> f.pool AND a.decided_at >= f.decided_at - interval '10 seconds'
+                    AND a.decided_at <= f.decided_at + interval '1 hour' THEN 1 END = 1
 ),
 lost AS (
     SELECT f."partition", f.seq, f.decided_at, f.pool, f.areas, f.window_start, f.from_seq, f.key, f.order_ref, f.reason,

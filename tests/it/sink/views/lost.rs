@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Reasons of a pool.
 const OF_POOL: &[&str] = &["over_limit", "closed", "paused", "past_cutoff", "unknown_dimension"];
 
+/// By how many microseconds the clocks of two partitions may be apart.
+const CLOCKS_APART: i64 = 10_000_000;
+
 impl Expected {
     pub(super) fn lost_demand_keys(&self) -> Vec<Value> {
         let (mut seen, mut rows) = (BTreeSet::new(), Vec::new());
@@ -51,14 +54,14 @@ impl Expected {
         rows
     }
 
-    /// Whether the same key or order was accepted in another pool within an hour.
+    /// Whether the same key or order was accepted in another pool within an hour, by clocks that may be apart.
     fn is_elsewhere(&self, refused: &Event) -> bool {
         let is_same =
             |accepted: &Event, name: &str| refused.text(name).is_some() && accepted.text(name) == refused.text(name);
         self.events.iter().enumerate().any(|(place, event)| {
             event.is("Accepted")
                 && event.text("pool") != refused.text("pool")
-                && (refused.at..=refused.at + HOUR).contains(&event.at)
+                && (refused.at - CLOCKS_APART..=refused.at + HOUR).contains(&event.at)
                 && (is_same(event, "key") || is_same(event, "order_ref"))
                 && !self.is_taken_back(place, HOUR)
         })
