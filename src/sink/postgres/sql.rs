@@ -104,7 +104,7 @@ pub(super) fn lost_demand(dialect: Dialect) -> String {
         Dialect::Postgres => format!("AND e.pool = ANY (ARRAY({POOLS}))"),
         Dialect::Redshift => format!("AND e.pool IN ({POOLS})"),
     };
-    let keys = query_of(include_str!("sql/lost_demand_keys.sql"), dialect, &asked);
+    let keys = query_of(include_str!("sql/lost_demand_keys.sql"), dialect, (asked.as_str(), OF_DAYS));
     dialect.say(include_str!("sql/lost_demand_between.sql")).replace("{lost_demand_keys}", &keys)
 }
 
@@ -242,23 +242,28 @@ const OF_LIFE: &str = "l.pool = e.pool AND l.\"partition\" = e.\"partition\"
 
 /// From the first of the refusals to two hours after the last one: what is accepted in the first of them may be taken back in the
 /// second. It begins as much earlier as the clocks of two partitions may be apart.
-const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r) - interval '10 seconds'
-                 AND (SELECT max(r.decided_at) FROM refused r) + interval '2 hours'";
+const IN_TIME: &str = "a.decided_at BETWEEN (SELECT min(r.decided_at) FROM refused r{of_days}) - interval '10 seconds'
+                 AND (SELECT max(r.decided_at) FROM refused r{of_days}) + interval '2 hours'";
 const _: () = assert!(CLOCK_BROKER_MAX_MS.saturating_mul(2) == 10_000, "the time that lost_demand_keys allows for");
+
+/// Of the refusals, those that the question between two days tells of. A pool without a slot may have refused somebody years ago.
+const OF_DAYS: &str = " WHERE (COALESCE(r.window_start, r.decided_at) AT TIME ZONE 'UTC')::date
+                              BETWEEN $1::varchar::date AND $2::varchar::date";
 
 /// The query of a view.
 pub(super) fn query(view: &View, dialect: Dialect) -> String {
-    query_of(view.text, dialect, "")
+    query_of(view.text, dialect, ("", ""))
 }
 
-/// The same of those events only for which this holds, where the file says `{asked}`. Where it says `{columns}`, the columns of
-/// events stand that the view does not name itself, and where it says `{of_life}` or `{in_time}`, those conditions.
-fn query_of(text: &str, dialect: Dialect, asked: &str) -> String {
+/// The same of those events only for which `asked` holds, where the file says `{asked}`, and of what was accepted about those
+/// refusals that `of_days` leaves. Where it says `{columns}`, the columns of events stand that the view does not name itself, and
+/// where it says `{of_life}` or `{in_time}`, those conditions.
+fn query_of(text: &str, dialect: Dialect, (asked, of_days): (&str, &str)) -> String {
     const NAMED: &[&str] = &["areas", "labels", "window_start", "window_end", "cutoff"];
     let columns = COLUMNS.iter().filter(|column| !NAMED.contains(&&*column.name));
     let columns: Vec<String> = columns.map(|column| format!("e.{}", quoted(&column.name))).collect();
     let said = dialect.say(text).replace("{columns}", &columns.join(", ")).replace("{of_life}", OF_LIFE);
-    said.replace("{in_time}", IN_TIME).replace("{asked}", asked)
+    said.replace("{in_time}", IN_TIME).replace("{of_days}", of_days).replace("{asked}", asked)
 }
 
 /// Digits of the hash at the end of the comment of a view.

@@ -12,7 +12,7 @@ const POOLS: u64 = 2_000;
 const ROWS_EACH: u64 = 40;
 
 /// Many pools with a slot each, one after the other through the year. Callers come in the days before a slot. Four of ten are
-/// refused, and most of those are accepted elsewhere.
+/// refused, and most of those are accepted elsewhere. A kiosk has no slot, and refuses somebody now and then all through the year.
 fn fill(database: &Database) {
     database.apply();
     database.ask(&format!(
@@ -20,7 +20,8 @@ fn fill(database: &Database) {
                              order_ref, limits, used, version, window_start, reason, dimension, digest)
          SELECT kind, 0, g, 1, '2024-12-01'::timestamptz + g * interval '13 minutes', md5(g::text),
                 CASE kind WHEN 'PoolDefined' THEN 'DefinePool' ELSE 'Reserve' END,
-                CASE kind WHEN 'Accepted' THEN 'key-' || g WHEN 'Rejected' THEN 'key-' || g + 4 END, 'pool-' || pool,
+                CASE kind WHEN 'Accepted' THEN 'key-' || g WHEN 'Rejected' THEN 'key-' || g + 4 END,
+                CASE WHEN kind = 'Rejected' AND g % 5000 = 8 THEN 'kiosk' ELSE 'pool-' || pool END,
                 CASE WHEN kind <> 'PoolDefined' THEN 'hr_' || g END, CASE kind WHEN 'Accepted' THEN 'confirmed' END,
                 CASE WHEN kind <> 'PoolDefined' THEN '{{\"orders\": 1, \"crates\": 3}}'::jsonb END,
                 CASE WHEN kind <> 'PoolDefined' AND g % 3 = 0 THEN 'order-' || g / 7 END,
@@ -38,6 +39,7 @@ fn fill(database: &Database) {
          SELECT pool, partition, seq, decided_at, limits, used, 'open', 1, window_start FROM events WHERE version = 1;
          INSERT INTO pool_lives (pool, partition, from_seq, began_at, window_start)
          SELECT pool, partition, seq, decided_at, window_start FROM events WHERE version = 1;
+         INSERT INTO pool_lives (pool, partition, from_seq) VALUES ('kiosk', 0, 0);
          SELECT brin_summarize_new_values('events_decided_at')"
     ));
 }
