@@ -45,7 +45,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("is_key_deferrable", "NOT i.indimmediate", "false"),
     ("keys", "LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary", ""),
     // Of a relation in the catalogue: what rights to it are asked by, and whether it belongs to this user, as far as is known.
-    ("relation", "c.oid", "n.nspname || '.' || c.relname"),
+    ("relation", "c.oid", "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"),
     ("is_own", "pg_has_role(c.relowner, 'USAGE')", "true"),
 ];
 

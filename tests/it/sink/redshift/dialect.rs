@@ -59,6 +59,7 @@ const FUNCTIONS: &[&str] = &[
     "chr",
     "db_collation",
     "position",
+    "quote_ident",
     "format_type",
     "current_database",
     "has_database_privilege",

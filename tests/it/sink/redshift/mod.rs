@@ -261,6 +261,19 @@ fn tables_are_changed_forward_or_refused() {
     assert_eq!((plan.code, &refused[..]), (1, &expected[..]), "{}", plan.out);
 }
 
+/// The story: a tool for reports keeps a table beside ours, and gives it the name of the report. From then on nobody could plan or
+/// rebuild, and the status of the sink was an error.
+#[test]
+fn a_table_of_others_may_have_any_name() {
+    let redshift = Redshift::start();
+    redshift.apply();
+    redshift.tables.ask("CREATE TABLE \"sales per day\" (a int)");
+    for (command, told) in [("plan", "the tables are as they should be\n"), ("rebuild", "from 0 rows of events\n")] {
+        let ended = run(&mut redshift.sink(nowhere(), &[command]));
+        assert!(ended.code == 0 && ended.out.ends_with(told), "{command}: {}{}", ended.out, ended.err);
+    }
+}
+
 /// Who may read a view may do so after an upgrade that changes its columns, and the views that use it.
 #[test]
 fn views_that_change_keep_the_rights_to_them() {
