@@ -1,6 +1,7 @@
 //! Logs on a cluster that hold less than a process has seen, and logs that are others: neither is served from what that
 //! process kept, and all that shows it is left.
 
+use super::foreign_writer::plant;
 use super::lost_commands::{admin, put, remove_before, told, wait};
 use super::serve::{Serving, Site};
 use crate::cli::assert_says;
@@ -154,4 +155,33 @@ fn a_followed_partition_that_has_lost_its_end_is_named_and_the_others_are_read()
     });
     let events = &site.cluster().topics.events;
     assert_says(&named.unwrap(), &[&format!("{events}/0 has offsets 0 to 0, and offset "), "is to be read"]);
+}
+
+/// The story: the leader of a partition fails, one that lacks its end takes its place, and others go on writing. The offsets
+/// that a follower has read are there again, and other records are at them. The follower came to the end, and called a state
+/// current that has events which the log does not have, until the log had as many events again.
+#[test]
+fn a_followed_partition_that_has_lost_its_end_and_has_grown_since_is_not_current() {
+    let site = begun();
+    let log = site.log();
+    let next_seq = log.read(0, 0, usize::MAX).unwrap().last().expect("there is at least a barrier").seq + 1;
+    make_events_anew(&site, 1);
+    // Records at the offsets that are read, and not one event.
+    (0..20).for_each(|_| plant(site.cluster(), 0, None));
+    let mut stream = log.stream().unwrap();
+    until("it is followed from where it was", || stream.follow(0, next_seq).is_ok());
+    let mut named = None;
+    until("what is gone is told of", || {
+        match stream.next(Duration::from_millis(100)).unwrap() {
+            Some((0, Streamed::Failed(error))) => named = Some(error.to_string()),
+            Some((_, Streamed::End)) => panic!("it is not at the end of what was read"),
+            _ => assert_eq!(stream.places(), [], "nothing says that what was read is in the log"),
+        }
+        named.is_some()
+    });
+    let events = &site.cluster().topics.events;
+    assert_says(
+        &named.unwrap(),
+        &[&format!("{events}/0 ends before seq {next_seq}: it has lost events that were read here")],
+    );
 }

@@ -38,6 +38,13 @@ struct Followed {
     is_left: bool,
 }
 
+impl Followed {
+    /// Whether the partition was read up to where events are handed over: it has all of them that come before.
+    fn is_reached(&self) -> bool {
+        self.course.next().unwrap_or_default() >= self.from_seq
+    }
+}
+
 /// The stream of one process. Each has a client of its own.
 pub struct Stream {
     inner: Arc<Inner>,
@@ -90,7 +97,7 @@ impl Stream {
     /// Finds the partition whose offset the log does not have. The library's error does not name it.
     fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
         let inner = &self.inner;
-        let lost = self.places().into_iter().find_map(|(partition, place)| {
+        let lost = self.positions().into_iter().find_map(|(partition, place)| {
             inner.events.check_holds(partition, place).err().map(|error| (partition, error))
         });
         let (partition, error) = lost?;
@@ -98,6 +105,38 @@ impl Stream {
         self.followed.get_mut(&partition)?.is_heard = true;
         self.leave(partition);
         Some((partition, Streamed::Failed(error)))
+    }
+
+    /// Takes that a partition ends before where events are to be handed over. As long as an open transaction may hide the events
+    /// in between, they are waited for. Otherwise they are gone: a state that holds them must not count as current.
+    fn ends_before(&mut self, partition: u32) -> Option<(u32, Streamed)> {
+        let from_seq = self.followed.get(&partition)?.from_seq;
+        let (_, place) = self.positions().into_iter().find(|(other, _)| *other == partition)?;
+        let at = self.inner.context.events(partition);
+        let error = match self.inner.context.uncommitted.bounds_within(at, TELL_LIMIT) {
+            Ok(bounds) if bounds.end > place => return None,
+            Ok(_) => LogError::out_of_range(format!(
+                "{at} ends before seq {from_seq}: it has lost events that were read here"
+            )),
+            Err(error) => error,
+        };
+        self.leave(partition);
+        Some((partition, Streamed::Failed(error)))
+    }
+
+    /// The client's positions, which count markers and aborted records too: at the end of a partition it is that end.
+    fn positions(&self) -> Vec<(u32, i64)> {
+        let positions = self.consumer.position().unwrap_or_default();
+        let position = |partition: u32| {
+            let found = positions.find_partition(&self.inner.context.cluster.topics.events, number(partition))?;
+            found.offset().to_raw().filter(|offset| *offset >= 0)
+        };
+        // Until something has come from a partition, the library may still report a position of an earlier assignment.
+        let place = |(partition, followed): (&u32, &Followed)| {
+            let position = position(*partition).filter(|_| followed.is_heard);
+            (*partition, position.unwrap_or(followed.from))
+        };
+        self.followed.iter().filter(|(_, followed)| !followed.is_left).map(place).collect()
     }
 
     /// Replaces the client by one that follows nothing, because the error did not name a partition.
@@ -112,7 +151,8 @@ impl Stream {
 impl EventStream for Stream {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
         self.inner.context.check(partition)?;
-        let from = self.inner.events.locate(partition, from_seq)?;
+        // Reading begins at the event before, if the partition still has it: without it, what was read here is not in the log.
+        let from = self.inner.events.locate(partition, from_seq.saturating_sub(1))?;
         // What is removed after this check, the cluster refuses to be read.
         self.inner.events.check_has(partition, from_seq)?;
         self.leave(partition);
@@ -152,12 +192,15 @@ impl EventStream for Stream {
             Some(Ok(message)) => message,
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 let partition = u32::try_from(partition).unwrap_or_default();
-                if let Some(followed) = hear(&mut self.followed, partition) {
-                    followed.is_at_end = true;
-                    return Ok(Some((partition, Streamed::End)));
+                let Some(followed) = hear(&mut self.followed, partition) else {
+                    self.leave(partition);
+                    return Ok(None);
+                };
+                if !followed.is_reached() {
+                    return Ok(self.ends_before(partition));
                 }
-                self.leave(partition);
-                return Ok(None);
+                followed.is_at_end = true;
+                return Ok(Some((partition, Streamed::End)));
             }
             Some(Err(error)) => match classify::of(&error) {
                 LogErrorKind::Transient => return Ok(None),
@@ -203,18 +246,8 @@ impl EventStream for Stream {
         Ok(Some((partition, Streamed::Event(event))))
     }
 
-    /// The client's positions, which count markers and aborted records too: at the end of a partition it is that end.
     fn places(&self) -> Vec<(u32, i64)> {
-        let positions = self.consumer.position().unwrap_or_default();
-        let position = |partition: u32| {
-            let found = positions.find_partition(&self.inner.context.cluster.topics.events, number(partition))?;
-            found.offset().to_raw().filter(|offset| *offset >= 0)
-        };
-        // Until something has come from a partition, the library may still report a position of an earlier assignment.
-        let place = |(partition, followed): (&u32, &Followed)| {
-            let position = position(*partition).filter(|_| followed.is_heard);
-            (*partition, position.unwrap_or(followed.from))
-        };
-        self.followed.iter().filter(|(_, followed)| !followed.is_left).map(place).collect()
+        let is_reached = |partition: &u32| self.followed.get(partition).is_some_and(Followed::is_reached);
+        self.positions().into_iter().filter(|(partition, _)| is_reached(partition)).collect()
     }
 }
