@@ -1,11 +1,14 @@
-//! What whole processes say of themselves when an owner or the only broker is gone, and when they are told wrong names.
+//! What whole processes say of themselves when an owner or the only broker is gone, when the group of owners does not take them,
+//! and when they are told wrong names.
 
 use super::serve::{Serving, Site};
 use crate::fixtures;
 use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
+use headroom::log::ClusterLog;
 use headroom::time::Stopwatch;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -196,6 +199,31 @@ fn a_process_says_that_its_only_broker_is_gone_for_as_long_as_it_is() {
     assert_eq!(began.iter().filter(is_said).count(), 1, "{began:?} {ended:?}");
     let after_ms = |line: &String| line.rsplit_once("after_ms=").unwrap().1.parse::<u128>().unwrap();
     assert!(ended.iter().map(after_ms).max().unwrap() >= AWAY.as_millis(), "{ended:?}");
+}
+
+/// The story: the cluster did not take a process into the group of owners. No partition had an owner, and no line said why,
+/// although the runbook names the line that does.
+#[test]
+fn a_process_that_the_group_of_owners_does_not_take_says_so() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let mut other_way = site.cluster().member(site.log().manifest().log_id);
+    other_way.set("partition.assignment.strategy", "range").set("max.poll.interval.ms", "300000");
+    let stranger: BaseConsumer = other_way.create().unwrap();
+    stranger.subscribe(&[&site.cluster().topics.replies]).unwrap();
+    let is_in = || {
+        // What it reads, and what it cannot read, is of no interest.
+        let _ = stranger.poll(Duration::from_millis(10));
+        stranger.assignment().unwrap().count() > 0
+    };
+    until("a stranger is in the group, and spreads partitions in another way", is_in);
+    let process = site.serving("a");
+    process.start();
+    until("the process says that it cannot join", || {
+        is_in();
+        process.logged().contains("this process cannot join the group of owners")
+    });
+    drop(stranger);
+    until("it joins by itself once it can", || (0..PARTITIONS).all(|p| owns(&process, p)));
 }
 
 /// The topics of a log that is not there, one by one and all together.

@@ -8,13 +8,14 @@ use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
 use crate::log::kafka::client::reader::{number, offset_of};
 use crate::log::kafka::data::context::LogContext;
-use crate::log::{Fitness, JoinedGroup, LogError, Membership, MembershipChange, OwnedPosition};
+use crate::log::{Fitness, JoinedGroup, LogError, LogErrorKind, Membership, MembershipChange, OwnedPosition};
 use crate::threads;
 use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const WARM_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two notes. Tools compute the lag from their offsets, and other processes see that there is an owner.
 const NOTE_EVERY: Duration = Duration::from_millis(OWNER_BEAT_MS);
+/// After this time it is said again what keeps a process out of the group. The client tries once a second.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Most changes that wait for their receiver.
 const NEWS_MAX: usize = 64;
 
@@ -131,7 +134,7 @@ impl Work {
             }
         }
         self.wishes.has_entered.store(true, Relaxed);
-        let (mut is_in, mut noted) = (false, Stopwatch::start());
+        let (mut is_in, mut noted, mut told) = (false, Stopwatch::start(), None);
         while !self.is_over() {
             let is_out = self.wishes.is_resting.load(Relaxed);
             if is_in == is_out {
@@ -140,7 +143,7 @@ impl Work {
             }
             // The poll runs the callbacks of rebalances. It never returns a record.
             if let Some(Err(error)) = self.consumer.poll(LOOK) {
-                tracing::debug!(%error, "polling the group of owners failed");
+                tell(error, &mut told);
             }
             if is_in && noted.elapsed() >= NOTE_EVERY {
                 noted = Stopwatch::start();
@@ -185,6 +188,17 @@ impl Work {
             tracing::debug!(%error, "the notes of owners could not be written");
         }
     }
+}
+
+/// Says what keeps this process out of the group, unless that may pass by itself or was said a moment ago. `told` is what was
+/// said last, and the time since then.
+fn tell(error: KafkaError, told: &mut Option<(KafkaError, Stopwatch)>) {
+    let is_told = told.as_ref().is_some_and(|(last, since)| *last == error && since.elapsed() < TOLD_EVERY);
+    if is_told || classify::of(&error) == LogErrorKind::Transient {
+        return tracing::debug!(%error, "polling the group of owners failed");
+    }
+    tracing::error!(%error, "this process cannot join the group of owners");
+    *told = Some((error, Stopwatch::start()));
 }
 
 struct Group {
