@@ -163,8 +163,10 @@ impl<L: ClusterLog> Owning<L> {
 
     fn released(&mut self, partition: u32) {
         self.replica.set_unknown(partition, false);
-        // The partition belongs to another process now.
-        if let Some(handle) = self.replica.partition(partition) {
+        // The partition belongs to another process now. An owner that goes on here until that process fences it still says what
+        // it waits for.
+        let is_over = !self.owners.contains_key(&partition);
+        if let Some(handle) = self.replica.partition(partition).filter(|_| is_over) {
             handle.set_owner_error(None);
             if handle.time().set_clock_refused(false) {
                 tracing::info!(partition, "a partition that this machine's clock kept undecided is given up");

@@ -2,6 +2,8 @@
 //! waits for that version, and nobody who cannot read events serves.
 
 use super::answers::{Told, pool, reserve};
+use super::readiness::readyz;
+use super::serve::Site;
 use super::service::Log;
 use super::topics::{Place, registry};
 use crate::dead_letters::{PARTITIONS, definition};
@@ -13,8 +15,9 @@ use crate::wait::until;
 use headroom::config;
 use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, EventKind, Micros, Reason};
 use headroom::log::dead_letters::DeadLetters;
+use headroom::log::kafka::client::settings::group_of;
 use headroom::log::kafka::schema::registry::{Registry, Subject, subjects};
-use headroom::log::{CommittedTail, StoredEvent};
+use headroom::log::{ClusterLog, CommittedTail, StoredEvent};
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use headroom::wire;
@@ -254,6 +257,34 @@ fn commands_of_a_later_version_wait_for_that_version() {
     drop(server);
     assert_eq!((count(&log, EventKind::Malformed), log.rebuilt(0).position().next_input), (2, next_input + 2));
     told.check(&log, 0);
+}
+
+/// The story: the machine of an owner that waits for a later version stood still for some seconds. The group took its partition
+/// away, and gave it back. The owner had served on all the time, and from then on nothing said what it waits for.
+#[test]
+fn an_owner_that_the_group_has_lost_for_a_moment_says_what_it_waits_for() {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    let cluster = site.cluster();
+    let datum = [&[0xC3, 0x01], NEWER.as_slice(), b"datum"].concat();
+    let named: (&str, &[u8]) = ("schema", &NEWER);
+    write(&cluster.brokers, &cluster.topics.commands, &[(&datum, &[named])]);
+    let why = || readyz(&process).1["partitions"]["0"]["why"].as_str().unwrap_or_default().to_owned();
+    let says = || why().contains("written under a schema of a newer version");
+    until("the partition says what it waits for", says);
+    let is_given = |line: &&str| line.contains("gives partitions") && line.contains("partitions=[0]");
+    let given = || process.logged().lines().filter(is_given).count();
+    let before = given();
+    process.pause();
+    let tool: BaseConsumer = cluster.reader_to_end().create().unwrap();
+    let group = group_of(site.log().manifest().log_id);
+    until("the group has lost it", || {
+        let groups = tool.fetch_group_list(Some(&group), LIMIT).unwrap();
+        groups.groups().iter().all(|found| found.members().is_empty())
+    });
+    process.resume();
+    until("the group gives it the partition again", || given() > before);
+    until("it still says what it waits for", says);
 }
 
 /// The schema header of every record in a topic, with the number of headers before it.
