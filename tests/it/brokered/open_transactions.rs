@@ -6,7 +6,7 @@ use super::service::Log;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::EventKind;
-use headroom::log::{OwnedPartition, PartitionLog, Polled};
+use headroom::log::{ClaimError, OwnedPartition, PartitionLog, Polled};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::Duration;
 
@@ -18,6 +18,11 @@ const OPEN_MS: &str = "60000";
 
 /// A stranger with a transaction open on the commands of the first partition.
 fn stranger(log: &Log, records: u64) -> BaseProducer {
+    stranger_on(log, &log.cluster.topics.commands, records)
+}
+
+/// The same on the first partition of this topic.
+fn stranger_on(log: &Log, topic: &str, records: u64) -> BaseProducer {
     let mut config = log.cluster.transactional(0, 0, 0);
     config.set("transactional.id", format!("{:032x}.stranger", log.manifest.log_id));
     config.set("message.timeout.ms", OPEN_MS).set("transaction.timeout.ms", OPEN_MS);
@@ -25,8 +30,7 @@ fn stranger(log: &Log, records: u64) -> BaseProducer {
     producer.init_transactions(LIMIT).unwrap();
     producer.begin_transaction().unwrap();
     for _ in 0..records {
-        let record: BaseRecord<'_, str, str> =
-            BaseRecord::to(&log.cluster.topics.commands).partition(0).key("van-1").payload("no command");
+        let record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(0).key("van-1").payload("no command");
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(LIMIT).unwrap();
@@ -93,4 +97,22 @@ fn an_owner_that_has_ended_says_no_more_that_commands_are_held_back() {
     drop(owned);
     assert_eq!(held_back(), 0);
     stranger.abort_transaction(LIMIT).unwrap();
+}
+
+/// The story: a transaction on the topic of events never ended. No process could claim the partition, and all that was said of it
+/// is that the topic does not answer, although the cluster was well.
+#[test]
+fn a_claim_that_an_open_transaction_keeps_waiting_names_it() {
+    let log = Log::new(1);
+    let topic = &log.cluster.topics.events;
+    let stranger = stranger_on(&log, topic, 1);
+    let kafka = log.open();
+    let Err(ClaimError::Log(error)) = kafka.claim(0, 0, &mut |_| Ok(0)) else {
+        panic!("it has read past the transaction")
+    };
+    let told = error.to_string();
+    assert!(told.contains("are held back by a transaction that nobody has ended"), "{told}");
+    assert!(told.contains(&format!("describe-producers --topic {topic} --partition 0 names its producer")), "{told}");
+    stranger.abort_transaction(LIMIT).unwrap();
+    assert!(kafka.claim(0, 0, &mut |_| Ok(0)).is_ok(), "it goes on by itself once that has ended");
 }

@@ -7,17 +7,19 @@
 //! of the two producers, and reads the log up to both: then it has read all that earlier owners will ever have written.
 //! The end of the partition proves nothing of the kind, because its leader may have changed.
 
+use super::open_transaction::OpenTransaction;
 use super::owned::Owned;
 use super::producer::{ProducerId, TransactionalProducer, TxnRecord};
 use super::standby::Prepared;
 use super::taken::{NextPosition, OwnerId, Taken};
 use crate::log::kafka::Kafka;
-use crate::log::kafka::client::reader::Reader;
+use crate::log::kafka::client::reader::{Reader, TopicPartition};
 use crate::log::kafka::client::settings::TRANSACTION_LIMIT;
+use crate::log::kafka::data::context::LogContext;
 use crate::log::kafka::data::events;
 use crate::log::kafka::data::record::{self, Decided, EventRecord, Fence};
 use crate::log::kafka::inner::Inner;
-use crate::log::{ClaimError, FeatureLevel, Fold, LogError, PartitionLog};
+use crate::log::{ClaimError, FeatureLevel, Fold, LogError, LogErrorKind, PartitionLog};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
 use std::sync::Arc;
@@ -188,7 +190,7 @@ impl Inner {
         reader.assign(at, from)?;
         let (mut last, mut met) = (Decided::default(), 0);
         let mut course = context.course(partition);
-        reader.each(at, fences.end, READ_LIMIT, |message| {
+        let read = reader.each(at, fences.end, READ_LIMIT, |message| {
             let found = record::found_awaited(message, &context.framing);
             let is_begun = course.next().is_some();
             course.take(&found).map_err(ClaimError::Breach)?;
@@ -212,7 +214,8 @@ impl Inner {
                 EventRecord::Foreign => {}
             }
             Ok::<_, ClaimError>(met < fences.count)
-        })?;
+        });
+        read.map_err(|error| told(context, at, error))?;
         let seq = course.next().unwrap_or_default();
         if seq < from_seq {
             let why = format!("{at} ends before seq {from_seq}, at {seq}");
@@ -220,6 +223,15 @@ impl Inner {
         }
         Ok(NextPosition { seq, decided: last })
     }
+}
+
+/// The error of a read of events that did not come. Where a transaction of somebody else hides them, it is not the cluster that
+/// does not answer.
+fn told(context: &LogContext, at: TopicPartition<'_>, error: ClaimError) -> ClaimError {
+    if !matches!(&error, ClaimError::Log(error) if error.kind == LogErrorKind::Transient) {
+        return error;
+    }
+    OpenTransaction::now(context, at).map_or(error, |open| LogError::transient(open.to_string()).into())
 }
 
 /// Does `work` with each of a partition's producers at the same time, because each of them waits for the cluster.

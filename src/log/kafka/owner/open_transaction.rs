@@ -1,6 +1,7 @@
 //! A transaction that its producer has not ended hides the records behind its beginning from committed readers. A turn
 //! takes moments. A transaction of another program on the topic of commands stops the partition until that program ends it.
-//! On the topic of events it hides new events from followers; callers are still answered, by replies.
+//! On the topic of events it hides new events from followers; callers are still answered, by replies. A claim waits for its end,
+//! and fails where that does not come.
 
 use crate::log::LogError;
 use crate::log::kafka::client::reader::{TopicPartition, offset_of};
@@ -28,6 +29,18 @@ pub(super) struct OpenTransaction {
 }
 
 impl OpenTransaction {
+    /// The open transaction that holds records of this partition back now; none without one, or when the cluster does not answer.
+    pub(super) fn now(context: &LogContext, at: TopicPartition<'_>) -> Option<OpenTransaction> {
+        held_back(context, at).ok().and_then(|held| OpenTransaction::of(context, at, held))
+    }
+
+    /// That of these offsets; none where they are empty.
+    fn of(context: &LogContext, at: TopicPartition<'_>, held: Range<i64>) -> Option<OpenTransaction> {
+        let (topic, brokers) = (at.topic.to_owned(), context.cluster.brokers.clone());
+        let Range { start: from, end: until } = held;
+        (from < until).then_some(OpenTransaction { topic, partition: at.partition, brokers, from, until })
+    }
+
     /// How many offsets that is.
     fn count(&self) -> u64 {
         u64::try_from(self.until.saturating_sub(self.from)).unwrap_or_default()
@@ -114,13 +127,7 @@ impl Watch {
         let at = context.commands(partition);
         // A cluster that does not answer is reported elsewhere.
         let Ok(Range { start: from, end: until }) = held_back(context, at) else { return Ok(()) };
-        let found = (from < until).then(|| OpenTransaction {
-            topic: at.topic.to_owned(),
-            partition,
-            brokers: context.cluster.brokers.clone(),
-            from,
-            until,
-        });
+        let found = OpenTransaction::of(context, at, from..until);
         context.paces.held_back(partition, found.as_ref().map_or(0, OpenTransaction::count));
         self.take(found);
         let place = offset_of(next);
