@@ -7,7 +7,7 @@ use crate::rig::Rig;
 use crate::wait::until;
 use headroom::audit::PartitionAudit;
 use headroom::domain::{ChainedEvent, Command, CommandId, EventKind};
-use headroom::log::kafka::{Continuity, client::settings};
+use headroom::log::kafka::{Continuity, Topics, client::settings};
 use headroom::log::{ClusterLog, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
 use headroom::wire;
@@ -15,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::Offset;
 use std::time::Duration;
 
@@ -237,4 +238,28 @@ fn a_recreated_commands_topic_is_padded_to_the_old_offset() {
     assert!(site.log().commands_position(0).unwrap().next > next);
     assert!(!settings::group_of(1).is_empty());
     process.terminate();
+}
+
+/// The story: the topic of commands was made again with fewer partitions. The first command of a partition that it did not have
+/// was offered to the client for ever. It held back the commands of all other partitions, and no line said why.
+#[test]
+fn commands_of_a_partition_that_the_topic_does_not_have_delay_no_others() {
+    let prefix = super::prefix();
+    super::make_topics(&prefix, 1);
+    let sink = super::open(&prefix, 2).producer().unwrap();
+    let bytes = wire::command::encode(&command(1, reserve(&pool_id("van-1"), "K1")));
+    let append = |partition, cancels| {
+        sink.append(NewCommand { partition, key: b"van-1", bytes: &bytes, cancels, trace: None }).unwrap();
+    };
+    let reader: BaseConsumer = super::cluster(&prefix).reader_to_end().create().unwrap();
+    let commands = Topics::of(&prefix).commands;
+    let end = || reader.fetch_watermarks(&commands, 0, LIMIT).unwrap().1;
+    // From then on the client knows the topic.
+    append(0, None);
+    until("a command is in the log", || end() == 1);
+    append(1, None);
+    append(1, Some(CommandId(7)));
+    append(0, None);
+    until("one of a partition that is there follows", || end() == 2);
+    until("the Abandon waits for its partition, and nothing else", || (sink.waiting(0), sink.waiting(1)) == (2, 1));
 }

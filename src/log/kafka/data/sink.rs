@@ -2,7 +2,8 @@
 //! once and in the order of appending. Under load it gathers commands for a few milliseconds, because the cost is in the
 //! requests and not in their records.
 //!
-//! The client never gives a command up. When the client itself fails for good (a fatal error), the thread makes a new one.
+//! The client never gives a command up that it has taken. One that it does not take, such as of a topic that is gone, is not in
+//! the log. When the client itself fails for good (a fatal error), the thread makes a new one.
 //! Commands that were in flight then may or may not be in the log. They are not sent again, and their callers run into the
 //! deadline. An Abandon is sent again, because it may be decided twice.
 
@@ -92,6 +93,20 @@ impl Common {
             let _ = self.landed.try_send(());
         }
     }
+
+    /// Takes that a command which was to be handed to the client is not known to be in the log. An Abandon is sent again.
+    fn undelivered(&self, command: QueuedCommand, error: &KafkaError) {
+        let partition = command.partition;
+        self.lands(partition);
+        if self.told.is_news(partition, true) {
+            tracing::warn!(partition, %error, "commands are not written to the log");
+        }
+        if command.cancels.is_some() {
+            self.again.lock().push(command);
+        } else if let Some(progress) = self.progress.get(partition as usize) {
+            progress.arrived(None);
+        }
+    }
 }
 
 /// By partition: whether the last thing that the log said of it is that commands are not written. What the cluster refuses, it
@@ -140,6 +155,7 @@ impl Sink {
             lanes: BTreeMap::new(),
             per_s: 0.0,
             since: Stopwatch::start(),
+            looked: Stopwatch::start(),
         };
         let thread = threads::spawn("commands", move || work.run());
         let thread = thread.map_err(|error| LogError::no_thread(&error))?;
@@ -228,21 +244,18 @@ impl ProducerContext for Delivery {
             Err((error, message)) => (message, Some(error)),
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
-        self.0.lands(partition);
-        match (failure, self.0.told.is_news(partition, failure.is_some())) {
-            (Some(error), true) => tracing::warn!(partition, %error, "commands are not written to the log"),
-            (None, true) => tracing::info!(partition, "commands are written to the log again"),
-            (_, false) => {}
-        }
-        if result.is_err() && cancels.is_some() {
+        if let Some(error) = failure {
             let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
             let (key, bytes) = (copy(message.key()), copy(message.payload()));
             let (schema, cancels, trace) = (record::schema_of(message), *cancels, record::trace_of(message));
-            return self.0.again.lock().push(QueuedCommand { partition, key, bytes, schema, cancels, trace });
+            return self.0.undelivered(QueuedCommand { partition, key, bytes, schema, cancels, trace }, error);
         }
-        let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
+        self.0.lands(partition);
+        if self.0.told.is_news(partition, false) {
+            tracing::info!(partition, "commands are written to the log again");
+        }
         if let Some(progress) = self.0.progress.get(partition as usize) {
-            progress.arrived(offset);
+            progress.arrived(u64::try_from(message.offset()).ok());
         }
         if let (Some(id), Some(on_abandon_durable)) = (*cancels, &*self.0.on_abandon_durable.read()) {
             on_abandon_durable(id);
@@ -283,14 +296,19 @@ struct Work {
     per_s: f64,
     /// Time since commands were last handed over.
     since: Stopwatch,
+    /// Time since the last look for Abandons that were not delivered.
+    looked: Stopwatch,
 }
 
 impl Work {
     fn run(mut self) {
         let (commands, landed, nothing) = (self.commands.clone(), self.landed.clone(), never());
         loop {
-            let undelivered = std::mem::take(&mut *self.common.again.lock());
-            undelivered.into_iter().for_each(|command| self.send(command));
+            if self.looked.elapsed() >= LOOK {
+                self.looked = Stopwatch::start();
+                let undelivered = std::mem::take(&mut *self.common.again.lock());
+                undelivered.into_iter().for_each(|command| self.send(command));
+            }
             // While gathering, a command does not wake the thread: it is found when the wait ends.
             let is_gathering = !self.gathers_for().is_zero() && !self.lanes.is_empty();
             let coming = if is_gathering { &nothing } else { &commands };
@@ -360,6 +378,9 @@ impl Work {
                     // The old one reports what it still holds as undelivered when it is dropped.
                     self.producer = another;
                 }
+            } else if !classify::is_queue_full(&error) {
+                // The client refuses it at once, such as for a partition that the topic does not have: it must not delay others.
+                return self.common.undelivered(command, &error);
             }
             // `close` has returned how many are left.
             if self.common.is_closed.load(Relaxed) {
