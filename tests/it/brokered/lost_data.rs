@@ -164,10 +164,13 @@ fn a_followed_partition_that_has_lost_its_end_is_named_and_the_others_are_read()
 fn a_followed_partition_that_has_lost_its_end_and_has_grown_since_is_not_current() {
     let site = begun();
     let log = site.log();
-    let next_seq = log.read(0, 0, usize::MAX).unwrap().last().expect("there is at least a barrier").seq + 1;
+    let events = log.read(0, 0, usize::MAX).unwrap();
+    let next_seq = events.last().expect("there is at least a barrier").seq + 1;
     make_events_anew(&site, 1);
-    // Records at the offsets that are read, and not one event.
+    // One event is left, and no other is at the offsets that are read.
+    plant(site.cluster(), 0, Some((0, &events[0].bytes)));
     (0..20).for_each(|_| plant(site.cluster(), 0, None));
+    until("the topic that was made anew is known", || log.end(0).is_ok_and(|end| end == 1));
     let mut stream = log.stream().unwrap();
     until("it is followed from where it was", || stream.follow(0, next_seq).is_ok());
     let mut named = None;

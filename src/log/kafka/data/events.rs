@@ -70,20 +70,30 @@ impl EventReader {
             // The end of the turn that wrote the last known event may not have come to where readers look.
             let is_seen = (bounds.first..bounds.end).contains(&known);
             let from = if is_seen { Bounds { first: known, ..bounds } } else { bounds };
-            // The order of the last records is not checked here: a reader of the partition reports a fork.
-            let last = reader.last(at, from, |message| match record::found_awaited(message, &context.framing) {
-                EventRecord::Event(event, _) => Ok(Some(event.seq)),
-                EventRecord::Unread(why) => Err(why.at(at, message.offset())),
-                EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
-            })?;
+            let last = match self.last_seq(at, reader, from)? {
+                // The known event is not there any more: the partition has lost its end, and has grown since.
+                None if is_seen => self.last_seq(at, reader, bounds)?,
+                last => last,
+            };
             match last {
                 Some(last) => {
                     context.progress_of(partition).ended(last);
                     Ok(EventsEnd { seq: last.saturating_add(1), is_whole })
                 }
-                None if from == bounds && bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
+                None if bounds.first > 0 => Err(self.emptied(partition, bounds.first)),
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
+        })
+    }
+
+    /// The number of the last event within these bounds. The order of the last records is not checked here: a reader of the
+    /// partition reports a fork.
+    fn last_seq(&self, at: TopicPartition<'_>, reader: &Reader, bounds: Bounds) -> Result<Option<u64>, LogError> {
+        let framing = &self.context.framing;
+        reader.last(at, bounds, |message| match record::found_awaited(message, framing) {
+            EventRecord::Event(event, _) => Ok(Some(event.seq)),
+            EventRecord::Unread(why) => Err(why.at(at, message.offset())),
+            EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
         })
     }
 
