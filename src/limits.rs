@@ -385,7 +385,7 @@ pub const WATCH_STALL_MS: u64 = 5_000;
 pub const WATCH_IDS_MAX: usize = 500;
 /// Pools that a query looks at before the next query gets its turn.
 pub const SEARCH_STEP_POOLS: usize = 1_024;
-/// Longest wait of a read with `?fresh=true` for the replica, in milliseconds, also of one that reads several partitions.
+/// Longest wait of a read with `?fresh=true` for the replica of one partition, in milliseconds.
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
 /// Most connections that are served while the log is being opened, each for one request. Further ones wait.
 pub const STARTING_CONNECTIONS_MAX: usize = 64;

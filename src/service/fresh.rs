@@ -8,7 +8,7 @@ use crate::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, oneshot};
 
 /// Most partitions about which one caller has the log asked at the same time: each question takes a thread and a client of the
 /// log.
@@ -32,16 +32,17 @@ impl Freshness {
         self.reached_beside(handle, within, &Semaphore::new(1)).await
     }
 
-    /// The same for a caller who waits for several partitions at the same time. It has the log asked in one of these turns.
+    /// The same for a caller who waits for several partitions at the same time. It has the log asked in one of these turns, for
+    /// which it waits first.
     pub(super) async fn reached_beside(&self, handle: &PartitionHandle, within: Duration, turns: &Semaphore) -> bool {
         let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
-        tokio::time::timeout(within, self.reaches_end(handle, turns)).await.unwrap_or(false)
+        let Ok(turn) = turns.acquire().await else { return false };
+        tokio::time::timeout(within, self.reaches_end(handle, turn)).await.unwrap_or(false)
     }
 
-    async fn reaches_end(&self, handle: &PartitionHandle, turns: &Semaphore) -> bool {
+    async fn reaches_end(&self, handle: &PartitionHandle, turn: SemaphorePermit<'_>) -> bool {
         let partition = handle.id();
         let Some(end) = self.ends.get(partition as usize) else { return false };
-        let Ok(turn) = turns.acquire().await else { return false };
         let end = end.since_now(&self.tail, partition).await;
         // What the log has said is waited for without a turn.
         drop(turn);

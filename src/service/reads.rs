@@ -77,7 +77,7 @@ impl Service {
         render: fn(PoolList) -> T,
     ) -> Result<T, Refusal> {
         let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
-        // Beside each other, so that all of them have the same time.
+        // Beside each other: most of them answer while one does not.
         let turns = Semaphore::new(ASKED_AT_ONCE_MAX);
         let all = self.replica().partitions().map(|handle| self.readable_beside(handle, is_fresh, &turns));
         let told = join_all(all).await;

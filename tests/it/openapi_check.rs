@@ -284,7 +284,7 @@ fn what_is_not_as_described_is_found() {
     assert_eq!(get(&pool()), "");
     assert_eq!(judged(Some(("GET", "http://localhost/v1/pools/p")), &pool()), "");
     type Harm = fn(&mut Reply);
-    let harms: [(Harm, &str); 12] = [
+    let harms: [(Harm, &str); 13] = [
         (|reply| reply.status = 418, "418 is not described"),
         (|reply| drop(reply.headers.remove("etag")), "ETag is missing"),
         (|reply| drop(reply.headers.remove("cache-control")), "Cache-Control is missing"),
