@@ -8,6 +8,9 @@ use crate::domain::Micros;
 /// A clock that is years behind is believed at once, because nothing is old by it, and believed again once it is right. So the
 /// time that is believed goes on at half pace meanwhile, and not back, and it begins with the newest event at the earliest: a
 /// machine may start with such a clock, until a time service sets it.
+///
+/// It is at most the clock or the newest event, whichever is later. So what was believed because a log was ahead ends when the
+/// log is set right, and a clock that jumps there once more is not believed for that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Believed {
     /// Around which time the wall clock was believed last, and the steady time of that moment. Nothing before an event is known.
@@ -18,10 +21,10 @@ impl Believed {
     /// The time of the wall clock, or an earlier one that is believed, given readings of it and of the steady clock, and the time
     /// of the newest event, which is 0 where none is known yet.
     pub fn tell(&mut self, wall: Micros, steady: Micros, newest: Micros) -> Micros {
-        let begun = wall.max(newest);
-        let (earliest, latest) = self.last.map_or((begun, begun), |(believed, at)| {
+        let later = wall.max(newest);
+        let (earliest, latest) = self.last.map_or((later, later), |(believed, at)| {
             let passed_ms = steady.ms_since(at);
-            (believed.plus_ms(passed_ms / 2), believed.plus_ms(passed_ms.saturating_mul(2)))
+            (believed.plus_ms(passed_ms / 2).min(later), believed.plus_ms(passed_ms.saturating_mul(2)))
         });
         if newest > Micros(0) {
             self.last = Some((wall.clamp(earliest, latest), steady));
@@ -67,6 +70,17 @@ mod tests {
         assert!(told >= NEWEST && told < right, "{told:?}");
         let later = NEWEST.plus_ms(7_200_000);
         assert_eq!(believed.tell(later, steady(3_603_000), right), later);
+    }
+
+    /// The story: the clock was a year ahead for a day. It was set right, the process was started anew, and `headroom clock set`
+    /// has set the log right. Then the clock jumps ahead again.
+    #[test]
+    fn what_was_believed_of_a_log_that_was_ahead_ends_when_it_is_set_right() {
+        let (mut believed, ahead) = (Believed::default(), NEWEST.plus_ms(YEAR_MS));
+        assert_eq!(believed.tell(NEWEST, steady(0), ahead), NEWEST);
+        let set_right = NEWEST.plus_ms(1_000);
+        assert_eq!(believed.tell(set_right, steady(1_000), set_right), set_right);
+        assert_eq!(believed.tell(ahead, steady(2_000), ahead), set_right.plus_ms(2_000));
     }
 
     #[test]
