@@ -516,8 +516,8 @@ const _: () = {
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);
     assert!(REGISTRY_TIMEOUT_DEFAULT_MS < REGISTRY_TIMEOUT_MAX_MS);
     assert!(REGISTRY_RETRY_MS < REGISTRY_RETRY_MAX_MS && REGISTRY_ASKED_AT_ONCE <= REGISTRY_IDS_WAITING_MAX);
-    // The owner and the follower of every partition may each wait for an id, while all answers are asked for again.
-    assert!(REGISTRY_IDS_WAITING_MAX >= 2 * PARTITIONS_MAX as usize + REGISTRY_ANSWERS_MAX);
+    // The owner and the follower of every partition may each wait for an id.
+    assert!(REGISTRY_IDS_WAITING_MAX >= 2 * PARTITIONS_MAX as usize);
     // An id and its fingerprint take 28 bytes of a file; there is room for those known at the start.
     assert!((REGISTRY_ANSWERS_MAX + 64) * 28 < 64 << 10);
     // A file that was removed is noticed within a second, by the poll after a check is due.

@@ -6,7 +6,8 @@
 //! oldest answers are dropped, and their ids are asked about again when they are met.
 //!
 //! A "no" may be that of a registry that is behind, or was restored without the schema. So the thread asks again about every
-//! id of a "no" from time to time. The "no" counts until there is another answer, so nobody waits meanwhile.
+//! id of a "no" from time to time, when no other id is waited for. The "no" counts until there is another answer, so nobody
+//! waits meanwhile.
 
 use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_WAITING_MAX};
 use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
@@ -14,7 +15,7 @@ use crate::log::LogError;
 use crate::threads;
 use crate::time::Stopwatch;
 use crate::wire::frame::Fingerprint;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ struct Answers {
 struct Waiting {
     queued: BTreeSet<u32>,
     asked: BTreeSet<u32>,
+    /// Ids of a "no" that are to be asked about again. Nobody waits for them.
+    again: BTreeSet<u32>,
     /// Why the last round had no answer for some id.
     failed: Option<String>,
 }
@@ -161,15 +164,14 @@ impl Common {
 
     fn run(&self, rung: &Receiver<()>, ask: &Ask, no_lasts: Duration) {
         let (mut pause_ms, mut since) = (None, Stopwatch::start());
-        loop {
+        // There may always be something to ask again: that nobody will read the answers is looked for before each question.
+        while rung.try_recv() != Err(TryRecvError::Disconnected) {
             if since.left_of(no_lasts).is_zero() {
-                self.queue_noes();
+                self.ask_noes_again();
                 since = Stopwatch::start();
             }
             let Some(ids) = self.take() else {
-                if rung.recv_timeout(since.left_of(no_lasts)) == Err(RecvTimeoutError::Disconnected) {
-                    return;
-                }
+                let _ = rung.recv_timeout(since.left_of(no_lasts));
                 continue;
             };
             let failed = self.settle(&ids, ask(&ids));
@@ -188,21 +190,26 @@ impl Common {
         }
     }
 
-    /// Has every id of a "no" asked about again.
-    fn queue_noes(&self) {
+    /// Has every id of a "no" asked about again, once those of the last time have been.
+    fn ask_noes_again(&self) {
         let is_no = |(id, answer): (&u32, &Answer)| (*answer == Answer::NotOurs).then_some(*id);
-        let noes: Vec<u32> = self.answers.read().known.iter().filter_map(is_no).collect();
+        let noes: BTreeSet<u32> = self.answers.read().known.iter().filter_map(is_no).collect();
         let mut waiting = self.waiting.lock();
-        let room = REGISTRY_IDS_WAITING_MAX.saturating_sub(waiting.queued.len());
-        waiting.queued.extend(noes.into_iter().take(room));
+        if waiting.again.is_empty() {
+            waiting.again = noes;
+        }
     }
 
-    /// Some of those that wait, if any do.
+    /// Some of those that wait; where none does, some of those of a "no".
     fn take(&self) -> Option<Vec<u32>> {
         let mut waiting = self.waiting.lock();
-        let ids: Vec<u32> = waiting.queued.iter().copied().take(REGISTRY_ASKED_AT_ONCE).collect();
-        waiting.queued.retain(|id| !ids.contains(id));
-        waiting.asked.extend(&ids);
+        let Waiting { queued, asked, again, .. } = &mut *waiting;
+        // Whoever meets one that was dropped asks himself.
+        again.retain(|id| self.answer(*id).is_some());
+        let from = if queued.is_empty() { again } else { queued };
+        let ids: Vec<u32> = from.iter().copied().take(REGISTRY_ASKED_AT_ONCE).collect();
+        from.retain(|id| !ids.contains(id));
+        asked.extend(&ids);
         (!ids.is_empty()).then_some(ids)
     }
 
@@ -330,6 +337,32 @@ mod tests {
         assert_eq!(resolver.wait(2, LONG), Ok(Answer::NotOurs));
         let later = (asked.recv_timeout(LONG), asked.recv_timeout(LONG));
         assert_eq!(later, (Ok(vec![2]), Ok(vec![2])), "a schema of ours stays one");
+    }
+
+    /// The story: a program writes records of very many schemas, each of which is a "no". A partition that waits for a new one of
+    /// ours waited until all those were asked about again. Who has left is noticed as well while there is always one of them.
+    #[test]
+    fn what_is_asked_again_keeps_nobody_waiting() {
+        const NOES: u32 = 2 + REGISTRY_ASKED_AT_ONCE as u32;
+        let ((told, asked), (go, going)) = (unbounded(), unbounded::<()>());
+        let ask = move |ids: &[u32]| {
+            let _ = told.send(ids.to_vec());
+            let _ = going.recv();
+            ids.iter().map(|_| IdAnswer::Ok(None)).collect()
+        };
+        let resolver = Resolver::start([(7, OURS)], Box::new(ask), Duration::ZERO).unwrap();
+        let mut answers = resolver.common.answers.write();
+        assert!((101..=100 + NOES).all(|id| answers.learn(id, Answer::NotOurs)));
+        drop(answers);
+        assert_eq!(asked.recv_timeout(LONG), Ok((101..99 + NOES).collect()));
+        assert!(resolver.look(1_000).is_err());
+        resolver.forget(99 + NOES);
+        go.send(()).unwrap();
+        assert_eq!(asked.recv_timeout(LONG), Ok(vec![1_000]), "who waits comes first");
+        go.send(()).unwrap();
+        assert_eq!(asked.recv_timeout(LONG), Ok(vec![100 + NOES]), "and then what is left of those");
+        drop((resolver, go));
+        assert!(asked.iter().take(100).count() < 100, "the thread ends");
     }
 
     #[test]
