@@ -145,7 +145,7 @@ impl Archive for Shelf {
         let folder = self.folder();
         let listed = self.objects.list(&folder, LISTED_MAX).map_err(unread)?;
         // What a directory hides is neither damaged nor gone. Whoever needs it is told.
-        let hidden = self.objects.directories(&folder);
+        let hidden = self.objects.directories(&folder).map_err(unread)?;
         let names = listed.iter().map(|listed| &listed.name).chain(&hidden);
         Ok(names.filter_map(|name| number(name, MANIFEST)).collect())
     }

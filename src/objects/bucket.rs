@@ -191,7 +191,8 @@ impl Bucket {
     /// Names the directories that lie where objects of a folder are looked for, each once.
     fn tell_directories(&self, folder: &str) {
         let Reached::Folder { dir, .. } = &self.reached else { return };
-        let found = self.directories(folder);
+        // The listing stands all the same: these are named for a person.
+        let Ok(found) = self.directories(folder) else { return };
         let mut told = self.told.lock();
         for name in found {
             let path = dir.join(folder).join(name);
@@ -526,15 +527,14 @@ impl Objects for Bucket {
         Ok(found)
     }
 
-    fn directories(&self, folder: &str) -> Vec<String> {
-        let Reached::Folder { dir, is_dir, .. } = &self.reached else { return Vec::new() };
+    fn directories(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let Reached::Folder { dir, is_dir, .. } = &self.reached else { return Ok(Vec::new()) };
         let (within, is_dir) = (dir.join(folder), *is_dir);
         let look = |_: Arc<dyn ObjectStore>| async move {
             let found = spawn_blocking(move || directories(&within, is_dir)).await;
             Ok::<_, object_store::Error>(found.unwrap_or_default())
         };
-        // A folder that cannot be read has not been listed either.
-        self.call((Act::List, folder), 0, look).unwrap_or_default()
+        self.call((Act::List, folder), 0, look)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {

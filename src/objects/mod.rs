@@ -77,8 +77,11 @@ pub trait Objects: Send + Sync {
     fn list(&self, folder: &str, most: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// The names of directories that lie where the objects of this folder are looked for. They are no objects, and are not
-    /// listed. A store has none.
-    fn directories(&self, folder: &str) -> Vec<String>;
+    /// listed. A store has none, and neither has a folder that is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn directories(&self, folder: &str) -> Result<Vec<String>, StoreError>;
 
     /// Deletes an object, if it is there.
     ///

@@ -125,7 +125,7 @@ impl Objects for Faulty<'_> {
         }
         Ok(listed)
     }
-    fn directories(&self, folder: &str) -> Vec<String> {
+    fn directories(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         self.bucket.directories(folder)
     }
     fn delete(&self, path: &str) -> Result<(), StoreError> {

@@ -194,6 +194,7 @@ fn a_mount_that_hangs_behind_a_listing_keeps_no_process_from_its_end() {
         bucket.close();
         let listed = ended.recv_timeout(CALL_LIMIT / 2).unwrap().unwrap();
         assert_eq!(listed.first().map(|listed| &*listed.name), Some("1"));
+        assert!(bucket.directories("log").is_err(), "whoever needs them is told that they are not known");
         drop(hangs);
     });
 }
