@@ -153,6 +153,8 @@ impl<'a> Keeper<'a> {
 
     fn step(&mut self, is_over: &dyn Fn() -> bool) -> Result<Step, String> {
         let told = |error: LogError| error.detail;
+        // Also while nothing can leave: a clock is believed as far as it goes on from look to look.
+        let now = self.time();
         let Some((number, reach)) = self.log.oldest().map_err(told)? else {
             self.heard.overdue(0);
             return Ok(Step::Stays);
@@ -165,7 +167,7 @@ impl<'a> Keeper<'a> {
                 Oldest { number, begins, newest: None, seen: number, before: Micros::MAX, is_told: false }
             }
         };
-        let stepped = self.attend(&mut oldest, &reach, is_over);
+        let stepped = self.attend((&mut oldest, now), &reach, is_over);
         self.oldest = Some(oldest);
         stepped
     }
@@ -178,8 +180,13 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn attend(&mut self, oldest: &mut Oldest, reach: &Reach, is_over: &dyn Fn() -> bool) -> Result<Step, String> {
-        let (number, now, keep_ms) = (oldest.number, self.time(), self.keep_ms);
+    fn attend(
+        &mut self,
+        (oldest, now): (&mut Oldest, Micros),
+        reach: &Reach,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Step, String> {
+        let (number, keep_ms) = (oldest.number, self.keep_ms);
         let over_ms = |at: Micros| now.ms_since(at).saturating_sub(keep_ms);
         let mut whole: Option<Whole> = None;
         self.date(oldest, now, is_over)?;

@@ -202,6 +202,39 @@ fn a_clock_that_was_years_behind_at_the_start_is_believed_once_it_is_right() {
     assert_eq!((&*bed.told.left.lock(), &*bed.told.failed.lock()), (&vec![0], &vec![]));
 }
 
+/// The story: a log is young. Its first file is full, and the clock jumps a year ahead before anybody looks at that file.
+#[test]
+fn a_clock_that_jumps_ahead_before_anything_can_leave_is_not_believed_at_once() {
+    let mut bed = Bed::of_days(BEGIN, 0);
+    let (reader, bucket, log_id, pool) = (bed.reader(), bed.bucket(), bed.log_id(), pool_id("van"));
+    let Bed { world, replica, handle, owner, owned, told, .. } = &mut bed;
+    let (world, replica, told) = (&*world, &*replica, &*told);
+    let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
+    let mut keeper = Keeper::new((&world.log, replica), &reader, None, (&world.clock, told), KEEP_MS);
+    let mut asked = 0;
+    let mut turn = || {
+        world.clock.pass_ms(2_000);
+        for _ in 0..26 {
+            asked += 1;
+            let deadline = world.clock.wall().plus_ms(5_000);
+            let asked = Command { deadline, ..command(asked, reserve(&pool, &format!("K{asked}"))) };
+            append(&*world.log, 0, &headroom::wire::command::encode(&asked));
+        }
+        commit_turn(owner, handle, owned, world.clock.wall());
+        world.checkpoint(handle);
+        writer.round(&|| false);
+    };
+    turn();
+    keeper.round(&|| false);
+    while world.log.oldest().unwrap().is_none() {
+        turn();
+    }
+    world.clock.step(world.clock.wall().plus_ms(365 * DAY_MS));
+    (0..2).for_each(|_| turn());
+    keeper.round(&|| false);
+    assert_eq!((&*told.left.lock(), &*told.failed.lock()), (&vec![], &vec![]));
+}
+
 /// The story: the clock was thirty years ahead for a day, and `headroom clock set` has set the log right. The events of that day
 /// are later than all that follow for thirty years, and they leave with those around them.
 #[test]
