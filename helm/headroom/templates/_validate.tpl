@@ -114,7 +114,8 @@
   {{- fail "gateways.autoscaling.enabled needs gateways.enabled: owners are not scaled by load, because each change moves partitions" -}}
 {{- end -}}
 {{- $resources := .Values.gateways.resources | default .Values.resources -}}
-{{- if and .Values.gateways.autoscaling.enabled (not (dig "requests" "cpu" "" $resources)) -}}
+{{- /* A limit without a request is the request as well. */ -}}
+{{- if and .Values.gateways.autoscaling.enabled (not (or (dig "requests" "cpu" "" $resources) (dig "limits" "cpu" "" $resources))) -}}
   {{- fail "gateways.resources.requests.cpu is missing: gateways.autoscaling.targetCPU is a percentage of it" -}}
 {{- end -}}
 {{- with .Values.gateways.autoscaling -}}

@@ -143,6 +143,13 @@ fn a_deployment_has_not_failed_before_a_start_has() {
     assert!(spec["progressDeadlineSeconds"].as_u64().unwrap() > 3_600, "{}", spec["progressDeadlineSeconds"]);
 }
 
+/// The story: gateways had a limit of CPU, which is their request as well, and Helm refused their autoscaler.
+#[test]
+fn an_autoscaler_goes_by_a_limit_of_cpu_where_nothing_is_requested() {
+    let release = changed("gateways", &[("gateways.resources", json!({ "limits": { "cpu": "2" } }))]);
+    object(&release, "HorizontalPodAutoscaler", "-gateway");
+}
+
 /// The story: `headroom rebuild --swap` in a pod named every process, as the runbook of a broken law says, and none was reached.
 #[test]
 fn a_command_in_a_pod_of_the_release_reaches_every_server() {
