@@ -70,7 +70,8 @@ enum Command {
     /// Call a running server: reserve, release, search and change pools
     ///
     /// Exit code 0: done. 1: the server refused, and did nothing. 2: bad usage, or no server was reached. 3: the outcome is
-    /// unknown; repeat the call with its key, which is printed. A 1 or 2 then may speak of the repetition alone.
+    /// unknown; repeat the call with its key, which is printed. When that ends with 1 or 2, the first call may be done all
+    /// the same.
     Client(client::Args),
     /// Show a week of delivery slots being sold out on a temporary server, then audit its log
     Demo(demo::Args),
