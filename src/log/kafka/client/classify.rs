@@ -105,6 +105,12 @@ pub(in crate::log::kafka) fn is_queue_full(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageProduction(Code::QueueFull))
 }
 
+/// Whether an error of a member's poll keeps its process out of the group until somebody acts. What is assigned may be read for a
+/// moment before it is paused, from an offset that retention has removed: that keeps nobody out.
+pub(in crate::log::kafka) fn keeps_out_of_group(error: &KafkaError) -> bool {
+    !matches!(of(error), LogErrorKind::Transient | LogErrorKind::OutOfRange)
+}
+
 /// Whether a topic exists, by the error that its metadata has. A topic without a leader exists.
 ///
 /// # Errors
@@ -192,6 +198,16 @@ mod tests {
         for code in [Code::OperationTimedOut, Code::BrokerTransportFailure, Code::InvalidTransactionalState] {
             assert_eq!(of_commit(&error(code)), CommitOutcome::Unknown, "{code:?}");
         }
+    }
+
+    /// The story: the topic of commands had lost its first records to retention. A healthy process said at a rebalance that it
+    /// cannot join, because its client had asked for the first offset before the partition was paused.
+    #[test]
+    fn what_a_member_cannot_read_keeps_it_out_of_no_group() {
+        let keeps_out = |code| keeps_out_of_group(&KafkaError::MessageConsumption(code));
+        assert!([Code::GroupAuthorizationFailed, Code::InconsistentGroupProtocol].into_iter().all(keeps_out));
+        let passing = [Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::RebalanceInProgress, Code::NotCoordinator];
+        assert!(!passing.into_iter().any(keeps_out));
     }
 
     #[test]

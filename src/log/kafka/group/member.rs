@@ -8,7 +8,7 @@ use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
 use crate::log::kafka::client::reader::{number, offset_of};
 use crate::log::kafka::data::context::LogContext;
-use crate::log::{Fitness, JoinedGroup, LogError, LogErrorKind, Membership, MembershipChange, OwnedPosition};
+use crate::log::{Fitness, JoinedGroup, LogError, Membership, MembershipChange, OwnedPosition};
 use crate::threads;
 use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -190,11 +190,11 @@ impl Work {
     }
 }
 
-/// Says what keeps this process out of the group, unless that may pass by itself or was said a moment ago. `told` is what was
-/// said last, and the time since then.
+/// Says what keeps this process out of the group, unless it was said a moment ago. `told` is what was said last, and the time
+/// since then.
 fn tell(error: KafkaError, told: &mut Option<(KafkaError, Stopwatch)>) {
     let is_told = told.as_ref().is_some_and(|(last, since)| *last == error && since.elapsed() < TOLD_EVERY);
-    if is_told || classify::of(&error) == LogErrorKind::Transient {
+    if is_told || !classify::keeps_out_of_group(&error) {
         return tracing::debug!(%error, "polling the group of owners failed");
     }
     tracing::error!(%error, "this process cannot join the group of owners");
