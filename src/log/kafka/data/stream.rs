@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the client is waited for when it is told to ask where its topic is. After that it asks by itself.
+/// How long the client is waited for when it is told to ask where its topic is, which it does by itself after that, and when a
+/// partition ends too early.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 
 /// A partition that is followed.
