@@ -4,10 +4,11 @@ use crate::openapi_check;
 use crate::wait::{PATIENCE, soon, until};
 use headroom::app::StartError;
 use headroom::log::embedded::OpenError;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Opens a log that this process has closed. A child being spawned holds for a moment whatever files this one has open,
@@ -97,25 +98,29 @@ pub struct Running {
     child: Child,
     /// Each with its line end.
     lines: Receiver<String>,
-    err: Option<JoinHandle<String>>,
+    told: Arc<Mutex<String>>,
+    err: Option<JoinHandle<()>>,
 }
 
 impl Running {
     pub fn start(command: &mut Command) -> Running {
         let mut child = spawn(command);
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut err = child.stderr.take().unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || {
             let mut line = String::new();
             while out.read_line(&mut line).unwrap() > 0 && tell.send(std::mem::take(&mut line)).is_ok() {}
         });
+        let told = Arc::<Mutex<String>>::default();
+        let heard = Arc::clone(&told);
         let err = std::thread::spawn(move || {
-            let mut text = String::new();
-            err.read_to_string(&mut text).unwrap();
-            text
+            let mut line = String::new();
+            while err.read_line(&mut line).unwrap() > 0 {
+                heard.lock().unwrap().push_str(&std::mem::take(&mut line));
+            }
         });
-        Running { child, lines, err: Some(err) }
+        Running { child, lines, told, err: Some(err) }
     }
 
     /// The next line of its output.
@@ -127,6 +132,11 @@ impl Running {
 
     pub fn child(&self) -> &Child {
         &self.child
+    }
+
+    /// Whether it has said this on its standard error.
+    pub fn has_told(&self, text: &str) -> bool {
+        self.told.lock().unwrap().contains(text)
     }
 
     /// Whether it has ended.
@@ -153,7 +163,8 @@ impl Running {
     pub fn ended(mut self) -> Ended {
         until("the process ends", || self.is_over());
         let code = code_of(self.child.wait().unwrap());
-        let err = self.err.take().unwrap().join().unwrap();
+        self.err.take().unwrap().join().unwrap();
+        let err = std::mem::take(&mut *self.told.lock().unwrap());
         Ended { code, out: self.lines.iter().collect(), err }
     }
 }
