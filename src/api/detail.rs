@@ -170,12 +170,14 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         }
         Reason::Misrouted => format!("partition {} is not that of {pool}: this is a bug", event.partition),
         Reason::Duplicate => "this is a copy of a command that was decided before, and that decision stands".into(),
-        Reason::Expired => format!("the deadline had passed when the command was decided, at {}: try again", at(event)),
+        Reason::Expired => {
+            format!("the deadline had passed when the command was decided, at {}: try again", Shown(event.decided_at))
+        }
         Reason::Abandoned => TAKEN_BACK.into(),
         Reason::DeadlineTooFar => format!(
             "the deadline is more than {COMMAND_WINDOW_MS} ms after {}, which is the time of its partition: set the clocks \
              of the processes, or give less time",
-            at(event)
+            Shown(event.decided_at)
         ),
         Reason::TooManyCommands => format!(
             "the partition took {DECIDED_COMMANDS_MAX} commands within {COMMAND_WINDOW_MS} ms, which is the maximum: try again"
@@ -206,8 +208,8 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
             format!(
-                "{pool} took no more reservations at {}, its cutoff had passed: {}",
-                at(event),
+                "{pool} took no more reservations{}, its cutoff had passed: {}",
+                then(event, "at"),
                 elsewhere(rejection)
             )
         }
@@ -221,7 +223,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
              those of the three that do not fit"
         ),
         Reason::LabelsFull => format!("{pool} would have more than {LABELS_MAX} labels: remove some with null"),
-        Reason::HoldExpired => ended(&format!("the hold of {} had run out by {}", Reservation(rejection), at(event))),
+        Reason::HoldExpired => ended(&format!("the hold of {} had run out{}", Reservation(rejection), then(event, "by"))),
         Reason::AlreadyReleased => ended(&format!("{} was released before", Reservation(rejection))),
         Reason::NotAHold => {
             format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
@@ -240,12 +242,15 @@ fn ended(how: &str) -> String {
 fn of_retirement(event: &Event, rejection: &Rejection) -> String {
     let pool = Pool(rejection);
     match rejection.reason {
-        Reason::RetiresTooSoon => format!(
-            "{pool} would retire by itself before {}, which is {} days ahead: send a later end of the window, or a longer \
-             retire_after_ms; DELETE /v1/pools/{{pool}} ends its life at once",
-            Shown(event.decided_at.plus_ms(RETIRE_AFTER_MIN_MS)),
-            RETIRE_AFTER_MIN_MS / 86_400_000
-        ),
+        Reason::RetiresTooSoon => {
+            let earliest = decided_at(event).map(|at| Shown(at.plus_ms(RETIRE_AFTER_MIN_MS)));
+            format!(
+                "{pool} would retire by itself within {} days{}: send a later end of the window, or a longer \
+                 retire_after_ms; DELETE /v1/pools/{{pool}} ends its life at once",
+                RETIRE_AFTER_MIN_MS / 86_400_000,
+                earliest.map_or_else(String::new, |earliest| format!(", before {earliest}"))
+            )
+        }
         Reason::PoolRetired => {
             let until = Shown(rejection.retired_until.unwrap_or_default());
             format!("{pool} has retired, and its id can be defined anew from {until} on: wait, or use another id")
@@ -275,8 +280,21 @@ fn elsewhere(rejection: &Rejection) -> &'static str {
     if rejection.demand_before.is_some() { "ask for no more than it takes" } else { "take another pool" }
 }
 
-fn at(event: &Event) -> Shown {
-    Shown(event.decided_at)
+fn is_repeated(event: &Event) -> bool {
+    matches!(event.body, EventBody::Repeated(..))
+}
+
+/// When the answer was decided first; `None` for a repetition that does not know it.
+fn decided_at(event: &Event) -> Option<Micros> {
+    match event.body {
+        EventBody::Repeated(_, origin) => origin.and_then(|origin| origin.decided_at),
+        _ => Some(event.decided_at),
+    }
+}
+
+/// The same as a part of a sentence, after this word.
+fn then(event: &Event, word: &str) -> String {
+    decided_at(event).map_or_else(String::new, |at| format!(" {word} {}", Shown(at)))
 }
 
 fn full(event: &Event) -> String {
@@ -300,11 +318,19 @@ fn held_too_long(event: &Event, rejection: &Rejection) -> String {
         Reason::HoldTooOld => "bounds the whole life of a hold, from when it was accepted",
         _ => "has a window, and no hold outlives its end",
     };
-    match rejection.hold_until {
-        Some(until) if until > event.decided_at => {
+    match (rejection.hold_until, decided_at(event)) {
+        (Some(until), Some(at)) if until <= at => {
+            let is = if is_repeated(event) { "was then" } else { "is now" };
+            format!("{pool} {why}, and that {is}: confirm it while it lives, or do without a hold")
+        }
+        (Some(until), _) if is_repeated(event) => {
+            let until = Shown(until);
+            format!("{pool} {why}, so this one could last until {until}: ask for less time, or do without a hold")
+        }
+        (Some(until), _) => {
             format!("{pool} {why}: ask for a time that ends at {} or earlier, or do without a hold", Shown(until))
         }
-        _ => format!("{pool} {why}, and that is now: confirm it while it lives, or do without a hold"),
+        (None, _) => format!("{pool} {why}: ask for less time, or do without a hold"),
     }
 }
 
@@ -333,7 +359,7 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
     let taken = units(&rejection.demand_before);
     match rejection.reason {
         Reason::UnknownDimension => {
-            if matches!(event.body, EventBody::Repeated(..)) {
+            if is_repeated(event) {
                 return format!("{pool} had no dimension {d}: read it to see those it has");
             }
             let known: Vec<_> = rejection.limits.iter().flat_map(|l| l.iter()).map(|(d, _)| d.to_string()).collect();
@@ -347,7 +373,7 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
         }
         _ => {
             let left = limit.saturating_sub(used);
-            let had = if matches!(event.body, EventBody::Repeated(..)) { "had" } else { "has" };
+            let had = if is_repeated(event) { "had" } else { "has" };
             let asked = if rejection.demand_before.is_some() {
                 let more = asked.saturating_sub(taken);
                 format!("{more} more were asked for, {asked} in place of {taken}: ask for less")
@@ -384,149 +410,4 @@ impl std::fmt::Display for Reservation<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{
-        Amounts, Attempt, Cause, CommandId, CommandKind, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
-    };
-
-    fn refusal(reason: Reason, kind: CommandKind, is_keyed: bool) -> String {
-        let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());
-        let units = |orders_units, crates_units| Amounts::new([(orders, orders_units), (crates, crates_units)]);
-        let rejection = Rejection {
-            reason,
-            dimension: Some(orders),
-            pool: PoolId::new("van-1").ok(),
-            reservation: Some(ReservationId::new(7, [1; 11])),
-            demand: units(4, 1),
-            demand_before: units(1, 1).filter(|_| kind == CommandKind::Amend),
-            order_ref: None,
-            limits: units(10, 30),
-            used: units(7, 9),
-            mode: None,
-            version: Some(3),
-            hold_until: Some(Micros(1_800_000_060_000_000)),
-            existing_reservation: Some(ReservationId::new(7, [2; 11])),
-            live: Some(3),
-            retired_until: (reason == Reason::PoolRetired).then_some(Micros(1_800_000_060_000_000)),
-            asked: None,
-        };
-        let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
-        let id = CommandId(7);
-        let stamp = CommandStamp {
-            id,
-            reply_to: None,
-            attempt: Attempt(1),
-            actor: None,
-            kind,
-            key,
-            fingerprint: 0,
-            deadline: None,
-        };
-        let event = Event {
-            partition: 2,
-            seq: 9,
-            epoch: 1,
-            prev: Digest::default(),
-            decided_at: Micros(1_800_000_000_000_000),
-            cause: Some(Cause::of(4, stamp)),
-            body: EventBody::Rejected(rejection.clone()),
-        };
-        of_rejection(&event, &rejection)
-    }
-
-    /// The event has every value, so each text has to name what a caller can look at.
-    #[test]
-    fn every_refusal_names_a_value_and_says_more_than_its_title() {
-        for reason in Reason::ALL {
-            let named: &[&str] = match reason {
-                Reason::Malformed | Reason::Abandoned => &[],
-                Reason::Misrouted => &["partition 2", "pool van-1"],
-                Reason::Duplicate => &["copy"],
-                Reason::Expired | Reason::PastCutoff | Reason::HoldExpired => &["2027-01-15T08:00:00Z"],
-                Reason::DeadlineTooFar => &["15000 ms", "2027-01-15T08:00:00Z", "clocks"],
-                Reason::TooManyCommands => &["15000 ms", "try again"],
-                Reason::KeyReused => &["key k-1", "pool van-1", "new key"],
-                Reason::TooManyAttempts => &["16 attempts", "reservation hr_", "try again"],
-                Reason::MemoryFull => &["partition 2", "3221225472 bytes", "24 hours", "try again"],
-                Reason::PartitionFull => &["partition 2", "262144 pools"],
-                Reason::PoolRetired => &["pool van-1", "2027-01-15T08:01:00Z"],
-                Reason::RetiresTooSoon => &["pool van-1", "2027-01-17T08:00:00Z", "2 days", "retire_after_ms"],
-                Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],
-                Reason::UnknownReservation => &["reservation hr_", "24 hours"],
-                Reason::StaleVersion => &["pool van-1", "version 3", "ETag"],
-                Reason::Closed | Reason::Paused => &["pool van-1", "open it"],
-                Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
-                Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
-                Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
-                Reason::PoolInUse => &["pool van-1", "3 live reservations", "with_reservations=true"],
-                Reason::OrderHasReservation => &["reservation hr_", "pool van-1"],
-                Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => {
-                    &["pool van-1", "2027-01-15T08:01:00Z"]
-                }
-                Reason::InvalidWindow => &["pool van-1", "start", "cutoff"],
-                Reason::LabelsFull => &["pool van-1", "32 labels", "null"],
-                Reason::DimensionInUse => &["7 orders of pool van-1", "release"],
-                Reason::AlreadyReleased | Reason::NotAHold => &["reservation hr_"],
-            };
-            let said = refusal(*reason, CommandKind::Reserve, true);
-            named.iter().for_each(|name| assert!(said.contains(name), "{reason}: {said:?} without {name:?}"));
-            assert!(
-                said.split(' ').count() > 5 && said != Code::of_reason(*reason).meaning().title,
-                "{reason}: {said}"
-            );
-            // The text asks for a new key exactly when the key keeps the refusal, and another key may get another answer.
-            let stays = [Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold].contains(reason);
-            assert_eq!(said.contains("under a new one"), reason.is_remembered() && !stays, "{reason}: {said}");
-            assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");
-        }
-    }
-
-    /// The story: a caller who confirmed too late was told to reserve again. It did, under the key of its Reserve, and was
-    /// refused until a day later. The same confirm under another key, which it was told to send, was refused as well.
-    #[test]
-    fn whoever_comes_after_the_end_is_told_to_reserve_under_a_new_key() {
-        let kinds = [CommandKind::Reserve, CommandKind::Confirm, CommandKind::Extend, CommandKind::Amend];
-        for (reason, kind) in kinds.map(|kind| [(Reason::HoldExpired, kind), (Reason::AlreadyReleased, kind)]).concat()
-        {
-            for is_keyed in [true, false] {
-                let said = refusal(reason, kind, is_keyed);
-                assert!(said.contains("reserve again under a new Idempotency-Key"), "{reason}: {said}");
-                assert!(said.contains("24 hours after the end"), "{reason}: {said}");
-            }
-        }
-        assert!(!refusal(Reason::NotAHold, CommandKind::Extend, true).contains("new"));
-    }
-
-    /// The story: a PUT of a pool that had to be there already was told to define it with PUT.
-    #[test]
-    fn a_definition_of_a_pool_that_has_to_be_there_is_told_what_keeps_it_from_being_made() {
-        let refused = |until| of(&Refusal::NoPoolToReplace(PoolId::new("van-1").unwrap(), until)).into_owned();
-        let absent = refused(None);
-        assert!(absent.contains("pool van-1") && absent.contains("leave out If-Match"), "{absent}");
-        assert!(!absent.contains("PUT"), "{absent}");
-        let retired = refused(Some(Micros(1_800_000_060_000_000)));
-        assert!(retired.contains("has retired") && retired.contains("2027-01-15T08:01:00Z"), "{retired}");
-    }
-
-    /// What is released is remembered for as long as what expires: to release is no way out.
-    #[test]
-    fn a_process_without_memory_says_what_it_does_not_take_and_until_when() {
-        let said = of(&Refusal::Shed(Shed::Memory)).into_owned();
-        for part in ["no new reservation", "change, extend or amend", "24 hours after their end"] {
-            assert!(said.contains(part), "{said:?} without {part:?}");
-        }
-        assert!(!said.contains("release"), "{said}");
-    }
-
-    /// A reservation cannot move to another pool.
-    #[test]
-    fn a_refused_amend_says_how_much_more_it_was_and_what_it_may_ask() {
-        let more = refusal(Reason::OverLimit, CommandKind::Amend, false);
-        assert!(more.contains("3 of 10 orders left, 3 more were asked for, 4 in place of 1"), "{more}");
-        for reason in [Reason::OverLimit, Reason::PastCutoff, Reason::Closed, Reason::Paused] {
-            let said = refusal(reason, CommandKind::Amend, false);
-            assert!(said.contains("ask for") && !said.contains("another pool"), "{reason}: {said}");
-        }
-    }
-}
+mod tests;
