@@ -203,7 +203,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::UnknownReservation => {
             rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
         }
-        Reason::StaleVersion => stale(rejection),
+        Reason::StaleVersion => stale(event, rejection),
         Reason::OrderHasReservation => existing(rejection),
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
@@ -334,11 +334,24 @@ fn held_too_long(event: &Event, rejection: &Rejection) -> String {
     }
 }
 
-fn stale(rejection: &Rejection) -> String {
+fn stale(event: &Event, rejection: &Rejection) -> String {
     let pool = Pool(rejection);
+    let had_to_be_new = rejection.asked.as_ref().is_some_and(|asked| asked.version == Some(0));
     match rejection.version {
+        // Whoever wants to make a pool must not be led to replace that of somebody else.
+        Some(version) if had_to_be_new => {
+            let exists = if is_repeated(event) { "existed" } else { "exists" };
+            format!(
+                "{pool} {exists} already, with version {version}, and was to be new: use another id, or read the pool, and \
+                 change it if it is the one that you mean"
+            )
+        }
         Some(version) => {
-            format!("{pool} has version {version}, not the one expected: read it again, and send its ETag")
+            let has = if is_repeated(event) { "had" } else { "has" };
+            format!(
+                "{pool} {has} version {version}, not the one expected: read it again, and send the version that you have read \
+                 (its ETag in If-Match, or expected_version)"
+            )
         }
         None => no_version(&pool.to_string()),
     }
@@ -346,7 +359,10 @@ fn stale(rejection: &Rejection) -> String {
 
 /// For a definition of a pool that has to be there already.
 fn no_version(pool: &str) -> String {
-    format!("{pool} does not exist, so that it has no version: leave out If-Match to make it")
+    format!(
+        "{pool} does not exist, so that it has no version: to make it, leave out If-Match, or expected_version and \
+         expected_existence"
+    )
 }
 
 fn of_dimension(event: &Event, rejection: &Rejection) -> String {

@@ -95,7 +95,8 @@ fn an_edit_of_another_version_is_refused() {
     assert_eq!(c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one).status, 201);
     let again = c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one);
     assert_eq!((again.status, again.code().as_str()), (412, "stale_version"));
-    assert_eq!(again.json()["detail"], "pool p has version 1, not the one expected: read it again, and send its ETag");
+    let told = "pool p exists already, with version 1, and was to be new: use another id, or read the pool, and change it if it is the one that you mean";
+    assert_eq!(again.json()["detail"], told);
     let two = c.send("PUT", "/v1/pools/p", &["If-Match: \"1\""], r#"{"limits":{"orders":2}}"#);
     assert_eq!((two.status, two.header("etag")), (200, Some("\"2\"")));
     for (method, path, body) in [

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::{
-    Amounts, Attempt, Cause, CommandId, CommandKind, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
+    Amounts, AskedChange, Attempt, Cause, CommandId, CommandKind, CommandStamp, Digest, Dimension, IdempotencyKey,
+    Micros,
 };
 
 fn refusal(reason: Reason, kind: CommandKind, is_keyed: bool) -> String {
@@ -152,9 +153,23 @@ fn a_definition_of_a_pool_that_has_to_be_there_is_told_what_keeps_it_from_being_
     let refused = |until| of(&Refusal::NoPoolToReplace(PoolId::new("van-1").unwrap(), until)).into_owned();
     let absent = refused(None);
     assert!(absent.contains("pool van-1") && absent.contains("leave out If-Match"), "{absent}");
+    assert!(absent.contains("expected_existence"), "{absent}");
     assert!(!absent.contains("PUT"), "{absent}");
     let retired = refused(Some(Micros(1_800_000_060_000_000)));
     assert!(retired.contains("has retired") && retired.contains("2027-01-15T08:01:00Z"), "{retired}");
+}
+
+/// The story: a definition of a new pool met a pool of that id. It was told to send its ETag, and would have replaced the pool.
+#[test]
+fn a_definition_of_a_new_pool_is_not_led_to_replace_one() {
+    let mut event = refused(Reason::StaleVersion, CommandKind::DefinePool, false);
+    let EventBody::Rejected(rejection) = &mut event.body else { panic!("{event:?}") };
+    rejection.asked = Some(Box::new(AskedChange { version: Some(0), ..AskedChange::default() }));
+    let said = of_rejection(&event, event.body.rejection().unwrap());
+    assert!(said.contains("pool van-1 exists already, with version 3") && said.contains("another id"), "{said}");
+    assert!(!said.contains("ETag") && !said.contains("If-Match"), "{said}");
+    let other = refusal(Reason::StaleVersion, CommandKind::DefinePool, false);
+    assert!(other.contains("ETag") && other.contains("expected_version"), "{other}");
 }
 
 /// What is released is remembered for as long as what expires: to release is no way out.
