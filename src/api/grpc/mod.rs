@@ -18,6 +18,7 @@ mod watch;
 #[allow(missing_docs, clippy::all, clippy::too_many_lines, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub mod v1;
 
+pub(in crate::api) use message::PREFIX_BYTES;
 pub use routes::methods;
 pub(in crate::api) use routes::{is_call, routes, unknown};
 

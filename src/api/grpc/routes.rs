@@ -2,7 +2,6 @@
 
 use super::calls;
 use super::health::Probe;
-use super::message::PREFIX_BYTES;
 use super::status::{GrpcReply, problem_of};
 use crate::api::http::Api;
 use crate::api::http::dispatch;
@@ -82,8 +81,8 @@ const PROBES: &[Call] =
 
 impl Call {
     fn route(self, format: Format) -> Route {
-        let body_bytes_max = self.message_bytes_max.saturating_add(PREFIX_BYTES);
-        Route { path: self.path, operation: Some(self.operation), body_bytes_max, format }
+        let Call { path, operation, message_bytes_max: body_bytes_max } = self;
+        Route { path, operation: Some(operation), body_bytes_max, format }
     }
 }
 

@@ -5,6 +5,7 @@ use super::reply::Problem;
 use super::request::{HttpRequest, at_most_once};
 use super::{Api, Limits};
 use crate::access::{Denied, Principal, Roles};
+use crate::api::grpc::PREFIX_BYTES;
 use crate::api::identity;
 use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
@@ -58,7 +59,7 @@ pub struct Route {
     pub path: &'static str,
     /// What it asks for; `None` when the path or its method does not exist.
     pub operation: Option<Operation>,
-    /// The longest body, in bytes.
+    /// The longest body, in bytes; of gRPC the longest message, which comes after a prefix.
     pub body_bytes_max: usize,
     /// How the body is written.
     pub format: Format,
@@ -117,7 +118,7 @@ pub(super) async fn read(
         Format::Json | Format::Grpc => {
             let is_hurried = parts.extensions.get::<Hurried>().is_some();
             let within = if is_hurried { HURRIED.min(api.limits.body_timeout) } else { api.limits.body_timeout };
-            (read_body(within, route.body_bytes_max, &parts.headers, body).await?, Body::empty())
+            (read_body(within, route, &parts.headers, body).await?, Body::empty())
         }
         Format::GrpcStream => (Bytes::new(), body),
     };
@@ -217,9 +218,14 @@ pub fn wrong_coding(header: &HeaderName, said: &str, known: &str) -> String {
     format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(said))
 }
 
-async fn read_body(within: Duration, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read_body(within: Duration, route: Route, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let told = route.body_bytes_max;
+    let (what, most) = match route.format {
+        Format::Json => ("body", told),
+        Format::Grpc | Format::GrpcStream => ("message", told.saturating_add(PREFIX_BYTES)),
+    };
     let too_large =
-        || Problem::fault(RequestFault::BodyTooLarge, format!("the body has more than {most} bytes: send less"));
+        || Problem::fault(RequestFault::BodyTooLarge, format!("the {what} has more than {told} bytes: send less"));
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

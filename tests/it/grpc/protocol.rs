@@ -118,6 +118,22 @@ fn what_is_no_message_or_no_method_is_refused_by_name() {
     }
 }
 
+/// The prefix of five bytes does not count.
+#[test]
+fn a_message_that_is_too_long_is_told_the_bound_that_the_proto_names() {
+    let server = Server::alone();
+    for (path, most) in [(RESERVE, 16_384), ("/headroom.v1.Capacity/DefinePool", 65_536)] {
+        let refused = |bytes: usize| {
+            let body = frame(0, &vec![0xff_u8; bytes]);
+            problem(&runtime().block_on(send(server.address, path, &[], body)).unwrap())
+        };
+        assert_eq!(refused(most).code, "bad_message", "{path}");
+        let long = refused(most + 1);
+        let told = format!("the message has more than {most} bytes: send less");
+        assert_eq!((&*long.code, long.detail), ("body_too_large", told), "{path}");
+    }
+}
+
 /// What lists areas or pools may be longer than other messages, as over HTTP.
 #[test]
 fn as_many_names_as_may_be_said_fit_every_message_that_lists_them() {
