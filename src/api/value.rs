@@ -49,10 +49,11 @@ pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
     }
 }
 
-/// A caller's text in a form that is safe to show: short, quoted, and only visible ASCII.
+/// A caller's text in a form that is safe to show: short, quoted, and with escapes for quotes and for what cannot be seen, such
+/// as control, format and combining characters.
 pub fn quoted(text: &str) -> String {
     const MOST: usize = 40;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push_str("...");
     }
@@ -65,7 +66,9 @@ mod tests {
 
     #[test]
     fn what_callers_send_is_shown_harmlessly() {
-        assert_eq!(quoted("a\0\u{202e}'\n"), "'a\\u{0}\\u{202e}\\'\\n'");
+        assert_eq!(quoted("a\0\u{202e}'\n"), "'a\\0\\u{202e}\\'\\n'");
+        assert_eq!(quoted("k\u{f6}ln \u{6771}"), "'k\u{f6}ln \u{6771}'");
+        assert_eq!(quoted("o\u{308}\u{a0}\u{2028}\u{e000}"), "'o\\u{308}\\u{a0}\\u{2028}\\u{e000}'");
         assert_eq!(quoted(&"x".repeat(10_000)).len(), 45);
     }
 }

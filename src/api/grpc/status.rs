@@ -174,6 +174,15 @@ mod tests {
         }
     }
 
+    /// A header is ASCII.
+    #[test]
+    fn a_text_in_any_script_is_told_percent_encoded() {
+        let problem = Problem::fault(RequestFault::BadName, "pool is 'k\u{f6}ln'");
+        let told = told(&problem, "77", Places::new());
+        assert_eq!(trailers(&told)["grpc-message"], "pool%20is%20'k%C3%B6ln'");
+        assert_eq!(detail(&told).detail, "pool is 'k\u{f6}ln'");
+    }
+
     #[test]
     fn a_refusal_comes_through_tonic_as_it_was() {
         let problem = Problem::fault(RequestFault::BadName, "pool is 'a b'");
