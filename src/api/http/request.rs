@@ -135,8 +135,9 @@ impl HttpRequest {
             Some(text) => text,
         };
         let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
-        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+        // An ETag is compared as a text: no pool has the one of "02", nor that of "0".
+        let digits = digits.filter(|digits| !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
+        let version = digits.and_then(|digits| digits.parse().ok());
         let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
         let expected = version.map(|version| Some(ExpectedPool::Version(version)));
         expected.ok_or_else(|| Problem::fault(RequestFault::BadVersion, wrong()))
