@@ -155,7 +155,7 @@ fn of_rejection(event: &Event, rejection: &Rejection) -> String {
     // What has ended or is confirmed stays so, whatever key the same request has.
     let stays = matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold);
     if has_key && !stays && rejection.is_remembered() {
-        format!("{said}; the key keeps this answer for {WINDOW_HOURS} hours, so ask again under a new one")
+        format!("{said}; the key keeps this answer for up to {WINDOW_HOURS} hours, so ask again under a new one")
     } else {
         said
     }

@@ -307,7 +307,7 @@ fn refusals_say_why_and_with_what_proof() {
     server.pool("p", 2);
     let c = &mut server.client();
     let three = r#"{"pool":"p","demand":{"orders":3}}"#;
-    let golden = r#"{"type":"urn:headroom:problem:over_limit","title":"The pool has too few units left","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{"orders":2},"proof":{"partition":0,"seq":2,"epoch":1,"limits":{"orders":2},"used":{"orders":0},"digest":"*"},"trace_id":"*"}"#;
+    let golden = r#"{"type":"urn:headroom:problem:over_limit","title":"The pool has too few units left","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for up to 24 hours, so ask again under a new one","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{"orders":2},"proof":{"partition":0,"seq":2,"epoch":1,"limits":{"orders":2},"used":{"orders":0},"digest":"*"},"trace_id":"*"}"#;
     let key: &[&str] = &["Idempotency-Key: k"];
     let first = expect(c, ("POST", "/v1/reservations", key, three), 409, golden);
     assert_eq!((first.code().as_str(), first.header("idempotent-replayed")), ("over_limit", None));
@@ -317,7 +317,7 @@ fn refusals_say_why_and_with_what_proof() {
     assert_eq!((again.status, again.header("idempotent-replayed")), (409, Some("true")));
     let told = again.json();
     let (at, judged) = (&told["proof"]["original"]["decided_at"], &told["proof"]);
-    let detail = "pool p had 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one";
+    let detail = "pool p had 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for up to 24 hours, so ask again under a new one";
     assert_eq!(told["detail"], format!("the key was refused at {}: {detail}", at.as_str().unwrap()));
     assert_eq!((&told["code"], &told["remaining"]["orders"]), (&"over_limit".into(), &2.into()));
     assert_eq!([&judged["limits"]["orders"], &judged["used"]["orders"], &judged["original"]["seq"]], [2, 0, 2]);
