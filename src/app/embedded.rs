@@ -8,7 +8,7 @@ use super::witness::{Flushing, open};
 use super::{LogRuntime, StartError, draw, draw_wide, level, spawn};
 use crate::config::Config;
 use crate::gateway::{CallReport, Gateway};
-use crate::log::embedded::{Embedded, Options, Reopened};
+use crate::log::embedded::{Embedded, OpenError, Options, Reopened};
 use crate::log::{
     ClaimError, CommandSink, CommittedTail, FeatureLevel, LogError, LogErrorKind, Manifest, Opening, PartitionLog,
     ReplyChannel, known_embedded_level,
@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// Pause between two checks whether a failed log accepts turns again.
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
+/// Pause between two checks whether a command still reads the log.
+const READERS_LOOK: Duration = Duration::from_millis(100);
 /// After so many milliseconds without an event the owner of a bounded log writes a Tick.
 const QUIET_TICK_MS: u64 = 6 * 3_600_000;
 /// Pause before a partition looks again for what covers the events that have left its log, or for what a disk did not give, in
@@ -46,7 +48,7 @@ pub(super) fn start(
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
     level::check(&config.data_dir)?;
     let store = Arc::new(SledStore::open(&config.data_dir));
-    let log = open(&config.data_dir, options, &store, opening)?;
+    let log = once_nobody_reads(|| open(&config.data_dir, options, &store, opening), opening)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
     let flushing = {
         let log = Arc::clone(&log);
@@ -100,6 +102,29 @@ pub(super) fn start(
         flushing.end() && is_written && keeper_ended && snapshots_ended && owners_ended == 0 && is_swap_over
     };
     Ok(LogRuntime { gateway, log_id, tail, swapping, end: Box::new(end) })
+}
+
+/// Opens the log, once no command reads it any more. That may take hours, and a supervisor gives up a process that ends again and
+/// again. Whoever writes the log is not waited for.
+fn once_nobody_reads(
+    open: impl Fn() -> Result<Arc<Embedded>, OpenError>,
+    opening: &Opening,
+) -> Result<Arc<Embedded>, OpenError> {
+    let mut is_told = false;
+    loop {
+        let opened = open();
+        let Err(OpenError::InUse { dir, is_read: true }) = &opened else { return opened };
+        if !std::mem::replace(&mut is_told, true) {
+            let dir = dir.display();
+            tracing::warn!(
+                %dir,
+                "the start waits for the end of a command that reads the log, such as headroom verify or headroom cat: end that \
+                 command to start now"
+            );
+        }
+        opening.goes_on().map_err(|_| OpenError::GivenUp)?;
+        pause(READERS_LOOK);
+    }
 }
 
 fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {

@@ -333,8 +333,11 @@ fn one_directory_has_one_writer_or_readers() {
     assert!(matches!(open_reader(dir.path()), Err(OpenError::Io { .. })));
     assert!(names_in(dir.path()).is_empty());
     let log = open(dir.path(), options(None)).unwrap();
-    let in_use = OpenError::InUse { dir: dir.path().to_owned() };
-    assert_eq!(in_use.to_string(), format!("the log in {} is in use by another process", dir.path().display()));
+    let [in_use, is_read] = [false, true].map(|is_read| OpenError::InUse { dir: dir.path().to_owned(), is_read });
+    let begin = format!("the log in {} is in use by another process: a ", dir.path().display());
+    assert_eq!(in_use.to_string(), format!("{begin}server, or a command that changes it"));
+    let reads = "command that reads it, such as headroom verify or headroom cat: end that, or wait for its end";
+    assert_eq!(is_read.to_string(), format!("{begin}{reads}"));
     assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
     assert_eq!(EmbeddedReader::open(dir.path()).err().unwrap(), in_use);
     // An owned partition keeps the log open as its handle does.
@@ -344,7 +347,7 @@ fn one_directory_has_one_writer_or_readers() {
     drop(owned);
     let (reader, another) = (open_reader(dir.path()).unwrap(), open_reader(dir.path()).unwrap());
     assert_eq!((reader.manifest(), reader.end(0)), (another.manifest(), Ok(0)));
-    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), is_read);
 }
 
 /// The story: the process is killed while it makes the log for the first time. Half a file under the right name would be

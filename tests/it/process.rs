@@ -4,11 +4,12 @@ use crate::openapi_check;
 use crate::wait::{PATIENCE, soon, until};
 use headroom::app::StartError;
 use headroom::log::embedded::OpenError;
+use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Opens a log that this process has closed. A child being spawned holds for a moment whatever files this one has open,
@@ -98,7 +99,7 @@ pub struct Running {
     child: Child,
     /// Each with its line end.
     lines: Receiver<String>,
-    told: Arc<Mutex<String>>,
+    said: Arc<Mutex<String>>,
     err: Option<JoinHandle<()>>,
 }
 
@@ -112,15 +113,17 @@ impl Running {
             let mut line = String::new();
             while out.read_line(&mut line).unwrap() > 0 && tell.send(std::mem::take(&mut line)).is_ok() {}
         });
-        let told = Arc::<Mutex<String>>::default();
-        let heard = Arc::clone(&told);
-        let err = std::thread::spawn(move || {
-            let mut line = String::new();
-            while err.read_line(&mut line).unwrap() > 0 {
-                heard.lock().unwrap().push_str(&std::mem::take(&mut line));
+        let said = Arc::<Mutex<String>>::default();
+        let err = std::thread::spawn({
+            let said = Arc::clone(&said);
+            move || {
+                let mut line = String::new();
+                while err.read_line(&mut line).unwrap() > 0 {
+                    said.lock().push_str(&std::mem::take(&mut line));
+                }
             }
         });
-        Running { child, lines, told, err: Some(err) }
+        Running { child, lines, said, err: Some(err) }
     }
 
     /// The next line of its output.
@@ -130,13 +133,13 @@ impl Running {
         line.unwrap_or_else(|error| panic!("no line of output: {error}")).trim_end().to_owned()
     }
 
-    pub fn child(&self) -> &Child {
-        &self.child
+    /// What it has said on standard error so far, in whole lines.
+    pub fn said(&self) -> String {
+        self.said.lock().clone()
     }
 
-    /// Whether it has said this on its standard error.
-    pub fn has_told(&self, text: &str) -> bool {
-        self.told.lock().unwrap().contains(text)
+    pub fn child(&self) -> &Child {
+        &self.child
     }
 
     /// Whether it has ended.
@@ -164,8 +167,7 @@ impl Running {
         until("the process ends", || self.is_over());
         let code = code_of(self.child.wait().unwrap());
         self.err.take().unwrap().join().unwrap();
-        let err = std::mem::take(&mut *self.told.lock().unwrap());
-        Ended { code, out: self.lines.iter().collect(), err }
+        Ended { code, out: self.lines.iter().collect(), err: self.said() }
     }
 }
 

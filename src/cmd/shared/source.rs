@@ -28,7 +28,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// An open log.
 pub(in crate::cmd) enum Source {
-    /// The files of a stopped server, with what has left them. No server can start while they are open.
+    /// The files of a stopped server, with what has left them. A server that is started waits while they are open.
     Directory(WithArchive<EmbeddedReader>),
     /// A running server, asked over HTTP, with what has left its log.
     Server(Box<WithArchive<RunningServer>>),

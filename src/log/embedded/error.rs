@@ -12,6 +12,8 @@ pub enum OpenError {
     InUse {
         /// The data directory.
         dir: PathBuf,
+        /// Whether only commands that read it have it.
+        is_read: bool,
     },
     /// The operating system refused.
     Io {
@@ -81,7 +83,15 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::InUse { dir } => write!(f, "the log in {} is in use by another process", dir.display()),
+            OpenError::InUse { dir, is_read } => {
+                let by = match is_read {
+                    true => {
+                        "a command that reads it, such as headroom verify or headroom cat: end that, or wait for its end"
+                    }
+                    false => "a server, or a command that changes it",
+                };
+                write!(f, "the log in {} is in use by another process: {by}", dir.display())
+            }
             OpenError::Io { path, detail } => write!(f, "cannot open the log {}: {detail}", path.display()),
             OpenError::Damaged { path, detail } => {
                 write!(f, "the log {} is damaged and was left as it is: {detail}", path.display())

@@ -352,7 +352,11 @@ pub(super) fn lock(dir: &Path, path: &Path, writable: bool) -> Result<Option<Fil
 fn locked(dir: &Path, path: &Path, writable: bool, rest: &mut dyn FnMut(Duration)) -> Result<Option<File>, OpenError> {
     let handle = File::open(path).map_err(|error| OpenError::io(path, &error))?;
     match try_lock(&handle, writable, rest) {
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::WouldBlock) => {
+            // Only who reads shares the lock with others who read.
+            let is_read = writable && handle.try_lock_shared().is_ok();
+            Err(OpenError::InUse { dir: dir.to_owned(), is_read })
+        }
         Ok(()) => Ok(Some(handle)),
         Err(TryLockError::Error(_)) => Ok(None),
     }
@@ -414,13 +418,15 @@ mod tests {
         let lock = locked_after(&mut held, &mut rests, LOCK_TRIES - 1).unwrap();
         assert!(lock.is_some() && held.is_none());
         drop(lock);
-        // Who reads a log has it for longer.
+        // Who reads a log has it for longer, and a writer is told who has it.
+        let in_use = |is_read| OpenError::InUse { dir: dir.path().to_owned(), is_read };
         let (mut held, mut rests) = (Some(looks()), 0);
         let refused = locked_after(&mut held, &mut rests, LOCK_TRIES).unwrap_err();
-        assert_eq!((refused, rests), (OpenError::InUse { dir: dir.path().to_owned() }, LOCK_TRIES - 1));
+        assert_eq!((refused, rests), (in_use(true), LOCK_TRIES - 1));
         drop(held);
         let _writer = locked_after(&mut None, &mut 0, 0).unwrap();
+        assert_eq!(locked_after(&mut None, &mut 0, 0).unwrap_err(), in_use(false));
         let reads = locked(dir.path(), dir.path(), false, &mut |_| unreachable!("a reader asks the server instead"));
-        assert!(reads.is_err_and(|error| matches!(error, OpenError::InUse { .. })));
+        assert_eq!(reads.unwrap_err(), in_use(false));
     }
 }

@@ -2,10 +2,13 @@
 
 use super::{assert_says, on};
 use crate::process::{Ended, Running, Served, agent, headroom, run, spawn};
+use crate::wait::until;
 use headroom::wire::schema::EVENT;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::Path;
 
 /// Without the subcommand: serving is what happens by default.
@@ -78,7 +81,7 @@ fn a_running_server_is_verified_read_and_left_alone() {
     assert_says(&refused.err, &["a server is running on", "stop it and try again"]);
     let second = on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.code, 2);
-    assert_says(&second.err, &["is in use by another process"]);
+    assert_says(&second.err, &["is in use by another process: a server, or a command that changes it"]);
 
     let ended = server.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -196,6 +199,44 @@ fn a_closed_output_is_no_error() {
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert_eq!((child.wait().unwrap().code(), &*err), (Some(0), ""));
+}
+
+/// The story: somebody verified the log of a server that had crashed, which takes hours. The supervisor started the server again
+/// until it gave up, and nobody was served. A start waits for whoever reads, says so, and can be ended meanwhile.
+#[test]
+fn a_start_waits_for_the_end_of_a_command_that_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path());
+    server.sell_out("slot-1");
+    assert_eq!(server.running.terminate().code, 0);
+    let reads = File::open(dir.path()).unwrap();
+    reads.try_lock_shared().unwrap();
+    let told = "the start waits for the end of a command that reads the log, such as headroom verify or headroom cat";
+    let waiting = || {
+        // Whoever asks has to know the port before the process says it.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let starting = Running::start(headroom(["serve", "--listen", &address, "--data-dir"]).arg(dir.path()));
+        until("it says that it waits", || starting.said().contains(told));
+        for (path, status) in [("livez", 200), ("startupz", 503), ("readyz", 503)] {
+            let mut answer = agent().get(format!("http://{address}/{path}")).call().unwrap();
+            let body = answer.body_mut().read_to_string().unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), body.contains(r#""phase":"opening""#)),
+                (status, status == 503),
+                "{body}"
+            );
+        }
+        starting
+    };
+    let ended = waiting().terminate();
+    assert_eq!((ended.code, &*ended.out), (0, ""), "{}", ended.err);
+    assert_says(&ended.err, &["stopped before the log was open; it was left as it was"]);
+    let mut starting = waiting();
+    assert_eq!(on(dir.path(), ["verify"]).code, 0, "another command can read it as well");
+    drop(reads);
+    assert_says(&starting.line(), &["headroom listens on "]);
+    let ended = starting.terminate();
+    assert_eq!((ended.code, ended.err.matches(told).count()), (0, 1), "{}", ended.err);
 }
 
 #[test]

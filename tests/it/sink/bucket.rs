@@ -125,7 +125,7 @@ pub fn waits_for_the_dead(backfill: &mut Command, time_passes: impl FnOnce()) {
     let (mut backfill, since) = (Running::start(backfill), Stopwatch::start());
     until("it says that it waits, and has waited for longer than for a sink that lives", || {
         assert!(!backfill.is_over());
-        backfill.has_told("and no lock tells whether it lives: this one waits, 151 s at most")
+        backfill.said().contains("and no lock tells whether it lives: this one waits, 151 s at most")
             && since.elapsed() > Duration::from_secs(10)
     });
     time_passes();
