@@ -246,11 +246,8 @@ const GATEWAY: &[Panel] = &[
         Show::Lines, Unit::Seconds, &[("99 %", "histogram_quantile(0.99, sum by (le) (rate(headroom_read_staleness_seconds_bucket{@process}[$__rate_interval])))")]).bad_from(1.0),
     panel("Who is known", "API tokens, keys of the issuer of JWTs, and names in client certificates that are known.",
         Show::Lines, Unit::Count, &[("{{source}}, {{instance}}", "headroom_access_known{@process}")]).only(AUTH),
-    panel("Files not read again", "Tokens, keys and certificates that could not be read again. What was known stays in force.",
-        Show::Lines, Unit::Count, &[
-            ("{{source}}, {{instance}}", "increase(headroom_access_reload_failures_total{@process}[1h])"),
-            ("certificate, {{instance}}", r#"increase(headroom_tls_reloads_total{@process, result="failed"}[1h])"#),
-        ]).bad_from(1.0),
+    panel("Files not read again", "1 while tokens, keys or certificates cannot be read again, by source; without a source, the files of TLS. What was known stays in force.",
+        Show::Lines, Unit::Count, &[("{{instance}} {{source}}", "headroom_access_unreadable{@process} or headroom_tls_unusable{@process}")]).bad_from(1.0),
 ];
 
 #[rustfmt::skip]
