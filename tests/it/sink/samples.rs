@@ -190,6 +190,7 @@ fn what_adds_up_and_what_is_counted_is_named() {
     let doc = |name: &str| VIEWS.iter().find(|view| view.name == name).unwrap().doc();
     for (view, named) in [
         ("lost_demand_keys", "(over_limit, closed, paused, past_cutoff, unknown_dimension)"),
+        ("lost_demand_keys", "decided (of an amend, those that the reservation did not have before), those"),
         ("refusals", "whose outcome `decisions` calls repeated"),
         (
             "decisions",

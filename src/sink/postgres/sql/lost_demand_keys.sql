@@ -1,7 +1,8 @@
 -- One row for each call to reserve or amend that a pool refused for a reason of the pool (over_limit, closed, paused, past_cutoff,
 -- unknown_dimension), counted once in a life of the pool for each order, under whatever keys it came, and for each key where no
 -- order was named; a key of an amend belongs to its reservation. It has the units that were asked for in the dimension that
--- decided, those that were left, whether the same key or order was accepted in another pool within an hour, and `raise_needed`.
+-- decided (of an amend, those that the reservation did not have before), those that were left, whether the same key or order was
+-- accepted in another pool within an hour, and `raise_needed`.
 -- That is an estimate: by how much the limit would have had to be higher for this call and all that this limit refused before it
 -- in this life of the pool, 9223372036854775807 at most. It is stricter than `headroom lost-demand --raise`, which leaves out
 -- those that would not have fitted alone. Where no dimension decided (closed, paused, past_cutoff), there is a row for each
