@@ -10,7 +10,7 @@ use crate::time::{Clock, Shown, SystemClock};
 use serde_json::Value;
 use std::fmt::Display;
 use std::fs::{self, DirEntry, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 /// The name of standard output among files.
@@ -27,7 +27,10 @@ pub(super) fn run(
         write(config, own.as_ref(), out)?;
         return Ok(Verdict::Fine);
     }
-    let failed = |error| Failure::Unusable(format!("cannot write {}: {error}", file.display()));
+    let failed = |error: io::Error| {
+        let way_out = if error.kind() == ErrorKind::AlreadyExists { "; name another --out" } else { "" };
+        Failure::Unusable(format!("cannot write {}: {error}{way_out}", file.display()))
+    };
     let mut bundle = OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
     write(config, own.as_ref(), &mut bundle)?;
     bundle.sync_all().map_err(failed)?;

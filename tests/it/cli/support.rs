@@ -38,7 +38,7 @@ fn a_bundle_of_a_running_server_has_its_partitions_threads_settings_lines_and_me
 
     let again = on(dir.path(), ["support", "--out", &out]);
     assert_eq!((again.code, again.out.as_str()), (2, ""));
-    assert_says(&again.err, &["cannot write", "bundle.txt"]);
+    assert_says(&again.err, &["cannot write", "bundle.txt: File exists", "; name another --out"]);
 }
 
 #[test]
