@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// The number of bytes that were read since the opening began, of those of the file that is read: the last segment of
-/// the log, or a file of an earlier version. Parts of it may be read more than once.
+/// the log, or a file of an earlier version.
 #[derive(Debug, Default)]
 pub struct Opening {
     read: AtomicU64,
@@ -38,10 +38,11 @@ impl Opening {
         self.read.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// The number of bytes read and the size of the file; `None` before the beginning.
+    /// The number of bytes read and the size of the file; `None` before the beginning. Parts of the file may be read more than
+    /// once, and nobody is told of more than there are.
     pub fn told(&self) -> Option<(u64, u64)> {
         let of = self.of.load(Relaxed);
-        (of > 0).then(|| (self.read.load(Relaxed), of))
+        (of > 0).then(|| (self.read.load(Relaxed).min(of), of))
     }
 
     /// Gives the opening up: whoever opens the log reads no further, and leaves it as it is. A log that is open stays open.
@@ -60,5 +61,22 @@ impl Opening {
     /// Whether this is the error of an opening that was given up.
     pub fn was_given_up(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<GivenUp>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Opening;
+
+    /// The story: somebody watches a start, and it has read 1117061 of 1048576 bytes.
+    #[test]
+    fn no_more_is_told_than_the_file_has() {
+        let opening = Opening::default();
+        assert_eq!(opening.told(), None);
+        opening.begins(1_048_576);
+        for told in [600_000, 1_048_576, 1_048_576] {
+            opening.reads(600_000);
+            assert_eq!(opening.told(), Some((told, 1_048_576)));
+        }
     }
 }
