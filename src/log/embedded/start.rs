@@ -163,7 +163,14 @@ fn end(
     let allocated = named.file.metadata().map_err(io)?.len();
     opening.begins(allocated);
     if !allocated.is_multiple_of(CHUNK_BYTES) || allocated < header.begin() {
-        return Err(damaged(format!("{allocated} bytes are not its whole length: it was cut off")));
+        // It always had room behind its last batch, up to a multiple of these bytes.
+        let end = Slot::last(&named, &header).map_err(io)?.map_or(0, |slot| slot.end);
+        let least = end.saturating_add(1).checked_next_multiple_of(CHUNK_BYTES);
+        let why = match least.is_none_or(|least| allocated < least) {
+            true => "it was cut off",
+            false => "it was made longer, or cut off behind its last batch",
+        };
+        return Err(damaged(format!("{allocated} bytes are not its whole length: {why}")));
     }
     let slot = last_slot(&named, &header)?;
     let found = scan(&named, &header, Walk::Last { flushed: slot.flushed() }, opening).map_err(io)?;

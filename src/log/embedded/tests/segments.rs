@@ -245,9 +245,18 @@ fn a_new_segment_whose_name_is_not_safe_is_a_lost_flush() {
 }
 
 #[test]
-fn a_file_that_is_cut_anywhere_is_refused() {
+fn a_file_that_is_cut_anywhere_or_made_longer_is_refused() {
     let (dir, ends) = sample();
     let named = Named::open(path_of(dir.path(), 0), true).unwrap();
+    assert_eq!(named.file.metadata().unwrap().len(), CHUNK_BYTES);
+    for (length, why) in [
+        (CHUNK_BYTES + 9, "it was made longer, or cut off behind its last batch"),
+        (CHUNK_BYTES - 1, "bytes are not its whole length: it was cut off"),
+    ] {
+        named.file.set_len(length).unwrap();
+        let error = open(dir.path(), u64::MAX).unwrap_err().to_string();
+        assert!(error.ends_with(why), "{error}");
+    }
     for length in (0..ends[3] as u64 + 40).chain([CHUNK_BYTES - 1]) {
         named.file.set_len(length).unwrap();
         assert!(open(dir.path(), u64::MAX).is_err(), "cut at {length}");
