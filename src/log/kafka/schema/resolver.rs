@@ -13,7 +13,7 @@ use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_W
 use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
 use crate::log::LogError;
 use crate::threads;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, retry_ms};
 use crate::wire::frame::Fingerprint;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -163,7 +163,7 @@ impl Common {
     }
 
     fn run(&self, rung: &Receiver<()>, ask: &Ask, no_lasts: Duration) {
-        let (mut pause_ms, mut since) = (None, Stopwatch::start());
+        let (mut failures, mut since) = (0_u32, Stopwatch::start());
         // There may always be something to ask again: that nobody will read the answers is looked for before each question.
         while rung.try_recv() != Err(TryRecvError::Disconnected) {
             if since.left_of(no_lasts).is_zero() {
@@ -175,18 +175,22 @@ impl Common {
                 continue;
             };
             let failed = self.settle(&ids, ask(&ids));
-            match (&failed, pause_ms) {
-                (Some(why), None) => {
+            match (&failed, failures) {
+                (Some(why), 0) => {
                     tracing::warn!(?ids, why, "the registry did not answer for these schema ids: asking again");
                 }
-                (None, Some(_)) => tracing::info!("the registry answers again"),
+                (None, 1..) => tracing::info!("the registry answers again"),
                 _ => {}
             }
-            let longer = |ms: u64| ms.saturating_mul(2).min(REGISTRY_RETRY_MAX_MS);
-            pause_ms = failed.map(|_| pause_ms.map_or(REGISTRY_RETRY_MS, longer));
-            if pause_ms.is_some_and(|ms| is_left(rung, Duration::from_millis(ms))) {
+            if failed.is_none() {
+                failures = 0;
+                continue;
+            }
+            let pause_ms = retry_ms(failures, REGISTRY_RETRY_MS, REGISTRY_RETRY_MAX_MS);
+            if is_left(rung, Duration::from_millis(pause_ms)) {
                 return;
             }
+            failures = failures.saturating_add(1);
         }
     }
 
