@@ -138,16 +138,16 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     };
     // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
-    // `unread` is how often in a row there was a state, and the events after it could not be read. That reason is told until the
-    // partition is claimed. `costly` is how many looks in a row have read much.
-    let (mut unserved, mut unread, mut costly) = (None, 0u32, 0u32);
+    // `is_restored` says whether the last look has made a state anew. Then what is missing are the events after it, and that is
+    // told until the partition is claimed. `costly` is how many looks in a row have read much.
+    let (mut unserved, mut is_restored, mut costly) = (None, false, 0u32);
     loop {
         let reopenings = log.reopenings();
         let restored = if is_whole { Ok(false) } else { context.recovery().restore(handle) };
-        unread = if is_whole || restored.is_err() { 0 } else { unread.saturating_add(1) };
+        let was_restored = std::mem::replace(&mut is_restored, !is_whole && restored.is_ok());
         let served = match restored {
             Ok(is_of_checkpoint) => {
-                if unread == 1 && unserved.is_some() {
+                if is_restored && !was_restored && unserved.is_some() {
                     handle.set_read_error(None);
                 }
                 context.serve(log, handle, is_of_checkpoint)
@@ -158,7 +158,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => {
                 may_pass = passes(&error, || !is_whole && log.first(partition).is_ok_and(|first| first > 0));
-                let is_costly = unread > 0 || has_read_snapshots(context, partition, &error);
+                let is_costly = is_restored || has_read_snapshots(context, partition, &error);
                 costly = if is_costly { costly.saturating_add(1) } else { 0 };
                 error.reason()
             }
