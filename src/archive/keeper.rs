@@ -153,7 +153,7 @@ impl<'a> Keeper<'a> {
 
     fn step(&mut self, is_over: &dyn Fn() -> bool) -> Result<Step, String> {
         let told = |error: LogError| error.detail;
-        // Also while nothing can leave: a clock is believed as far as it goes on from look to look.
+        // Also while nothing can leave: how far the clock is believed depends on the look before.
         let now = self.time();
         let Some((number, reach)) = self.log.oldest().map_err(told)? else {
             self.heard.overdue(0);
@@ -246,8 +246,6 @@ impl<'a> Keeper<'a> {
     }
 
     /// The time from which ages count: that of this machine as far as it is believed, or of the newest event if that is earlier.
-    /// A clock that jumps ahead gives its time to the next event. So while this process runs, ages grow at most twice as fast as
-    /// time passes: a person has as long as the events are kept to set the clock right.
     fn time(&mut self) -> Micros {
         let newest = self.replica.decided_at();
         newest.min(self.believed.tell(self.clock.wall(), self.clock.now(), newest))

@@ -11,13 +11,13 @@ const REFUSE_PERCENT: u64 = 85;
 /// Partitions have to count at least so many percent of it. More is counted than is resident: with less, something else has
 /// taken the memory, and to refuse does not help.
 const COUNTED_PERCENT: u64 = 75;
-/// New work is taken again when no more than so many percent are resident, as after a larger limit,
+/// New work is taken again when no more than so many percent are resident, as after a larger limit.
 const RESUME_PERCENT: u64 = 80;
-/// or when partitions count no more than so many percent of what they counted when it was refused. What was resident once may
-/// stay so, and is used again: then new work is refused again once they count as much as they did,
+/// It is also taken again when partitions count no more than so many percent of what they counted when it was refused, because
+/// memory that was resident once may stay so, and is used again. Then it is refused again once they count as much as they did.
 const RESUME_COUNTED_PERCENT: u64 = 90;
-/// or once so many percent more are resident than were then. Refusals are not counted, and what was given back may not fit what
-/// comes: the memory would be full while partitions count less than they did.
+/// Or once so many percent of the limit more are resident than were then. Refusals are not counted, and what was given back may
+/// not fit what comes: the memory would be full while partitions count less than they did.
 const GROWN_PERCENT: u64 = 3;
 
 const _: () = assert!(RESUME_PERCENT < REFUSE_PERCENT && REFUSE_PERCENT < 100 && RESUME_COUNTED_PERCENT < 100);
@@ -29,7 +29,7 @@ pub struct Memory {
     is_full: AtomicBool,
     /// The least bytes that partitions counted when new work began to be refused; 0 once less is resident.
     full_at: AtomicU64,
-    /// The most bytes that were resident while it was refused; 0 once less is.
+    /// The most bytes that were resident while new work was refused; 0 once less is resident.
     resident_at: AtomicU64,
 }
 

@@ -124,7 +124,7 @@ pub trait EventStream: Send {
     /// [`LogError`] when every partition has to be followed again.
     fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError>;
 
-    /// The position of each followed partition that was read up to where events are handed over: everything before it has been
-    /// handed over. It is an offset of the log, like those of its ends.
+    /// The position of each followed partition: everything before it has been handed over. It is an offset of the log, like those
+    /// of its ends. A partition is left out until reading has come to the first event that is to be handed over.
     fn places(&self) -> Vec<(u32, i64)>;
 }

@@ -2,18 +2,19 @@
 
 use crate::domain::Micros;
 
-/// A wall clock that may jump. It is believed only as far as it goes at most twice as fast as time passes: a person has time to
-/// set it right before everything is old by it. The first reading is believed.
+/// A wall clock that may jump. The first reading is believed. From then on the time that is believed goes at most twice as fast
+/// as time passes. The newest event alone is no bound, because a clock that jumps ahead gives its time to the next event. So a
+/// person has time to set the clock right before everything is old by it.
 ///
-/// A clock that is years behind is believed at once, because nothing is old by it, and believed again once it is right. So the
-/// time that is believed goes on at half pace meanwhile, and not back, and it begins with the newest event at the earliest: a
-/// machine may start with such a clock, until a time service sets it.
+/// A clock that is years behind is told as it is, because nothing is old by it, and has to be believed again once it is right.
+/// So what is kept of it does not go back meanwhile, but on at half pace. It begins with the newest event at the earliest,
+/// because a machine may start with such a clock, until a time service sets it.
 ///
-/// It is at most the clock or the newest event, whichever is later. So what was believed because a log was ahead ends when the
-/// log is set right, and a clock that jumps there once more is not believed for that.
+/// What is kept is never later than both the clock and the newest event. So a log that was ahead is forgotten when it is set
+/// right, and a clock that jumps there once more is not believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Believed {
-    /// Around which time the wall clock was believed last, and the steady time of that moment. Nothing before an event is known.
+    /// The time that was believed last, and the steady time of that moment. `None` until an event is known.
     last: Option<(Micros, Micros)>,
 }
 

@@ -144,7 +144,7 @@ fn principal(
     let certificate = parts.extensions.get::<Certificate>();
     let known = identity::identified(&api.state.access, &parts.headers, certificate.map(|shown| &shown.0))?;
     let _ = caller.principal.set(Arc::clone(&known));
-    // A call that its caller has no role for is counted, too: an attempt can have a line in the audit log.
+    // The quota comes before the role, because a refusal for the role can have a line in the audit log.
     match operation.charge_of(known.roles).map(|charge| api.service().charge(&known, charge)).transpose() {
         Ok(charged) => {
             if let Some(standing) = charged.flatten() {

@@ -94,7 +94,7 @@ impl Common {
         }
     }
 
-    /// Takes that a command which was to be handed to the client is not known to be in the log. An Abandon is sent again.
+    /// Notes that a command is not known to be in the log: the client did not take it, or gave it up. An Abandon is sent again.
     fn undelivered(&self, command: QueuedCommand, error: &KafkaError) {
         let partition = command.partition;
         self.lands(partition);

@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the client is waited for when it is told to ask where its topic is, which it does by itself after that, and when a
-/// partition ends too early.
-const TELL_LIMIT: Duration = Duration::from_secs(1);
+/// Longest wait for the cluster: when the client is told to ask where its topic is, which it does by itself after that, and when
+/// a partition ends before the first event that is to be handed over.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// A partition that is followed.
 struct Followed {
@@ -40,7 +40,7 @@ struct Followed {
 }
 
 impl Followed {
-    /// Whether the partition was read up to where events are handed over: it has all of them that come before.
+    /// Whether reading has come to the first event that is to be handed over. So the partition has all events before it.
     fn is_reached(&self) -> bool {
         self.course.next().unwrap_or_default() >= self.from_seq
     }
@@ -89,7 +89,7 @@ impl Stream {
     fn tell(&mut self) {
         let topic = &self.inner.context.cluster.topics.events;
         if !std::mem::replace(&mut self.is_told, true)
-            && let Err(error) = self.consumer.fetch_metadata(Some(topic), TELL_LIMIT)
+            && let Err(error) = self.consumer.fetch_metadata(Some(topic), ANSWER_LIMIT)
         {
             tracing::debug!(%error, "the client of the follower asks later where its topic is");
         }
@@ -108,13 +108,14 @@ impl Stream {
         Some((partition, Streamed::Failed(error)))
     }
 
-    /// Takes that a partition ends before where events are to be handed over. As long as an open transaction may hide the events
-    /// in between, they are waited for. Otherwise they are gone: a state that holds them must not count as current.
+    /// What comes of a partition that ends before the first event that is to be handed over. As long as an open transaction may
+    /// hide the events in between, they are waited for. Otherwise they are gone, and a state that holds them must not count as
+    /// current.
     fn ends_before(&mut self, partition: u32) -> Option<(u32, Streamed)> {
         let from_seq = self.followed.get(&partition)?.from_seq;
         let (_, place) = self.positions().into_iter().find(|(other, _)| *other == partition)?;
         let at = self.inner.context.events(partition);
-        let error = match self.inner.context.uncommitted.bounds_within(at, TELL_LIMIT) {
+        let error = match self.inner.context.uncommitted.bounds_within(at, ANSWER_LIMIT) {
             Ok(bounds) if bounds.end > place => return None,
             Ok(_) => LogError::out_of_range(format!(
                 "{at} ends before seq {from_seq}: it has lost events that were read here"
