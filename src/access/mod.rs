@@ -122,8 +122,8 @@ impl Source {
 
 /// What came of looking at a source again.
 pub(in crate::access) enum Reading {
-    /// It was not read, or could not be for the reason that was told.
-    Unchanged,
+    /// It was not read again, or still cannot be for the reason that was told.
+    NotRead,
     /// It was read, and says what it said before.
     Same,
     /// What it says now is in force.
@@ -307,7 +307,7 @@ impl Known {
         let Some((failing, _)) = self.failing.iter().zip(Source::ALL).find(|(_, of)| *of == source) else { return };
         let mut failing = failing.lock();
         match reading {
-            Reading::Unchanged => {}
+            Reading::NotRead => {}
             Reading::Same | Reading::Replaced => {
                 if failing.now.take().is_some() {
                     tracing::info!(source = name, "who may call can be read again");

@@ -111,7 +111,7 @@ impl<T> FileTable<T> {
 
     /// Reads the file again if it has changed. What it said before stays in force when it cannot be read.
     pub(super) fn look(&self) -> Reading {
-        let Some(text) = self.file.changed() else { return Reading::Unchanged };
+        let Some(text) = self.file.changed() else { return Reading::NotRead };
         let parsed = text.and_then(|text| (self.parse)(&text).map_err(|why| self.file.said(&why)));
         match parsed {
             Ok(table) => {

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// Puts a file with this text into the place of the one that may be there. Only the user of this process may read it, from
-/// its first byte on, or whoever could read `was`: the file gets its user, its group and its mode before it takes its place,
-/// because a path may lead elsewhere by then. Readers see the old text or the new one, and never a part.
+/// Puts a file with this text into the place of the one that may be there. From its first byte on only the user of this
+/// process may read it, or whoever could read `was`. It gets the user, the group and the mode of `was` before it takes its place,
+/// because the path may lead elsewhere later. Readers see the old text or the new one, and never a part.
 ///
 /// # Errors
 /// The file cannot be written or given to that user and that group, or the file system lets other users read it. The old one

@@ -117,7 +117,8 @@ fn check(place: &Place, log_id: u128, there: &mut BTreeMap<String, u64>) -> Resu
 }
 
 /// The segments that the newest backup of this log names; none where there is no backup that can be read. One that is later than
-/// now was taken by a clock that was ahead. It would stay the newest for years, and all that the log has since be read each time.
+/// now was taken by a clock that was ahead. It would stay the newest for years, and each backup would read all that the log has
+/// got since.
 fn newest(place: &Place, log_id: u128, wall: Micros) -> Result<Vec<Segment>, BackupError> {
     let log = format!("{log_id:032x}");
     let backups: Vec<Backup> = place.backups()?.into_iter().filter(|backup| log.starts_with(&backup.log)).collect();

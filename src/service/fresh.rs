@@ -32,8 +32,8 @@ impl Freshness {
         self.reached_beside(handle, within, &Semaphore::new(1)).await
     }
 
-    /// The same for a caller who waits for several partitions at the same time. It has the log asked in one of these turns, for
-    /// which it waits first.
+    /// The same for a caller who waits for several partitions at the same time. The log is asked in one of these turns. `within`
+    /// begins when it is there.
     pub(super) async fn reached_beside(&self, handle: &PartitionHandle, within: Duration, turns: &Semaphore) -> bool {
         let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
         let Ok(turn) = turns.acquire().await else { return false };

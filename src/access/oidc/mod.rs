@@ -132,18 +132,18 @@ impl Oidc {
 
     /// Reads the keys again if they are in a file that has changed.
     pub(super) fn look(&self, clock: &dyn Clock) -> Reading {
-        let From::File(file) = &self.from else { return Reading::Unchanged };
+        let From::File(file) = &self.from else { return Reading::NotRead };
         match file.changed() {
-            None => Reading::Unchanged,
+            None => Reading::NotRead,
             Some(text) => self.took(text.map(String::into_bytes), clock.now()),
         }
     }
 
     /// Asks the issuer on the network for its keys, if that is due.
     pub(super) async fn refresh(&self, clock: &dyn Clock) -> Reading {
-        let From::Network(fetcher) = &self.from else { return Reading::Unchanged };
+        let From::Network(fetcher) = &self.from else { return Reading::NotRead };
         if !self.keys.is_due(clock.now()) {
-            return Reading::Unchanged;
+            return Reading::NotRead;
         }
         let fetched = fetcher.fetch().await;
         self.took(fetched, clock.now())
