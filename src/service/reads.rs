@@ -7,7 +7,7 @@ use crate::domain::{Pool, PoolId, Reservation, ReservationId};
 use crate::limits::FRESH_WAIT_MAX_MS;
 use crate::replica::query::Known;
 use crate::replica::{PartitionHandle, PartitionStatus, Search};
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -78,14 +78,18 @@ impl Service {
     ) -> Result<T, Refusal> {
         let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
         // Beside each other: most of them answer while one does not.
-        let turns = Semaphore::new(ASKED_AT_ONCE_MAX);
-        let all = self.replica().partitions().map(|handle| self.readable_beside(handle, is_fresh, &turns));
-        let told = join_all(all).await;
+        let turns = &Semaphore::new(ASKED_AT_ONCE_MAX);
+        let all = self.replica().partitions().map(move |handle| async move {
+            match self.readable_beside(handle, is_fresh, turns).await {
+                // A second call will find it readable. The others are not waited for.
+                Err(unread) if unread.code == Code::NotFresh && handle.folds() => Err(unread),
+                told => Ok(told),
+            }
+        });
+        let told = try_join_all(all).await?;
         for (handle, told) in self.replica().partitions().zip(told) {
             match told {
                 Ok(()) => readable.push(Arc::clone(handle)),
-                // A second call will find it readable.
-                Err(unread) if unread.code == Code::NotFresh && handle.folds() => return Err(unread.into()),
                 Err(unread) => incomplete.push(unread),
             }
         }

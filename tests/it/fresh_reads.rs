@@ -8,10 +8,10 @@ use headroom::domain::coverage::Query;
 use headroom::gateway::Gateway;
 use headroom::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
 use headroom::replica::{PartitionStatus, Replica};
-use headroom::service::Service;
 use headroom::service::fresh::{ASKED_AT_ONCE_MAX, Freshness};
 use headroom::service::reads::PoolPage;
 use headroom::service::watch::{Places, WatchFilter};
+use headroom::service::{Code, Refusal, Service};
 use headroom::time::SystemClock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -161,6 +161,25 @@ fn a_list_asks_for_its_partitions_beside_each_other_and_not_for_all_at_once() {
     drop(runtime);
     assert_eq!(log.most_open.load(SeqCst), ASKED_AT_ONCE_MAX);
     assert_eq!((read, log.asked.load(SeqCst)), (Ok(0), PARTITIONS as usize));
+}
+
+/// The story: the cluster does not answer. A list of many partitions was refused only when the log had been asked about each of
+/// them, a second for every four: after four minutes where there are a thousand.
+#[test]
+fn a_list_that_is_refused_for_one_partition_does_not_wait_for_the_others() {
+    let (log, let_go) = Slow::new();
+    let replica = Arc::new(Replica::new(PARTITIONS));
+    replica.partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
+    let gateway = Gateway::new(1, 250, Arc::new(NoSink), replica, Arc::new(SystemClock::new()));
+    let service = Service::new(Arc::new(gateway), (7, log.clone()), 7);
+    let runtime = runtime();
+    let page = PoolPage { after: None, limit: 1 };
+    let read = runtime.block_on(service.pools(Query::default(), page, true, |list| list.incomplete.len()));
+    let asked = log.asked.load(SeqCst);
+    (0..PARTITIONS).for_each(|_| let_go.send(Ok(0)).unwrap());
+    drop(runtime);
+    assert!(matches!(&read, Err(Refusal::Unread(unread)) if unread.code == Code::NotFresh), "{read:?}");
+    assert!(asked <= ASKED_AT_ONCE_MAX, "{asked}");
 }
 
 struct NoSink;
