@@ -278,6 +278,12 @@ fn rest(gathers_for: Duration, has_lanes: bool, due: Option<Duration>) -> Durati
     due.unwrap_or(look).min(LOOK)
 }
 
+/// Whether a command does not wake the thread, and is found when the wait ends. Once the sink is closed the thread has to see
+/// that no command will come any more, also where no lane has room.
+fn is_gathering(gathers_for: Duration, has_lanes: bool, is_closed: bool) -> bool {
+    !gathers_for.is_zero() && has_lanes && !is_closed
+}
+
 /// Commands of one partition that wait to be handed to the client.
 struct Lane {
     commands: Vec<QueuedCommand>,
@@ -309,9 +315,8 @@ impl Work {
                 let undelivered = std::mem::take(&mut *self.common.again.lock());
                 undelivered.into_iter().for_each(|command| self.send(command));
             }
-            // While gathering, a command does not wake the thread: it is found when the wait ends.
-            let is_gathering = !self.gathers_for().is_zero() && !self.lanes.is_empty();
-            let coming = if is_gathering { &nothing } else { &commands };
+            let (has_lanes, is_closed) = (!self.lanes.is_empty(), self.common.is_closed.load(Relaxed));
+            let coming = if is_gathering(self.gathers_for(), has_lanes, is_closed) { &nothing } else { &commands };
             select! {
                 recv(coming) -> command => match command {
                     Ok(command) => self.queue(command),
@@ -434,5 +439,13 @@ mod tests {
         assert_eq!((rest(GATHER, true, Some(soon)), rest(GATHER, true, Some(Duration::MAX))), (soon, LOOK));
         // A command wakes the thread.
         assert_eq!((rest(GATHER, false, None), rest(Duration::ZERO, true, None)), (LOOK, LOOK));
+    }
+
+    /// The story: a process was to end while its cluster was away, after it had been under load. No lane had room, so the thread
+    /// gathered for ever, and never saw that no more commands would come.
+    #[test]
+    fn nothing_is_gathered_once_the_sink_is_closed() {
+        assert!(is_gathering(GATHER, true, false) && !is_gathering(GATHER, true, true));
+        assert!(!is_gathering(GATHER, false, false) && !is_gathering(Duration::ZERO, true, false));
     }
 }
