@@ -317,9 +317,14 @@ fn probe_ends<L: ClusterLog>(
 
 /// Keeps up to date whether partitions have owners.
 fn read_notes(notes: &dyn OwnerNotes, context: &OwnerContext, replica: &Replica, ending: &AtomicBool) {
+    let mut failures = Failures::default();
     while !ending.load(Relaxed) {
         let numbers = notes.beats().unwrap_or_else(|error| {
-            tracing::debug!(%error, "the notes of owners cannot be read: it is not known which partitions have owners");
+            if error.needs_operator() {
+                failures.tell("nobody knows which partitions have owners: their notes cannot be read", error);
+            } else {
+                tracing::debug!(%error, "the notes of owners cannot be read now");
+            }
             BTreeMap::new()
         });
         for (partition, handle) in (0..).zip(replica.partitions()) {

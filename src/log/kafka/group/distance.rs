@@ -2,14 +2,15 @@
 //! group's member commits for a partition. Other processes read it without being members and without asking the owner.
 
 use crate::log::kafka::client::callbacks::ClientLog;
-use crate::log::kafka::client::classify::failed;
+use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::{Reader, number};
 use crate::log::kafka::client::settings::{ASK_LIMIT, group_of};
 use crate::log::kafka::data::context::LogContext;
-use crate::log::{ClusterDistance, Company, LogError, OwnerNotes};
+use crate::log::{ClusterDistance, Company, LogError, LogErrorKind, OwnerNotes};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,8 @@ use std::time::Duration;
 const BEATS_LIMIT: Duration = Duration::from_secs(1);
 /// Longest round trip that is measured. A process that needs longer counts as out of reach.
 const TRIP_LIMIT: Duration = Duration::from_secs(2);
+/// Most reports of the client that are looked at after one question.
+const REPORTS_MAX: usize = 64;
 /// Precedes the round trip in a note, in microseconds.
 const TRIP: &str = "round_trip_us=";
 /// Precedes the number that is another one in every note of a process.
@@ -46,6 +49,11 @@ fn noted(text: &str, what: &str) -> Option<u64> {
     text.split(' ').find_map(|part| part.strip_prefix(what)?.parse().ok())
 }
 
+/// Which of the client's reports an operator has to do something about.
+fn refusal(mut reports: impl Iterator<Item = KafkaError>) -> Option<KafkaError> {
+    reports.find(|error| classify::of(error) == LogErrorKind::Operator)
+}
+
 /// Reads the notes of owners. It uses the name of the group and is no member.
 pub(in crate::log::kafka) struct Notes {
     context: Arc<LogContext>,
@@ -68,7 +76,13 @@ impl Notes {
         }
         let asked = self.consumer.committed_offsets(list, limit);
         let group = group_of(self.context.manifest.log_id);
-        let list = asked.map_err(|error| failed(&format!("reading the notes of group {group}"), &error))?;
+        // Where the group is refused, its coordinator is never found: the question runs into its limit, and the client says
+        // beside it why, once. What it says after a question that was answered is not kept for a later one.
+        let refused = refusal((0..REPORTS_MAX).filter_map(|_| self.consumer.poll(Duration::ZERO)?.err()));
+        let list = asked.map_err(|error| {
+            let error = refused.unwrap_or(error);
+            failed(&format!("reading the notes of group {group}"), &error)
+        })?;
         let note = |place: &TopicPartitionListElem<'_>| {
             place.error().ok()?;
             let is_noted = place.offset().to_raw().is_some_and(|offset| offset >= 0);
@@ -130,6 +144,17 @@ impl ClusterDistance for Distance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    use std::iter::once;
+
+    /// The story: a gateway's right to read the group of owners was lacking. The question only took too long.
+    #[test]
+    fn what_the_client_reports_beside_a_question_says_that_it_is_refused() {
+        let reports = [Code::AllBrokersDown, Code::GroupAuthorizationFailed, Code::OperationTimedOut];
+        let refused = KafkaError::MessageConsumption(Code::GroupAuthorizationFailed);
+        assert_eq!(refusal(reports.into_iter().map(KafkaError::MessageConsumption)), Some(refused));
+        assert_eq!(refusal(once(KafkaError::MessageConsumption(Code::AllBrokersDown))), None);
+    }
 
     #[test]
     fn a_note_is_read_as_it_is_written() {
