@@ -408,7 +408,8 @@ fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::PartitionStatus;
+    use crate::domain::{Breach, Law, Micros};
+    use crate::replica::{PartitionState, PartitionStatus};
 
     #[test]
     fn what_a_person_has_to_do_is_told_once() {
@@ -442,6 +443,35 @@ mod tests {
         assert_eq!((fitness(&replica), second.is_kept_from_others()), (Fitness::Whole, false));
         second.set_read_error(Some("no leader".to_owned()));
         assert_eq!(fitness(&replica), Fitness::Whole, "no process can read it now");
+    }
+
+    /// The story: the state of an owner was found to be wrong. The group gave the partition to nobody else until a restart.
+    #[test]
+    fn a_state_that_was_wrong_is_lacking_until_one_that_is_right_has_its_place() {
+        let replica = Replica::shared(2);
+        replica.partitions().for_each(|handle| handle.caught_up(Micros(5)));
+        let handle = replica.partition(1).unwrap();
+        handle.set_awaited(true);
+        let says = || (fitness(&replica), handle.is_kept_from_others());
+        assert_eq!(says(), (Fitness::Whole, false));
+        let wrong = Breach { law: Law::OneState, partition: 1, seq: 3, detail: "it differs".to_owned() };
+        handle.distrust(wrong.clone());
+        assert_eq!(says(), (Fitness::Lacking, true));
+        handle.begin_anew().unwrap();
+        assert!(handle.wrong().is_none());
+        assert_eq!(says(), (Fitness::Lacking, true), "the log is being read");
+        for why in [Some("no leader".to_owned()), None] {
+            handle.set_read_error(why);
+            assert_eq!(says(), (Fitness::Lacking, true));
+        }
+        handle.caught_up(Micros(6));
+        assert_eq!(says(), (Fitness::Whole, false));
+        // Or a swap has put another one in its place.
+        handle.distrust(wrong);
+        drop(handle.replace(PartitionState::new(1)));
+        assert_eq!(says(), (Fitness::Whole, false));
+        handle.begin_anew().unwrap();
+        assert!(!handle.is_kept_from_others(), "nothing is known against this one");
     }
 
     #[test]

@@ -187,8 +187,8 @@ impl<L: ClusterLog> Owning<L> {
 ///
 /// The follower reads the log up to the last visible record; meanwhile another process may serve. It does not wait for a turn that
 /// an earlier owner left open, because the claim ends that turn. It waits only for transactions of other programs, and a claim
-/// would have to wait for those, too. A state that is known to be wrong has another one in its place soon. Where the state cannot
-/// be restored, this process leaves the group, if there are others (`app/withdrawal.rs`).
+/// would have to wait for those, too. A state that is known to be wrong is replaced, or made anew. Where that takes long, or the
+/// state cannot be restored, this process leaves the group, if there are others (`app/withdrawal.rs`).
 fn awaits<L: ClusterLog>(log: &L, handle: &PartitionHandle) -> Result<(), Ended> {
     let claims = || handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming).is_ok();
     while handle.wrong().is_some() || handle.is_unrestorable() || !claims() {
@@ -229,9 +229,16 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
         handle.set_owner_error(Some(why));
     };
     let how = match served {
-        Served::NotClaimed(ClaimError::Breach(breach))
-        | Served::Ended(End::Breach(breach) | End::Forked(breach) | End::WrongState(breach)) => {
+        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
             return fail(breach.to_string());
+        }
+        // The follower makes the state anew from the log, which every process has. The partition is claimed again once that is
+        // done, and other processes need not wait for it (`app/withdrawal.rs`).
+        Served::Ended(End::WrongState(breach)) => {
+            let why = breach.to_string();
+            tracing::error!(partition, why, "the state in memory is wrong: it is made anew from the log");
+            handle.set_owner_error(Some(why));
+            Ended::Retry
         }
         Served::NotClaimed(ClaimError::Log(error)) => {
             trouble("the partition cannot be claimed", &error);

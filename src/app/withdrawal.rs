@@ -116,7 +116,7 @@ impl Watch {
             Why::Clock => tracing::warn!("this machine's clock and the brokers' differ: partitions are left to others"),
             Why::State { partition } => tracing::warn!(
                 partition,
-                "this process was given a partition whose state it cannot restore: partitions are left to others"
+                "this process was given a partition whose state it does not have: partitions are left to others"
             ),
         }
         self.metrics.withdrew(why);

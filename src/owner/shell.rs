@@ -40,7 +40,7 @@ pub enum End {
     /// Another process wrote to the partition beside this owner and broke a law: the partition must not be served.
     Forked(Breach),
     /// The state was compared with the log and is not the log's, and no other has taken its place (L7): the partition must not be
-    /// served.
+    /// served from it.
     WrongState(Breach),
     /// The wall clock is far from the broker's: nothing may be decided by it.
     WrongClock(Offset),

@@ -12,7 +12,8 @@
 //! A cluster that is slow for every process is no reason to leave: then no other process has reported a better link.
 //!
 //! A process that cannot restore the state of a partition, as where a log has lost its first events and nothing that this process
-//! has covers them, leaves partitions to the others in the group, whoever they are:
+//! has covers them, leaves partitions to the others in the group, whoever they are. So does one that makes a state anew which was
+//! found to be wrong, until that is done.
 //!
 //! - It does not enter a group that has members. If it is a member and is given such a partition, it leaves as soon as there is
 //!   another member, who as a rule can serve more.

@@ -46,6 +46,8 @@ pub struct PartitionHandle {
     read_error: Mutex<Option<ReadError>>,
     /// Whether an owner of this process waits for the state.
     is_awaited: AtomicBool,
+    /// Whether the state was found to be wrong, and one that is right is not there yet.
+    is_distrusted: AtomicBool,
     freshness: Freshness,
     load: Load,
     time: PartitionTime,
@@ -71,6 +73,7 @@ impl PartitionHandle {
             owner_error: Mutex::default(),
             read_error: Mutex::default(),
             is_awaited: AtomicBool::new(false),
+            is_distrusted: AtomicBool::new(false),
             freshness: Freshness::default(),
             load: Load::default(),
             time: PartitionTime::default(),
@@ -128,7 +131,10 @@ impl PartitionHandle {
     /// partition would wait for it if that were done here.
     #[must_use]
     pub fn replace(&self, state: PartitionState) -> PartitionState {
-        self.write(|living| std::mem::replace(living, state))
+        self.write(|living| {
+            self.is_distrusted.store(false, Relaxed);
+            std::mem::replace(living, state)
+        })
     }
 
     /// Changes the state on behalf of a follower; none when the state is an owner's to change, or has stopped.
@@ -210,7 +216,10 @@ impl PartitionHandle {
     /// A follower that began to look at `asked` has come to the end of what readers see: the partition is in Standby.
     /// More may be hidden behind an open transaction, so the state counts as no younger than its last event.
     pub fn caught_up(&self, asked: Micros) {
-        let current = || self.freshness.was_current_at(self.time.decided_at().min(asked));
+        let current = || {
+            self.freshness.was_current_at(self.time.decided_at().min(asked));
+            self.is_distrusted.store(false, Relaxed);
+        };
         // Refused where the follower had caught up before, or an owner has the state: then nothing is to be done.
         let _ = self.transition(&[StatusKind::Restoring], PartitionStatus::Standby, current);
     }
@@ -226,7 +235,8 @@ impl PartitionHandle {
             // that it is not known.
             self.freshness.forget();
             self.progress.set_from_checkpoint(false);
-            old = Some(self.replace(PartitionState::new(self.id)));
+            // Not by `replace`: no state that is right has taken the place of one that was wrong.
+            old = Some(self.write(|state| std::mem::replace(state, PartitionState::new(self.id))));
         });
         // Not under the lock of the status either.
         drop(old);
@@ -315,10 +325,11 @@ impl PartitionHandle {
     }
 
     /// Whether the state cannot be restored here, or brought on because the log has overtaken it, and it is not the log that
-    /// does not answer.
+    /// does not answer. So it is while a state that was found to be wrong is made anew.
     pub fn is_unrestorable(&self) -> bool {
         let is_of_state = self.read_error.lock().as_ref().is_some_and(|error| error.is_of_state);
-        is_of_state && StatusKind::FOLLOWED.contains(&self.status_kind())
+        let is_lacking = is_of_state || self.is_distrusted.load(Relaxed);
+        is_lacking && StatusKind::FOLLOWED.contains(&self.status_kind())
     }
 
     /// Set by an owner of this process while it waits for the state.
@@ -415,7 +426,9 @@ impl PartitionHandle {
 
     /// For whoever has compared the state with the log: it breaks this law. Another state that takes its place does not.
     pub fn distrust(&self, breach: Breach) {
-        self.state.write().distrust(breach);
+        let mut state = self.state.write();
+        state.distrust(breach);
+        self.is_distrusted.store(true, Relaxed);
     }
 
     /// Notes whether a fresh state is on its way that is to take the place of this one.

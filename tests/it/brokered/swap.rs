@@ -11,7 +11,7 @@ use crate::rig::Rig;
 use crate::server::Server;
 use crate::swap::{define, metrics, reserve};
 use crate::wait::{soon, until};
-use headroom::domain::LedgerMut;
+use headroom::domain::{Breach, Law, LedgerMut};
 use headroom::log::CommittedTail;
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
@@ -257,6 +257,22 @@ fn wrong_states_of_an_owner_and_a_follower_are_replaced() {
     }
     log.alike(0, &[owner, follower]);
     assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
+    log.audited(0);
+}
+
+/// The story: the state of an owner was found to be wrong, and no other could take its place. Nobody decided the partition until
+/// the process was started again.
+#[test]
+fn a_wrong_state_of_an_owner_that_nothing_replaces_is_made_anew() {
+    let Two { owner, follower, url, log, .. } = &Two::new();
+    assert_eq!([(); 3].map(|()| reserve(url, POOL)), [201, 201, 409]);
+    let handle = owner.gateway.replica().partition(0).unwrap();
+    handle.write(|state| state.update_pool(&pool_id(POOL), |pool| pool.spec.limits = orders(100)));
+    let detail = "it is not the log's".to_owned();
+    handle.distrust(Breach { law: Law::OneState, partition: 0, seq: handle.next_seq(), detail });
+    until("the partition is decided again", || reserve(url, POOL) == 409);
+    assert_eq!((handle.wrong(), handle.status()), (None, PartitionStatus::Active));
+    log.alike(0, &[owner, follower]);
     log.audited(0);
 }
 

@@ -190,10 +190,12 @@ fn a_wrong_state_that_cannot_be_replaced_is_told_and_not_followed_any_more() {
     });
     assert_eq!(world.heard.breaches.lock().iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::OneState]);
     assert!(world.heard.swapped.lock().is_empty());
+    assert!(handle.is_unrestorable(), "other processes need not wait for it");
     checkpoint_anew(&world, &handle);
     following(&world, &replica, 0, || {
         let end = world.log.end(0).unwrap();
         until("it is followed again", || handle.wrong().is_none() && handle.next_seq() == end);
+        until("it has its state", || !handle.is_unrestorable());
         assert!(kept(&world.store, world.log.manifest().log_id, 0).unwrap().is_none());
     });
     is_the_logs(&world, &handle);
