@@ -207,10 +207,10 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
 /// Whether what keeps a partition from being served may pass by itself.
 fn passes(error: &LogError, has_left: impl FnOnce() -> bool) -> bool {
     match error.kind {
-        // The disk may answer again.
-        LogErrorKind::Transient => true,
+        // The disk may answer again, or the place.
+        LogErrorKind::Transient | LogErrorKind::Withheld { may_pass: true } => true,
         // Snapshots that cover what has left the log may come, be brought back, or have been overtaken by what left.
-        LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { .. } => has_left(),
+        LogErrorKind::Uncovered | LogErrorKind::OutOfRange | LogErrorKind::Withheld { may_pass: false } => has_left(),
         _ => false,
     }
 }

@@ -70,8 +70,8 @@ pub fn open(
             opening.goes_on().map_err(|error| LogError::superseded(error.to_string()))?;
             log.read(partition, from_seq, bytes_max)
         };
-        let losses = losses(&ReadBy { tail: log, read }, store, log_id).map_err(|error| error.to_string())?;
-        if losses.is_empty() { Ok(()) } else { Err(told(&losses, log_id)) }
+        let losses = losses(&ReadBy { tail: log, read }, store, log_id)?;
+        if losses.is_empty() { Ok(()) } else { Err(LogError::operator(told(&losses, log_id))) }
     };
     Embedded::open_after(dir, options, Before { judge: &judge, raise: &|| raised(dir) }, opening)
 }
@@ -93,7 +93,7 @@ fn raised(dir: &Path) -> Result<(), String> {
 /// The events that were seen in a log's partitions and that the log has lost.
 ///
 /// # Errors
-/// [`LogError`] when the log cannot be read.
+/// [`LogError`] when the log cannot be read, or the note of what was seen of it may be sound and cannot be read.
 pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Result<Vec<Loss>, LogError> {
     (0..tail.partitions()).filter_map(|partition| loss(tail, store, log_id, partition).transpose()).collect()
 }
@@ -101,11 +101,18 @@ pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Resu
 /// Checks that a directory without a log never had one.
 ///
 /// # Errors
-/// The losses, as text, when there was a log that is missing now.
-pub fn nothing_was_seen(store: &SledStore) -> Result<(), String> {
-    match seen(store).map_err(|error| error.detail)? {
+/// [`LogError`], with the losses as text when there was a log that is missing now. It is withheld when what was seen may be sound
+/// and cannot be read.
+pub fn nothing_was_seen(store: &SledStore) -> Result<(), LogError> {
+    let unknown = |error: StoreError| match error.is_of_no_use() {
+        true => LogError::operator(error.detail),
+        false => LogError::withheld(!error.needs_operator(), error.detail),
+    };
+    match seen(store).map_err(unknown)? {
         None => Ok(()),
-        Some((log_id, losses)) => Err(format!("the file of the log is missing; {}", told(&losses, log_id))),
+        Some((log_id, losses)) => {
+            Err(LogError::operator(format!("the file of the log is missing; {}", told(&losses, log_id))))
+        }
     }
 }
 

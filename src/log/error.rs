@@ -19,8 +19,8 @@ pub enum LogErrorKind {
     /// A partition of the log has lost all its events, so that nobody can tell how many there were, or what covers them: an
     /// operator has to bring them back, or to give the log up. The position of nobody is in it.
     Emptied,
-    /// A place does not give what went there, a part of the log or a snapshot that covers one, so nothing is known of that part:
-    /// it shows no fault of the log.
+    /// A place does not give what went there, a part of the log or a snapshot that covers one, so nothing is known of that part;
+    /// or the note of what was seen of a log is not given. It shows no fault of the log.
     Withheld {
         /// Whether it may pass by itself. Otherwise an operator has to change something at the place first.
         may_pass: bool,

@@ -48,7 +48,7 @@ pub enum What {
         /// The id of the log that is there.
         found: u128,
     },
-    /// The note of what was seen cannot be read.
+    /// The note of what was seen is damaged.
     Unreadable(String),
 }
 
@@ -129,7 +129,8 @@ impl fmt::Display for What {
 /// where nothing is lost.
 ///
 /// # Errors
-/// [`LogError`] when the log cannot be read.
+/// [`LogError`] when the log cannot be read. It is withheld where the note of what was seen may be sound and cannot be read: then
+/// nobody has to accept anything.
 pub fn loss(
     tail: &dyn CommittedTail,
     store: &dyn Store,
@@ -138,7 +139,10 @@ pub fn loss(
 ) -> Result<Option<Loss>, LogError> {
     let all = match store.seen(partition) {
         Ok(all) => all,
-        Err(error) => return Ok(Some(Loss { partition, what: What::Unreadable(error.detail) })),
+        Err(error) if error.is_of_no_use() => {
+            return Ok(Some(Loss { partition, what: What::Unreadable(error.detail) }));
+        }
+        Err(error) => return Err(LogError::withheld(!error.needs_operator(), error.detail)),
     };
     let mut worst: Option<Loss> = None;
     for seen in all {

@@ -64,7 +64,7 @@ impl Witness {
     /// The number of partitions in the file; 0 without a file.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be read.
+    /// [`StoreError`] when it cannot be read; its kind says whether it is damaged.
     pub fn partitions(&self) -> Result<u32, StoreError> {
         Ok(self.read()?.map_or(0, |(_, header)| header.partitions))
     }
@@ -72,14 +72,14 @@ impl Witness {
     /// How far the partition was seen as committed.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be read.
+    /// [`StoreError`] when it cannot be read; its kind says whether it is damaged.
     pub fn seen(&self, partition: u32) -> Result<Option<Seen>, StoreError> {
         let Some((file, header)) = self.read()? else { return Ok(None) };
         if partition >= header.partitions {
             return Ok(None);
         }
-        let newest = newest(&file, header.log_id, partition).map_err(|error| self.error(error))?;
-        newest.map(|newest| newest.map(|(_, seen)| seen)).map_err(|why| self.error(why))
+        let newest = newest(&file, header.log_id, partition).map_err(|error| self.failed("read", &error))?;
+        newest.map(|newest| newest.map(|(_, seen)| seen)).map_err(|why| self.damaged(why))
     }
 
     /// Opens the witness of this log for writing. Earlier notes of the log are kept.
@@ -89,16 +89,16 @@ impl Witness {
     pub fn begin(&self, log_id: u128, partitions: u32) -> Result<(), StoreError> {
         match self.read()? {
             Some((_, found)) if (found.log_id, found.partitions) != (log_id, partitions) => {
-                return Err(self.error("is of another log"));
+                return Err(StoreError::new(self.told("is of another log")));
             }
             Some(_) => {}
-            None => self.create(Header { log_id, partitions }).map_err(|error| self.error(error))?,
+            None => self.create(Header { log_id, partitions }).map_err(|error| self.failed("written", &error))?,
         }
         let opened = OpenOptions::new().read(true).write(true).open(&self.path);
-        let file = opened.map_err(|error| self.error(error))?;
+        let file = opened.map_err(|error| self.failed("written", &error))?;
         let mut counts = Vec::new();
         for partition in 0..partitions {
-            let newest = newest(&file, log_id, partition).map_err(|error| self.error(error))?;
+            let newest = newest(&file, log_id, partition).map_err(|error| self.failed("read", &error))?;
             let count = newest.ok().flatten().map_or(0, |(count, _)| count);
             counts.push(AtomicU64::new(count));
         }
@@ -149,12 +149,15 @@ impl Witness {
     fn read(&self) -> Result<Option<(File, Header)>, StoreError> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|error| self.error(error))?,
+            file => file.map_err(|error| self.failed("read", &error))?,
         };
         let mut entry = [0; PLACE_BYTES];
-        let read = file.read_exact_at(&mut entry, 0);
-        let header = read.ok().and_then(|()| Header::decode(&entry));
-        let header = header.ok_or_else(|| self.error("is damaged: its header cannot be read"))?;
+        let header = match file.read_exact_at(&mut entry, 0) {
+            Ok(()) => Header::decode(&entry),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(self.failed("read", &error)),
+        };
+        let header = header.ok_or_else(|| self.damaged("is damaged: its header cannot be read"))?;
         Ok(Some((file, header)))
     }
 
@@ -169,8 +172,24 @@ impl Witness {
         self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 
-    fn error(&self, why: impl fmt::Display) -> StoreError {
-        StoreError::new(format!("the witness {} {why}", self.path.display()))
+    /// An error of the system. Only a file that is cut off is damaged: one that the system does not give may be sound.
+    fn failed(&self, done: &str, error: &io::Error) -> StoreError {
+        let detail = self.told(format_args!("cannot be {done}: {error}"));
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("is shorter than it should be"),
+            io::ErrorKind::PermissionDenied => {
+                StoreError::refused(format!("{detail}; give the file back to the user of the server"))
+            }
+            _ => StoreError::new(detail),
+        }
+    }
+
+    fn damaged(&self, why: &str) -> StoreError {
+        StoreError::damaged(self.told(why))
+    }
+
+    fn told(&self, what: impl fmt::Display) -> String {
+        format!("the witness {} {what}", self.path.display())
     }
 }
 
@@ -204,10 +223,7 @@ fn newest(file: &File, log_id: u128, partition: u32) -> io::Result<Result<Option
     let (mut newest, mut is_damaged) = (None::<(u64, Seen)>, false);
     for side in 0..2 {
         let mut entry = [0; PLACE_BYTES];
-        file.read_exact_at(&mut entry, place_at(partition, side)).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "is shorter than it should be"),
-            _ => error,
-        })?;
+        file.read_exact_at(&mut entry, place_at(partition, side))?;
         let noted = decode(log_id, partition, &entry);
         is_damaged |= noted.is_none() && entry != [0; PLACE_BYTES];
         newest = newest.into_iter().chain(noted).max_by_key(|(count, _)| *count);
@@ -337,7 +353,7 @@ mod tests {
                     found[1] += 1;
                 }
                 Err(error) => {
-                    assert!(error.detail.contains("is damaged"), "{error}");
+                    assert!(error.is_of_no_use() && error.detail.contains("is damaged"), "{error}");
                     found[2] += 1;
                 }
             }
@@ -349,7 +365,23 @@ mod tests {
         {
             fs::write(witness.path(), &bytes[..cut]).unwrap();
             let error = Witness::of(dir.path()).seen(0).unwrap_err();
-            assert!(error.detail.contains(says), "cut at {cut}: {error}");
+            assert!(error.is_of_no_use() && error.detail.contains(says), "cut at {cut}: {error}");
+        }
+    }
+
+    /// The story: root copied the file, and it is root's now. Nothing of it is damaged.
+    #[test]
+    fn a_file_that_the_system_does_not_give_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = Witness::of(dir.path());
+        // The permission of a file is not asked of a test that runs as root.
+        let error = witness.failed("read", &io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(error.kind, crate::store::StoreErrorKind::Refused);
+        let says = format!("the witness {} cannot be read: permission denied; give the file", witness.path().display());
+        assert!(error.detail.starts_with(&says), "{error}");
+        fs::create_dir(witness.path()).unwrap();
+        for error in [witness.seen(0).unwrap_err(), witness.partitions().unwrap_err()] {
+            assert!(!error.is_of_no_use() && error.detail.contains(" cannot be read: "), "{error}");
         }
     }
 }

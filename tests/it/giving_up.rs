@@ -10,7 +10,7 @@ use crate::world::{World, commit_turn};
 use headroom::domain::Micros;
 use headroom::limits::TURN_RECORDS_MAX;
 use headroom::log::embedded::{Before, Embedded, OpenError, Options};
-use headroom::log::{ClaimError, CommittedTail, LogErrorKind, Opening, PartitionLog};
+use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, Opening, PartitionLog};
 use headroom::owner::Partition;
 use serde_json::Value;
 use std::cell::Cell;
@@ -79,7 +79,7 @@ fn an_opening_that_is_given_up_changes_nothing() {
         let (opening, is_raised) = (Arc::<Opening>::default(), Cell::new(false));
         let judge = |_: Option<&Embedded>| {
             opening.give_up();
-            Err("it was read in part".to_owned())
+            Err(LogError::operator("it was read in part"))
         };
         let raise = || {
             is_raised.set(true);

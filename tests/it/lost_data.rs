@@ -272,6 +272,44 @@ fn a_note_that_cannot_be_read_is_not_told_as_events_that_are_gone() {
     );
 }
 
+/// The story: root copied the directory, and the server's user may not open the note, which is sound. The server told to accept a
+/// loss, and whoever did had a log that says for good that events may be lost, and the note was gone. Here a directory is in its
+/// place: a test that runs as root may open every file.
+#[test]
+fn a_note_that_the_system_does_not_give_is_no_loss_and_none_can_be_accepted() {
+    for is_gone in [false, true] {
+        let dir = ended(false);
+        let id = {
+            let reader = EmbeddedReader::open(dir.path()).unwrap();
+            format!("{:032x}", reader.manifest().log_id)
+        };
+        let (witness, aside) = (dir.path().join("witness"), dir.path().join("elsewhere"));
+        fs::rename(&witness, &aside).unwrap();
+        fs::create_dir(&witness).unwrap();
+        let log = dir.path().join("log");
+        if is_gone {
+            fs::rename(&log, dir.path().join("log-elsewhere")).unwrap();
+        }
+        let says = format!("the witness {} cannot be read: Is a directory", witness.display());
+        let refused = [on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]), on(dir.path(), ["verify"])];
+        for Ended { code, out, err } in refused.into_iter().chain([accept(dir.path(), &id)]) {
+            assert_eq!(code, 2, "{out}{err}");
+            assert_says(&err, &[&says]);
+            assert!(!(out + &err).contains("lost something"), "{err}");
+            assert!(!err.contains("accept that") && !err.contains("accept the loss"), "{err}");
+        }
+        assert!(witness.is_dir() && !dir.path().join("lost-1").exists(), "nothing is moved away");
+        assert_eq!(log.exists(), !is_gone, "nor is another log made");
+        if is_gone {
+            fs::rename(dir.path().join("log-elsewhere"), &log).unwrap();
+        }
+        fs::remove_dir(&witness).unwrap();
+        fs::rename(&aside, &witness).unwrap();
+        assert_eq!(accept(dir.path(), &id).out, "the log holds every event that was seen; nothing was changed\n");
+        assert_eq!(on(dir.path(), ["verify"]).code, 0);
+    }
+}
+
 const LOG_ID: u128 = 7;
 const PARTITIONS: u32 = 2;
 

@@ -228,9 +228,11 @@ pub(in crate::cmd) fn is_known(dir: &Path) -> Result<(), Failure> {
 /// Turns "there is no file" into "the log is lost" where the data directory has seen a log.
 fn gone(dir: &Path, error: OpenError) -> OpenError {
     match (&error, app::nothing_was_seen(&SledStore::open(dir))) {
-        (OpenError::Io { path, .. }, Err(detail)) if dir.is_dir() && !path.exists() => {
-            OpenError::Behind { path: path.clone(), detail }
-        }
+        (OpenError::Io { path, .. }, Err(LogError { kind, detail })) if dir.is_dir() && !path.exists() => match kind {
+            // Nobody can tell now whether it has.
+            LogErrorKind::Withheld { .. } => OpenError::Io { path: dir.to_owned(), detail },
+            _ => OpenError::Behind { path: path.clone(), detail },
+        },
         _ => error,
     }
 }

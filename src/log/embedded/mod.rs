@@ -81,8 +81,8 @@ pub use reopen::Reopened;
 pub use restored::{RestoredSegment, Restoring};
 
 use super::{
-    AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
-    NewCommand, Opening, OwnedPartition, PartitionLog, Polled, StoredCommand, StoredEvent, Turn,
+    AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, LogErrorKind,
+    Manifest, NewCommand, Opening, OwnedPartition, PartitionLog, Polled, StoredCommand, StoredEvent, Turn,
 };
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
@@ -121,8 +121,8 @@ pub struct Options {
 }
 
 /// Checks before a log is opened for writing whether it holds everything that it should. It gets `None` when there is
-/// no log yet and one would be made. An error says what is missing.
-pub type Judge<'a> = dyn Fn(Option<&Embedded>) -> Result<(), String> + 'a;
+/// no log yet and one would be made. An error says what is missing, or why nobody can tell now.
+pub type Judge<'a> = dyn Fn(Option<&Embedded>) -> Result<(), LogError> + 'a;
 
 /// What is asked and done before a log is written.
 #[derive(Clone, Copy)]
@@ -142,7 +142,10 @@ impl Before<'_> {
         let judged = (self.judge)(log);
         // Who gave up has not read all of it, and a verdict on the rest is none.
         opening.goes_on().map_err(|error| OpenError::io(path, &error))?;
-        judged.map_err(|detail| OpenError::Behind { path: path.to_owned(), detail })
+        judged.map_err(|LogError { kind, detail }| match kind {
+            LogErrorKind::Transient | LogErrorKind::Withheld { .. } => OpenError::Io { path: path.to_owned(), detail },
+            _ => OpenError::Behind { path: path.to_owned(), detail },
+        })
     }
 
     fn raised(&self, dir: &Path) -> Result<(), OpenError> {
