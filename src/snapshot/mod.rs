@@ -32,7 +32,8 @@ pub trait Heard: Send + Sync {
     fn missing(&self, partition: u32, events: u64);
     /// A snapshot of so many bytes was written.
     fn written(&self, partition: u32, next_seq: u64, bytes: u64);
-    /// The store has snapshots of more events than the log. They are left alone.
+    /// So many snapshots in the store have more events than the log, which is another number than before, and 0 when it began. They
+    /// are left alone.
     fn ahead(&self, partition: u32, snapshots: usize, events: u64);
     /// A snapshot could not be written, read or removed. It is tried again.
     fn failed(&self, partition: u32, why: &str);

@@ -24,6 +24,8 @@ const RETRY_MAX_MS: u64 = 300_000;
 struct Owned {
     /// The newest snapshot in the store; none when the store has none. Not known before the first look.
     newest: Option<Option<Name>>,
+    /// Snapshots in the store of more events than the log, as they were told.
+    ahead: usize,
     /// Failures since the last success.
     tries: u32,
     /// Nothing is tried before this time of the monotonic clock.
@@ -76,7 +78,7 @@ impl<'a> Writer<'a> {
             }
             let mut owned = self.owned.remove(&partition).unwrap_or_else(|| {
                 self.heard.began(partition, self.clock.wall());
-                Owned { newest: None, tries: 0, due: Micros(0), wrote: None }
+                Owned { newest: None, ahead: 0, tries: 0, due: Micros(0), wrote: None }
             });
             self.attend(handle, &mut owned, is_over);
             self.owned.insert(partition, owned);
@@ -116,13 +118,18 @@ impl<'a> Writer<'a> {
             return Ok(newest);
         }
         let found = Found::look(self.objects, &folder(self.log_id, partition)).map_err(|error| error.detail)?;
-        let ahead = found.ahead(events);
-        if ahead > 0 {
-            self.heard.ahead(partition, ahead, events);
-        }
+        self.tell_ahead(partition, owned, (&found, events));
         let newest = found.whole(events).next().copied();
         self.knows(partition, owned, newest);
         Ok(newest)
+    }
+
+    fn tell_ahead(&self, partition: u32, owned: &mut Owned, (found, events): (&Found, u64)) {
+        let ahead = found.ahead(events);
+        if ahead != owned.ahead {
+            owned.ahead = ahead;
+            self.heard.ahead(partition, ahead, events);
+        }
     }
 
     fn knows(&self, partition: u32, owned: &mut Owned, newest: Option<Name>) {
@@ -158,7 +165,9 @@ impl<'a> Writer<'a> {
         let folder = folder(self.log_id, partition);
         let path = |part| format!("{folder}/{}", name.of(part));
         let look = || Found::look(self.objects, &folder).map_err(|error| error.detail);
-        let thinned = self.thin(&folder, &look()?.surplus(self.rule.keep, events, self.now));
+        let found = look()?;
+        self.tell_ahead(partition, owned, (&found, events));
+        let thinned = self.thin(&folder, &found.surplus(self.rule.keep, events, self.now));
         crash::point("snapshot-begun");
         self.objects.put(&path(Part::Rows), object).map_err(|error| error.detail)?;
         crash::point("snapshot-rows");

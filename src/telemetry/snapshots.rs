@@ -13,6 +13,7 @@ pub struct SnapshotMetrics {
     failures: IntCounterVec,
     bytes: IntGaugeVec,
     passed_over: IntCounterVec,
+    ahead: IntGaugeVec,
     events_keep: IntGauge,
 }
 
@@ -51,6 +52,13 @@ impl SnapshotMetrics {
                 "Snapshots that a start could not use: damaged, of another log, ahead of the log, or not to be read.",
                 &["partition"],
             ),
+            ahead: gauges(
+                r,
+                "headroom_snapshots_ahead",
+                "Snapshots of a partition that this process owns which have more events than its log: the log was set back, or \
+                 another one with the same id writes to the same place.",
+                &["partition"],
+            ),
             events_keep: gauge(
                 r,
                 "headroom_events_keep_seconds",
@@ -82,12 +90,14 @@ impl Heard for SnapshotMetrics {
         let label = [&*partition.to_string()];
         self.writes.with_label_values(&label);
         self.failures.with_label_values(&label);
+        self.ahead.with_label_values(&label).set(0);
         self.newest.with_label_values(&label).set(as_seconds(wall.0));
     }
 
     fn left(&self, partition: u32) {
         let label = [&*partition.to_string()];
-        // Both are there since it began.
+        // All are there since it began.
+        let _ = self.ahead.remove_label_values(&label);
         let _ = self.newest.remove_label_values(&label);
         let _ = self.missing.remove_label_values(&label);
     }
@@ -108,6 +118,10 @@ impl Heard for SnapshotMetrics {
     }
 
     fn ahead(&self, partition: u32, snapshots: usize, events: u64) {
+        self.ahead.with_label_values(&[&*partition.to_string()]).set(as_gauge(snapshots));
+        if snapshots == 0 {
+            return;
+        }
         tracing::warn!(
             partition,
             snapshots,

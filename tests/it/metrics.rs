@@ -134,6 +134,7 @@ fn as_a_writer_of_snapshots(metrics: &Metrics) {
     heard.newest(0, Micros(2));
     heard.missing(0, 3);
     heard.written(0, 9, 300);
+    heard.ahead(0, 1, 9);
     heard.failed(0, "the place is gone");
     as_a_keeper_of_the_log(metrics.log());
 }

@@ -174,6 +174,29 @@ fn a_snapshot_that_is_ahead_of_the_log_or_of_another_course_of_it_is_passed_over
     assert!(passed_over.iter().all(|why| why.contains("its last event has the digest")), "{passed_over:?}");
 }
 
+/// The story: the log was set back, and grows. That is told as long as it can be seen, and again when it cannot be seen any more.
+#[test]
+fn snapshots_ahead_of_the_log_are_told_until_there_are_none() {
+    let today = Bed::with_three();
+    let mut yesterday = Bed::new();
+    yesterday.decide(9);
+    yesterday.snapshots = today.snapshots;
+    let (bucket, log_id) = (yesterday.bucket(), yesterday.log_id());
+    let Bed { world, replica, handle, owner, owned, told, .. } = &mut yesterday;
+    let (world, replica, told) = (&*world, &*replica, &*told);
+    let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
+    writer.round(&|| false);
+    assert_eq!(*told.ahead.lock(), [(1, 9)]);
+    for number in 10..14 {
+        append(&*world.log, 0, &reserve(number, None));
+        world.clock.pass_ms(HOUR_MS);
+        commit_turn(owner, handle, owned, world.clock.wall());
+        world.checkpoint(handle);
+        writer.round(&|| false);
+    }
+    assert_eq!((&*told.ahead.lock(), &*told.failed.lock()), (&vec![(1, 9), (0, 12)], &vec![]));
+}
+
 /// The story: somebody copied the folder of one environment over that of another one.
 #[test]
 fn a_snapshot_of_another_log_is_passed_over() {

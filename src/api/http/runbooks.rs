@@ -21,6 +21,7 @@ runbooks! {
     "files-not-read"
     "lag-grows"
     "law-broken"
+    "log-set-back"
     "memory-fills-up"
     "nothing-decided"
     "owners-flap"

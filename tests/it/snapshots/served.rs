@@ -2,6 +2,7 @@
 //! it writes one.
 
 use crate::process::{Served, agent, foreign_agent, headroom, run};
+use crate::store::copy_tree;
 use crate::wait::until;
 use serde_json::json;
 use std::fs;
@@ -53,6 +54,14 @@ pub fn figure(served: &Served, name: &str) -> Option<f64> {
     line.parse().ok()
 }
 
+/// How many events the newest snapshot of partition 0 has.
+fn newest_in(place: &Path) -> Option<u64> {
+    let logs = fs::read_dir(place).unwrap().flatten();
+    let objects = logs.flat_map(|log| fs::read_dir(log.path().join("p0"))).flatten().flatten();
+    let events = |name: &str| name.strip_suffix(".json")?.split('-').next()?.parse::<u64>().ok();
+    objects.filter_map(|object| events(object.file_name().to_str()?)).max()
+}
+
 pub fn is_sound(dir: &Path) {
     let verified = run(headroom(["verify", "--data-dir"]).arg(dir));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
@@ -84,6 +93,31 @@ fn a_server_goes_on_without_the_place_for_snapshots_and_uses_it_when_it_is_back(
     let ended = served.running.terminate();
     assert!(ended.err.contains("no checkpoint: rebuilding from this snapshot and the log"), "{}", ended.err);
     is_sound(dir.path());
+}
+
+/// The story: the machine is set back to this morning, with log, checkpoint and witness. Nothing on it is wrong by itself, and what
+/// was sold since is sold again. Only the place of snapshots knows of more, and a metric says so.
+#[test]
+fn a_directory_that_was_set_back_is_told_by_the_snapshots_that_are_ahead_of_it() {
+    let [dir, back, place] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let url = format!("file://{}", place.path().display());
+    let ahead = |served: &Served| figure(served, "headroom_snapshots_ahead");
+    let served = Served::start(&mut command(dir.path(), &url));
+    define(&served);
+    assert!((0..5).all(|n| reserve(&served, n)));
+    assert_eq!(served.running.terminate().code, 0);
+    copy_tree(dir.path(), back.path());
+    let served = Served::start(&mut command(dir.path(), &url));
+    assert!((5..10).all(|n| reserve(&served, n)));
+    // Each start is an event as well, and so is the pool.
+    until("a snapshot has all of it", || newest_in(place.path()) >= Some(13));
+    assert_eq!(ahead(&served), Some(0.0));
+    assert_eq!(served.running.terminate().code, 0);
+    let served = Served::start(&mut command(back.path(), &url));
+    until("it is told", || ahead(&served) >= Some(1.0));
+    let ended = served.running.terminate();
+    assert!(ended.err.contains("the place of snapshots has some of more events than the log"), "{}", ended.err);
+    is_sound(back.path());
 }
 
 /// The story: a firewall drops what is sent to the bucket. The call hangs, and neither calls nor the end of the process wait

@@ -187,11 +187,12 @@ const PARTITIONS: &[Panel] = &[
         Show::Lines, Unit::Seconds, &[("{{partition}}, {{instance}}", "time() - headroom_snapshot_timestamp_seconds{@partition}")]),
     panel("Events without a snapshot", "What a start without a checkpoint reads from the log.",
         Show::Lines, Unit::Count, &[("{{partition}}, {{instance}}", "headroom_snapshot_missing_events{@partition}")]),
-    panel("Snapshots", "Snapshots that were written, that could not be, and that a start could not use.",
+    panel("Snapshots", "Snapshots that were written, that could not be, that a start could not use, and that have more events than the log.",
         Show::Lines, Unit::Count, &[
             ("written, {{instance}}", "sum by (instance) (increase(headroom_snapshot_writes_total{@partition}[1h]))"),
             ("failed, {{instance}}", "sum by (instance) (increase(headroom_snapshot_failures_total{@partition}[1h]))"),
             ("passed over, {{instance}}", "sum by (instance) (increase(headroom_snapshot_passed_over_total{@partition}[1h]))"),
+            ("ahead of the log, {{instance}}", "sum by (instance) (headroom_snapshots_ahead{@partition})"),
         ]),
     panel("Snapshot size", "Length of the last snapshot that the owner wrote.",
         Show::Lines, Unit::Bytes, &[("{{partition}}, {{instance}}", "headroom_snapshot_bytes{@partition}")]),
