@@ -9,12 +9,15 @@ use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
 use crate::wait::{PATIENCE, until};
 use headroom::domain::EventKind;
+use headroom::log::kafka::ops::admin::Admin;
 use headroom::time::Stopwatch;
 use headroom::wire;
 use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -404,6 +407,38 @@ fn finalize_names_who_keeps_the_level_as_it_is_and_raises_it_when_all_know_it() 
     says(&finalize(), 0, &[nothing]);
     [&old, &new].into_iter().for_each(Serving::terminate);
     says(&finalize(), 0, &[nothing]);
+}
+
+/// The story: an owner of an older version still serves, and a gateway of this version is on the same host, or behind the same
+/// address. The level was raised, and the owner could not decide what was then asked for.
+#[test]
+fn an_owner_that_does_not_say_what_it_can_read_is_not_taken_for_a_gateway_of_its_host() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    let site = Site::made_by(Rig::shared(), 1, Some(1));
+    let admin = Admin::new(site.cluster().clone()).unwrap();
+    let log_id = admin.look().unwrap().manifest.unwrap().unwrap().manifest.log_id;
+    let seen = || admin.processes(log_id).unwrap_or_default();
+    let old: BaseConsumer = site.cluster().member(log_id).create().unwrap();
+    old.subscribe(&[&site.cluster().topics.commands]).unwrap();
+    let is_in = || {
+        // What it reads, and what it cannot read, is of no interest.
+        let _ = old.poll(Duration::from_millis(10));
+        old.assignment().unwrap().count() > 0
+    };
+    until("the owner is in its group", is_in);
+    let new = site.serving("new").with(["--roles", "gateway"]);
+    new.start();
+    until("the gateway is in the group of processes", || is_in() && seen().iter().any(|process| process.knows(2)));
+    let knows = format!("127.0.0.1: version {} knows the feature levels up to 2", env!("CARGO_PKG_VERSION"));
+    let silent = "127.0.0.1: \"headroom.member\" does not say what it can read";
+    let stays = "1 of 2 processes cannot read feature level 2: it stays 1";
+    says(&site.run(["topics", "finalize"]), 1, &[&knows, silent, stays]);
+    drop(old);
+    until("the owner is gone", || seen().len() == 1);
+    let raised = "the log has feature level 2, it was 1: older versions cannot serve it any more";
+    says(&site.run(["topics", "finalize"]), 0, &[&knows, raised]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! assigned.
 
 use super::distance::Note;
+use super::process::ProcessName;
 use crate::limits::OWNER_BEAT_MS;
 use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
@@ -61,8 +62,10 @@ impl Member {
     ) -> Result<JoinedGroup, LogError> {
         let (news, changes) = bounded(NEWS_MAX);
         let cluster = &context.cluster;
-        let consumer: Result<BaseConsumer<ClientLog<Group>>, _> =
-            cluster.member(context.manifest.log_id).create_with_context(ClientLog(Group { news }));
+        let mut member = cluster.member(context.manifest.log_id);
+        // By it this process is known to be the one of the other group.
+        member.set("client.id", ProcessName::own().to_string());
+        let consumer: Result<BaseConsumer<ClientLog<Group>>, _> = member.create_with_context(ClientLog(Group { news }));
         let consumer =
             consumer.map_err(|error| classify::failed("creating the member of the group of owners", &error))?;
         let (topic, wishes) = (cluster.topics.commands.clone(), Arc::new(Wishes::default()));

@@ -33,7 +33,8 @@ pub struct ProcessName {
 }
 
 impl ProcessName {
-    fn own() -> ProcessName {
+    /// The name of this process, in the group of owners as well.
+    pub(super) fn own() -> ProcessName {
         ProcessName { version: env!("CARGO_PKG_VERSION").to_owned(), level: known_level() }
     }
 

@@ -43,6 +43,20 @@ impl fmt::Display for ProcessSeen {
     }
 }
 
+/// The members of the group of processes, and those of the group of owners that are not among them. A process is in both from the
+/// same host, under the same name. A name that does not say what the process can read is that of an older version, whoever else
+/// is at the host: several machines may be seen as one.
+fn in_either(processes: Vec<ProcessSeen>, owners: Vec<ProcessSeen>) -> Vec<ProcessSeen> {
+    let (mut seen, mut alone) = (processes.clone(), processes);
+    for owner in owners {
+        match alone.iter().position(|process| owner.process.is_some() && *process == owner) {
+            Some(at) => drop(alone.swap_remove(at)),
+            None => seen.push(owner),
+        }
+    }
+    seen
+}
+
 impl Admin {
     /// The processes that serve the log of this id now. One that was killed counts for some seconds more. An owner that does
     /// not say what it can read is among them, as one that can read nothing.
@@ -50,17 +64,7 @@ impl Admin {
     /// # Errors
     /// [`LogError`] when the cluster does not answer, or shows no process at all: it may hide them from who may not see them.
     pub fn processes(&self, log_id: u128) -> Result<Vec<ProcessSeen>, LogError> {
-        let (mut seen, owners) = (self.members(&processes_of(log_id))?, self.members(&group_of(log_id))?);
-        // A process is in both groups from the same host.
-        let on = |processes: &[ProcessSeen], host: &str| processes.iter().filter(|seen| seen.host == host).count();
-        let mut silent = Vec::new();
-        for owner in &owners {
-            let said = on(&seen, &owner.host).saturating_add(on(&silent, &owner.host));
-            if said < on(&owners, &owner.host) {
-                silent.push(ProcessSeen { process: None, ..owner.clone() });
-            }
-        }
-        seen.extend(silent);
+        let mut seen = in_either(self.members(&processes_of(log_id))?, self.members(&group_of(log_id))?);
         if seen.is_empty() {
             return Err(LogError::operator(format!(
                 "the cluster shows no process in the group {}: start the processes of this version, and check that you may \
@@ -127,5 +131,33 @@ impl Admin {
             &self.asks,
             &Pinned { feature_level: known_level(), raised_by, ..pinned.clone() },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str, name: &str) -> ProcessSeen {
+        ProcessSeen { host: host.to_owned(), name: name.to_owned(), process: ProcessName::of(name) }
+    }
+
+    /// The story: a new gateway is on the host of an old owner, or behind the same address. There are as many processes as
+    /// owners, and one of them cannot read the next level.
+    #[test]
+    fn an_owner_is_another_process_unless_it_has_the_name_of_one() {
+        let (old, one, two) = ("headroom.member", "headroom-0.1.0.level-1", "headroom-0.3.0.level-2");
+        for (processes, owners, expected) in [
+            (vec![at("a", two)], vec![at("a", old)], vec![at("a", two), at("a", old)]),
+            (vec![at("a", two), at("a", one)], vec![at("a", one), at("a", two)], vec![at("a", two), at("a", one)]),
+            (vec![at("a", two)], vec![at("a", two), at("a", two)], vec![at("a", two), at("a", two)]),
+            (vec![at("a", two)], vec![at("b", two)], vec![at("a", two), at("b", two)]),
+            // Whatever it calls itself in the other group.
+            (vec![at("a", old)], vec![at("a", old)], vec![at("a", old), at("a", old)]),
+            (vec![], vec![at("a", old)], vec![at("a", old)]),
+            (vec![at("a", one)], vec![], vec![at("a", one)]),
+        ] {
+            assert_eq!(in_either(processes, owners), expected);
+        }
     }
 }
