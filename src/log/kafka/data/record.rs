@@ -257,7 +257,7 @@ fn header<const N: usize>(message: &BorrowedMessage<'_>, at: usize, name: &str) 
 }
 
 /// The value of the first header of this name; none where it is null, and where no such header is among those that are searched.
-pub(super) fn value_of<'m>(message: &'m impl Message, name: &str) -> Option<&'m [u8]> {
+pub(in crate::log::kafka) fn value_of<'m>(message: &'m impl Message, name: &str) -> Option<&'m [u8]> {
     value_among(message.headers()?, name)
 }
 

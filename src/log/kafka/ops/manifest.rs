@@ -1,6 +1,7 @@
 //! The manifest of a log on a cluster: what the log was created with. It is one JSON record under one key, in a topic of its
 //! own. It is written before anything else. Later only the feature level in it rises, by another record; a record that differs
-//! in anything else is an error for an operator.
+//! in anything else is an error for an operator. Which version raised the level stands in a header of the record: an earlier
+//! version, which refuses a field that it does not know, can say what is wrong.
 //!
 //! It also pins where the log belongs: the cluster, the application, the environment, and the names of the topics. A process
 //! that is configured with others is refused when it starts. Fencing does not depend on
@@ -10,11 +11,12 @@ use crate::domain::{Micros, hex128};
 use crate::limits::PARTITIONS_MAX;
 use crate::log::kafka::client::callbacks::LastClientError;
 use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::log::kafka::data::record;
 use crate::log::kafka::{Cluster, Topics};
 use crate::log::{LogError, Manifest};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::Message;
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -27,6 +29,8 @@ use std::time::Duration;
 pub const FORMAT_VERSION: u32 = 2;
 /// The record's key.
 const KEY: &[u8] = b"manifest";
+/// The record's header with the version that raised the level.
+const RAISED_BY: &str = "raised_by";
 /// Most records that are read of the topic, which should hold one.
 const RECORDS_MAX: usize = 1_024;
 /// How long one poll for the next record waits, and how many polls may bring none.
@@ -115,7 +119,8 @@ struct Record {
     hash_version: u32,
     format_version: u32,
     feature_level: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Early builds of 0.3.0 wrote it here.
+    #[serde(default, skip_serializing)]
     raised_by: Option<String>,
     dedup_window_ms: u64,
     command_window_ms: u64,
@@ -153,9 +158,9 @@ struct Versioned {
     format_version: u32,
 }
 
-/// The JSON of a manifest's record.
+/// The JSON of a manifest's record. The version that raised the level is not in it.
 pub fn encode(pinned: &Pinned) -> String {
-    let Pinned { manifest, feature_level, raised_by, command_window_ms, place } = pinned.clone();
+    let Pinned { manifest, feature_level, raised_by: _, command_window_ms, place } = pinned.clone();
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
         manifest;
     let LogLocation { cluster_id, application, environment, topics } = place;
@@ -166,7 +171,7 @@ pub fn encode(pinned: &Pinned) -> String {
         hash_version,
         format_version,
         feature_level,
-        raised_by,
+        raised_by: None,
         dedup_window_ms,
         command_window_ms,
         memory_version,
@@ -220,6 +225,16 @@ fn decode(bytes: &[u8]) -> Result<Pinned, ManifestProblem> {
     })
 }
 
+/// The manifest in a record, with what its header says.
+fn of_record(message: &impl Message) -> Result<Pinned, ManifestProblem> {
+    let pinned = decode(message.payload().unwrap_or_default())?;
+    let said = record::value_of(message, RAISED_BY).and_then(|said| std::str::from_utf8(said).ok());
+    Ok(match said {
+        Some(said) => Pinned { raised_by: Some(said.to_owned()), ..pinned },
+        None => pinned,
+    })
+}
+
 /// Reads the topic, which exists, to its end. `reader` reports the end of a partition.
 pub(in crate::log::kafka) fn read(
     reader: &BaseConsumer<LastClientError>,
@@ -247,7 +262,7 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
             Some(Err(error)) => (looks, last) = (looks + 1, error),
             Some(Ok(_)) if records == RECORDS_MAX => return Ok(Err(ManifestProblem::Crowded)),
             Some(Ok(message)) if message.key() == Some(KEY) => {
-                let pinned = match decode(message.payload().unwrap_or_default()) {
+                let pinned = match of_record(&message) {
                     Ok(pinned) => pinned,
                     Err(problem) => return Ok(Err(problem)),
                 };
@@ -280,6 +295,10 @@ pub(super) fn write(
     let producer: BaseProducer<LastClientError> =
         cluster.plain().create_with_context(last_error.clone()).map_err(|error| cannot(&error))?;
     let record = BaseRecord::to(topic).partition(0).key(KEY).payload(&value);
+    let record = match pinned.raised_by.as_deref() {
+        Some(version) => record.headers(OwnedHeaders::new().insert(Header { key: RAISED_BY, value: Some(version) })),
+        None => record,
+    };
     producer.send(record).map_err(|(error, _)| cannot(&error))?;
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
     match read(reader, topic)? {
@@ -293,6 +312,8 @@ pub(super) fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
 
     fn pinned() -> Pinned {
         let manifest = Manifest {
@@ -322,6 +343,31 @@ mod tests {
         assert_eq!(three.clone().and(two.clone()), Some(three.clone()));
         assert_eq!(two.clone().and(at(2, "1.2")), Some(two.clone()));
         assert_eq!(two.and(Pinned { command_window_ms: 1, ..three }), None);
+    }
+
+    /// The story: a level was raised, and a process of the version before refused a field that it did not know. Its `topics plan`
+    /// then advised to remove the record that raised the level.
+    #[test]
+    fn who_raised_the_level_is_in_no_field_that_an_earlier_version_refuses() {
+        let plain = Pinned { feature_level: 2, ..pinned() };
+        let raised = |by: &str| Pinned { raised_by: Some(by.to_owned()), ..plain.clone() };
+        assert_eq!(encode(&raised("0.3.0")), encode(&plain));
+        let read = |text: &str, headers: Option<OwnedHeaders>| {
+            let payload = Some(text.as_bytes().to_vec());
+            of_record(&OwnedMessage::new(payload, None, String::new(), Timestamp::NotAvailable, 0, 0, headers))
+        };
+        let header = |by: &[u8]| Some(OwnedHeaders::new().insert(Header { key: RAISED_BY, value: Some(by) }));
+        let text = encode(&plain);
+        let with_field = text.replace("\"dedup_window_ms\"", "\"raised_by\":\"0.3.0\",\"dedup_window_ms\"");
+        for (text, headers, expected) in [
+            (&text, None, &plain),
+            (&text, header(b"0.3.1"), &raised("0.3.1")),
+            (&text, header(b"\xff"), &plain),
+            (&with_field, None, &raised("0.3.0")),
+            (&with_field, header(b"0.3.1"), &raised("0.3.1")),
+        ] {
+            assert_eq!(read(text, headers).as_ref(), Ok(expected));
+        }
     }
 
     #[test]
