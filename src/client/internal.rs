@@ -57,12 +57,15 @@ pub struct ServedLog {
 }
 
 impl ServedLog {
-    /// The id of the log.
+    /// The id of the log; `None` of a server of an earlier version, which does not tell it.
     ///
     /// # Errors
-    /// The server did not tell it.
-    pub fn id(&self) -> Result<u128, String> {
-        hex128(&self.id).ok_or_else(|| format!("/internal/log: {:?} is no id of a log", self.id))
+    /// What the server told is no id.
+    pub fn id(&self) -> Result<Option<u128>, String> {
+        if self.id.is_empty() {
+            return Ok(None);
+        }
+        hex128(&self.id).map(Some).ok_or_else(|| format!("/internal/log: {:?} is no id of a log", self.id))
     }
 }
 

@@ -45,7 +45,7 @@ impl RunningServer {
     /// is believed; without it, plain HTTP is spoken. Every call carries the token, if there is one.
     ///
     /// # Errors
-    /// It does not answer, or it refuses.
+    /// It does not answer, or it refuses. It is for an operator when the server is of an earlier version, which cannot be asked.
     pub fn at(
         address: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
@@ -66,7 +66,7 @@ impl RunningServer {
     /// The server that this calls, named `base` in messages; asks for its log and how many partitions it has.
     ///
     /// # Errors
-    /// It does not answer, or it refuses.
+    /// As for [`RunningServer::at`].
     pub fn elsewhere(remote: Remote, base: String) -> Result<RunningServer, LogError> {
         RunningServer::over(Line::Far(remote), base)
     }
@@ -80,7 +80,13 @@ impl RunningServer {
             Ok((log.id()?, log.reach.len()))
         })?;
         server.partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
-        server.log_id = log_id;
+        server.log_id = log_id.ok_or_else(|| {
+            LogError::operator(format!(
+                "{} is a server of an earlier version, which this command cannot ask: upgrade it, or take the command of its \
+                 version",
+                server.base
+            ))
+        })?;
         Ok(server)
     }
 
@@ -209,6 +215,28 @@ fn reachable(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    /// The story: during an upgrade a command asked a server of the version before, and advised for ever to try again.
+    #[test]
+    fn a_server_that_does_not_tell_its_log_is_of_an_earlier_version() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let earlier = std::thread::spawn(move || {
+            let (mut caller, _) = listener.accept().unwrap();
+            let asked = BufReader::new(caller.try_clone().unwrap());
+            assert!(asked.lines().any(|line| line.unwrap().is_empty()), "the head of a request");
+            let body = r#"{"partitions":2,"ends":[3,4]}"#;
+            let length = body.len();
+            write!(caller, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        });
+        let refused = RunningServer::at(address, None, None).err().expect("it is refused");
+        assert!(refused.needs_operator(), "{refused}");
+        let told = format!("http://{address} is a server of an earlier version");
+        assert!(refused.detail.starts_with(&told), "{refused}");
+        earlier.join().unwrap();
+    }
 
     #[test]
     fn a_server_that_listens_on_every_address_is_called_on_the_loopback() {

@@ -86,10 +86,11 @@ fn of(
 ) -> Result<Verdict, Failure> {
     let telling = Telling { log_id: source.log_id(), is_json: what.json };
     if what.others.are_named() {
-        let servers = what.others.servers(source, own)?;
-        let (is_fine, untold) = with_servers(config, what, source, (&servers, &telling), out)?;
-        let are_all = others::all_were_asked(source, servers.len(), &telling, out)?;
-        return untold.verdict(are_all && is_fine);
+        let named = what.others.servers(source, own)?;
+        let (is_fine, untold) = with_servers(config, what, source, (&named.servers, &telling), out)?;
+        let can_all = named.tell_earlier(&telling, out)?;
+        let are_all = others::all_were_asked(source, named.servers.len(), &telling, out)?;
+        return untold.verdict(can_all && are_all && is_fine);
     }
     let _lock = match user(source, &config.data_dir, own)? {
         User::Nobody(_) if what.swap => return Err(not_running(&config.data_dir)),

@@ -35,7 +35,7 @@ impl Others {
     }
 
     /// The servers at these URLs, which serve this log.
-    pub(super) fn servers(&self, source: &Source, own: Option<&Certificate>) -> Result<Vec<RunningServer>, Failure> {
+    pub(super) fn servers(&self, source: &Source, own: Option<&Certificate>) -> Result<Named, Failure> {
         if !matches!(source, Source::Cluster(_)) {
             return Err(Failure::Unusable(
                 "--server is for a log on a Kafka cluster: the one server of an embedded log is named by --data-dir"
@@ -50,13 +50,48 @@ impl Others {
             authorities: authorities.as_deref(),
             certificate: own.map(Certificate::parts),
         };
-        let mut servers = Vec::new();
+        let mut named = Named { servers: Vec::new(), earlier: Vec::new() };
         for url in &self.server {
             for (remote, base) in Remote::each(url, proofs).map_err(Failure::Unusable)? {
-                servers.push(of_log(RunningServer::elsewhere(remote, base)?, source.log_id())?);
+                match RunningServer::elsewhere(remote, base.clone()) {
+                    Ok(server) => named.servers.push(of_log(server, source.log_id())?),
+                    Err(error) if error.needs_operator() => named.earlier.push((base, error.detail)),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(servers)
+        Ok(named)
+    }
+}
+
+/// The servers that were named.
+pub(super) struct Named {
+    /// Those that can be asked.
+    pub(super) servers: Vec<RunningServer>,
+    /// Those of an earlier version, which cannot be asked: how each is called, and why it cannot.
+    earlier: Vec<(String, String)>,
+}
+
+impl Named {
+    /// Tells of those that cannot be asked; returns whether there is none.
+    pub(super) fn tell_earlier(&self, telling: &Telling, out: &mut impl Write) -> Result<bool, Failure> {
+        for (server, why) in &self.earlier {
+            if telling.is_json {
+                let told = json!({
+                    "build": env!("CARGO_PKG_VERSION"),
+                    "server": server,
+                    "log": format!("{:032x}", telling.log_id),
+                    "verdict": "not_compared",
+                    "why": why,
+                    "fine": false,
+                });
+                writeln!(out, "{told}")?;
+            } else {
+                writeln!(out, "NOT COMPARED: {why}")?;
+            }
+        }
+        out.flush()?;
+        Ok(self.earlier.is_empty())
     }
 }
 

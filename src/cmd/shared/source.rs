@@ -57,7 +57,7 @@ impl Source {
                 }
                 // A server has the log open for a moment before it can be called, and after it can be.
                 Err(OpenError::InUse { .. }) => match running_server(dir, own) {
-                    Err(_) if tries > 0 => pause(TRY_EVERY),
+                    Err(why) if tries > 0 && !why.needs_operator() => pause(TRY_EVERY),
                     Err(why) => return Err(not_answering(dir, &why)),
                     Ok(server) => {
                         let log_id = server.log_id();
@@ -177,20 +177,28 @@ pub(in crate::cmd) fn archive(config: &Config, log_id: u128) -> Result<Option<Bo
 /// The server that runs on this data directory; the error says why it cannot be called. It knows the command as an operator
 /// by the token in its directory. Whoever may not read that file sends a token of its own, which the environment holds. To a
 /// server that asks for a certificate, `own` is shown.
-pub(in crate::cmd) fn running_server(dir: &Path, own: Option<&Certificate>) -> Result<RunningServer, String> {
-    let no_address = |error| format!("{} does not say where its server is: {error}", dir.join(ADDRESS_FILE).display());
+pub(in crate::cmd) fn running_server(dir: &Path, own: Option<&Certificate>) -> Result<RunningServer, LogError> {
+    let file = dir.join(ADDRESS_FILE);
+    let no_address =
+        |error| LogError::transient(format!("{} does not say where its server is: {error}", file.display()));
     let Location { address, certificate } = app::read_address(dir).map_err(no_address)?;
-    let tls = certificate.map(|pin| tls::pinned(pin, own.map(Certificate::parts))).transpose()?;
+    let tls = certificate.map(|pin| tls::pinned(pin, own.map(Certificate::parts))).transpose();
+    let tls = tls.map_err(LogError::transient)?;
     let token = app::read_local_token(dir).ok().or_else(token_of_environment);
     let may_ask_for_one = tls.is_some() && own.is_none();
-    RunningServer::at(address, tls, token.as_deref()).map_err(|error| match token {
-        None => format!("{error}; the server's token cannot be read, and HEADROOM_TOKEN is not set"),
-        Some(_) if may_ask_for_one => {
-            format!(
-                "{error}; where the server asks for a client certificate, name one: --certificate, --certificate-key"
-            )
-        }
-        Some(_) => error.to_string(),
+    RunningServer::at(address, tls, token.as_deref()).map_err(|error| {
+        let detail = match token {
+            // It has answered.
+            _ if error.needs_operator() => error.to_string(),
+            None => format!("{error}; the server's token cannot be read, and HEADROOM_TOKEN is not set"),
+            Some(_) if may_ask_for_one => {
+                format!(
+                    "{error}; where the server asks for a client certificate, name one: --certificate, --certificate-key"
+                )
+            }
+            Some(_) => error.to_string(),
+        };
+        LogError { detail, ..error }
     })
 }
 
@@ -200,12 +208,15 @@ pub(in crate::cmd) fn own_server(dir: &Path, own: Option<&Certificate>) -> Resul
     if Hold::is_free(dir) {
         return Err(format!("no server is running on {}", dir.display()));
     }
-    running_server(dir, own)
+    running_server(dir, own).map_err(|error| error.detail)
 }
 
 /// A process has the data directory open, and cannot be asked.
-pub(in crate::cmd) fn not_answering(dir: &Path, why: &str) -> Failure {
+pub(in crate::cmd) fn not_answering(dir: &Path, why: &LogError) -> Failure {
     let dir = dir.display();
+    if why.needs_operator() {
+        return Failure::Unusable(format!("the log in {dir} is in use: {why}"));
+    }
     Failure::Unusable(format!(
         "the log in {dir} is in use and its server does not answer: {why}; it may be starting or stopping: try again"
     ))
@@ -263,5 +274,21 @@ pub(in crate::cmd) fn cannot_make(error: &OpenError) -> Failure {
     match error {
         OpenError::Io { .. } => Failure::Unusable(error.to_string()),
         _ => cannot_open(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_cannot_be_asked_is_not_asked_again() {
+        let told = |why: LogError| match not_answering(Path::new("/data"), &why) {
+            Failure::Unusable(told) => told,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(LogError::operator("it is older")), "the log in /data is in use: it is older");
+        let slow = told(LogError::transient("it is slow"));
+        assert!(slow.contains("does not answer: it is slow; ") && slow.ends_with("try again"), "{slow}");
     }
 }

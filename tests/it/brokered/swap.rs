@@ -18,6 +18,8 @@ use headroom::time::SystemClock;
 use rdkafka::topic_partition_list::Offset;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tempfile::TempDir;
@@ -156,6 +158,33 @@ fn a_state_of_a_log_without_its_head_begins_with_a_snapshot() {
     until("both have the same state", || head_gone::state(&bare) == head_gone::state(&process));
     let verified = run(site.command(["verify"]).args(["--snapshots", &place]));
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// The story: during an upgrade on call compares the processes, and one of them is of the version before, which does not tell its
+/// log. The other one was not compared either.
+#[test]
+fn a_server_of_an_earlier_version_is_named_and_the_others_are_compared() {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    let url = process.url().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let earlier = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut caller, _) = listener.accept().unwrap();
+        let asked = BufReader::new(caller.try_clone().unwrap());
+        assert!(asked.lines().any(|line| line.unwrap().is_empty()), "the head of a request");
+        let body = r#"{"partitions":1,"ends":[0]}"#;
+        let length = body.len();
+        write!(caller, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    });
+    let ended = run(site.command(["rebuild", "--json"]).args(["--server", &earlier, "--server", &url]));
+    answering.join().unwrap();
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    let told = lines(&ended);
+    let of = |server: &str| told.iter().find(|line| line["server"] == server).unwrap_or_else(|| panic!("{told:?}"));
+    assert_eq!(of(&url)["verdict"], "same");
+    assert_eq!((&of(&earlier)["verdict"], &of(&earlier)["fine"]), (&json!("not_compared"), &json!(false)));
+    assert_says(of(&earlier)["why"].as_str().unwrap(), &[&earlier, "is a server of an earlier version"]);
 }
 
 /// The story: the processes speak TLS with certificates of the company's own authority, and take nobody without one of those.
