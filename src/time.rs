@@ -110,7 +110,7 @@ fn wall() -> Micros {
 }
 
 /// Measures a duration by the monotonic clock, for waits with a limit and for figures.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {

@@ -16,7 +16,7 @@ use crate::log::{
     LogError, Manifest, OwnedPosition, OwnerControl, OwnerNotes, ReplyChannel, ReplyReader, StopWhen, StoredCommand,
     StoredEvent,
 };
-use crate::time::Stamp;
+use crate::time::{Stamp, Stopwatch};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,10 @@ impl EndOffsets for Kafka {
     fn end_offset(&self, partition: u32) -> Result<i64, LogError> {
         let context = &self.inner.context;
         context.check(partition)?;
-        context.uncommitted.bounds_within(context.events(partition), END_LIMIT).map(|bounds| bounds.end)
+        let since = Stopwatch::start();
+        let end = context.uncommitted.bounds_within(context.events(partition), END_LIMIT)?.end;
+        context.paces.ended(partition, end, since);
+        Ok(end)
     }
 
     fn written_end_offset(&self, partition: u32) -> Option<i64> {

@@ -8,8 +8,8 @@ use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{Ledger, ReservationId};
 use headroom::log::kafka::Kafka;
-use headroom::log::{ClusterLog, CommittedTail, EventStream, PartitionLog, Streamed};
-use headroom::time::{Stopwatch, SystemClock};
+use headroom::log::{ClusterLog, CommittedTail, EndOffsets, EventStream, PartitionLog, Streamed};
+use headroom::time::{Clock, Stopwatch, SystemClock};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +103,31 @@ fn events_of_an_aborted_transaction_are_nowhere() {
     log.alike(0, &[&owner, &follower]);
     assert!(!forged.iter().any(|id| knows(&owner, *id) || knows(&follower, *id)));
     told.check(&log, 0);
+}
+
+/// The story: a follower was cut off for some seconds. What it read after that counted as written a moment ago, so that this
+/// machine's clock seemed to be seconds ahead of its broker's.
+#[test]
+fn what_is_read_late_does_not_make_this_machines_clock_wrong() {
+    let (log, dir) = (Log::new(1), tempfile::tempdir().unwrap());
+    let owner = serve(&log, dir.path(), "gateway,owner");
+    pool(&owner, "van-1", 100);
+    let kafka = log.open();
+    let mut stream = kafka.stream().unwrap();
+    stream.follow(0, 0).unwrap();
+    until("the stream is at the end of all that is written", || {
+        let is_end = matches!(stream.next(Duration::from_millis(10)).unwrap(), Some((_, Streamed::End)));
+        is_end && stream.places() == [(0, kafka.end_offset(0).unwrap())]
+    });
+    assert!(Told::default().reserve(&owner, "van-1", "first"));
+    let written = Stopwatch::start();
+    until("three seconds have passed", || written.elapsed() >= Duration::from_secs(3));
+    until("the event is read", || {
+        matches!(stream.next(Duration::from_millis(10)).unwrap(), Some((_, Streamed::Event(_))))
+    });
+    let stamp = kafka.broker_clock(0).expect("the end was asked for before the event was written");
+    let offset = SystemClock::new().offset(&stamp);
+    assert!(offset.0.abs() < 1_000_000, "{offset}");
 }
 
 /// The story: a client opens a transaction on the events' topic and hangs. Committed readers see nothing behind it: a

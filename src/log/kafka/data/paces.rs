@@ -1,6 +1,6 @@
 //! What turns cost on each partition, for metrics and for the clock's witness.
 
-use crate::time::Stamp;
+use crate::time::{Stamp, Stopwatch};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,6 +35,14 @@ struct Paced {
     held_back: AtomicU64,
     letter_failures: AtomicU64,
     stamp: Mutex<Option<Stamp>>,
+    last_end: Mutex<Option<LastEnd>>,
+}
+
+/// Where a follower came to the end of a partition.
+struct LastEnd {
+    offset: i64,
+    /// Started before the last question that was answered with no later end; none before the first one.
+    since: Option<Stopwatch>,
 }
 
 /// A commit that takes so long is counted as slow: the flush of the client library would make every commit take this long.
@@ -75,6 +83,27 @@ impl Paces {
         }
     }
 
+    /// Takes that a follower has come to the end of a partition, at this offset.
+    pub(super) fn came_to_end(&self, partition: u32, offset: i64) {
+        if let Some(pace) = self.0.get(partition as usize) {
+            *pace.last_end.lock() = Some(LastEnd { offset, since: None });
+        }
+    }
+
+    /// Takes where a partition ends, records of open turns included. That was asked after `since` was started.
+    pub(in crate::log::kafka) fn ended(&self, partition: u32, end: i64, since: Stopwatch) {
+        let Some(pace) = self.0.get(partition as usize) else { return };
+        if let Some(last) = pace.last_end.lock().as_mut().filter(|last| end <= last.offset) {
+            last.since = Some(since);
+        }
+    }
+
+    /// The first record behind the end to which a follower came was appended after this was started, however late it is read, and
+    /// however long its turn was open. None where that is not known.
+    pub(super) fn since_end(&self, partition: u32) -> Option<Stopwatch> {
+        self.0.get(partition as usize)?.last_end.lock().take()?.since
+    }
+
     /// Counts dead letters that could not be written.
     pub(in crate::log::kafka) fn letters_failed(&self, partition: u32, count: usize) {
         if let Some(pace) = self.0.get(partition as usize) {
@@ -107,5 +136,33 @@ impl Paces {
         pace.slow_commits.fetch_add(u64::from(commit >= SLOW_COMMIT), Relaxed);
         pace.commit_us.store(micros(commit), Relaxed);
         pace.pause_us.store(micros(pause), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: a follower was cut off, or a commit took long. What it read after that counted as written a moment ago, so that
+    /// this machine's clock seemed to be ahead of the broker's.
+    #[test]
+    fn a_record_is_younger_than_the_last_question_before_it() {
+        let (paces, [first, second, third]) = (Paces::of_partitions(1), [(); 3].map(|()| Stopwatch::start()));
+        paces.ended(0, 5, first);
+        assert_eq!(paces.since_end(0), None, "no end was reached");
+        paces.came_to_end(0, 7);
+        assert_eq!(paces.since_end(0), None, "nothing was asked");
+        paces.came_to_end(0, 7);
+        paces.ended(0, 8, first);
+        assert_eq!(paces.since_end(0), None, "the record was there already, in an open turn");
+        paces.came_to_end(0, 7);
+        paces.ended(0, 6, first);
+        paces.ended(0, 7, second);
+        // The record is there, and is read much later.
+        paces.ended(0, 8, third);
+        assert_eq!(paces.since_end(0), Some(second));
+        assert_eq!(paces.since_end(0), None, "of the next record it says little");
+        paces.came_to_end(1, 7);
+        assert_eq!(paces.since_end(1), None, "there is no such partition");
     }
 }

@@ -10,7 +10,6 @@ use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::inner::Inner;
 use crate::log::{EventStream, LogError, LogErrorKind, Streamed};
-use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -33,7 +32,7 @@ struct Followed {
     course: Course,
     /// Whether a record or the end has come since the partition was assigned.
     is_heard: bool,
-    /// Whether the end was reached: what comes next was written a moment ago.
+    /// Whether the end was reached: what comes next was written after that, unless its turn was open already.
     is_at_end: bool,
     /// Whether it must be unassigned as soon as something comes from it.
     is_left: bool,
@@ -202,6 +201,9 @@ impl EventStream for Stream {
                     return Ok(self.ends_before(partition));
                 }
                 followed.is_at_end = true;
+                if let Some((_, place)) = self.positions().into_iter().find(|(other, _)| *other == partition) {
+                    self.inner.context.paces.came_to_end(partition, place);
+                }
                 return Ok(Some((partition, Streamed::End)));
             }
             Some(Err(error)) => match classify::of(&error) {
@@ -219,7 +221,9 @@ impl EventStream for Stream {
             return Ok(None);
         };
         if std::mem::take(&mut followed.is_at_end) {
-            self.inner.context.paces.stamped(partition, record::stamp(&message, Stopwatch::start()));
+            let paces = &self.inner.context.paces;
+            let stamp = paces.since_end(partition).and_then(|since| record::stamp(&message, since));
+            paces.stamped(partition, stamp);
         }
         let found = record::found(&message, &self.inner.context.framing);
         if let Err(breach) = followed.course.take(&found) {
