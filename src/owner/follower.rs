@@ -2,6 +2,7 @@
 //! answered here, and this process can take a partition over in a moment. A partition that this process owns is left
 //! alone until its owner is gone; then following goes on from where the owner left the state.
 
+use super::begin::Prefer;
 use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
 use super::swap::Exchange;
@@ -253,7 +254,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if next_seq >= first {
             return Err(error);
         }
-        let Some(state) = self.recovery.snapshot(partition, first)? else { return Err(error) };
+        // Newer snapshots may have been taken of the state that was wrong: as in a swap, the oldest one is trusted.
+        let prefer = if handle.is_distrusted() { Prefer::Oldest } else { Prefer::Newest };
+        let Some(state) = self.recovery.snapshot(partition, first, prefer)? else { return Err(error) };
         // Refused when the partition is claimed by now, or has stopped.
         if handle.begin_anew().is_ok() {
             self.recovery.report.unread(partition, Some(&error));
@@ -379,7 +382,11 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 
     fn checkpoint(&mut self, partition: u32, handle: &Arc<PartitionHandle>) {
-        let changed = handle.read(PartitionState::events_since_checkpoint);
+        let (changed, is_wrong) = handle.read(|state| (state.events_since_checkpoint(), state.wrong().is_some()));
+        // A process that dies before this state is replaced must not begin with it.
+        if is_wrong {
+            return;
+        }
         let now = self.recovery.clock.now();
         let due = self.checkpoint_due.entry(partition).or_insert(now.plus_ms(CHECKPOINT_INTERVAL_MS));
         // A state that is not current yet is written by time alone: the partition waits for the cores that writing takes.

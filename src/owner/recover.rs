@@ -51,7 +51,7 @@ impl Recovery<'_> {
         let first = self.tail.first(partition)?;
         let (checkpoint, unused) = self.checkpoint_of(partition, first)?;
         let state = match checkpoint {
-            None => self.snapshot(partition, first).map_err(|LogError { kind, detail }| {
+            None => self.snapshot(partition, first, Prefer::Newest).map_err(|LogError { kind, detail }| {
                 LogError::new(kind, unused.iter().fold(detail, |detail, why| format!("{detail}; {why}")))
             })?,
             checkpoint => checkpoint,
@@ -236,15 +236,19 @@ impl Recovery<'_> {
         Ok((None, None))
     }
 
-    /// The state in the newest snapshot that is whole and that the log continues, if there is one. Every one that is passed
-    /// over is named. There is one where the log does not have its first event any more.
+    /// The state in the newest snapshot that is whole and that the log continues, or in the oldest one, if there is one. Every
+    /// one that is passed over is named. There is one where the log does not have its first event any more.
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read, and when no snapshot covers the events that it has lost.
-    pub(super) fn snapshot(&self, partition: u32, first: u64) -> Result<Option<PartitionState>, LogError> {
+    pub(super) fn snapshot(
+        &self,
+        partition: u32,
+        first: u64,
+        prefer: Prefer,
+    ) -> Result<Option<PartitionState>, LogError> {
         let Recovery { log_id, tail, snapshots, .. } = *self;
-        let Looked { taken, passed_over } =
-            Beginning { log_id, tail, snapshots }.look(partition, first, Prefer::Newest)?;
+        let Looked { taken, passed_over } = Beginning { log_id, tail, snapshots }.look(partition, first, prefer)?;
         passed_over.iter().for_each(|why| self.report.snapshot(partition, Err(why)));
         Ok(taken.map(|(name, state)| {
             self.report.snapshot(partition, Ok(&name.text));

@@ -328,7 +328,7 @@ impl PartitionHandle {
     /// does not answer. So it is while a state that was found to be wrong is made anew.
     pub fn is_unrestorable(&self) -> bool {
         let is_of_state = self.read_error.lock().as_ref().is_some_and(|error| error.is_of_state);
-        let is_lacking = is_of_state || self.is_distrusted.load(Relaxed);
+        let is_lacking = is_of_state || self.is_distrusted();
         is_lacking && StatusKind::FOLLOWED.contains(&self.status_kind())
     }
 
@@ -429,6 +429,11 @@ impl PartitionHandle {
         let mut state = self.state.write();
         state.distrust(breach);
         self.is_distrusted.store(true, Relaxed);
+    }
+
+    /// Whether the state was found to be wrong, and one that is right is not there yet.
+    pub fn is_distrusted(&self) -> bool {
+        self.is_distrusted.load(Relaxed)
     }
 
     /// Notes whether a fresh state is on its way that is to take the place of this one.

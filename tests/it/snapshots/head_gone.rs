@@ -2,19 +2,24 @@
 
 use super::replaced;
 use crate::bed::{Bed, BeforeLoad};
+use crate::fixtures::orders;
+use crate::owner::pool;
 use crate::wait::until;
-use headroom::domain::Micros;
+use headroom::domain::{Breach, Law, LedgerMut, Micros};
 use headroom::log::embedded::Embedded;
-use headroom::log::{ClaimError, CommittedTail, LogError, LogErrorKind, StoredEvent};
+use headroom::log::{ClaimError, CommittedTail, EventStream, LogError, LogErrorKind, StoredEvent, Streamed};
 use headroom::owner::begin::{Beginning, Moment, Prefer, TRIED_MAX};
+use headroom::owner::checkpointer::Checkpointer;
+use headroom::owner::follower::{EndOffsetProbe, Follower};
 use headroom::owner::losses::loss;
 use headroom::owner::recover::{Recovery, rebuild};
-use headroom::replica::Replica;
+use headroom::replica::{PartitionState, Replica, StatusKind};
 use headroom::store::sled::SledStore;
 use headroom::store::{Snapshots, Store, StoreError};
 use headroom::wire;
 use parking_lot::Mutex;
 use std::fs;
+use std::time::Duration;
 
 /// A log that begins with this event.
 struct Beheaded<'a> {
@@ -43,6 +48,35 @@ impl CommittedTail for Beheaded<'_> {
         }
         self.asked.lock().push(from_seq);
         self.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+/// A stream over such a log.
+struct Stream<'a> {
+    tail: &'a Beheaded<'a>,
+    next: Option<u64>,
+}
+
+impl EventStream for Stream<'_> {
+    fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
+        self.tail.read(partition, from_seq, 1)?;
+        self.next = Some(from_seq);
+        Ok(())
+    }
+
+    fn leave(&mut self, _: u32) {
+        self.next = None;
+    }
+
+    fn next(&mut self, _: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
+        let Some(next) = self.next else { return Ok(None) };
+        let event = self.tail.read(0, next, 1)?.pop();
+        self.next = event.as_ref().map(|event| event.seq + 1);
+        Ok(Some((0, event.map_or(Streamed::End, Streamed::Event))))
+    }
+
+    fn places(&self) -> Vec<(u32, i64)> {
+        Vec::new()
     }
 }
 
@@ -376,4 +410,43 @@ fn a_checkpoint_that_does_not_reach_up_to_what_is_left_stays_until_there_is_a_be
     assert_eq!(kept(), Some(12));
     let whole = rebuild(log.as_ref(), 0, 12, &mut |_| {}).unwrap();
     assert_eq!(handle.read(|state| state.digest()), whole.digest());
+}
+
+/// The story: the state of an owner was wrong for a while, and a snapshot was taken of it. When it was found to be wrong it was
+/// made anew, of that snapshot: it was wrong as before, and now nobody knew.
+#[test]
+fn a_wrong_state_is_not_made_anew_of_a_snapshot_that_was_taken_of_it() {
+    let bed = Bed::with_three();
+    let (log_id, world) = (bed.log_id(), &bed.world);
+    bed.handle.write(|state| state.update_pool(&pool(), |pool| pool.spec.limits = orders(1_000)));
+    world.store.wipe(0, "to be written anew").unwrap();
+    bed.handle.write(PartitionState::mark_all_dirty);
+    world.checkpoint(&bed.handle);
+    bed.snapshot();
+    assert_eq!(*bed.told.written.lock(), [4, 8, 12, 14]);
+    let (tail, reader, replica, probe) = (bed.beheaded(6), bed.reader(), Replica::shared(1), EndOffsetProbe::new(1));
+    let recovery = Recovery {
+        log_id,
+        tail: &tail,
+        store: &world.store,
+        snapshots: Some(&reader),
+        clock: &world.clock,
+        report: &world.heard,
+        on_committed: &|_| {},
+    };
+    // Nobody writes checkpoints.
+    let checkpointer = Checkpointer::new(log_id).0;
+    let mut follower = Follower::new(Stream { tail: &tail, next: None }, &replica, &recovery, &checkpointer, &probe);
+    let handle = replica.partition(0).unwrap();
+    let mut is_followed = || {
+        follower.round(Duration::ZERO).unwrap();
+        handle.status_kind() == StatusKind::Standby && handle.next_seq() == 14
+    };
+    let sound = rebuild(world.log.as_ref(), 0, 14, &mut |_| {}).unwrap().digest();
+    until("the checkpoint is followed", &mut is_followed);
+    assert_ne!(handle.read(PartitionState::digest), sound);
+    let detail = "it is not the log's".to_owned();
+    handle.distrust(Breach { law: Law::OneState, partition: 0, seq: 14, detail });
+    until("the state is made anew", &mut is_followed);
+    assert_eq!((handle.read(PartitionState::digest), handle.wrong()), (sound, None));
 }
