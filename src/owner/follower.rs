@@ -353,6 +353,10 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// something: its owner may never have seen what it lacks.
     fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
+        // What does not follow on a state that is known to be wrong shows nothing of the log. That is read anew, and shows it.
+        if let Some(wrong) = handle.wrong() {
+            return self.begin_anew(handle, &wrong);
+        }
         let asked = self.recovery.clock.now();
         let is_from_checkpoint = handle.progress().is_from_checkpoint();
         match is_from_checkpoint.then(|| self.recovery.may_begin_anew(partition)) {

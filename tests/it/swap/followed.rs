@@ -5,7 +5,7 @@ use crate::fixtures::{NOW, append};
 use crate::owner::{reserve, world};
 use crate::wait::until;
 use crate::world::{World, becomes, commit_turn};
-use headroom::domain::Law;
+use headroom::domain::{Breach, Law};
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{CommittedTail, EventStream, LogError, Streamed};
 use headroom::owner::Partition;
@@ -208,6 +208,24 @@ fn what_others_have_put_in_the_place_of_a_wrong_state_is_trusted() {
     found_wrong_and_given_up(&world, &handle, || handle.begin_anew().unwrap());
     assert!(handle.wrong().is_none());
     assert_eq!(world.heard.breaches.lock().len(), 1);
+}
+
+/// The story: while a fresh state was on its way, the owner in another process decided. What it committed did not follow on the
+/// state that was known to be wrong: this process said that the log was overbooked, and stopped the partition.
+#[test]
+fn what_does_not_follow_on_a_wrong_state_shows_nothing_of_the_log() {
+    let Beginning { world, replica, handle } = Beginning::new(PartitionStatus::Standby);
+    let owner = Busy::of(&world);
+    spoil(&handle);
+    handle.set_replacing(true);
+    let detail = "it is not the log's".to_owned();
+    handle.distrust(Breach { law: Law::OneState, partition: 0, seq: handle.next_seq(), detail });
+    let end = owner.commit().unwrap();
+    following(&world, &replica, 0, || {
+        until("it is made anew", || handle.wrong().is_none() && handle.next_seq() == end);
+    });
+    assert!(world.heard.breaches.lock().is_empty());
+    is_the_logs(&world, &handle);
 }
 
 /// Until the store holds the state of the log.
