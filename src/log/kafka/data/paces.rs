@@ -83,10 +83,12 @@ impl Paces {
         }
     }
 
-    /// Takes that a follower has come to the end of a partition, at this offset.
-    pub(super) fn came_to_end(&self, partition: u32, offset: i64) {
-        if let Some(pace) = self.0.get(partition as usize) {
-            *pace.last_end.lock() = Some(LastEnd { offset, since: None });
+    /// Takes that a follower is at the end of a partition, at this offset.
+    pub(super) fn is_at_end(&self, partition: u32, offset: i64) {
+        let Some(pace) = self.0.get(partition as usize) else { return };
+        let mut last = pace.last_end.lock();
+        if last.as_ref().is_none_or(|last| last.offset != offset) {
+            *last = Some(LastEnd { offset, since: None });
         }
     }
 
@@ -150,19 +152,20 @@ mod tests {
         let (paces, [first, second, third]) = (Paces::of_partitions(1), [(); 3].map(|()| Stopwatch::start()));
         paces.ended(0, 5, first);
         assert_eq!(paces.since_end(0), None, "no end was reached");
-        paces.came_to_end(0, 7);
+        paces.is_at_end(0, 7);
         assert_eq!(paces.since_end(0), None, "nothing was asked");
-        paces.came_to_end(0, 7);
+        paces.is_at_end(0, 7);
         paces.ended(0, 8, first);
         assert_eq!(paces.since_end(0), None, "the record was there already, in an open turn");
-        paces.came_to_end(0, 7);
+        paces.is_at_end(0, 7);
         paces.ended(0, 6, first);
         paces.ended(0, 7, second);
         // The record is there, and is read much later.
         paces.ended(0, 8, third);
-        assert_eq!(paces.since_end(0), Some(second));
+        paces.is_at_end(0, 7);
+        assert_eq!(paces.since_end(0), Some(second), "a follower that stays there says so again and again");
         assert_eq!(paces.since_end(0), None, "of the next record it says little");
-        paces.came_to_end(1, 7);
+        paces.is_at_end(1, 7);
         assert_eq!(paces.since_end(1), None, "there is no such partition");
     }
 }

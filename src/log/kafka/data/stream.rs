@@ -201,9 +201,6 @@ impl EventStream for Stream {
                     return Ok(self.ends_before(partition));
                 }
                 followed.is_at_end = true;
-                if let Some((_, place)) = self.positions().into_iter().find(|(other, _)| *other == partition) {
-                    self.inner.context.paces.came_to_end(partition, place);
-                }
                 return Ok(Some((partition, Streamed::End)));
             }
             Some(Err(error)) => match classify::of(&error) {
@@ -253,7 +250,14 @@ impl EventStream for Stream {
     }
 
     fn places(&self) -> Vec<(u32, i64)> {
-        let is_reached = |partition: &u32| self.followed.get(partition).is_some_and(Followed::is_reached);
-        self.positions().into_iter().filter(|(partition, _)| is_reached(partition)).collect()
+        let mut places = self.positions();
+        places.retain(|(partition, place)| {
+            let followed = self.followed.get(partition);
+            if followed.is_some_and(|followed| followed.is_at_end) {
+                self.inner.context.paces.is_at_end(*partition, *place);
+            }
+            followed.is_some_and(Followed::is_reached)
+        });
+        places
     }
 }
