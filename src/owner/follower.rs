@@ -10,7 +10,7 @@ use crate::crash;
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
-use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind, SwapRequest};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind, SwapRequest};
 use crate::time::{Clock, retry_ms};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
