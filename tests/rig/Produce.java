@@ -15,7 +15,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * Writes records as any Java program would, leaving the partition to the client.
  *
  * Arguments: the brokers, the topic, and settings of the client (name=value). Input: a line for each record, its key
- * and its value in hexadecimal digits. Output: for each, in the same order, the partition and the offset.
+ * and its value in hexadecimal digits. Output: "ready" once it can write at once, then for each record, in the same order,
+ * the partition and the offset.
  */
 class Produce {
     public static void main(String[] arguments) throws Exception {
@@ -28,6 +29,8 @@ class Produce {
         List<Future<RecordMetadata>> sent = new ArrayList<>();
         try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new ByteArraySerializer());
                 var lines = new BufferedReader(new InputStreamReader(System.in))) {
+            producer.partitionsFor(arguments[1]);
+            System.out.println("ready");
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 String[] record = line.split(" ", 2);
                 byte[] value = HexFormat.of().parseHex(record[1]);

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,13 +44,16 @@ fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
 /// Where each of them went: the partition and the offset.
 type Places = Vec<(u32, u64)>;
 
-/// Kafka's own client, in a program of its own.
-fn java(log: &Log, lines: &[Line], settings: &[&str]) -> Places {
+/// Kafka's own client, in a program of its own. The commands are made when it can write them: it may take long to start, and they
+/// have deadlines.
+fn java(log: &Log, lines: impl FnOnce() -> Vec<Line>, settings: &[&str]) -> Places {
     let mut command = Process::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/produce"));
     let mut child =
         spawn(command.args([&log.cluster.brokers, &log.cluster.topics.commands]).args(settings).stdin(Stdio::piped()));
+    let (mut output, mut told) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    output.read_line(&mut told).unwrap();
     let mut input = String::new();
-    for Line { key, bytes, .. } in lines {
+    for Line { key, bytes, .. } in lines() {
         let value = bytes.iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").unwrap();
             hex
@@ -59,13 +62,16 @@ fn java(log: &Log, lines: &[Line], settings: &[&str]) -> Places {
     }
     // All of it fits a pipe.
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    output.read_to_string(&mut told).unwrap();
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let place = |line: &str| {
         let (partition, offset) = line.split_once(' ').unwrap();
         (partition.parse().unwrap(), offset.parse().unwrap())
     };
-    String::from_utf8(ended.stdout).unwrap().lines().map(place).collect()
+    let mut lines = told.lines();
+    assert_eq!(lines.next(), Some("ready"));
+    lines.map(place).collect()
 }
 
 /// Keeps where records went.
@@ -157,11 +163,11 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
     let by_pool = |pool: &PoolId, _| pool.to_string();
     let by_order = |_: &PoolId, n| format!("order-{n}");
     let written = [
-        ("java", true, java(&log, &pools("java", by_pool), &[])),
-        ("java-order", false, java(&log, &pools("java-order", by_order), &[])),
+        ("java", true, java(&log, || pools("java", by_pool), &[])),
+        ("java-order", false, java(&log, || pools("java-order", by_order), &[])),
         ("java-turns", false, {
             let in_turns = "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner";
-            java(&log, &pools("java-turns", by_pool), &[in_turns])
+            java(&log, || pools("java-turns", by_pool), &[in_turns])
         }),
         ("murmur", true, librdkafka(&log, &pools("murmur", by_pool), "murmur2_random")),
         ("crc", false, librdkafka(&log, &pools("crc", by_pool), "consistent_random")),
