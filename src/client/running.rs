@@ -223,19 +223,21 @@ mod tests {
     fn a_server_that_does_not_tell_its_log_is_of_an_earlier_version() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let earlier = std::thread::spawn(move || {
+        let earlier = || {
             let (mut caller, _) = listener.accept().unwrap();
             let asked = BufReader::new(caller.try_clone().unwrap());
             assert!(asked.lines().any(|line| line.unwrap().is_empty()), "the head of a request");
             let body = r#"{"partitions":2,"ends":[3,4]}"#;
             let length = body.len();
             write!(caller, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        };
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(earlier);
+            RunningServer::at(address, None, None).err().expect("it is refused")
         });
-        let refused = RunningServer::at(address, None, None).err().expect("it is refused");
         assert!(refused.needs_operator(), "{refused}");
         let told = format!("http://{address} is a server of an earlier version");
         assert!(refused.detail.starts_with(&told), "{refused}");
-        earlier.join().unwrap();
     }
 
     #[test]
