@@ -32,7 +32,7 @@ def may_be_a_name(text):
 
 def in_order(window):
     try:
-        times = {name: datetime.fromisoformat(time) for name, time in window.items() if isinstance(time, str)}
+        times = {name: datetime.fromisoformat(time.upper()) for name, time in window.items() if isinstance(time, str)}
         start, end, cutoff = (times.get(name) for name in ("start", "end", "cutoff"))
         return not (start and end and start >= end) and not (cutoff and end and cutoff > end)
     except (TypeError, ValueError):
