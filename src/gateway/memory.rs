@@ -110,11 +110,19 @@ pub fn takes_memory(state: &PartitionState, body: &CommandBody, key: Option<&Ide
 mod tests {
     use super::*;
 
+    /// What is counted and what is resident, of a hundred, and whether new work is refused then.
+    #[track_caller]
+    fn told(memory: &Memory, seen: &[(u64, u64, bool)]) {
+        for (counted, resident, is_full) in seen {
+            memory.saw(counted << 20, resident << 20, 100 << 20);
+            assert_eq!(memory.is_full(), *is_full, "{counted} {resident}");
+        }
+    }
+
     #[test]
     fn new_work_is_refused_near_the_limit_until_clearly_less_is_counted() {
         let memory = Memory::default();
-        let full = [
-            // Counted, and resident, of a hundred.
+        let seen = [
             (160, 85, false),
             (75, 99, false),
             (160, 86, true),
@@ -133,10 +141,7 @@ mod tests {
             (100, 80, false),
             (0, 0, false),
         ];
-        for (counted, resident, is_full) in full {
-            memory.saw(counted << 20, resident << 20, 100 << 20);
-            assert_eq!(memory.is_full(), is_full, "{counted} {resident}");
-        }
+        told(&memory, &seen);
         memory.saw(u64::MAX, 1, 1);
         assert!(memory.is_full());
         // A limit can be raised while the process runs.
@@ -148,8 +153,7 @@ mod tests {
     /// much as they had, and the system killed the process.
     #[test]
     fn what_fills_memory_and_does_not_count_ends_new_work_as_well() {
-        let memory = Memory::default();
-        let full = [
+        let seen = [
             (160, 86, true),
             (144, 86, false),
             (150, 89, false),
@@ -160,9 +164,6 @@ mod tests {
             (149, 93, false),
             (150, 93, true),
         ];
-        for (counted, resident, is_full) in full {
-            memory.saw(counted << 20, resident << 20, 100 << 20);
-            assert_eq!(memory.is_full(), is_full, "{counted} {resident}");
-        }
+        told(&Memory::default(), &seen);
     }
 }
