@@ -18,6 +18,7 @@ use headroom::log::CommittedTail;
 use headroom::objects::Objects as _;
 use headroom::owner::begin::{Beginning, Prefer, TRIED_MAX};
 use headroom::snapshot::Writer;
+use headroom::store::StoreError;
 use headroom::time::Clock as _;
 use std::fs;
 use std::path::Path;
@@ -378,18 +379,22 @@ fn good_snapshots_behind_more_bad_ones_than_a_start_tries_cover_nothing() {
     assert_eq!(*bed.told.failed.lock(), [] as [String; 0]);
 }
 
+/// A place of snapshots that takes forty seconds for each, and counts them.
+fn slow<'a>(bed: &'a Bed, loads: &'a AtomicUsize) -> BeforeLoad<impl Fn() -> Result<(), StoreError>> {
+    BeforeLoad(bed.reader(), || {
+        bed.world.clock.pass_ms(40_000);
+        loads.fetch_add(1, Relaxed);
+        Ok(())
+    })
+}
+
 /// The story: it takes longer than a minute to read the snapshots. Not each segment that leaves has them read, and what was read
 /// long ago is read again.
 #[test]
 fn segments_leave_on_one_reading_of_snapshots_that_takes_minutes() {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
     let loads = AtomicUsize::new(0);
-    // Each takes forty seconds.
-    let slow = BeforeLoad(bed.reader(), || {
-        bed.world.clock.pass_ms(40_000);
-        loads.fetch_add(1, Relaxed);
-        Ok(())
-    });
+    let slow = slow(&bed, &loads);
     let mut keeper = bed.keeper(&slow, None, KEEP_MS);
     (0..4).for_each(|_| keeper.round(&|| false));
     assert_eq!((&*bed.told.left.lock(), loads.load(Relaxed)), (&vec![0, 1, 2, 3], 2));
@@ -409,11 +414,7 @@ fn segments_leave_on_one_reading_of_snapshots_that_takes_minutes() {
 fn a_snapshot_that_is_read_alone_has_no_other_read_again() {
     let bed = Bed::of_days(BEGIN, KEEP_DAYS + 8);
     let loads = AtomicUsize::new(0);
-    let slow = BeforeLoad(bed.reader(), || {
-        bed.world.clock.pass_ms(40_000);
-        loads.fetch_add(1, Relaxed);
-        Ok(())
-    });
+    let slow = slow(&bed, &loads);
     let mut keeper = bed.keeper(&slow, None, KEEP_MS);
     keeper.round(&|| false);
     assert_eq!((&*bed.told.left.lock(), loads.load(Relaxed)), (&vec![0], 2));

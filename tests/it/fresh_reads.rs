@@ -147,16 +147,21 @@ impl CommittedTail for AnswersTogether {
     }
 }
 
+/// A fresh list of the pools of all partitions of this log: how many partitions it lacks, or why there is none.
+async fn list(log: Arc<dyn CommittedTail>) -> Result<usize, Refusal> {
+    let replica = Arc::new(Replica::new(PARTITIONS));
+    replica.partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
+    let gateway = Gateway::new(1, 250, Arc::new(NoSink), replica, Arc::new(SystemClock::new()));
+    let service = Service::new(Arc::new(gateway), (7, log), 7);
+    let page = PoolPage { after: None, limit: 1 };
+    service.pools(Query::default(), page, true, |list| list.incomplete.len()).await
+}
+
 /// The story: a list waited for its partitions one after the other, for each of them as long as it may wait in all.
 #[test]
 fn a_list_asks_for_its_partitions_beside_each_other_and_not_for_all_at_once() {
-    let (log, replica) = (Arc::new(AnswersTogether::default()), Arc::new(Replica::new(PARTITIONS)));
-    replica.partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
-    let gateway = Gateway::new(1, 250, Arc::new(NoSink), replica, Arc::new(SystemClock::new()));
-    let service = Service::new(Arc::new(gateway), (7, log.clone()), 7);
-    let runtime = runtime();
-    let page = PoolPage { after: None, limit: 1 };
-    let read = runtime.block_on(service.pools(Query::default(), page, true, |list| list.incomplete.len()));
+    let (log, runtime) = (Arc::new(AnswersTogether::default()), runtime());
+    let read = runtime.block_on(list(log.clone()));
     log.is_over.store(true, SeqCst);
     drop(runtime);
     assert_eq!(log.most_open.load(SeqCst), ASKED_AT_ONCE_MAX);
@@ -167,14 +172,8 @@ fn a_list_asks_for_its_partitions_beside_each_other_and_not_for_all_at_once() {
 /// them, a second for every four: after four minutes where there are a thousand.
 #[test]
 fn a_list_that_is_refused_for_one_partition_does_not_wait_for_the_others() {
-    let (log, let_go) = Slow::new();
-    let replica = Arc::new(Replica::new(PARTITIONS));
-    replica.partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
-    let gateway = Gateway::new(1, 250, Arc::new(NoSink), replica, Arc::new(SystemClock::new()));
-    let service = Service::new(Arc::new(gateway), (7, log.clone()), 7);
-    let runtime = runtime();
-    let page = PoolPage { after: None, limit: 1 };
-    let read = runtime.block_on(service.pools(Query::default(), page, true, |list| list.incomplete.len()));
+    let ((log, let_go), runtime) = (Slow::new(), runtime());
+    let read = runtime.block_on(list(log.clone()));
     let asked = log.asked.load(SeqCst);
     (0..PARTITIONS).for_each(|_| let_go.send(Ok(0)).unwrap());
     drop(runtime);

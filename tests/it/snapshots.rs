@@ -7,7 +7,7 @@ mod recorded;
 pub mod served;
 mod verified;
 
-use crate::bed::{Bed, HOUR_MS, KEEP, RULE};
+use crate::bed::{Bed, HOUR_MS, KEEP, RULE, Told};
 use crate::faulty::{Conduct, Faulty};
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};
@@ -49,6 +49,23 @@ impl Bed {
         bed.decide(2);
         assert_eq!(*bed.told.written.lock(), [4, 8, 12]);
         bed
+    }
+
+    /// One writer looks once, and after `between` once in each of four hours, in which a command is decided.
+    fn write_hourly(&mut self, between: impl FnOnce(&World, &Told)) {
+        let (bucket, log_id) = (self.bucket(), self.log_id());
+        let Bed { world, replica, handle, owner, owned, told, .. } = self;
+        let (world, replica, told) = (&*world, &*replica, &*told);
+        let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
+        writer.round(&|| false);
+        between(world, told);
+        for number in 10..14 {
+            append(&*world.log, 0, &reserve(number, None));
+            world.clock.pass_ms(HOUR_MS);
+            commit_turn(owner, handle, owned, world.clock.wall());
+            world.checkpoint(handle);
+            writer.round(&|| false);
+        }
     }
 
     /// Starts without a checkpoint. Answers the sequence number of the snapshot that it began with, and why others were
@@ -181,19 +198,8 @@ fn snapshots_ahead_of_the_log_are_told_until_there_are_none() {
     let mut yesterday = Bed::new();
     yesterday.decide(9);
     yesterday.snapshots = today.snapshots;
-    let (bucket, log_id) = (yesterday.bucket(), yesterday.log_id());
-    let Bed { world, replica, handle, owner, owned, told, .. } = &mut yesterday;
-    let (world, replica, told) = (&*world, &*replica, &*told);
-    let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
-    writer.round(&|| false);
-    assert_eq!(*told.ahead.lock(), [(1, 9)]);
-    for number in 10..14 {
-        append(&*world.log, 0, &reserve(number, None));
-        world.clock.pass_ms(HOUR_MS);
-        commit_turn(owner, handle, owned, world.clock.wall());
-        world.checkpoint(handle);
-        writer.round(&|| false);
-    }
+    yesterday.write_hourly(|_, told| assert_eq!(*told.ahead.lock(), [(1, 9)]));
+    let told = &yesterday.told;
     assert_eq!((&*told.ahead.lock(), &*told.failed.lock()), (&vec![(1, 9), (0, 12)], &vec![]));
 }
 
@@ -353,21 +359,10 @@ fn snapshots_of_before_a_clock_jumped_ahead_stay() {
         bed.snapshot();
         bed.world.clock.pass_ms(24 * HOUR_MS);
     }
-    let (before, bucket, log_id) = (bed.objects(".json"), bed.bucket(), bed.log_id());
+    let before = bed.objects(".json");
     assert_eq!(before.len(), 4);
-    let Bed { world, replica, handle, owner, owned, told, .. } = &mut bed;
-    let (world, replica, told) = (&*world, &*replica, &*told);
-    let mut writer = Writer::new((log_id, replica, &world.store), &bucket, (&world.clock, told), RULE);
-    writer.round(&|| false);
-    world.clock.step(world.clock.wall().plus_ms(3_650 * 24 * HOUR_MS));
-    for number in 10..14 {
-        append(&*world.log, 0, &reserve(number, None));
-        world.clock.pass_ms(HOUR_MS);
-        commit_turn(owner, handle, owned, world.clock.wall());
-        world.checkpoint(handle);
-        writer.round(&|| false);
-    }
-    assert_eq!((told.written.lock().len(), &*told.failed.lock()), (8, &vec![]));
+    bed.write_hourly(|world, _| world.clock.step(world.clock.wall().plus_ms(3_650 * 24 * HOUR_MS)));
+    assert_eq!((bed.told.written.lock().len(), &*bed.told.failed.lock()), (8, &vec![]));
     let there = bed.objects(".json");
     assert!(there.len() == 8 && there.starts_with(&before), "{before:?}, then {there:?}");
 }
