@@ -31,6 +31,7 @@ use crate::time::Stopwatch;
 use crate::words::counted;
 use others::Others;
 use report::{Compared, Folded, Rebuilt, Seal};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -201,6 +202,18 @@ impl Telling {
     fn tell(&self, rebuilt: &Rebuilt, out: &mut impl Write) -> Result<(), Failure> {
         let told = if self.is_json { rebuilt.json(self.log_id, out) } else { rebuilt.text(out) };
         told.map_err(Failure::from)
+    }
+
+    /// The report of a partition or a server that was not compared, under this name.
+    fn not_compared(&self, (name, of): (&str, Value), why: &str) -> Value {
+        json!({
+            "build": env!("CARGO_PKG_VERSION"),
+            "log": format!("{:032x}", self.log_id),
+            (name): of,
+            "verdict": "not_compared",
+            "why": why,
+            "fine": false,
+        })
     }
 }
 

@@ -77,15 +77,7 @@ impl Named {
     pub(super) fn tell_earlier(&self, telling: &Telling, out: &mut impl Write) -> Result<bool, Failure> {
         for (server, why) in &self.earlier {
             if telling.is_json {
-                let told = json!({
-                    "build": env!("CARGO_PKG_VERSION"),
-                    "server": server,
-                    "log": format!("{:032x}", telling.log_id),
-                    "verdict": "not_compared",
-                    "why": why,
-                    "fine": false,
-                });
-                writeln!(out, "{told}")?;
+                writeln!(out, "{}", telling.not_compared(("server", json!(server)), why))?;
             } else {
                 writeln!(out, "NOT COMPARED: {why}")?;
             }

@@ -64,15 +64,7 @@ impl Untold {
             return Ok(());
         }
         for (partition, why) in &self.0 {
-            let told = json!({
-                "build": env!("CARGO_PKG_VERSION"),
-                "log": format!("{:032x}", telling.log_id),
-                "partition": partition,
-                "verdict": "not_compared",
-                "why": why,
-                "fine": false,
-            });
-            writeln!(out, "{told}")?;
+            writeln!(out, "{}", telling.not_compared(("partition", json!(partition)), why))?;
         }
         out.flush()?;
         Ok(())
