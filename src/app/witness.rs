@@ -4,6 +4,7 @@ use super::{StartError, level, spawn};
 use crate::limits::WITNESS_FLUSH_MS;
 use crate::log::embedded::{Before, Embedded, OpenError, Options};
 use crate::log::{CommittedTail, LogError, Opening, ReadBy};
+use crate::owner::begin::unread;
 use crate::owner::losses::{Loss, loss};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
@@ -106,7 +107,7 @@ pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Resu
 pub fn nothing_was_seen(store: &SledStore) -> Result<(), LogError> {
     let unknown = |error: StoreError| match error.is_of_no_use() {
         true => LogError::operator(error.detail),
-        false => LogError::withheld(!error.needs_operator(), error.detail),
+        false => unread(error),
     };
     match seen(store).map_err(unknown)? {
         None => Ok(()),

@@ -5,6 +5,7 @@ use crate::crash;
 use crate::log::LogError;
 use crate::log::embedded::{Archive, Reach, Whole};
 use crate::objects::{Got, Objects};
+use crate::owner::begin::unread;
 use crate::store::StoreError;
 use std::ops::Range;
 use std::sync::Arc;
@@ -133,11 +134,6 @@ fn hash_outside(slots: &Range<usize>, bytes: &[u8]) -> blake3::Hash {
 /// The number of the segment whose object has this name, which ends so; `None` when it is no such name.
 fn number(name: &str, end: &str) -> Option<u64> {
     name.strip_suffix(end).filter(|name| name.len() >= 8)?.parse().ok()
-}
-
-/// What the place does not give, now or until a person has changed something.
-fn unread(error: StoreError) -> LogError {
-    LogError::withheld(!error.needs_operator(), error.detail)
 }
 
 impl Archive for Shelf {

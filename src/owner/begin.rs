@@ -363,6 +363,11 @@ pub(super) fn uncovered(partition: u32, first: u64, seen: &str) -> LogError {
     ))
 }
 
+/// What a place or a store does not give, now or until a person has changed something.
+pub fn unread(error: StoreError) -> LogError {
+    LogError::withheld(!error.needs_operator(), error.detail)
+}
+
 /// That nobody knows whether anything covers the events that are gone, because of what the place of snapshots does.
 fn withheld(may_pass: bool, partition: u32, first: u64, does: &str) -> LogError {
     LogError::withheld(

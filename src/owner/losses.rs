@@ -1,7 +1,7 @@
 //! Whether a log still holds all that was seen of it (L10). Lost events are named, and an operator has to look into
 //! them: an owner that went on would give away again what was promised to others.
 
-use super::begin::digest_of;
+use super::begin::{digest_of, unread};
 use crate::domain::{Breach, ChainedEvent, EventBody, Law, Micros};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
@@ -142,7 +142,7 @@ pub fn loss(
         Err(error) if error.is_of_no_use() => {
             return Ok(Some(Loss { partition, what: What::Unreadable(error.detail) }));
         }
-        Err(error) => return Err(LogError::withheld(!error.needs_operator(), error.detail)),
+        Err(error) => return Err(unread(error)),
     };
     let mut worst: Option<Loss> = None;
     for seen in all {
